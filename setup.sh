@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Makes the environment that `make demo` and `make test` run in. Idempotent: a finished set-up costs milliseconds.
+#
+#   VARIANT=cpu|gpu  which build of torch and vLLM (default: gpu if nvidia-smi lists one, else cpu)
+#   VENV=DIR         where the environment goes (default .venv)
+#   PYTHON=PROGRAM   a Python 3.11 (default python3.11, else python3)
+set -euo pipefail
+cd "$(dirname "$0")"
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+venv=${VENV:-.venv}
+if [ -z "${VARIANT:-}" ]; then
+  if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU; then VARIANT=gpu; else VARIANT=cpu; fi
+fi
+requirements=requirements/$VARIANT.txt
+[ -f "$requirements" ] || die "VARIANT=$VARIANT is not known: use VARIANT=cpu or VARIANT=gpu"
+
+stamp=$venv/.understudy-$VARIANT-$(cat "$requirements" pyproject.toml | sha256sum | cut -c1-16)
+[ -e "$stamp" ] && exit 0
+
+python=${PYTHON:-$(command -v python3.11 || command -v python3 || true)}
+[ -n "$python" ] || die "no Python found: install Python 3.11, or name one with PYTHON=/path/to/python3.11"
+version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+[ "$version" = 3.11 ] || die "$python is Python $version, Understudy needs 3.11: name one with PYTHON=/path/to/python3.11"
+
+why=$([ "$VARIANT" = cpu ] && echo "no NVIDIA GPU found, or CPU asked for" || echo "NVIDIA GPU")
+say "environment $venv, variant $VARIANT ($why); about 20 s to a few minutes, depending on the network"
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+[ -x "$venv/bin/uv" ] || "$venv/bin/python" -m pip install -q --disable-pip-version-check "uv==0.13.9"
+
+export VIRTUAL_ENV=$PWD/$venv
+[ "${venv#/}" = "$venv" ] || VIRTUAL_ENV=$venv
+install() { "$venv/bin/uv" pip install --no-deps "$@" -r "$requirements"; }
+# The CPU build of torch is not on PyPI. A local wheel folder (UV_FIND_LINKS or pip's PIP_FIND_LINKS) goes first,
+# else uv's --torch-backend finds the right index.
+links=${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}
+backend=$([ "$VARIANT" = cpu ] && echo cpu || echo auto)
+if [ -n "$links" ] && install --find-links "$links"; then :; else install --torch-backend "$backend"; fi
+"$venv/bin/uv" pip install --no-deps --no-build-isolation -q -e . 2>/dev/null || "$venv/bin/uv" pip install --no-deps -q -e .
+rm -f "$venv"/.understudy-*
+touch "$stamp"
+say "ready"

@@ -1,0 +1,93 @@
+"""Adapters: PEFT LoRA folders, what of them is kept, and the revision that names their content."""
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from understudy.errors import AdapterError
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+KEPT = re.compile(
+    r"(adapter_config\.json|adapter_model\.safetensors|README\.md|training\.json|"
+    r"tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|chat_template\.jinja)"
+)
+"""Everything else in a folder (pickles, code, checkpoints) stays behind."""
+
+SHORT = 12
+"""Hex digits of a revision that people see."""
+
+
+def short(revision: str) -> str:
+    """A revision as it is shown."""
+    return revision[:SHORT]
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The adapter's PEFT configuration.
+
+    Raises:
+        AdapterError: the folder has no adapter in safetensors form, or its configuration is not JSON.
+    """
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            pickled = " (adapter_model.bin is a pickle and is never read)" if any(folder.glob("*.bin")) else ""
+            raise AdapterError(f"{folder}: no {name} there{pickled}; point at a PEFT adapter saved as safetensors")
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise AdapterError(f"{folder / CONFIG}: not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise AdapterError(f"{folder / CONFIG}: found a JSON {type(config).__name__}, not an object")
+    return config
+
+
+def kept_files(folder: Path) -> list[Path]:
+    """The files of an adapter folder that make the revision: plain files at its top, by name."""
+    return sorted(p for p in folder.iterdir() if p.is_file() and not p.is_symlink() and KEPT.fullmatch(p.name))
+
+
+def content_revision(folder: Path) -> str:
+    """SHA-256 (64 hex digits) over the names and contents of the kept files.
+
+    Raises:
+        AdapterError: as `read_config`.
+    """
+    read_config(folder)
+    digest = hashlib.sha256()
+    for path in kept_files(folder):
+        with path.open("rb") as file:
+            digest.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def store_adapter(folder: Path, store_dir: Path) -> tuple[str, Path]:
+    """Copies an adapter into the content-addressed store, atomically; returns its revision and path.
+
+    Storing the same content twice is one folder. A copy cut short leaves nothing behind under that name.
+    """
+    revision = content_revision(folder)
+    target = store_dir / revision
+    if target.is_dir():
+        return revision, target
+    store_dir.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".incoming-", dir=store_dir))
+    try:
+        for path in kept_files(folder):
+            shutil.copyfile(path, staging / path.name)
+        copied = content_revision(staging)
+        if copied != revision:
+            raise AdapterError(f"{folder}: its files changed while they were copied; push it again")
+        staging.chmod(0o755)
+        try:
+            staging.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return revision, target

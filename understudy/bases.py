@@ -1,0 +1,131 @@
+"""Bases: from a name in the settings to a model that transformers and vLLM can load."""
+
+import hashlib
+import json
+import struct
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from understudy.errors import BaseModelError
+
+EMBEDDED = "embedded"
+EMBEDDED_DIR = Path(__file__).resolve().parent / "embedded_base"
+
+
+class Base(BaseModel):
+    """A base model as the rest of the program needs to know it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    """As people write it: `embedded`, a folder, or a Hub id."""
+    location: str
+    """What transformers and vLLM are given: an absolute folder or a Hub id."""
+    local: bool
+
+    @property
+    def embedded(self) -> bool:
+        return self.name == EMBEDDED
+
+
+def resolve_base(name: str) -> Base:
+    """The base of that name; a Hub id is taken at its word, it is checked when it is loaded.
+
+    Raises:
+        BaseModelError: a local folder that is not there or holds no model, or a name that is neither.
+    """
+    if name == EMBEDDED:
+        _require_model(EMBEDDED_DIR, "the embedded base is not built: run `understudy base build`")
+        return Base(name=name, location=str(EMBEDDED_DIR), local=True)
+    path = Path(name).expanduser()
+    if path.is_dir() or name.startswith((".", "/", "~")):
+        _require_model(path, f"base {name!r}: no model there (config.json and *.safetensors are missing)")
+        path = path.resolve()
+        if path == EMBEDDED_DIR:
+            return resolve_base(EMBEDDED)
+        return Base(name=str(path), location=str(path), local=True)
+    if name.count("/") != 1 or not all(name.split("/")):
+        raise BaseModelError(f"base {name!r}: use 'embedded', a folder, or a Hub id such as Qwen/Qwen3-0.6B")
+    return Base(name=name, location=name, local=False)
+
+
+def base_revision(base: Base) -> str | None:
+    """What pins the base's weights: for a local one the first 12 hex digits of their SHA-256.
+
+    For a Hub id the commit in the local cache, or None when it was never fetched.
+    """
+    if base.local:
+        return _weights_hash(base.location)
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repos = [r for r in scan_cache_dir().repos if r.repo_id == base.location and r.repo_type == "model"]
+    except CacheNotFound:
+        return None
+    commits = [v.commit_hash for r in repos for v in r.revisions if "main" in v.refs]
+    return commits[0] if commits else None
+
+
+def weight_shapes(base: Base) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of the base, read from the safetensors headers alone.
+
+    Raises:
+        BaseModelError: the base is not on this machine.
+    """
+    folder = Path(base.location) if base.local else _cached_snapshot(base.location)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        header = read_safetensors_header(path)
+        shapes |= {name: tuple(info["shape"]) for name, info in header.items() if name != "__metadata__"}
+    return shapes
+
+
+def read_safetensors_header(path: Path) -> dict:
+    """The JSON header of a safetensors file: tensor name to dtype, shape and data_offsets.
+
+    Format: 8 bytes little-endian length, then that many bytes of JSON
+    (https://huggingface.co/docs/safetensors).
+
+    Raises:
+        ValueError: the file is not a safetensors file.
+    """
+    with path.open("rb") as file:
+        prefix = file.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+        if not 2 <= length <= min(path.stat().st_size - 8, 100_000_000):
+            raise ValueError(f"{path.name} is not a safetensors file: its header says {length} bytes")
+        header = json.loads(file.read(length))
+    if not isinstance(header, dict):
+        raise ValueError(f"{path.name} is not a safetensors file: its header is no JSON object")
+    return header
+
+
+def _require_model(folder: Path, message: str) -> None:
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise BaseModelError(message)
+
+
+def _cached_snapshot(repo: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repo, allow_patterns=["*.safetensors", "*.json"], local_files_only=True))
+    except Exception as error:
+        raise BaseModelError(f"base {repo} is not in the local Hub cache: {error}") from error
+
+
+@lru_cache(maxsize=8)
+def _hash_files(files: tuple[tuple[str, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for name, _, _ in files:
+        with open(name, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:12]
+
+
+def _weights_hash(folder: str) -> str:
+    paths = sorted(Path(folder).glob("*.safetensors"))
+    return _hash_files(tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths))

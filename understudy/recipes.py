@@ -1,0 +1,148 @@
+"""Recipes: how a persona is made (`recipes/<name>/recipe.yaml`), checked key by key."""
+
+import difflib
+import types
+import typing
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from understudy.errors import NotFoundError, RecipeError
+from understudy.examples import Example, load_examples
+
+FEW_ROWS = 8
+Model = typing.TypeVar("Model", bound=BaseModel)
+NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
+
+
+class Training(BaseModel):
+    """Settings of the training run. The defaults suit a few dozen rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Literal["qlora", "lora", "lora-8bit"] = "qlora"
+    """`qlora`: 4-bit NF4 base with double quantisation; `lora-8bit`: 8-bit base; `lora`: base as it is."""
+    epochs: float = Field(8, gt=0, le=1000)
+    learning_rate: float = Field(2e-4, gt=0, le=1)
+    batch_size: int = Field(4, ge=1)
+    """Rows per optimiser step."""
+    rank: int = Field(16, ge=1, le=512)
+    alpha: int = Field(32, ge=1)
+    """LoRA scale: updates are multiplied by alpha / rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    targets: str | list[str] = "all-linear"
+    """Modules that get an adapter: `all-linear` or a list of names."""
+    max_length: int = Field(1024, ge=16)
+    """Longest row in tokens; longer ones are refused by name, never cut."""
+    warmup: float = Field(0.05, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises."""
+    scheduler: Literal["cosine", "linear", "constant"] = "cosine"
+    seed: int = 0
+
+
+class Sampling(BaseModel):
+    """How a persona is sampled unless the caller says otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float = Field(0.7, ge=0, le=2)
+    max_tokens: int = Field(256, ge=1)
+
+
+class Recipe(BaseModel):
+    """One persona's making: words for people, data, method, prompts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=NAME)
+    title: str
+    """What people see."""
+    voice: str
+    """One sentence that says how this persona speaks."""
+    base: str | None = None
+    """Base to train on; none means the base in the settings (UNDERSTUDY_BASE)."""
+    examples: str = "examples.jsonl"
+    heldout: str = "heldout.jsonl"
+    training: Training = Training()
+    """Settings on any base."""
+    embedded: dict[str, object] = {}
+    """Settings of `training` that differ on the embedded base, which is tiny and wants a high learning rate."""
+    sampling: Sampling = Sampling()
+    prompts: list[str] = Field(min_length=1)
+    """Prompts to suggest to people and to probe a new revision with."""
+    folder: Path = Field(exclude=True)
+
+    def load_examples(self) -> list[Example]:
+        """The training rows. Raises ExamplesError as `load_examples` does."""
+        return load_examples(self.folder / self.examples)
+
+    def load_heldout(self) -> list[Example]:
+        """The held-out rows; empty when the recipe has no such file."""
+        path = self.folder / self.heldout
+        return load_examples(path) if path.exists() else []
+
+    def training_for(self, base: str) -> Training:
+        """The training settings on `base`."""
+        if base != "embedded" or not self.embedded:
+            return self.training
+        merged = {**self.training.model_dump(), **self.embedded}
+        return _validated(Training, merged, f"{self.folder / 'recipe.yaml'}: embedded")
+
+
+def recipe_names(recipes_dir: Path) -> list[str]:
+    """The recipes there are, sorted."""
+    return sorted(path.parent.name for path in recipes_dir.glob("*/recipe.yaml"))
+
+
+def load_recipe(name: str, recipes_dir: Path) -> Recipe:
+    """Reads and checks a recipe, by name in `recipes_dir` or by the path of its folder.
+
+    Raises:
+        NotFoundError: there is no such recipe; the message lists those there are.
+        RecipeError: recipe.yaml is malformed; an unknown key is named with the nearest known one.
+    """
+    folder = Path(name) if "/" in name else recipes_dir / name
+    path = folder / "recipe.yaml"
+    if not path.is_file():
+        known = ", ".join(recipe_names(recipes_dir)) or "none"
+        raise NotFoundError(f"no recipe {name!r}: {path} is not there; recipes there are: {known}")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path}: found {type(data).__name__}; a recipe is a mapping such as `title: ...`")
+    recipe = _validated(Recipe, {"name": folder.resolve().name, **data, "folder": folder}, str(path))
+    recipe.training_for("embedded")
+    return recipe
+
+
+def _validated(model: type[Model], data: dict, where: str) -> Model:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: " + "; ".join(_explain(model, e) for e in error.errors())) from None
+
+
+def _explain(model: type[BaseModel], error: typing.Any) -> str:
+    *parents, key = [str(part) for part in error["loc"]] or [""]
+    at = ".".join([*parents, key])
+    if error["type"] == "extra_forbidden":
+        known = list(_fields(model, parents))
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return f"unknown key {at!r}; {hint}"
+    if error["type"] == "missing":
+        return f"missing key {at!r}"
+    return f"{at}: {error['msg']}, found {error['input']!r}"
+
+
+def _fields(model: type[BaseModel], parents: list[str]) -> dict[str, typing.Any]:
+    for name in parents:
+        annotation = model.model_fields[name].annotation
+        if isinstance(annotation, types.UnionType):
+            annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
+        model = typing.cast(type[BaseModel], annotation)
+    return {name: field for name, field in model.model_fields.items() if not field.exclude}

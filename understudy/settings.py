@@ -1,0 +1,117 @@
+"""The one place where the environment is read: every setting, its unit and its default."""
+
+import secrets
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from understudy.errors import UnderstudyError
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Settings from the environment, prefix `UNDERSTUDY_` (so `base` is `UNDERSTUDY_BASE`)."""
+
+    model_config = SettingsConfigDict(env_prefix="UNDERSTUDY_", frozen=True, extra="ignore")
+
+    base: str = "embedded"
+    """The base everyone shares: `embedded`, a local folder, or a Hub id such as `Qwen/Qwen3-0.6B`."""
+
+    home: Path = PROJECT / ".understudy"
+    """Where state lives: the database, the adapter store, logs, the admin key."""
+
+    recipes_dir: Path = PROJECT / "recipes"
+    """One folder a recipe."""
+
+    runs_dir: Path = PROJECT / "runs"
+    """What training writes: `runs/<recipe>/<run>/`."""
+
+    database_url: str = ""
+    """SQLAlchemy URL; empty means SQLite in `home`."""
+
+    host: str = "127.0.0.1"
+    """Address that the gateway and the Space listen on. The engine always listens on loopback only."""
+
+    port: int = Field(8000, ge=1, le=65535)
+    """Port of the gateway."""
+
+    space_port: int = Field(7860, ge=1, le=65535)
+    """Port of the Gradio app."""
+
+    gateway_url: str = ""
+    """Where the Space and the command line find the gateway; empty means this machine, `port`."""
+
+    api_key: SecretStr | None = None
+    """Key that inference requests must carry as a bearer token; none means open to whoever reaches the port."""
+
+    admin_key: SecretStr | None = None
+    """Key for publish and rollback; none means the one in `home`/admin.key, made at first start."""
+
+    max_body_bytes: int = Field(1_000_000, ge=1_000)
+    """Largest request body the gateway reads, in bytes."""
+
+    max_lora_rank: int = 64
+    """Largest adapter rank the engine is started for; vLLM knows 1, 8, 16, 32, 64, 128, 256, 320, 512."""
+
+    max_model_len: int = Field(0, ge=0)
+    """Longest prompt + answer in tokens; 0 means what the base allows (at most 4096 on a CPU)."""
+
+    gpu_memory_utilization: float = Field(0.0, ge=0, le=1)
+    """Share of GPU memory (on a CPU: of RAM) that vLLM may plan with; 0 means 0.9 on a GPU, 0.3 on a CPU."""
+
+    start_timeout: float = Field(300, gt=0)
+    """Seconds that the engine gets to load before we give up."""
+
+    drain_timeout: float = Field(120, gt=0)
+    """Seconds that answers in flight on an old revision get to finish before it is unloaded anyway."""
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL in force."""
+        return self.database_url or f"sqlite:///{self.home / 'understudy.db'}"
+
+    @property
+    def gateway(self) -> str:
+        """Base address of the gateway, without a trailing slash."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        return (self.gateway_url or f"http://{host}:{self.port}").rstrip("/")
+
+    @property
+    def store_dir(self) -> Path:
+        """The content-addressed adapter store."""
+        return self.home / "adapters"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.home / "logs"
+
+    @cached_property
+    def admin_secret(self) -> str:
+        """The admin key in force; makes `home`/admin.key (readable by the owner only) when there is none."""
+        if self.admin_key:
+            return self.admin_key.get_secret_value()
+        path = self.home / "admin.key"
+        if not path.exists():
+            self.home.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_urlsafe(32))
+        return path.read_text().strip()
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings from the environment, then `overrides` that are not None.
+
+    Raises:
+        UnderstudyError: a variable has a value that cannot be used; the message names it.
+    """
+    try:
+        return Settings(**{k: v for k, v in overrides.items() if v is not None})  # pyright: ignore[reportArgumentType]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"])
+        raise UnderstudyError(
+            f"setting {name} (UNDERSTUDY_{name.upper()}): {first['msg']}, found {first['input']!r}"
+        ) from None

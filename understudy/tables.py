@@ -1,0 +1,111 @@
+"""The tables of the one database: revisions, personas, events, battles, votes."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, Integer, String, Text, TypeDecorator
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+def now() -> datetime:
+    """The current time, in UTC."""
+    return datetime.now(UTC)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A point in time; SQLite drops the zone, so it is put back on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+
+class Table(DeclarativeBase):
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[str]: JSON}
+
+
+class RevisionRow(Table):
+    """One immutable adapter, registered for one persona."""
+
+    __tablename__ = "revisions"
+
+    persona: Mapped[str] = mapped_column(String(63), primary_key=True)
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """SHA-256 of the adapter folder's content."""
+    base: Mapped[str] = mapped_column(String(255))
+    rank: Mapped[int]
+    size: Mapped[int] = mapped_column(BigInteger)
+    """Bytes of the weights."""
+    source: Mapped[str] = mapped_column(Text, default="")
+    """Where it came from, for people."""
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class PersonaRow(Table):
+    """A public name and the revision it points at."""
+
+    __tablename__ = "personas"
+
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    live: Mapped[str | None] = mapped_column(String(64))
+    card: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Title, voice, prompts and sampling, as the recipe says."""
+    updated_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class EventRow(Table):
+    """Append-only audit log: who did what to which revision, and how it ended."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now)
+    actor: Mapped[str] = mapped_column(String(63))
+    persona: Mapped[str] = mapped_column(String(63), index=True)
+    revision: Mapped[str | None] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(31))
+    """push, publish, reject, rollback."""
+    detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class BattleRow(Table):
+    """One prompt and two anonymous answers, complete enough to be replayed."""
+
+    __tablename__ = "battles"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now)
+    session: Mapped[str] = mapped_column(String(64))
+    """Hash of the browser session; never an address."""
+    prompt: Mapped[str] = mapped_column(Text)
+    seed: Mapped[int] = mapped_column(BigInteger)
+    """Seed of the shuffle and of the sampling, fixed before the answers are asked for."""
+    sampling: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    left: Mapped[str] = mapped_column(String(63))
+    right: Mapped[str] = mapped_column(String(63))
+    """Contestants: `base` or a persona."""
+    left_revision: Mapped[str | None] = mapped_column(String(64))
+    right_revision: Mapped[str | None] = mapped_column(String(64))
+    left_text: Mapped[str] = mapped_column(Text, default="")
+    right_text: Mapped[str] = mapped_column(Text, default="")
+    status: Mapped[str] = mapped_column(String(15))
+    """open (waiting for a vote), void (an error or an identity leak); a vote closes it."""
+    reason: Mapped[str] = mapped_column(Text, default="")
+    """Why it is void."""
+    nonce: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of the secret that allows the one vote."""
+
+
+class VoteRow(Table):
+    """A person's verdict on a battle; the primary key makes a second one impossible."""
+
+    __tablename__ = "votes"
+    __table_args__ = (Index("ix_votes_at", "at"),)
+
+    battle: Mapped[str] = mapped_column(ForeignKey("battles.id"), primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now)
+    session: Mapped[str] = mapped_column(String(64))
+    verdict: Mapped[str] = mapped_column(String(15))
+    """left, right, tie or both_bad."""
