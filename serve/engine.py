@@ -1,0 +1,195 @@
+"""The engine: vLLM's own OpenAI server as a child process on loopback that only we talk to."""
+
+import asyncio
+import importlib.metadata
+import json
+import sys
+from pathlib import Path
+
+import aiohttp
+from pydantic import BaseModel, ConfigDict
+
+from understudy.bases import Base
+from understudy.errors import EngineError
+from understudy.processes import QUIET_OPENMP, Child, free_port
+from understudy.settings import Settings
+
+BASE_NAME = "base"
+"""The name under which the base is served."""
+
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Maximum ranks that vLLM 0.32 accepts."""
+
+SPARE_SLOTS = 2
+"""One for a candidate, one for a revision that is being drained."""
+
+CPU_CONTEXT = 4096
+"""Longest context that we plan for on a CPU, in tokens."""
+
+
+class EnginePlan(BaseModel):
+    """What the engine is started with."""
+
+    model_config = ConfigDict(frozen=True)
+
+    base: Base
+    port: int
+    slots: int
+    """Adapters that can be in one batch; beyond this number requests wait for each other."""
+    max_rank: int
+    max_model_len: int
+    """In tokens; 0 lets vLLM decide."""
+    memory_share: float
+    on_cpu: bool
+
+
+def plan_engine(settings: Settings, base: Base, personas: int) -> EnginePlan:
+    """Sizes the engine for `personas` live at once plus a candidate and a draining one.
+
+    Raises:
+        EngineError: vLLM is not installed, or the maximum rank is more than it can do.
+    """
+    on_cpu = _vllm_on_cpu()
+    rank = next((r for r in RANKS if r >= settings.max_lora_rank), None)
+    if rank is None:
+        raise EngineError(f"UNDERSTUDY_MAX_LORA_RANK is {settings.max_lora_rank}; vLLM serves ranks up to {RANKS[-1]}")
+    return EnginePlan(
+        base=base,
+        port=free_port(),
+        slots=max(8, personas + SPARE_SLOTS),
+        max_rank=rank,
+        max_model_len=settings.max_model_len or _context(base, on_cpu),
+        memory_share=settings.gpu_memory_utilization or (0.3 if on_cpu else 0.9),
+        on_cpu=on_cpu,
+    )
+
+
+def engine_command(plan: EnginePlan) -> tuple[str, ...]:
+    """The vLLM command line: a pure function of the plan."""
+    command = [
+        *(sys.executable, "-W", "ignore", "-m", "vllm.entrypoints.openai.api_server"),
+        *("--model", plan.base.location),
+        *("--served-model-name", BASE_NAME),
+        *("--host", "127.0.0.1", "--port", str(plan.port)),
+        *("--enable-lora", "--max-loras", str(plan.slots), "--max-cpu-loras", str(2 * plan.slots)),
+        *("--max-lora-rank", str(plan.max_rank)),
+        *("--gpu-memory-utilization", str(plan.memory_share)),
+        *("--fingerprint-mode", "none"),
+        "--disable-uvicorn-access-log",
+    ]
+    if plan.max_model_len:
+        command += ["--max-model-len", str(plan.max_model_len)]
+    if plan.base.embedded:
+        # In bfloat16 near-ties flip against transformers; float32 is token for token equal, and it is tiny.
+        command += ["--dtype", "float32"]
+    return tuple(command)
+
+
+def engine_environment(plan: EnginePlan) -> dict[str, str]:
+    """Variables that the engine needs on top of ours."""
+    env = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_COLOR": "0"}
+    if plan.on_cpu:
+        # The model itself is not compiled on a CPU; what is left (log-probabilities) would stall the engine
+        # for 15 s at its first use, and gains nothing.
+        env["TORCH_COMPILE_DISABLE"] = "1"
+        env |= {"VLLM_CPU_KVCACHE_SPACE": "1" if plan.base.embedded else "4", **QUIET_OPENMP}
+    if plan.base.local:
+        env["HF_HUB_OFFLINE"] = "1"
+    return env
+
+
+class Engine:
+    """One vLLM process. `start`, then `ready`; every call raises EngineError when it cannot be done."""
+
+    def __init__(self, plan: EnginePlan, log: Path) -> None:
+        self.plan = plan
+        self.url = f"http://127.0.0.1:{plan.port}"
+        self._log = log
+        self._child: Child | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs; it may not be ready yet."""
+        return self._child is not None and self._child.exit_code is None
+
+    def start(self) -> None:
+        """Starts the process; returns at once."""
+        self._log.unlink(missing_ok=True)
+        self._child = Child(engine_command(self.plan), log=self._log, env=engine_environment(self.plan))
+
+    async def stop(self) -> None:
+        """Ends the process and all it started."""
+        if self._child is not None:
+            await asyncio.to_thread(self._child.stop)
+
+    async def wait_ready(self, session: aiohttp.ClientSession, timeout: float) -> None:
+        """Returns when the engine answers; raises EngineError with the end of its log when it does not."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        while asyncio.get_running_loop().time() < deadline:
+            if not self.alive:
+                raise EngineError(f"vLLM ended while starting; the end of {self._log}:\n{self._tail()}")
+            if await self.healthy(session):
+                return
+            await asyncio.sleep(0.2)
+        await self.stop()
+        raise EngineError(
+            f"vLLM was not ready after {timeout:.0f} s (UNDERSTUDY_START_TIMEOUT); see {self._log}\n{self._tail()}"
+        )
+
+    async def healthy(self, session: aiohttp.ClientSession) -> bool:
+        """Whether /health answers 200 within two seconds."""
+        try:
+            async with session.get(f"{self.url}/health", timeout=aiohttp.ClientTimeout(total=2)) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    async def load(self, session: aiohttp.ClientSession, name: str, folder: Path) -> None:
+        """Loads the adapter in `folder` under `name`. Both must be new: vLLM caches by name and path."""
+        await self._post(session, "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+
+    async def unload(self, session: aiohttp.ClientSession, name: str) -> None:
+        """Forgets `name`; its memory goes when the slot is needed."""
+        await self._post(session, "/v1/unload_lora_adapter", {"lora_name": name})
+
+    async def complete(self, session: aiohttp.ClientSession, body: dict) -> dict:
+        """One chat completion, not streamed, straight from the engine; for probes."""
+        return json.loads(await self._post(session, "/v1/chat/completions", body))
+
+    async def _post(self, session: aiohttp.ClientSession, path: str, body: dict) -> str:
+        try:
+            async with session.post(f"{self.url}{path}", json=body) as response:
+                text = await response.text()
+                if response.status != 200:
+                    raise EngineError(f"vLLM answered {response.status} to {path}: {_message(text)}")
+                return text
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise EngineError(f"vLLM does not answer {path}: {error or type(error).__name__}") from error
+
+    def _tail(self) -> str:
+        return self._child.log_tail() if self._child else ""
+
+
+def _vllm_on_cpu() -> bool:
+    for name, on_cpu in (("vllm-cpu", True), ("vllm", False)):
+        try:
+            importlib.metadata.version(name)
+            return on_cpu
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    raise EngineError("vLLM is not installed; run ./setup.sh, or install understudy[cpu] or understudy[gpu]")
+
+
+def _context(base: Base, on_cpu: bool) -> int:
+    if not base.local:
+        return 0
+    config = json.loads((Path(base.location) / "config.json").read_text())
+    trained = config.get("max_position_embeddings", 0)
+    return min(trained, CPU_CONTEXT) if on_cpu and trained else 0
+
+
+def _message(text: str) -> str:
+    try:
+        return json.loads(text)["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        return text[:300]

@@ -1,0 +1,78 @@
+"""Keeps the engine running: starts it, puts the personas on stage, and does so again when it dies."""
+
+import asyncio
+import logging
+from typing import Literal
+
+import aiohttp
+from pydantic import BaseModel, ConfigDict
+
+from serve.engine import Engine
+from serve.publish import Publisher
+from understudy.errors import EngineError
+
+log = logging.getLogger("understudy.engine")
+
+BACK_OFF = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""Seconds before the first, second, … restart in a row."""
+
+WATCH = 1.0
+"""Seconds between two looks at the engine."""
+
+HANGS = 5
+"""Failed health checks in a row that count as dead."""
+
+
+class Status(BaseModel):
+    """What /ready tells."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Literal["starting", "ready", "down"]
+    detail: str
+
+
+class Supervisor:
+    """Runs one engine for as long as the gateway lives."""
+
+    def __init__(self, engine: Engine, publisher: Publisher, session: aiohttp.ClientSession, timeout: float) -> None:
+        self._engine, self._publisher, self._session, self._timeout = engine, publisher, session, timeout
+        self.status = Status(status="starting", detail="The engine is loading the base.")
+        self._failures = 0
+
+    async def run(self) -> None:
+        """Starts, watches and restarts the engine until cancelled; then ends it."""
+        try:
+            while True:
+                await self._one_life()
+                wait = BACK_OFF[min(self._failures, len(BACK_OFF) - 1)]
+                self._failures += 1
+                log.warning("the engine is down; starting it again in %.0f s", wait)
+                await asyncio.sleep(wait)
+        finally:
+            await self._engine.stop()
+
+    async def _one_life(self) -> None:
+        self.status = Status(status="starting", detail="The engine is loading the base.")
+        try:
+            self._engine.start()
+            await self._engine.wait_ready(self._session, self._timeout)
+            self.status = Status(status="starting", detail="The personas are being put on stage.")
+            missing = await self._publisher.replay()
+        except EngineError as error:
+            log.error("%s", error)
+            self.status = Status(status="down", detail="The engine did not start; it is tried again.")
+            await self._engine.stop()
+            return
+        gone = f" Not on stage: {', '.join(missing)}." if missing else ""
+        self.status = Status(status="ready", detail=f"Ready.{gone}")
+        self._failures = 0
+        await self._until_dead()
+        self.status = Status(status="down", detail="The engine stopped; it is being started again.")
+        await self._engine.stop()
+
+    async def _until_dead(self) -> None:
+        missed = 0
+        while self._engine.alive and missed < HANGS:
+            await asyncio.sleep(WATCH)
+            missed = 0 if await self._engine.healthy(self._session) else missed + 1

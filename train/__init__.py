@@ -1,0 +1,1 @@
+"""examples -> adapter: preflight, training, the embedded base."""

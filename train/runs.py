@@ -1,0 +1,96 @@
+"""Runs: where a training run lives (`runs/<recipe>/<id>/`), what identifies it, and where it stopped."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from understudy.adapters import WEIGHTS
+from understudy.examples import Example, fingerprint
+from understudy.recipes import Recipe, Training
+
+
+class RunSettings(BaseModel):
+    """Everything that decides what comes out of a run, resolved; saved beside the adapter."""
+
+    model_config = ConfigDict(frozen=True)
+
+    recipe: str
+    base: str
+    base_revision: str | None
+    training: Training
+    rows: int
+    examples_sha256: str
+    versions: dict[str, str]
+    """Versions of the libraries that trained it."""
+
+    @property
+    def id(self) -> str:
+        """12 hex digits: the same settings and data have the same id, so an interrupted run is found again."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+
+class Run:
+    """The folder of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.adapter = folder / "adapter"
+        self.checkpoints = folder / "checkpoints"
+        self.result = folder / "result.json"
+        self.log = folder / "log.jsonl"
+
+    @property
+    def finished(self) -> bool:
+        """Whether training ended and the adapter is complete."""
+        return self.result.is_file() and (self.adapter / WEIGHTS).is_file()
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest complete checkpoint; one that a kill cut short is passed over."""
+        found = [p for p in self.checkpoints.glob("checkpoint-*") if _complete(p)]
+        return max(found, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
+
+    def clear(self) -> None:
+        """Removes everything that the run has written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def run_settings(
+    recipe: Recipe, training: Training, examples: list[Example], base: str, base_revision: str | None
+) -> RunSettings:
+    """The resolved settings of a run about to start."""
+    import bitsandbytes
+    import peft
+    import torch
+    import transformers
+    import trl
+
+    modules = (torch, transformers, trl, peft, bitsandbytes)
+    return RunSettings(
+        recipe=recipe.name,
+        base=base,
+        base_revision=base_revision,
+        training=training,
+        rows=len(examples),
+        examples_sha256=fingerprint(examples),
+        versions={m.__name__: m.__version__ for m in modules},
+    )
+
+
+def newest_adapter(recipe: str, runs_dir: Path) -> Path | None:
+    """The adapter of the run of `recipe` that finished last, if any."""
+    runs = [Run(path) for path in (runs_dir / recipe).glob("*") if path.is_dir()]
+    finished = [run for run in runs if run.finished]
+    newest = max(finished, key=lambda run: run.result.stat().st_mtime, default=None)
+    return newest.adapter if newest else None
+
+
+def _complete(checkpoint: Path) -> bool:
+    """trainer_state.json is the last file that transformers writes into a checkpoint."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text())
+    except (OSError, json.JSONDecodeError):
+        return False
+    return True

@@ -1,0 +1,43 @@
+"""Admin calls to the running gateway."""
+
+from typing import Any
+
+import httpx
+
+from understudy.errors import GatewayError, PublishError
+from understudy.settings import Settings
+
+TIMEOUT = 300.0
+"""Seconds; a publish of a large adapter loads and probes before it answers."""
+
+
+class AdminClient:
+    """Publish and rollback over HTTP, with the admin key of these settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.gateway
+        self._headers = {"Authorization": f"Bearer {settings.admin_secret}"}
+
+    def publish(self, persona: str, revision: str, actor: str) -> dict[str, Any]:
+        """Raises PublishError when the revision is refused, GatewayError when the gateway cannot be asked."""
+        return self._post("/admin/publish", {"persona": persona, "revision": revision, "actor": actor})
+
+    def rollback(self, persona: str, revision: str, actor: str) -> dict[str, Any]:
+        """Raises as `publish`."""
+        return self._post("/admin/rollback", {"persona": persona, "revision": revision, "actor": actor})
+
+    def _post(self, path: str, body: dict[str, str]) -> dict[str, Any]:
+        try:
+            response = httpx.post(f"{self._url}{path}", json=body, headers=self._headers, timeout=TIMEOUT)
+        except httpx.TransportError as error:
+            reason = str(error) or type(error).__name__
+            raise GatewayError(f"no gateway at {self._url} ({reason}); start one with `understudy serve`") from None
+        if response.is_success:
+            return response.json()
+        try:
+            error = response.json()["error"]
+        except (ValueError, KeyError):
+            raise GatewayError(f"{self._url}{path} answered {response.status_code}: {response.text[:200]}") from None
+        if response.status_code == 409:
+            raise PublishError(error["message"], error.get("reasons"))
+        raise GatewayError(error["message"])

@@ -1,0 +1,196 @@
+"""Every command and its help; what a command does is in the package that owns it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from understudy import __version__
+from understudy.settings import load_settings
+
+app = typer.Typer(
+    help="Teach one language model a new voice from a few examples, push it, and it is live.\n\n"
+    "Start with `understudy demo`. Then: edit recipes/my-persona, `understudy train my-persona`, "
+    "`understudy publish my-persona`.\n\n"
+    "Settings come from the environment, prefix UNDERSTUDY_ (for instance UNDERSTUDY_BASE).",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+base_app = typer.Typer(help="The embedded base: the small Llama that ships with the project.", no_args_is_help=True)
+app.add_typer(base_app, name="base")
+
+Port = Annotated[int | None, typer.Option(help="Port of the gateway (8000).", min=1, max=65535)]
+SpacePort = Annotated[int | None, typer.Option(help="Port of the Gradio app (7860).", min=1, max=65535)]
+Host = Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")]
+BaseModelName = Annotated[str | None, typer.Option(help="'embedded', a local folder, or a Hub id.")]
+Persona = Annotated[str, typer.Argument(help="Name of a persona.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"understudy {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version.")] = False,
+) -> None:
+    """Understudy."""
+
+
+@app.command()
+def demo(port: Port = None, space_port: SpacePort = None, host: Host = None, base: BaseModelName = None) -> None:
+    """Train what is missing, start engine, gateway and app, and print the addresses. Ctrl-C ends it all."""
+    from understudy.cli.demo import run_demo
+
+    run_demo(load_settings(port=port, space_port=space_port, host=host, base=base))
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe: its name in recipes/, or the path of its folder.")],
+    base: BaseModelName = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the examples.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    rank: Annotated[int | None, typer.Option(help="LoRA rank.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows per step.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    method: Annotated[str | None, typer.Option(help="qlora, lora or lora-8bit.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, even if this run exists.")] = False,
+) -> None:
+    """Teach the base a persona (TRL SFTTrainer, QLoRA) and register the adapter.
+
+    The same settings and data are the same run: if it was interrupted, the command goes on where it stopped.
+    """
+    from understudy.cli.training import train_recipe
+
+    changes = {
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "rank": rank,
+        "batch_size": batch_size,
+        "seed": seed,
+        "method": method,
+    }
+    train_recipe(load_settings(base=base), recipe, base, changes, fresh=fresh)
+
+
+@app.command()
+def serve(port: Port = None, host: Host = None, base: BaseModelName = None) -> None:
+    """Start the engine (vLLM, on loopback) and the gateway in front of it."""
+    from serve.run import serve as run
+
+    run(load_settings(port=port, host=host, base=base))
+
+
+@app.command()
+def space(space_port: SpacePort = None, host: Host = None) -> None:
+    """Start the Gradio app: chat and blind arena. It only talks HTTP to the gateway."""
+    from space.app import launch
+
+    launch(load_settings(space_port=space_port, host=host))
+
+
+@app.command()
+def push(
+    persona: Persona,
+    adapter: Annotated[Path | None, typer.Argument(help="Adapter folder; default: the newest run of that recipe.")] = None,
+) -> None:
+    """Register an adapter as a new revision of a persona, without showing it to anybody."""
+    from understudy.cli.personas import push_adapter
+
+    typer.echo(push_adapter(load_settings(), persona, adapter).id)
+
+
+@app.command()
+def publish(
+    persona: Persona,
+    adapter: Annotated[Path | None, typer.Argument(help="Adapter folder to push first; default: the newest revision.")] = None,
+    revision: Annotated[str, typer.Option(help="A registered revision, or the start of one.")] = "",
+) -> None:
+    """Put a revision on stage: validate, load, prove, flip the name. No request fails meanwhile."""
+    from understudy.cli.personas import publish_revision
+
+    publish_revision(load_settings(), persona, adapter, revision)
+
+
+@app.command()
+def rollback(
+    persona: Persona,
+    revision: Annotated[str, typer.Argument(help="Where to go back to; default: what was live before.")] = "",
+) -> None:
+    """Put an earlier revision back on stage."""
+    from understudy.cli.personas import rollback_persona
+
+    rollback_persona(load_settings(), persona, revision)
+
+
+@app.command()
+def personas() -> None:
+    """List recipes and personas, and which revision is live."""
+    from understudy.cli.personas import list_personas
+
+    list_personas(load_settings())
+
+
+@app.command()
+def history(persona: Persona) -> None:
+    """Show who did what to a persona, newest first."""
+    from understudy.cli.personas import show_history
+
+    show_history(load_settings(), persona)
+
+
+@app.command()
+def validate(
+    adapter: Annotated[Path, typer.Argument(help="An adapter folder.")],
+    base: BaseModelName = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Say everything that keeps an adapter from being served. Exit code 1 if there is anything."""
+    from understudy.cli.personas import validate_adapter
+
+    raise typer.Exit(validate_adapter(load_settings(base=base), adapter, json_output=json_output))
+
+
+@app.command()
+def ask(
+    model: Annotated[str, typer.Argument(help="base, a persona, or persona@revision.")],
+    prompt: Annotated[str, typer.Argument(help="What to say.")],
+    temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0, max=2)] = 0.0,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer.", min=1)] = 256,
+) -> None:
+    """Ask the running gateway one question and stream the answer."""
+    from understudy.cli.personas import ask_model
+
+    ask_model(load_settings(), model, prompt, temperature=temperature, max_tokens=max_tokens)
+
+
+@base_app.command("build")
+def base_build(
+    out: Annotated[Path | None, typer.Option(help="Where the model goes; default: over the shipped one.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A rough one in minutes, to see that it works.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of text and weights.")] = 0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget an interrupted build.")] = False,
+) -> None:
+    """Train the embedded base from generated text (up to an hour on two cores; it can be interrupted)."""
+    from understudy.cli.training import build_base
+
+    build_base(load_settings(), out, quick=quick, seed=seed, fresh=fresh)
+
+
+@base_app.command("eval")
+def base_eval(
+    path: Annotated[Path | None, typer.Argument(help="A base folder; default: the shipped one.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Ask only so many requests of each kind.")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Measure a base on the held-out requests: topic copied, ended by itself, honest about the unknown."""
+    from understudy.cli.training import evaluate_base
+
+    evaluate_base(path, limit, json_output=json_output)
+
+

@@ -1,0 +1,146 @@
+"""`understudy demo`: from nothing to a live page, every step shown, and nothing left running afterwards."""
+
+import contextlib
+import signal
+import sys
+import time
+
+import httpx
+from rich.console import Console
+
+from understudy.adapters import short
+from understudy.cli.admin import AdminClient
+from understudy.cli.training import actor
+from understudy.errors import EngineError, NotFoundError
+from understudy.processes import Child, require_port
+from understudy.recipes import recipe_names
+from understudy.registry import Registry, open_registry
+from understudy.settings import Settings
+
+console = Console(stderr=True, highlight=False)
+
+
+def run_demo(settings: Settings) -> None:
+    """Trains what is missing, starts gateway and Space as child processes, and waits for Ctrl-C.
+
+    Raises:
+        PortError: a port is taken.
+        EngineError: a part did not start; the message says where its log is.
+    """
+    require_port(settings.host, settings.port, "--port (or UNDERSTUDY_PORT)")
+    require_port(settings.host, settings.space_port, "--space-port (or UNDERSTUDY_SPACE_PORT)")
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    children: list[Child] = []
+    started = time.monotonic()
+    try:
+        registry = open_registry(settings)
+        _train_missing(settings, registry, children)
+        gateway, space = _start(settings, children)
+        _wait_until(f"{settings.gateway}/ready", gateway, "gateway and engine", settings.start_timeout)
+        _publish_missing(settings, registry)
+        _wait_until(_space_url(settings), space, "app", 60)
+        _print_addresses(settings, registry, time.monotonic() - started)
+        _watch(children)
+    except KeyboardInterrupt:
+        console.print("\nstopping …")
+    finally:
+        for child in reversed(children):
+            child.stop()
+        console.print("everything is stopped")
+
+
+def _train_missing(settings: Settings, registry: Registry, children: list[Child]) -> None:
+    """One child process per persona that has no adapter yet, so that torch's memory goes when it is done."""
+    for name in recipe_names(settings.recipes_dir):
+        if _has_revision(registry, name):
+            console.print(f"[green]✓[/] {name}: trained already")
+            continue
+        console.print(f"[bold]•[/] {name}: training")
+        command = [sys.executable, "-m", "understudy", "train", name, "--base", settings.base]
+        child = Child(command, log=None, env=_environment(settings))
+        children.append(child)
+        if child.wait():
+            raise EngineError(f"training {name} failed; what it said is above")
+        children.remove(child)
+
+
+def _start(settings: Settings, children: list[Child]) -> tuple[Child, Child]:
+    console.print(f"[bold]•[/] starting vLLM, gateway and app (logs in {settings.logs_dir})")
+    for name in ("serve", "space"):
+        log = settings.logs_dir / f"{name}.log"
+        log.unlink(missing_ok=True)
+        children.append(Child([sys.executable, "-m", "understudy", name], log=log, env=_environment(settings)))
+    return children[-2], children[-1]
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """Our settings for the children, who read them where everybody does."""
+    return {
+        "UNDERSTUDY_HOST": settings.host,
+        "UNDERSTUDY_PORT": str(settings.port),
+        "UNDERSTUDY_SPACE_PORT": str(settings.space_port),
+        "UNDERSTUDY_BASE": settings.base,
+    }
+
+
+def _wait_until(url: str, child: Child, what: str, timeout: float) -> None:
+    begun = time.monotonic()
+    with console.status(f"waiting for {what}") if console.is_terminal else contextlib.nullcontext():
+        while not _answers(url):
+            if child.exit_code is not None:
+                raise EngineError(f"{what} ended while starting; the end of {child.log}:\n{child.log_tail()}")
+            if time.monotonic() - begun > timeout:
+                raise EngineError(f"{what} was not ready after {timeout:.0f} s; see {child.log}")
+            time.sleep(0.3)
+    console.print(f"[green]✓[/] {what}: ready after {time.monotonic() - begun:.0f} s")
+
+
+def _publish_missing(settings: Settings, registry: Registry) -> None:
+    admin = AdminClient(settings)
+    for persona in registry.personas():
+        if persona.live is None:
+            done = admin.publish(persona.name, "", actor())
+            console.print(f"[green]✓[/] {persona.name}@{short(done['revision'])} is live")
+
+
+def _print_addresses(settings: Settings, registry: Registry, seconds: float) -> None:
+    live = [p.name for p in registry.personas() if p.live]
+    console.print(f"\n[bold]Understudy is on[/] after {seconds:.0f} s: base, {', '.join(live)}\n")
+    console.print(f"  chat and arena   {_space_url(settings)}")
+    console.print(f"  OpenAI endpoint  {settings.gateway}/v1")
+    console.print(f'  try              understudy ask {live[0] if live else "base"} "Write about a teapot."')
+    console.print("\nCtrl-C ends everything.")
+
+
+def _watch(children: list[Child]) -> None:
+    while True:
+        for child in children:
+            if child.exit_code is not None:
+                raise EngineError(f"a part has ended (exit code {child.exit_code}); the end of {child.log}:\n{child.log_tail()}")
+        time.sleep(0.5)
+
+
+def _has_revision(registry: Registry, name: str) -> bool:
+    try:
+        registry.revision(name)
+    except NotFoundError:
+        return False
+    return True
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _space_url(settings: Settings) -> str:
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    return f"http://{host}:{settings.space_port}"
+
+
+def _as_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+

@@ -1,0 +1,124 @@
+"""`understudy push`, `publish`, `rollback`, `personas`, `history`, `validate` and `ask`."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from understudy.adapters import content_revision, short
+from understudy.cli.admin import AdminClient
+from understudy.cli.training import actor, persona_card
+from understudy.errors import GatewayError, NotFoundError
+from understudy.recipes import load_recipe, recipe_names
+from understudy.registry import Registry, Revision, open_registry
+from understudy.settings import Settings
+
+console = Console(highlight=False)
+
+
+def push_adapter(settings: Settings, persona: str, adapter: Path | None) -> Revision:
+    """Registers `adapter`, or the newest run of the recipe of that name."""
+    return _push(settings, open_registry(settings), persona, adapter)
+
+
+def publish_revision(settings: Settings, persona: str, adapter: Path | None, revision: str) -> None:
+    """Pushes if an adapter is given, then asks the gateway to publish."""
+    registry = open_registry(settings)
+    if adapter is not None:
+        revision = _push(settings, registry, persona, adapter).id
+    else:
+        revision = registry.revision(persona, revision).id
+    done = AdminClient(settings).publish(persona, revision, actor())
+    if not done["changed"]:
+        console.print(f"{persona}@{short(revision)} is live already")
+        return
+    was = f" (was {short(done['previous'])})" if done["previous"] else ""
+    console.print(f"live: {persona}@{short(done['revision'])}{was}, in {done['seconds']:.2f} s")
+
+
+def rollback_persona(settings: Settings, persona: str, revision: str) -> None:
+    """Asks the gateway to go back."""
+    open_registry(settings).persona(persona)
+    done = AdminClient(settings).rollback(persona, revision, actor())
+    console.print(f"live: {persona}@{short(done['revision'])}, in {done['seconds']:.2f} s")
+
+
+def list_personas(settings: Settings) -> None:
+    """A table of recipes and personas."""
+    registry = open_registry(settings)
+    known = {p.name: p for p in registry.personas()}
+    table = Table("persona", "live", "newest", "voice", box=None, pad_edge=False)
+    for name in sorted({*known, *recipe_names(settings.recipes_dir)}):
+        persona = known.get(name)
+        voice = persona.card.get("voice", "") if persona else load_recipe(name, settings.recipes_dir).voice
+        live = short(persona.live) if persona and persona.live else "-"
+        try:
+            newest = short(registry.revision(name).id)
+        except NotFoundError:
+            newest = "not trained"
+        table.add_row(name, live, newest, voice)
+    console.print(table)
+
+
+def show_history(settings: Settings, persona: str) -> None:
+    """A table of events."""
+    registry = open_registry(settings)
+    registry.persona(persona)
+    table = Table("when (UTC)", "who", "what", "revision", "detail", box=None, pad_edge=False)
+    for event in registry.history(persona):
+        detail = event.detail.get("reasons") or [f"{k} {short(v) if k == 'previous' and v else v}" for k, v in event.detail.items()]
+        when = event.at.strftime("%Y-%m-%d %H:%M:%S")
+        table.add_row(when, event.actor, event.action, short(event.revision or "-"), "; ".join(map(str, detail)))
+    console.print(table)
+
+
+def validate_adapter(settings: Settings, adapter: Path, *, json_output: bool) -> int:
+    """Prints every problem; returns the exit code."""
+    from serve.validate import report, validate
+    from understudy.bases import resolve_base
+
+    problems = validate(adapter, resolve_base(settings.base), max_rank=settings.max_lora_rank)
+    if json_output:
+        print(report(adapter, problems))
+    elif problems:
+        for problem in problems:
+            console.print(f"- {problem}", markup=False)
+    else:
+        console.print(f"valid: {adapter} can be served as {short(content_revision(adapter))}")
+    return 1 if problems else 0
+
+
+def ask_model(settings: Settings, model: str, prompt: str, *, temperature: float, max_tokens: int) -> None:
+    """Streams one answer to standard output."""
+    from openai import APIConnectionError, APIStatusError, OpenAI
+
+    key = settings.api_key.get_secret_value() if settings.api_key else "none"
+    client = OpenAI(base_url=f"{settings.gateway}/v1", api_key=key, max_retries=0)
+    try:
+        stream = client.chat.completions.create(
+            model=model,
+            messages=[{"role": "user", "content": prompt}],
+            temperature=temperature,
+            max_tokens=max_tokens,
+            stream=True,
+        )
+        for chunk in stream:
+            print(chunk.choices[0].delta.content or "" if chunk.choices else "", end="", flush=True)
+        print()
+    except APIConnectionError:
+        raise GatewayError(f"no gateway at {settings.gateway}; start one with `understudy serve`") from None
+    except APIStatusError as error:
+        raise GatewayError(str((error.body or {}).get("message", error) if isinstance(error.body, dict) else error)) from None
+
+
+def _push(settings: Settings, registry: Registry, persona: str, adapter: Path | None) -> Revision:
+    card = None
+    if persona in recipe_names(settings.recipes_dir):
+        card = persona_card(load_recipe(persona, settings.recipes_dir))
+    if adapter is None:
+        from train.runs import newest_adapter
+
+        adapter = newest_adapter(persona, settings.runs_dir)
+        if adapter is None:
+            raise NotFoundError(f"{persona} has no finished run in {settings.runs_dir}; `understudy train {persona}` first")
+    return registry.push(persona, adapter, card=card, actor=actor())

@@ -1,0 +1,164 @@
+"""`understudy train` and `understudy base`: what people see while a model learns."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from understudy.adapters import short
+from understudy.bases import EMBEDDED_DIR
+from understudy.errors import RecipeError, UnderstudyError
+from understudy.processes import QUIET_OPENMP
+from understudy.recipes import FEW_ROWS, Recipe, Training, load_recipe
+from understudy.registry import open_registry
+from understudy.settings import Settings
+
+console = Console(stderr=True, highlight=False)
+
+
+def train_recipe(settings: Settings, name: str, base: str | None, changes: dict[str, Any], *, fresh: bool) -> None:
+    """Trains a recipe and registers the adapter as its persona's newest revision."""
+    recipe = load_recipe(name, settings.recipes_dir)
+    base = base or recipe.base or settings.base
+    training = _changed(recipe.training_for(base), changes)
+    examples = recipe.load_examples()
+    if len(examples) < FEW_ROWS:
+        console.print(f"warning: {recipe.name} has only {len(examples)} examples; expect it to repeat them", style="yellow")
+    _prepare()
+    console.print(f"{recipe.name}: {training.method} on {base}, {len(examples)} examples, {training.epochs:g} epochs", end="")
+    console.print(_inherited(recipe, training, changes))
+    with _status("loading libraries and base"):
+        import torch
+
+        from train.sft import train
+    if not torch.cuda.is_available():
+        console.print("no GPU here: training on the CPU", style="dim")
+    with _steps(f"training {recipe.name}") as on_step:
+        trained = train(recipe, base=base, training=training, runs_dir=settings.runs_dir, fresh=fresh, on_step=on_step)
+    if trained.reused:
+        console.print(f"already trained with these settings and examples: {trained.run.folder} (--fresh trains anew)")
+    else:
+        went_on = f", went on from step {trained.resumed_at}" if trained.resumed_at else ""
+        console.print(f"{trained.steps} steps in {trained.seconds:.1f} s{went_on}, last loss {trained.loss:.3f}")
+    revision = open_registry(settings).push(recipe.name, trained.run.adapter, card=persona_card(recipe), actor=actor())
+    console.print(f"registered as {recipe.name}@{short(revision.id)}; put it on stage: understudy publish {recipe.name}")
+
+
+def persona_card(recipe: Recipe) -> dict[str, Any]:
+    """What people are told about a persona, as its recipe says it."""
+    return {
+        "title": recipe.title,
+        "voice": recipe.voice,
+        "prompts": recipe.prompts,
+        "sampling": recipe.sampling.model_dump(),
+    }
+
+
+def actor() -> str:
+    """Who is at the keyboard, for the audit log."""
+    import getpass
+
+    try:
+        return getpass.getuser()[:63]
+    except OSError:
+        return "unknown"
+
+
+def build_base(settings: Settings, out: Path | None, *, quick: bool, seed: int, fresh: bool) -> None:
+    """Trains the embedded base."""
+    _prepare()
+    target = out or EMBEDDED_DIR
+    with _status("loading libraries"):
+        from train.embedded.pretrain import build
+    work = settings.home / "base-build" / f"{'quick' if quick else 'full'}-{seed}"
+    with _steps("training the base") as on_step:
+        result = build(target, quick=quick, seed=seed, resume=not fresh, work=work, on_progress=on_step)
+    console.print(
+        f"{result.parameters / 1e6:.1f}M parameters, {result.steps} steps, {result.seconds:.0f} s, "
+        f"held-out loss {result.heldout_loss:.3f}: {result.out}"
+    )
+
+
+def evaluate_base(path: Path | None, limit: int | None, *, json_output: bool) -> None:
+    """Prints how a base does on the held-out requests."""
+    _prepare()
+    folder = path or EMBEDDED_DIR
+    if not (folder / "config.json").is_file():
+        raise UnderstudyError(f"{folder}: no model there; build one with `understudy base build`")
+    with _status("loading libraries"):
+        from train.embedded.evaluate import evaluate
+    with _steps("asking") as on_step:
+        report = evaluate(folder, limit=limit, on_progress=lambda done, total: on_step(done, total, None))
+    print(report.to_json() if json_output else report)
+
+
+def _changed(training: Training, changes: dict[str, Any]) -> Training:
+    wanted = {key: value for key, value in changes.items() if value is not None}
+    try:
+        return Training.model_validate({**training.model_dump(), **wanted})
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + str(first["loc"][0]).replace("_", "-")
+        raise RecipeError(f"{option}: {first['msg']}, found {first['input']!r}") from None
+
+
+def _inherited(recipe: Recipe, training: Training, changes: dict[str, Any]) -> str:
+    """Which settings were said on the command line, and which the recipe or the defaults say."""
+    said = [k for k, v in changes.items() if v is not None]
+    rest = {k: v for k, v in training.model_dump().items() if k not in said}
+    shown = ", ".join(f"{k} {v}" for k, v in rest.items() if k in ("learning_rate", "rank", "batch_size", "seed"))
+    over = f"; overridden: {', '.join(f'{k} {getattr(training, k)}' for k in said)}" if said else ""
+    return f"\n  from {recipe.folder / 'recipe.yaml'}: {shown}{over}"
+
+
+def _prepare() -> None:
+    """Before torch is imported: threads that wait sleep, and libraries say only what matters."""
+    for name, value in {**QUIET_OPENMP, "TOKENIZERS_PARALLELISM": "false"}.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
+@contextmanager
+def _status(text: str) -> Iterator[None]:
+    if console.is_terminal:
+        with console.status(text):
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def _steps(title: str) -> Iterator[Any]:
+    """A progress bar on a terminal, a line every tenth of the way elsewhere; yields on_step(done, total, loss)."""
+    if not console.is_terminal:
+        yield _lines(title)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"))
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task(title, total=None, loss="")
+
+        def on_step(done: int, total: int, loss: float | None) -> None:
+            progress.update(task, completed=done, total=total, loss="" if loss is None else f"loss {loss:.3f}")
+
+        yield on_step
+
+
+def _lines(title: str) -> Any:
+    last = -1
+
+    def on_step(done: int, total: int, loss: float | None) -> None:
+        nonlocal last
+        tenth = 10 * done // max(total, 1)
+        if tenth > last:
+            last = tenth
+            text = f"{title}: {done}/{total}" + ("" if loss is None else f", loss {loss:.3f}")
+            print(text, file=sys.stderr, flush=True)
+
+    return on_step

@@ -1,0 +1,88 @@
+"""Child processes that never outlive us, and ports that may be taken."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from understudy.errors import PortError
+
+QUIET_OPENMP = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+"""Idle OpenMP threads sleep: with two trainers or engines on the same cores, spinning costs a factor of 25."""
+
+
+class Child:
+    """A command on a leash (see `understudy.leash`), in its own process group, its output in a log file."""
+
+    def __init__(self, command: Sequence[str], *, log: Path | None, env: Mapping[str, str] | None = None) -> None:
+        """Starts `command` with our environment and `env`. Without a log it writes where we write."""
+        self.log = log
+        output = None
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            output = log.open("ab")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "understudy.leash", *command],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT if output else None,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
+        )
+        if output is not None:
+            output.close()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the leash, which is also the process group."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll()
+
+    def stop(self, timeout: float = 15.0) -> None:
+        """Ends the command and every process it started; returns when they are gone."""
+        if self._process.stdin and not self._process.stdin.closed:
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, 9)
+            self._process.wait()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Waits for the command and returns its exit code. Raises subprocess.TimeoutExpired."""
+        return self._process.wait(timeout)
+
+    def log_tail(self, lines: int = 12) -> str:
+        """The last lines of its output, for error messages."""
+        if self.log is None or not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def require_port(host: str, port: int, option: str) -> None:
+    """Makes sure that `port` can be listened on.
+
+    Raises:
+        PortError: somebody else has it; the message names the port and `option`, which changes it.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortError(
+                f"port {port} on {host} cannot be used ({error.strerror}); choose another with {option}"
+            ) from None
