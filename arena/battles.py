@@ -1,0 +1,173 @@
+"""Battles: the sides are committed before the answers are asked for; texts and revisions are kept for replay."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, update
+from sqlalchemy.orm import Session
+
+from arena.fairness import BASE, new_seed, sampling_seed, shuffle
+from understudy.errors import NotFoundError, UnderstudyError
+from understudy.tables import BattleRow
+
+ASKED = "asked"
+"""The sides are committed; the answers are on their way and no vote is taken yet."""
+OPEN = "open"
+"""Both answers are complete; the one vote may be cast."""
+VOID = "void"
+"""An error, an identity leak or nothing to choose between: it never counts."""
+
+
+class BattleError(UnderstudyError, ValueError):
+    """A battle was asked for that cannot be held, or moved to a state it cannot reach."""
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What the holder of a battle keeps, on the server: its id and the secret that allows the one vote."""
+
+    battle: str
+    secret: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one contestant said, and the revision that said it (`None` for the base)."""
+
+    text: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Battle:
+    """One prompt and two anonymous answers."""
+
+    id: str
+    at: datetime
+    prompt: str
+    seed: int
+    sampling: dict[str, Any]
+    left: str
+    right: str
+    left_answer: Answer
+    right_answer: Answer
+    status: str
+    reason: str
+
+    @property
+    def persona(self) -> str:
+        """The contestant that is not the base."""
+        return self.right if self.left == BASE else self.left
+
+
+def digest(secret: str) -> str:
+    """The form in which nonces and sessions are stored."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class BattleStore:
+    """Battles in the database. Every method is one transaction and safe to call from several threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def create(
+        self, *, prompt: str, persona: str, session: str, temperature: float, max_tokens: int
+    ) -> tuple[Battle, Ticket]:
+        """Commits a battle of `persona` against the base: the seed, the sides and the sampling of both.
+
+        Raises:
+            BattleError: the prompt is empty, or `persona` is the base itself.
+        """
+        if not prompt.strip():
+            raise BattleError("a battle needs a prompt: found an empty one")
+        if persona == BASE:
+            raise BattleError("a battle needs a persona: the base cannot meet itself")
+        seed = new_seed()
+        sides = shuffle(BASE, persona, seed=seed)
+        ticket = Ticket(battle=secrets.token_hex(16), secret=secrets.token_urlsafe(32))
+        row = BattleRow(
+            id=ticket.battle,
+            session=digest(session),
+            prompt=prompt,
+            seed=seed,
+            sampling={"temperature": temperature, "max_tokens": max_tokens, "seed": sampling_seed(seed)},
+            left=sides.left,
+            right=sides.right,
+            status=ASKED,
+            reason="",
+            nonce=digest(ticket.secret),
+        )
+        with Session(self.engine) as db, db.begin():
+            db.add(row)
+            db.flush()
+            return _battle(row), ticket
+
+    def finish(self, battle: str, left: Answer, right: Answer) -> None:
+        """Stores both answers and opens the battle for its vote.
+
+        Raises:
+            BattleError: the battle is void, or has been finished before.
+        """
+        self._settle(
+            battle,
+            status=OPEN,
+            left_text=left.text,
+            right_text=right.text,
+            left_revision=left.revision,
+            right_revision=right.revision,
+        )
+
+    def void(self, battle: str, reason: str, left: Answer = Answer(""), right: Answer = Answer("")) -> None:
+        """Takes a battle that is under way out of the count, keeping what was said and why.
+
+        Raises:
+            BattleError: the battle is void already, or has been opened for its vote.
+        """
+        self._settle(
+            battle,
+            status=VOID,
+            reason=reason,
+            left_text=left.text,
+            right_text=right.text,
+            left_revision=left.revision,
+            right_revision=right.revision,
+        )
+
+    def get(self, battle: str) -> Battle:
+        """One battle. Raises NotFoundError when there is none of that id."""
+        with Session(self.engine) as db:
+            row = db.get(BattleRow, battle)
+            if row is None:
+                raise NotFoundError(f"no battle {battle!r}")
+            return _battle(row)
+
+    def _settle(self, battle: str, **values: Any) -> None:
+        statement = (
+            update(BattleRow)
+            .where(BattleRow.id == battle, BattleRow.status == ASKED)
+            .values(**values)
+            .returning(BattleRow.id)
+        )
+        with Session(self.engine) as db, db.begin():
+            if db.scalar(statement) is None:
+                raise BattleError(f"battle {battle!r} is not under way: it cannot become {values['status']}")
+
+
+def _battle(row: BattleRow) -> Battle:
+    return Battle(
+        id=row.id,
+        at=row.at,
+        prompt=row.prompt,
+        seed=row.seed,
+        sampling=dict(row.sampling),
+        left=row.left,
+        right=row.right,
+        left_answer=Answer(row.left_text or "", row.left_revision),
+        right_answer=Answer(row.right_text or "", row.right_revision),
+        status=row.status,
+        reason=row.reason,
+    )

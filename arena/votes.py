@@ -1,0 +1,112 @@
+"""Votes: one per battle, kept for good, and the plain tally of a persona against the base."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, get_args
+
+from sqlalchemy import Engine, Insert, literal, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from arena.battles import OPEN, VOID, Ticket, digest
+from arena.fairness import BASE
+from understudy.errors import UnderstudyError
+from understudy.tables import BattleRow, VoteRow, now
+
+Verdict = Literal["left", "right", "tie", "both_bad"]
+VERDICTS: tuple[str, ...] = get_args(Verdict)
+
+_INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+class VoteError(UnderstudyError, ValueError):
+    """A vote that does not count; the message says why, in words for the voter."""
+
+
+@dataclass(frozen=True)
+class Vote:
+    """One person's verdict, in terms of contestants."""
+
+    battle: str
+    at: datetime
+    persona: str
+    verdict: str
+    """left, right, tie or both_bad, as it was cast."""
+    winner: str | None
+    """The contestant that was preferred; `None` for a tie or both bad."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How a persona has fared against the base."""
+
+    wins: int = 0
+    losses: int = 0
+    ties: int = 0
+    both_bad: int = 0
+
+    @property
+    def votes(self) -> int:
+        return self.wins + self.losses + self.ties + self.both_bad
+
+
+def cast_vote(engine: Engine, ticket: Ticket, verdict: str, *, session: str) -> None:
+    """Records the one vote of a battle; on return it is on disk.
+
+    Raises:
+        VoteError: the verdict is unknown, the ticket is not the battle's, the answers are not complete, the
+            battle is void, or it has its vote already.
+    """
+    if verdict not in VERDICTS:
+        raise VoteError(f"unknown verdict {verdict!r}: choose one of {', '.join(VERDICTS)}")
+    with Session(engine) as db, db.begin():
+        if db.scalar(_insert(engine, ticket, verdict, digest(session))) is None:
+            raise VoteError(_why_refused(db, ticket))
+
+
+def list_votes(engine: Engine, persona: str | None = None) -> list[Vote]:
+    """Every vote, oldest first; with `persona`, those of its battles against the base."""
+    query = select(VoteRow, BattleRow.left, BattleRow.right).join(BattleRow, BattleRow.id == VoteRow.battle)
+    if persona is not None:
+        query = query.where((BattleRow.left == persona) | (BattleRow.right == persona))
+    with Session(engine) as db:
+        rows = db.execute(query.order_by(VoteRow.at, VoteRow.battle)).all()
+    return [_vote(row, left, right) for row, left, right in rows]
+
+
+def tally(engine: Engine, persona: str) -> Tally:
+    """Wins, losses, ties and both-bad of `persona` against the base."""
+    votes = list_votes(engine, persona)
+    return Tally(
+        wins=sum(vote.winner == persona for vote in votes),
+        losses=sum(vote.winner == BASE for vote in votes),
+        ties=sum(vote.verdict == "tie" for vote in votes),
+        both_bad=sum(vote.verdict == "both_bad" for vote in votes),
+    )
+
+
+def _insert(engine: Engine, ticket: Ticket, verdict: str, session: str) -> Insert:
+    """One statement that checks and records, so that no two casts can both succeed."""
+    columns = ["battle", "at", "session", "verdict"]
+    allowed = select(BattleRow.id, literal(now(), VoteRow.at.type), literal(session), literal(verdict)).where(
+        BattleRow.id == ticket.battle, BattleRow.nonce == digest(ticket.secret), BattleRow.status == OPEN
+    )
+    insert = _INSERTS[engine.dialect.name](VoteRow).from_select(columns, allowed)
+    return insert.on_conflict_do_nothing(index_elements=["battle"]).returning(VoteRow.battle)
+
+
+def _why_refused(db: Session, ticket: Ticket) -> str:
+    row = db.get(BattleRow, ticket.battle)
+    if row is None or row.nonce != digest(ticket.secret):
+        return "This vote does not belong to a battle of yours."
+    if row.status == VOID:
+        return "This battle does not count, so it takes no vote."
+    if row.status != OPEN:
+        return "The answers are not complete yet."
+    return "Your vote on this battle has been counted already."
+
+
+def _vote(row: VoteRow, left: str, right: str) -> Vote:
+    winner = {"left": left, "right": right}.get(row.verdict)
+    persona = right if left == BASE else left
+    return Vote(battle=row.battle, at=row.at, persona=persona, verdict=row.verdict, winner=winner)

@@ -1,0 +1,1 @@
+"""The Gradio app: chat and blind battles. It speaks HTTP to the gateway and never loads a model."""

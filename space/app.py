@@ -1,0 +1,112 @@
+"""The whole page: header, banner, chat, arena. Run it with `understudy space` or `python -m space.app`."""
+
+import errno
+import socket
+from typing import Any
+
+import gradio as gr
+
+from arena.battles import BattleStore
+from space import arena_tab, chat
+from space.banner import POLL, Backend, Snapshot, banner
+from space.battle import Ring
+from space.gateway_client import GatewayClient
+from space.theme import HEAD, HEADER, css, theme
+from understudy.database import open_database
+from understudy.errors import PortError
+from understudy.settings import Settings, load_settings
+
+CONCURRENCY = 16
+"""Answers under way at once, per kind of event."""
+
+
+def build_app(gateway: GatewayClient, store: BattleStore) -> gr.Blocks:
+    """The page. Nothing is asked of the gateway before somebody opens it, so it may be down."""
+    backend = Backend(gateway)
+    with gr.Blocks(title="Understudy", analytics_enabled=False) as app:
+        gr.HTML(HEADER)
+        notice = gr.HTML(visible=False, elem_id="banner")
+        with gr.Tabs():
+            with gr.Tab("Chat", id="chat"):
+                talk = chat.build_chat(gateway, backend)
+            with gr.Tab("Arena", id="arena"):
+                ring = arena_tab.build_arena(Ring(gateway, backend, store))
+        seen = gr.State(None)
+
+        async def look(seen: Snapshot | None, chosen: str | None, rival: str | None) -> list[Any]:
+            return changes(seen, await backend.look(), chosen, rival)
+
+        inputs = [seen, talk.persona, ring.persona]
+        outputs = [seen, notice, *talk.outputs, *ring.outputs]
+        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        app.load(look, inputs, outputs, **quiet)
+        gr.Timer(POLL).tick(look, inputs, outputs, **quiet)
+    return app.queue(default_concurrency_limit=CONCURRENCY)
+
+
+def changes(seen: Snapshot | None, new: Snapshot, chosen: str | None, rival: str | None) -> list[Any]:
+    """What a page that shows `seen` must change to show `new`; what is the same is not sent again."""
+    if seen == new:
+        return [gr.skip() for _ in range(10)]
+    notice = gr.skip()
+    if seen is None or seen.readiness != new.readiness:
+        text = banner(new.readiness)
+        notice = gr.update(value=text, visible=bool(text))
+    if seen is not None and seen.contestants == new.contestants:
+        return [new, notice, *(gr.skip() for _ in range(8))]
+    first = seen is None or not seen.personas
+    return [new, notice, *chat.refresh(new, chosen, first=first), *arena_tab.refresh(new, rival)]
+
+
+def start(app: gr.Blocks, *, host: str, port: int, block: bool = True) -> None:
+    """Serves the page.
+
+    Raises:
+        PortError: the port is taken.
+    """
+    _check_port(host, port)
+    app.launch(
+        server_name=host,
+        server_port=port,
+        prevent_thread_lock=not block,
+        theme=theme(),
+        css=css(),
+        head=HEAD,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        mcp_server=False,
+        share=False,
+        quiet=True,
+    )
+
+
+def launch(settings: Settings) -> None:
+    """Opens the database and serves the page until interrupted.
+
+    Raises:
+        PortError: the port is taken.
+        DatabaseError: the database cannot be opened.
+    """
+    _check_port(settings.host, settings.space_port)
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
+    store = BattleStore(open_database(settings.database))
+    start(build_app(GatewayClient(settings.gateway, key), store), host=settings.host, port=settings.space_port)
+
+
+def _check_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise
+            raise PortError(
+                f"port {port} on {host} is taken: choose another with --space-port or UNDERSTUDY_SPACE_PORT"
+            ) from error
+
+
+if __name__ == "__main__":
+    launch(load_settings())

@@ -1,0 +1,161 @@
+"""One blind battle, from the commitment of its sides to the vote; nothing here knows how a page looks."""
+
+import asyncio
+import html
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from arena.battles import Answer, Battle, BattleStore, Ticket
+from arena.fairness import Pace, fault
+from arena.votes import VoteError, cast_vote
+from space.banner import Backend, Snapshot
+from space.gateway_client import Contestant, GatewayClient
+from space.streaming import BEAT, Growing, listening
+
+MAX_CHARACTERS = 4000
+"""Longest prompt of a battle."""
+ABANDONED = "it ended before both answers were complete"
+
+
+@dataclass(frozen=True)
+class View:
+    """What a page shows of a battle; nothing in it tells the contestants apart before the vote."""
+
+    left: str = ""
+    right: str = ""
+    busy: bool = False
+    message: str = ""
+    kind: str = ""
+    """Class of the message: empty, `trouble` or `reveal`."""
+    ticket: Ticket | None = None
+    """Set once the vote may be cast. It stays on the server."""
+
+
+@dataclass(frozen=True)
+class Ring:
+    """Everything a battle needs."""
+
+    gateway: GatewayClient
+    backend: Backend
+    store: BattleStore
+
+
+def draw(snapshot: Snapshot, choice: str | None) -> Contestant | None:
+    """The persona that meets the base: the chosen one, or any; `None` when there is none."""
+    chosen = [one for one in snapshot.personas if one.name == choice]
+    pool = chosen or list(snapshot.personas)
+    return secrets.choice(pool) if pool else None
+
+
+def suggestions(snapshot: Snapshot, choice: str | None) -> list[str]:
+    """Up to four prompts: the chosen persona's, or some of everyone's in turn."""
+    chosen = [one for one in snapshot.personas if one.name == choice] or list(snapshot.personas)
+    rounds = max((len(one.prompts) for one in chosen), default=0)
+    prompts = [one.prompts[i] for i in range(rounds) for one in chosen if i < len(one.prompts)]
+    return list(dict.fromkeys(prompts))[:4]
+
+
+async def fight(ring: Ring, prompt: str, choice: str | None, session: str) -> AsyncGenerator[View]:
+    """One battle from the commitment of its sides to the moment the vote opens."""
+    prompt = prompt.strip()[:MAX_CHARACTERS]
+    persona = draw(await ring.backend.look(), choice)
+    if not prompt or persona is None:
+        missing = "Write a prompt first." if persona else "No persona is live yet, so there is nobody to compare."
+        yield View(message=missing, kind="trouble")
+        return
+    yield View(busy=True, message="Both sides are thinking…")
+    try:
+        battle, ticket = await asyncio.to_thread(
+            ring.store.create,
+            prompt=prompt,
+            persona=persona.name,
+            session=session,
+            temperature=persona.sampling.temperature,
+            max_tokens=persona.sampling.max_tokens,
+        )
+        async with aclosing(_answers(ring, battle, ticket, persona)) as views:
+            async for view in views:
+                yield view
+    except SQLAlchemyError:
+        yield View(message="The battle could not be saved. Please try again.", kind="trouble")
+
+
+async def _answers(ring: Ring, battle: Battle, ticket: Ticket, persona: Contestant) -> AsyncGenerator[View]:
+    """Asks both sides at once, reveals them at one pace, and settles the battle whatever happens."""
+    ask = partial(ring.gateway.stream, messages=[{"role": "user", "content": battle.prompt}], **battle.sampling)
+    reason, left, right = ABANDONED, Growing(), Growing()
+    try:
+        async with (
+            listening(ask(battle.left), ask(battle.right)) as (left, right),
+            aclosing(_reveal(left, right)) as views,
+        ):
+            async for view in views:
+                yield view
+        reason = _trouble(left, right, battle.prompt, persona)
+    finally:
+        answers = _said(left), _said(right)
+        if reason:
+            ring.store.void(battle.id, reason, *answers)
+        else:
+            ring.store.finish(battle.id, *answers)
+    if reason:
+        yield View(left.text, right.text, message=_void(reason), kind="trouble")
+    else:
+        yield View(left.text, right.text, message="Which answer is better?", ticket=ticket)
+
+
+async def _reveal(left: Growing, right: Growing) -> AsyncGenerator[View]:
+    """Both answers as they may be seen, until both are complete or one has failed."""
+    pace = Pace()
+    while not (left.error or right.error):
+        await asyncio.sleep(BEAT)
+        before = pace
+        pace = pace.advance(left.text, right.text, left_done=left.done, right_done=right.done)
+        if pace.shown != before.shown:
+            yield View(
+                left.text[: pace.shown],
+                right.text[: pace.shown],
+                busy=True,
+                message="Both sides are answering…",
+            )
+        if left.done and right.done and pace.complete(left.text, right.text):
+            return
+
+
+def _trouble(left: Growing, right: Growing, prompt: str, persona: Contestant) -> str:
+    """Why this battle is void; "" if it is not."""
+    if left.error or right.error:
+        return f"error: {left.error or right.error}"
+    names = (persona.name, persona.title, left.revision, right.revision)
+    return fault(left.text, right.text, prompt=prompt, names=names)
+
+
+def _void(reason: str) -> str:
+    """What a person is told; never which side it was."""
+    if reason.startswith("error: "):
+        said = html.escape(reason.removeprefix("error: "))
+        return f"One of the answers failed, so this battle does not count. {said}"
+    if reason.startswith("identity leak"):
+        return "One of the answers gave away who it is, so this battle does not count."
+    return f"This battle does not count: {html.escape(reason)}."
+
+
+def settle(ring: Ring, verdict: str, ticket: Ticket | None, session: str) -> Battle:
+    """Casts the vote and returns the battle, names and all.
+
+    Raises:
+        VoteError: there is no battle to vote on, or its vote has been cast.
+    """
+    if ticket is None:
+        raise VoteError("No battle is waiting for your vote.")
+    cast_vote(ring.store.engine, ticket, verdict, session=session)
+    return ring.store.get(ticket.battle)
+
+
+def _said(growing: Growing) -> Answer:
+    return Answer(growing.text, growing.revision or None)

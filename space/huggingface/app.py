@@ -1,0 +1,7 @@
+"""Entry point of a Hugging Face Space: the same app, listening on every address of its container."""
+
+from space.app import launch
+from understudy.settings import load_settings
+
+if __name__ == "__main__":
+    launch(load_settings(host="0.0.0.0"))

@@ -1,0 +1,50 @@
+"""Answers that grow: streams are read in the background and shown on a steady beat, so nothing flickers."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+
+from space.gateway_client import Piece
+from understudy.errors import GatewayError
+
+BEAT = 0.05
+"""Seconds between two looks; twenty updates a second are smooth and cheap."""
+
+
+@dataclass
+class Growing:
+    """What has arrived of one answer."""
+
+    text: str = ""
+    revision: str = ""
+    done: bool = False
+    error: str = ""
+    """Why it ended early, for people; empty when it did not."""
+
+
+@contextlib.asynccontextmanager
+async def listening(*streams: AsyncGenerator[Piece]) -> AsyncIterator[list[Growing]]:
+    """Reads `streams` side by side while the block runs; leaving the block withdraws what is not complete."""
+    answers = [Growing() for _ in streams]
+    tasks = [asyncio.create_task(_listen(stream, answer)) for stream, answer in zip(streams, answers, strict=True)]
+    try:
+        yield answers
+    finally:
+        for task in tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                raise outcome
+
+
+async def _listen(stream: AsyncGenerator[Piece], answer: Growing) -> None:
+    try:
+        async with contextlib.aclosing(stream):
+            async for piece in stream:
+                answer.text += piece.text
+                answer.revision = piece.revision or answer.revision
+    except GatewayError as error:
+        answer.error = str(error)
+    finally:
+        answer.done = True

@@ -1,0 +1,81 @@
+"""How the app looks: one theme, light and dark, phone to desktop, nothing fetched from elsewhere."""
+
+from pathlib import Path
+
+from gradio.themes import Base, Color
+
+CURTAIN = Color(
+    name="curtain",
+    c50="#fdf3f4",
+    c100="#fbe4e7",
+    c200="#f6c9d0",
+    c300="#eea0ac",
+    c400="#e06b7e",
+    c500="#c93b55",
+    c600="#b02a45",
+    c700="#92203a",
+    c800="#741c31",
+    c900="#5a1829",
+    c950="#340b15",
+)
+SANS = ["ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "sans-serif"]
+MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
+
+HEAD = (
+    '<meta http-equiv="Content-Security-Policy" content="'
+    "img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; "
+    "frame-src 'none'; object-src 'none'"
+    '">'
+)
+"""An answer may contain Markdown images; the browser must not fetch them from elsewhere."""
+
+HEADER = """
+<div class="masthead">
+  <svg viewBox="0 0 48 48" aria-hidden="true"><path d="M4 6h40v5H4z"/><path d="M6 13h11c0 12-3 20-11 28z"/>
+  <path d="M42 13H31c0 12 3 20 11 28z"/><circle cx="24" cy="34" r="5"/></svg>
+  <div><h1>Understudy</h1>
+  <p>One model, many voices. <b>Chat</b> with a persona taught from a few examples,
+  or judge it blind against the base in the <b>Arena</b>.</p></div>
+</div>
+"""
+
+
+def theme() -> Base:
+    """Curtain red on paper by day, on ink by night; system fonts only."""
+    look = Base(
+        primary_hue=CURTAIN,
+        secondary_hue=CURTAIN,
+        neutral_hue="stone",
+        radius_size="lg",
+        font=SANS,
+        font_mono=MONO,
+    )
+    return look.set(
+        body_background_fill="#faf8f5",
+        body_background_fill_dark="#151214",
+        block_background_fill="#ffffff",
+        block_background_fill_dark="#1e1a1d",
+        block_border_color="#e9e2dc",
+        block_border_color_dark="#352e33",
+        block_shadow="none",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_400",
+        button_secondary_background_fill="#f1ebe6",
+        button_secondary_background_fill_hover="#e7ded7",
+        button_secondary_background_fill_dark="#2c262a",
+        button_secondary_background_fill_hover_dark="#3a3238",
+        color_accent_soft="#fdf3f4",
+        color_accent_soft_dark="#3a1a22",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_500",
+        button_primary_text_color="white",
+        input_background_fill="#ffffff",
+        input_background_fill_dark="#252024",
+    )
+
+
+def css() -> str:
+    """The style sheet that lies beside this file."""
+    return (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
