@@ -41,9 +41,9 @@ class PublishRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     persona: str
-    revision: str = Field("", pattern="^[0-9a-f]{0,64}$")
+    revision: str = Field(default="", pattern="^[0-9a-f]{0,64}$")
     """A revision or the start of one; empty means the newest (publish) or the previous (rollback)."""
-    actor: str = Field("admin", max_length=63)
+    actor: str = Field(default="admin", max_length=63)
 
 
 class Gateway:
@@ -60,10 +60,21 @@ class Gateway:
 
     def models(self) -> list[dict[str, Any]]:
         """What /v1/models lists: the base and every live persona, with what people are told about them."""
-        base = {"kind": "base", "title": "Base", "voice": "The base model, without any adapter.", "revision": ""}
+        base = {
+            "kind": "base",
+            "title": "Base",
+            "voice": "The base model, without any adapter.",
+            "revision": "",
+        }
         entries = [_model(BASE_NAME, 0, base | {"base": self.engine.plan.base.name, "prompts": [], "sampling": {}})]
         for name, loaded in sorted(self.table.live.items()):
-            card = {"title": name, "voice": "", "prompts": [], "sampling": {}, **self.table.cards.get(name, {})}
+            card = {
+                "title": name,
+                "voice": "",
+                "prompts": [],
+                "sampling": {},
+                **self.table.cards.get(name, {}),
+            }
             about = {"kind": "persona", "revision": short(loaded.revision.id), **card}
             entries.append(_model(name, int(loaded.revision.created_at.timestamp()), about))
         return entries
@@ -79,7 +90,9 @@ def build_gateway(settings: Settings) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(timeout=UPSTREAM_TIMEOUT, connector=connector, auto_decompress=False) as session:
+        async with aiohttp.ClientSession(
+            timeout=UPSTREAM_TIMEOUT, connector=connector, auto_decompress=False
+        ) as session:
             gateway = app.state.gateway = Gateway(settings, session)
             app.router.routes.extend(_passed_routes(gateway, session))
             running = asyncio.create_task(gateway.supervisor.run())

@@ -26,7 +26,12 @@ def error_body(status: int, message: str, *, param: str | None = None, code: str
 
 
 def error_response(
-    status: int, message: str, *, param: str | None = None, code: str | None = None, retry_after: int | None = None
+    status: int,
+    message: str,
+    *,
+    param: str | None = None,
+    code: str | None = None,
+    retry_after: int | None = None,
 ) -> JSONResponse:
     """The same as a response; `retry_after` in seconds."""
     headers = {"Retry-After": str(retry_after)} if retry_after is not None else None

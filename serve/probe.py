@@ -110,5 +110,3 @@ def degenerate(answer: Answer) -> str:
         if triples.most_common(1)[0][1] > len(words) / 5:
             return "it repeats itself"
     return ""
-
-

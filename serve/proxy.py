@@ -17,12 +17,13 @@ from understudy.errors import NotFoundError
 
 REVISION_HEADER = "x-understudy-revision"
 PASSED_HEADERS = ("content-type", "retry-after", "x-request-id")
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 EVENT_END = b"\n\n"
 RETRY_AFTER = 5
 """Seconds after which a client may ask again while the engine is down."""
 
 
-class BadRequest(Exception):
+class RefusedError(Exception):
     """A request that never reaches the engine."""
 
     def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
@@ -58,30 +59,36 @@ class Proxy:
                 return await refusal(scope, receive, send)
             with self._table.lease(body["model"]) as target:
                 await self._while_connected(receive, self._forward(body, target, scope, receive, send))
-        except BadRequest as error:
+        except RefusedError as error:
             await error.response(scope, receive, send)
         except NotFoundError as error:
             await error_response(404, str(error), param="model", code="model_not_found")(scope, receive, send)
 
     async def _read(self, request: Request) -> dict:
         if request.method != "POST":
-            raise BadRequest(405, f"{request.method} is not possible here; use POST")
+            raise RefusedError(405, f"{request.method} is not possible here; use POST")
         if not self._authorized(request):
-            raise BadRequest(401, "missing or wrong API key; send it as 'Authorization: Bearer KEY'", code="invalid_api_key")
+            raise RefusedError(
+                401,
+                "missing or wrong API key; send it as 'Authorization: Bearer KEY'",
+                code="invalid_api_key",
+            )
         chunks, size = [], 0
         async for chunk in request.stream():
             chunks.append(chunk)
             size += len(chunk)
             if size > self._max_body:
-                raise BadRequest(413, f"the request is larger than {self._max_body:,} bytes")
+                raise RefusedError(413, f"the request is larger than {self._max_body:,} bytes")
         try:
             body = json.loads(b"".join(chunks))
         except (ValueError, RecursionError) as error:
-            raise BadRequest(400, f"the request body is not JSON: {error}") from None
+            raise RefusedError(400, f"the request body is not JSON: {error}") from None
         if not isinstance(body, dict):
-            raise BadRequest(400, f"the request body must be a JSON object, found {type(body).__name__}")
+            raise RefusedError(400, f"the request body must be a JSON object, found {type(body).__name__}")
         if not isinstance(body.get("model"), str):
-            raise BadRequest(400, f"'model' must be a string, found {body.get('model')!r:.80}", param="model")
+            raise RefusedError(400, f"'model' must be a string, found {body.get('model')!r:.80}", param="model")
+        if self._url.endswith("/chat/completions"):
+            _check_messages(body.get("messages"))
         return body
 
     async def _while_connected(self, receive: Receive, work) -> None:
@@ -117,6 +124,18 @@ class Proxy:
                 return await refusal(scope, receive, send)
             event = b"data: " + json.dumps(error_body(503, message, code="engine_down")).encode() + EVENT_END
             await send({"type": "http.response.body", "body": event})
+
+
+def _check_messages(messages: object) -> None:
+    """What vLLM leaves to the chat template, which may drop it without a word: roles, and messages that say nothing."""
+    if not isinstance(messages, list) or not messages:
+        raise RefusedError(400, "'messages' must be a list with at least one message", param="messages")
+    for number, message in enumerate(messages):
+        where = f"messages[{number}]"
+        if not isinstance(message, dict) or message.get("role") not in ROLES:
+            raise RefusedError(400, f"{where} must be an object with a role of {', '.join(ROLES)}", param=where)
+        if message["role"] != "assistant" and message.get("content") in (None, "", []):
+            raise RefusedError(400, f"{where} ({message['role']}) has no content", param=where)
 
 
 class _Label:

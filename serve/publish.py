@@ -73,9 +73,7 @@ class Publisher:
             self.registry.set_live(candidate, actor=actor, action=action, detail=detail)
             self._flip(loaded)
             log.info("%s now answers with %s (was %s)", persona, short(candidate.id), previous and short(previous))
-            return Published(
-                persona=persona, revision=candidate.id, previous=previous, changed=True, seconds=seconds
-            )
+            return Published(persona=persona, revision=candidate.id, previous=previous, changed=True, seconds=seconds)
 
     async def rollback(self, persona: str, revision: str = "", *, actor: str) -> Published:
         """Publishes an earlier revision again: the given one, or the one that was live before this one.
@@ -138,9 +136,7 @@ class Publisher:
     def _refuse(self, revision: Revision, actor: str, stage: str, problems: list[str]) -> PublishError:
         self.registry.record(revision, actor=actor, action="reject", detail={"stage": stage, "reasons": problems})
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        return PublishError(
-            f"{revision.served_name} was refused by {stage}: {'; '.join(problems[:3])}{more}", problems
-        )
+        return PublishError(f"{revision.served_name} was refused by {stage}: {'; '.join(problems[:3])}{more}", problems)
 
     def _flip(self, loaded: Loaded) -> None:
         before = self.table.flip(loaded)

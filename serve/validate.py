@@ -77,7 +77,9 @@ def _check_config(config: dict[str, Any], max_rank: int) -> list[str]:
         problems.append(f"bias is {config['bias']!r}; vLLM serves adapters without bias only")
     problems += [f"{what} is not served by vLLM" for key, what in NOT_SERVED.items() if config.get(key)]
     if config.get("init_lora_weights", True) not in PLAIN_INIT:
-        problems.append(f"init_lora_weights is {config['init_lora_weights']!r}; convert the adapter to plain LoRA first")
+        problems.append(
+            f"init_lora_weights is {config['init_lora_weights']!r}; convert the adapter to plain LoRA first"
+        )
     return problems
 
 

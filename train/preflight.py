@@ -73,8 +73,14 @@ def _tokens(row: TrainingRow, tokenizer: PreTrainedTokenizerBase) -> TokenRow:
     return TokenRow(full, [IGNORED] * len(prompt) + full[len(prompt) :], row.origin)
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], **options: bool) -> list[int]:
-    return list(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)["input_ids"])
+def _render(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], *, add_generation_prompt: bool
+) -> list[int]:
+    rendered = tokenizer.apply_chat_template(
+        messages, tokenize=True, return_dict=True, add_generation_prompt=add_generation_prompt
+    )
+    assert not isinstance(rendered, (str, list))
+    return list(rendered["input_ids"])
 
 
 def check_lengths(rows: Sequence[TokenRow], max_length: int, source: Path) -> None:

@@ -23,10 +23,18 @@ from transformers import (
     set_seed,
 )
 from transformers.utils import logging as transformers_logging
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from train.card import adapter_card
-from train.preflight import TokenRow, check_lengths, check_masks, check_stop_trained, token_rows, training_rows
+from train.preflight import (
+    TokenRow,
+    check_lengths,
+    check_masks,
+    check_stop_trained,
+    token_rows,
+    training_rows,
+)
 from train.runs import Run, RunSettings, run_settings
 from understudy.adapters import CONFIG
 from understudy.bases import Base, base_revision, resolve_base
@@ -194,8 +202,8 @@ def _check_trainer(trainer: SFTTrainer, rows: list[TokenRow], tokenizer: PreTrai
     assert isinstance(dataset, Dataset)
     check_masks(dataset, rows)
     configured = trainer.model.generation_config.eos_token_id  # pyright: ignore
-    stops = {tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])} - {None}
-    check_stop_trained(dataset["labels"], stops)
+    stops = [tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])]
+    check_stop_trained(dataset["labels"], {stop for stop in stops if isinstance(stop, int)})
 
 
 def _save_adapter(model: PeftModel, run: Run, settings: RunSettings, recipe: Recipe, base: Base) -> None:

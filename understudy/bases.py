@@ -121,7 +121,7 @@ def _cached_snapshot(repo: str) -> Path:
 def _hash_files(files: tuple[tuple[str, int, int], ...]) -> str:
     digest = hashlib.sha256()
     for name, _, _ in files:
-        with open(name, "rb") as file:
+        with Path(name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:12]
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -60,16 +61,13 @@ def _end_the_rest() -> None:
 def _others_in_group() -> list[int]:
     """Process ids of our group but our own (Linux: field 5 of /proc/<pid>/stat is the group)."""
     group, found = os.getpgrp(), []
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or int(name) == os.getpid():
-            continue
+    for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            with open(f"/proc/{name}/stat") as file:
-                fields = file.read().rpartition(")")[2].split()
+            fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(fields[2]) == group:
-            found.append(int(name))
+        if int(fields[2]) == group and int(stat.parent.name) != os.getpid():
+            found.append(int(stat.parent.name))
     return found
 
 

@@ -24,19 +24,19 @@ class Training(BaseModel):
 
     method: Literal["qlora", "lora", "lora-8bit"] = "qlora"
     """`qlora`: 4-bit NF4 base with double quantisation; `lora-8bit`: 8-bit base; `lora`: base as it is."""
-    epochs: float = Field(8, gt=0, le=1000)
-    learning_rate: float = Field(2e-4, gt=0, le=1)
-    batch_size: int = Field(4, ge=1)
+    epochs: float = Field(default=8, gt=0, le=1000)
+    learning_rate: float = Field(default=2e-4, gt=0, le=1)
+    batch_size: int = Field(default=4, ge=1)
     """Rows per optimiser step."""
-    rank: int = Field(16, ge=1, le=512)
-    alpha: int = Field(32, ge=1)
+    rank: int = Field(default=16, ge=1, le=512)
+    alpha: int = Field(default=32, ge=1)
     """LoRA scale: updates are multiplied by alpha / rank."""
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: str | list[str] = "all-linear"
     """Modules that get an adapter: `all-linear` or a list of names."""
-    max_length: int = Field(1024, ge=16)
+    max_length: int = Field(default=1024, ge=16)
     """Longest row in tokens; longer ones are refused by name, never cut."""
-    warmup: float = Field(0.05, ge=0, lt=1)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of the steps in which the learning rate rises."""
     scheduler: Literal["cosine", "linear", "constant"] = "cosine"
     seed: int = 0
@@ -47,8 +47,8 @@ class Sampling(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    temperature: float = Field(0.7, ge=0, le=2)
-    max_tokens: int = Field(256, ge=1)
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    max_tokens: int = Field(default=256, ge=1)
 
 
 class Recipe(BaseModel):
@@ -131,12 +131,24 @@ def _explain(model: type[BaseModel], error: typing.Any) -> str:
     at = ".".join([*parents, key])
     if error["type"] == "extra_forbidden":
         known = list(_fields(model, parents))
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.6) or _near_below(model, key)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return f"unknown key {at!r}; {hint}"
     if error["type"] == "missing":
         return f"missing key {at!r}"
     return f"{at}: {error['msg']}, found {error['input']!r}"
+
+
+def _near_below(model: type[BaseModel], key: str) -> list[str]:
+    """The nearest key one level down: people forget under which heading a setting goes."""
+    below = [
+        f"{name}.{key_below}"
+        for name, field in model.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        for key_below in field.annotation.model_fields
+    ]
+    near = difflib.get_close_matches(key, [path.partition(".")[2] for path in below], n=1, cutoff=0.8)
+    return [path for path in below if path.partition(".")[2] in near]
 
 
 def _fields(model: type[BaseModel], parents: list[str]) -> dict[str, typing.Any]:

@@ -25,6 +25,7 @@ class Revision(BaseModel):
     persona: str
     id: str
     base: str
+    base_revision: str | None
     rank: int
     size: int
     source: str
@@ -85,7 +86,13 @@ class Registry:
                 base = str(config.get("base_model_name_or_path") or "")
                 size = sum(p.stat().st_size for p in path.glob("*.safetensors"))
                 row = RevisionRow(
-                    persona=persona, id=revision, base=base, rank=rank, size=size, source=str(folder.name)
+                    persona=persona,
+                    id=revision,
+                    base=base,
+                    base_revision=config.get("revision"),
+                    rank=rank,
+                    size=size,
+                    source=folder.name,
                 )
                 session.add(row)
                 session.add(EventRow(actor=actor, persona=persona, revision=revision, action="push"))
@@ -104,16 +111,20 @@ class Registry:
         Raises:
             NotFoundError: there is none, or `prefix` fits several.
         """
-        with Session(self.engine) as session:
-            query = select(RevisionRow).where(RevisionRow.persona == persona)
-            rows = list(session.scalars(query.order_by(RevisionRow.created_at.desc())))
+        rows = self.revisions(persona)
         fitting = [r for r in rows if r.id.startswith(prefix)]
         if not fitting:
             known = ", ".join(short(r.id) for r in rows) or "none"
             raise NotFoundError(f"{persona} has no revision {prefix or 'yet'}; revisions there are: {known}")
         if prefix and len(fitting) > 1:
             raise NotFoundError(f"{persona}: {prefix} fits {len(fitting)} revisions; give more digits")
-        return Revision.model_validate(fitting[0])
+        return fitting[0]
+
+    def revisions(self, persona: str) -> list[Revision]:
+        """Every revision of `persona`, newest first; empty when there is none."""
+        with Session(self.engine) as session:
+            query = select(RevisionRow).where(RevisionRow.persona == persona)
+            return [Revision.model_validate(r) for r in session.scalars(query.order_by(RevisionRow.created_at.desc()))]
 
     def path(self, revision: Revision) -> Path:
         """The folder of that revision in the store.
@@ -161,9 +172,7 @@ class Registry:
 
     @staticmethod
     def _event(revision: Revision, actor: str, action: str, detail: dict[str, Any]) -> EventRow:
-        return EventRow(
-            actor=actor, persona=revision.persona, revision=revision.id, action=action, detail=detail
-        )
+        return EventRow(actor=actor, persona=revision.persona, revision=revision.id, action=action, detail=detail)
 
 
 def open_registry(settings: Settings) -> Registry:

@@ -35,10 +35,10 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     """Address that the gateway and the Space listen on. The engine always listens on loopback only."""
 
-    port: int = Field(8000, ge=1, le=65535)
+    port: int = Field(default=8000, ge=1, le=65535)
     """Port of the gateway."""
 
-    space_port: int = Field(7860, ge=1, le=65535)
+    space_port: int = Field(default=7860, ge=1, le=65535)
     """Port of the Gradio app."""
 
     gateway_url: str = ""
@@ -50,22 +50,22 @@ class Settings(BaseSettings):
     admin_key: SecretStr | None = None
     """Key for publish and rollback; none means the one in `home`/admin.key, made at first start."""
 
-    max_body_bytes: int = Field(1_000_000, ge=1_000)
+    max_body_bytes: int = Field(default=1_000_000, ge=1_000)
     """Largest request body the gateway reads, in bytes."""
 
     max_lora_rank: int = 64
     """Largest adapter rank the engine is started for; vLLM knows 1, 8, 16, 32, 64, 128, 256, 320, 512."""
 
-    max_model_len: int = Field(0, ge=0)
+    max_model_len: int = Field(default=0, ge=0)
     """Longest prompt + answer in tokens; 0 means what the base allows (at most 4096 on a CPU)."""
 
-    gpu_memory_utilization: float = Field(0.0, ge=0, le=1)
+    gpu_memory_utilization: float = Field(default=0.0, ge=0, le=1)
     """Share of GPU memory (on a CPU: of RAM) that vLLM may plan with; 0 means 0.9 on a GPU, 0.3 on a CPU."""
 
-    start_timeout: float = Field(300, gt=0)
+    start_timeout: float = Field(default=300, gt=0)
     """Seconds that the engine gets to load before we give up."""
 
-    drain_timeout: float = Field(120, gt=0)
+    drain_timeout: float = Field(default=120, gt=0)
     """Seconds that answers in flight on an old revision get to finish before it is unloaded anyway."""
 
     @property

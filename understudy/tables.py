@@ -35,6 +35,8 @@ class RevisionRow(Table):
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     """SHA-256 of the adapter folder's content."""
     base: Mapped[str] = mapped_column(String(255))
+    base_revision: Mapped[str | None] = mapped_column(String(64))
+    """What pins the base's weights: a Hub commit, or the start of a hash."""
     rank: Mapped[int]
     size: Mapped[int] = mapped_column(BigInteger)
     """Bytes of the weights."""

@@ -12,23 +12,31 @@ TIMEOUT = 300.0
 
 
 class AdminClient:
-    """Publish and rollback over HTTP, with the admin key of these settings."""
+    """Publish and rollback over HTTP, with the keys of these settings."""
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.gateway
-        self._headers = {"Authorization": f"Bearer {settings.admin_secret}"}
+        self._admin_key = settings.admin_secret
+        self._api_key = settings.api_key.get_secret_value() if settings.api_key else "none"
 
     def publish(self, persona: str, revision: str, actor: str) -> dict[str, Any]:
         """Raises PublishError when the revision is refused, GatewayError when the gateway cannot be asked."""
-        return self._post("/admin/publish", {"persona": persona, "revision": revision, "actor": actor})
+        return self._send("POST", "/admin/publish", {"persona": persona, "revision": revision, "actor": actor})
 
     def rollback(self, persona: str, revision: str, actor: str) -> dict[str, Any]:
         """Raises as `publish`."""
-        return self._post("/admin/rollback", {"persona": persona, "revision": revision, "actor": actor})
+        return self._send("POST", "/admin/rollback", {"persona": persona, "revision": revision, "actor": actor})
 
-    def _post(self, path: str, body: dict[str, str]) -> dict[str, Any]:
+    def live_personas(self) -> list[str]:
+        """The personas on stage. Raises GatewayError."""
+        models = self._send("GET", "/v1/models", None)["data"]
+        return [m["id"] for m in models if m["understudy"]["kind"] == "persona"]
+
+    def _send(self, method: str, path: str, body: dict[str, str] | None) -> dict[str, Any]:
+        key = self._admin_key if path.startswith("/admin") else self._api_key
+        headers = {"Authorization": f"Bearer {key}"}
         try:
-            response = httpx.post(f"{self._url}{path}", json=body, headers=self._headers, timeout=TIMEOUT)
+            response = httpx.request(method, f"{self._url}{path}", json=body, headers=headers, timeout=TIMEOUT)
         except httpx.TransportError as error:
             reason = str(error) or type(error).__name__
             raise GatewayError(f"no gateway at {self._url} ({reason}); start one with `understudy serve`") from None

@@ -36,7 +36,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version.")
+    ] = False,
 ) -> None:
     """Understudy."""
 
@@ -97,7 +99,9 @@ def space(space_port: SpacePort = None, host: Host = None) -> None:
 @app.command()
 def push(
     persona: Persona,
-    adapter: Annotated[Path | None, typer.Argument(help="Adapter folder; default: the newest run of that recipe.")] = None,
+    adapter: Annotated[
+        Path | None, typer.Argument(help="Adapter folder; default: the newest run of that recipe.")
+    ] = None,
 ) -> None:
     """Register an adapter as a new revision of a persona, without showing it to anybody."""
     from understudy.cli.personas import push_adapter
@@ -108,7 +112,9 @@ def push(
 @app.command()
 def publish(
     persona: Persona,
-    adapter: Annotated[Path | None, typer.Argument(help="Adapter folder to push first; default: the newest revision.")] = None,
+    adapter: Annotated[
+        Path | None, typer.Argument(help="Adapter folder to push first; default: the newest revision.")
+    ] = None,
     revision: Annotated[str, typer.Option(help="A registered revision, or the start of one.")] = "",
 ) -> None:
     """Put a revision on stage: validate, load, prove, flip the name. No request fails meanwhile."""
@@ -192,5 +198,3 @@ def base_eval(
     from understudy.cli.training import evaluate_base
 
     evaluate_base(path, limit, json_output=json_output)
-
-

@@ -9,12 +9,13 @@ import httpx
 from rich.console import Console
 
 from understudy.adapters import short
+from understudy.bases import Base, base_revision, resolve_base
 from understudy.cli.admin import AdminClient
 from understudy.cli.training import actor
-from understudy.errors import EngineError, NotFoundError
+from understudy.errors import EngineError
 from understudy.processes import Child, require_port
 from understudy.recipes import recipe_names
-from understudy.registry import Registry, open_registry
+from understudy.registry import Registry, Revision, open_registry
 from understudy.settings import Settings
 
 console = Console(stderr=True, highlight=False)
@@ -39,7 +40,7 @@ def run_demo(settings: Settings) -> None:
         _wait_until(f"{settings.gateway}/ready", gateway, "gateway and engine", settings.start_timeout)
         _publish_missing(settings, registry)
         _wait_until(_space_url(settings), space, "app", 60)
-        _print_addresses(settings, registry, time.monotonic() - started)
+        _print_addresses(settings, time.monotonic() - started)
         _watch(children)
     except KeyboardInterrupt:
         console.print("\nstopping …")
@@ -51,8 +52,9 @@ def run_demo(settings: Settings) -> None:
 
 def _train_missing(settings: Settings, registry: Registry, children: list[Child]) -> None:
     """One child process per persona that has no adapter yet, so that torch's memory goes when it is done."""
+    base = resolve_base(settings.base)
     for name in recipe_names(settings.recipes_dir):
-        if _has_revision(registry, name):
+        if _newest_for(base, registry, name):
             console.print(f"[green]✓[/] {name}: trained already")
             continue
         console.print(f"[bold]•[/] {name}: training")
@@ -96,15 +98,18 @@ def _wait_until(url: str, child: Child, what: str, timeout: float) -> None:
 
 
 def _publish_missing(settings: Settings, registry: Registry) -> None:
-    admin = AdminClient(settings)
+    """Puts on stage what is not: new personas, and those whose live revision was made for another base."""
+    admin, base = AdminClient(settings), resolve_base(settings.base)
+    live = admin.live_personas()
     for persona in registry.personas():
-        if persona.live is None:
-            done = admin.publish(persona.name, "", actor())
+        revision = _newest_for(base, registry, persona.name)
+        if persona.name not in live and revision:
+            done = admin.publish(persona.name, revision.id, actor())
             console.print(f"[green]✓[/] {persona.name}@{short(done['revision'])} is live")
 
 
-def _print_addresses(settings: Settings, registry: Registry, seconds: float) -> None:
-    live = [p.name for p in registry.personas() if p.live]
+def _print_addresses(settings: Settings, seconds: float) -> None:
+    live = AdminClient(settings).live_personas()
     console.print(f"\n[bold]Understudy is on[/] after {seconds:.0f} s: base, {', '.join(live)}\n")
     console.print(f"  chat and arena   {_space_url(settings)}")
     console.print(f"  OpenAI endpoint  {settings.gateway}/v1")
@@ -116,16 +121,17 @@ def _watch(children: list[Child]) -> None:
     while True:
         for child in children:
             if child.exit_code is not None:
-                raise EngineError(f"a part has ended (exit code {child.exit_code}); the end of {child.log}:\n{child.log_tail()}")
+                raise EngineError(
+                    f"a part has ended (exit code {child.exit_code}); the end of {child.log}:\n{child.log_tail()}"
+                )
         time.sleep(0.5)
 
 
-def _has_revision(registry: Registry, name: str) -> bool:
-    try:
-        registry.revision(name)
-    except NotFoundError:
-        return False
-    return True
+def _newest_for(base: Base, registry: Registry, persona: str) -> Revision | None:
+    """The newest revision of `persona` that was trained on these very weights."""
+    pinned = base_revision(base)
+    fitting = (r for r in registry.revisions(persona) if r.base == base.name and r.base_revision in (None, pinned))
+    return next(fitting, None)
 
 
 def _answers(url: str) -> bool:
@@ -142,5 +148,3 @@ def _space_url(settings: Settings) -> str:
 
 def _as_interrupt(*_: object) -> None:
     raise KeyboardInterrupt
-
-

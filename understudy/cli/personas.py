@@ -66,7 +66,9 @@ def show_history(settings: Settings, persona: str) -> None:
     registry.persona(persona)
     table = Table("when (UTC)", "who", "what", "revision", "detail", box=None, pad_edge=False)
     for event in registry.history(persona):
-        detail = event.detail.get("reasons") or [f"{k} {short(v) if k == 'previous' and v else v}" for k, v in event.detail.items()]
+        detail = event.detail.get("reasons") or [
+            f"{k} {short(v) if k == 'previous' and v else v}" for k, v in event.detail.items()
+        ]
         when = event.at.strftime("%Y-%m-%d %H:%M:%S")
         table.add_row(when, event.actor, event.action, short(event.revision or "-"), "; ".join(map(str, detail)))
     console.print(table)
@@ -108,7 +110,9 @@ def ask_model(settings: Settings, model: str, prompt: str, *, temperature: float
     except APIConnectionError:
         raise GatewayError(f"no gateway at {settings.gateway}; start one with `understudy serve`") from None
     except APIStatusError as error:
-        raise GatewayError(str((error.body or {}).get("message", error) if isinstance(error.body, dict) else error)) from None
+        raise GatewayError(
+            str((error.body or {}).get("message", error) if isinstance(error.body, dict) else error)
+        ) from None
 
 
 def _push(settings: Settings, registry: Registry, persona: str, adapter: Path | None) -> Revision:
@@ -120,5 +124,7 @@ def _push(settings: Settings, registry: Registry, persona: str, adapter: Path | 
 
         adapter = newest_adapter(persona, settings.runs_dir)
         if adapter is None:
-            raise NotFoundError(f"{persona} has no finished run in {settings.runs_dir}; `understudy train {persona}` first")
+            raise NotFoundError(
+                f"{persona} has no finished run in {settings.runs_dir}; `understudy train {persona}` first"
+            )
     return registry.push(persona, adapter, card=card, actor=actor())

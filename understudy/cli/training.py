@@ -30,9 +30,15 @@ def train_recipe(settings: Settings, name: str, base: str | None, changes: dict[
     training = _changed(recipe.training_for(base), changes)
     examples = recipe.load_examples()
     if len(examples) < FEW_ROWS:
-        console.print(f"warning: {recipe.name} has only {len(examples)} examples; expect it to repeat them", style="yellow")
+        console.print(
+            f"warning: {recipe.name} has only {len(examples)} examples; expect it to repeat them",
+            style="yellow",
+        )
     _prepare()
-    console.print(f"{recipe.name}: {training.method} on {base}, {len(examples)} examples, {training.epochs:g} epochs", end="")
+    console.print(
+        f"{recipe.name}: {training.method} on {base}, {len(examples)} examples, {training.epochs:g} epochs",
+        end="",
+    )
     console.print(_inherited(recipe, training, changes))
     with _status("loading libraries and base"):
         import torch
@@ -48,7 +54,9 @@ def train_recipe(settings: Settings, name: str, base: str | None, changes: dict[
         went_on = f", went on from step {trained.resumed_at}" if trained.resumed_at else ""
         console.print(f"{trained.steps} steps in {trained.seconds:.1f} s{went_on}, last loss {trained.loss:.3f}")
     revision = open_registry(settings).push(recipe.name, trained.run.adapter, card=persona_card(recipe), actor=actor())
-    console.print(f"registered as {recipe.name}@{short(revision.id)}; put it on stage: understudy publish {recipe.name}")
+    console.print(
+        f"registered as {recipe.name}@{short(revision.id)}; put it on stage: understudy publish {recipe.name}"
+    )
 
 
 def persona_card(recipe: Recipe) -> dict[str, Any]:
@@ -140,7 +148,12 @@ def _steps(title: str) -> Iterator[Any]:
     if not console.is_terminal:
         yield _lines(title)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[loss]}"),
+    )
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task(title, total=None, loss="")
 

@@ -1,0 +1,47 @@
+# The two commands a newcomer needs are `make demo` and `make test`. VARIANT=cpu|gpu overrides what setup.sh sees.
+VENV ?= .venv
+BIN := $(VENV)/bin
+export UNDERSTUDY_ARTIFACTS ?= artifacts
+
+.PHONY: help demo test test-fast check format bench requirements migration clean
+
+help: ## Show this list.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: ## Make the environment (everything below does it first).
+	@./setup.sh
+
+demo: setup ## Train what is missing, start everything, print the addresses.
+	@$(BIN)/understudy demo
+
+test: setup browser check ## All tests: static checks, then quick ones, then slow ones.
+	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m slow
+
+test-fast: setup ## Tests that start no engine and no browser (about a minute).
+	$(BIN)/pytest -m "not slow and not engine and not browser"
+
+check: setup ## Format, lint, types, import layers.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: setup ## Format and fix what can be fixed.
+	$(BIN)/ruff check --fix -q .
+	$(BIN)/ruff format -q .
+
+bench: setup ## Measure what README and docs claim; writes docs/results/.
+	$(BIN)/python -m bench.first_run
+
+browser: ## Chromium for the browser tests; without it they are skipped.
+	@./setup-browser.sh
+
+requirements: setup ## Resolve pyproject.toml into requirements/*.txt again.
+	@./requirements/compile.sh
+
+migration: setup ## A new database migration: make migration M="what changed".
+	$(BIN)/python -m understudy.migrations.new "$(M)"
+
+clean: ## Remove the environment, adapters, votes, runs. Asks nothing.
+	rm -rf $(VENV) .understudy runs artifacts

@@ -1,0 +1,102 @@
+"""Fixtures: a private home for every test, and one real stage (vLLM, gateway, Space) for the whole run."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from understudy.processes import Child, free_port
+from understudy.settings import PROJECT, Settings, load_settings
+
+SHARED = PROJECT.parent / "shared"
+"""Third-party material; tests that want it skip when it is not there."""
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [n for n in os.environ if n.startswith("UNDERSTUDY_") and n != "UNDERSTUDY_ARTIFACTS"]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings with everything private to the test."""
+    return load_settings(home=tmp_path / "home", runs_dir=tmp_path / "runs", recipes_dir=tmp_path / "recipes")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The running system: what a newcomer has after `make demo`."""
+
+    settings: Settings
+    env: dict[str, str]
+
+    @property
+    def gateway_url(self) -> str:
+        return self.settings.gateway
+
+    @property
+    def space_url(self) -> str:
+        return f"http://127.0.0.1:{self.settings.space_port}"
+
+    def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs `understudy ...` as a person would."""
+        command = [sys.executable, "-m", "understudy", *arguments]
+        done = subprocess.run(command, env={**os.environ, **self.env}, capture_output=True, text=True, timeout=240)
+        if check and done.returncode:
+            raise AssertionError(f"understudy {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}")
+        return done
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Trains both shipped personas, starts everything for real, publishes, and ends it all after the last test."""
+    home = tmp_path_factory.mktemp("stage")
+    env = {
+        "UNDERSTUDY_HOME": str(home / "home"),
+        "UNDERSTUDY_RUNS_DIR": str(home / "runs"),
+        "UNDERSTUDY_PORT": str(free_port()),
+        "UNDERSTUDY_SPACE_PORT": str(free_port()),
+    }
+    settings = load_settings(
+        home=home / "home",
+        runs_dir=home / "runs",
+        port=int(env["UNDERSTUDY_PORT"]),
+        space_port=int(env["UNDERSTUDY_SPACE_PORT"]),
+    )
+    running = Stage(settings, env)
+    running.cli("train", "email-copy")
+    running.cli("train", "stand-up")
+    children = [
+        Child([sys.executable, "-m", "understudy", name], log=settings.logs_dir / f"{name}.log", env=env)
+        for name in ("serve", "space")
+    ]
+    try:
+        wait_for(f"{settings.gateway}/ready", children[0])
+        wait_for(running.space_url, children[1])
+        running.cli("publish", "email-copy")
+        running.cli("publish", "stand-up")
+        yield running
+    finally:
+        for child in children:
+            child.stop()
+
+
+def wait_for(url: str, child: Child, timeout: float = 240) -> None:
+    """Returns when `url` answers 200; fails with the child's last words when it does not."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        assert child.exit_code is None, f"ended with {child.exit_code}:\n{child.log_tail(40)}"
+        try:
+            if httpx.get(url, timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.3)
+    raise AssertionError(f"{url} did not answer within {timeout} s:\n{child.log_tail(40)}")

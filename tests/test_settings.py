@@ -1,0 +1,45 @@
+"""Settings: read from the environment in one place, wrong values named, secrets kept."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from understudy.errors import UnderstudyError
+from understudy.settings import load_settings
+
+
+def test_the_environment_is_read_and_arguments_go_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNDERSTUDY_PORT", "9001")
+    monkeypatch.setenv("UNDERSTUDY_BASE", "Qwen/Qwen3-0.6B")
+    assert load_settings().port == 9001
+    assert load_settings(port=9002, base=None).port == 9002
+    assert load_settings(base=None).base == "Qwen/Qwen3-0.6B"
+    assert load_settings().gateway == "http://127.0.0.1:9001"
+
+
+@pytest.mark.parametrize(("name", "value"), [("PORT", "many"), ("PORT", "70000"), ("MAX_BODY_BYTES", "0")])
+def test_a_value_that_cannot_be_used_is_named_as_people_write_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"UNDERSTUDY_{name}", value)
+    with pytest.raises(UnderstudyError, match=f"UNDERSTUDY_{name}.*found '{value}'"):
+        load_settings()
+
+
+def test_the_admin_key_is_made_once_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
+    first = load_settings(home=tmp_path).admin_secret
+    assert load_settings(home=tmp_path).admin_secret == first
+    assert len(first) >= 32
+    assert stat.S_IMODE((tmp_path / "admin.key").stat().st_mode) == 0o600
+
+
+def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNDERSTUDY_ADMIN_KEY", "very-secret")
+    monkeypatch.setenv("UNDERSTUDY_API_KEY", "also-secret")
+    assert "secret" not in str(load_settings()).replace("SecretStr", "")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_clients_reach_a_gateway_that_listens_everywhere_over_loopback(host: str) -> None:
+    assert load_settings(host=host, port=8123).gateway == "http://127.0.0.1:8123"
