@@ -10,6 +10,7 @@ from arena.battles import BattleStore
 from space import arena_tab, chat
 from space.banner import POLL, Backend, Snapshot, banner
 from space.battle import Ring
+from space.events import QUIET
 from space.gateway_client import GatewayClient
 from space.theme import HEAD, HEADER, css, theme
 from understudy.database import open_database
@@ -38,9 +39,8 @@ def build_app(gateway: GatewayClient, store: BattleStore) -> gr.Blocks:
 
         inputs = [seen, talk.persona, ring.persona]
         outputs = [seen, notice, *talk.outputs, *ring.outputs]
-        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        app.load(look, inputs, outputs, **quiet)
-        gr.Timer(POLL).tick(look, inputs, outputs, **quiet)
+        app.load(look, inputs, outputs, queue=False, **QUIET)
+        gr.Timer(POLL).tick(look, inputs, outputs, queue=False, **QUIET)
     return app.queue(default_concurrency_limit=CONCURRENCY)
 
 

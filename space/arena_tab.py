@@ -15,6 +15,7 @@ from arena.battles import Battle, Ticket
 from arena.votes import VoteError
 from space.banner import Snapshot
 from space.battle import MAX_CHARACTERS, Ring, View, fight, settle, suggestions
+from space.events import QUIET
 
 SURPRISE = ""
 """Choice of the picker that leaves the persona to chance."""
@@ -172,15 +173,14 @@ def _wire(ring: Ring, tab: ArenaTab, stage: Stage) -> None:
     async def choose(choice: str | None) -> Any:
         return refresh(await ring.backend.look(), choice)[1]
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     asked = [stage.prompt, tab.persona]
-    gr.on([stage.start.click, stage.prompt.submit], battle, asked, stage.outputs, **quiet)
-    suggested = stage.following.click(suggest, [tab.persona, stage.prompt], stage.prompt, queue=False, **quiet)
-    suggested.then(battle, asked, stage.outputs, **quiet)
-    tab.prompts.click(lambda sample: sample[0], tab.prompts, stage.prompt, queue=False, **quiet)
-    tab.persona.input(choose, tab.persona, tab.prompts, queue=False, **quiet)
+    gr.on([stage.start.click, stage.prompt.submit], battle, asked, stage.outputs, **QUIET)
+    suggested = stage.following.click(suggest, [tab.persona, stage.prompt], stage.prompt, queue=False, **QUIET)
+    suggested.then(battle, asked, stage.outputs, **QUIET)
+    tab.prompts.click(lambda sample: sample[0], tab.prompts, stage.prompt, queue=False, api_visibility="private")
+    tab.persona.input(choose, tab.persona, tab.prompts, queue=False, **QUIET)
     for verdict, button in zip(VERDICTS, stage.buttons, strict=True):
-        button.click(_voter(vote, verdict), stage.ticket, stage.outputs, **quiet)
+        button.click(_voter(vote, verdict), stage.ticket, stage.outputs, **QUIET)
 
 
 def _voter(vote: Any, verdict: str) -> Any:

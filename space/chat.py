@@ -9,11 +9,14 @@ from typing import Any
 import gradio as gr
 
 from space.banner import BASE, Backend, Snapshot
+from space.events import QUIET
 from space.gateway_client import Contestant, GatewayClient
 from space.streaming import BEAT, listening
 
 MAX_CHARACTERS = 8000
 """Longest message a person can send."""
+HOTTEST, LONGEST = 2.0, 1024
+"""Ends of the sliders: temperature, and tokens of an answer."""
 
 Message = dict[str, Any]
 Update = tuple[Any, Any, Any]
@@ -32,14 +35,15 @@ class Chat:
 
 def plain(history: list[Message]) -> list[dict[str, str]]:
     """The conversation as the endpoint wants it: text only, and no question that was never answered."""
-    turns = [(str(message["role"]), _text(message["content"])) for message in history]
-    turns = [(role, text) for role, text in turns if text.strip()]
-    kept = [
-        (role, text)
-        for (role, text), (following, _) in zip(turns, [*turns[1:], ("", "")], strict=True)
-        if role != following
-    ]
-    return [{"role": role, "content": text} for role, text in kept]
+    kept: list[dict[str, str]] = []
+    for message in history:
+        turn = {"role": str(message["role"]), "content": _text(message["content"])}
+        if not turn["content"].strip():
+            continue
+        if kept and kept[-1]["role"] == turn["role"]:
+            kept.pop()
+        kept.append(turn)
+    return kept
 
 
 def rewind(history: list[Message]) -> list[Message]:
@@ -135,8 +139,8 @@ def build_chat(gateway: GatewayClient, backend: Backend) -> ChatTab:
                 elem_id="personas",
             )
             with gr.Accordion("Advanced", open=False, elem_id="advanced"):
-                temperature = gr.Slider(0, 2, 0.7, step=0.05, label="Temperature")
-                max_tokens = gr.Slider(16, 1024, 256, step=1, label="Longest answer (tokens)")
+                temperature = gr.Slider(0, HOTTEST, 0.7, step=0.05, label="Temperature")
+                max_tokens = gr.Slider(16, LONGEST, 256, step=1, label="Longest answer (tokens)")
         with gr.Column(scale=3, min_width=320, elem_id="chat-main"):
             status = gr.HTML(elem_id="live")
             chatbot = gr.Chatbot(
@@ -186,7 +190,8 @@ def _wire(
         history: list[Message], name: str, temperature: float, max_tokens: float, said: Any
     ) -> AsyncIterator[Update]:
         who = (await backend.look()).find(name)
-        async for chat in answer(gateway, who, history, temperature=temperature, max_tokens=int(max_tokens)):
+        hot, long = min(max(temperature, 0), HOTTEST), min(max(int(max_tokens), 1), LONGEST)
+        async for chat in answer(gateway, who, history, temperature=hot, max_tokens=long):
             yield chat.history, chat.note, _box(chat.busy, said)
             said = None
 
@@ -231,21 +236,20 @@ def _wire(
             shelf,
         )
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     running: list[Any] = [
-        box.submit(send, [box, tab.chatbot, *settings], outputs, **quiet),
-        tab.chatbot.example_select(pick, [tab.chatbot, *settings], outputs, **quiet),
-        gr.on([retry.click, tab.chatbot.retry], again, [tab.chatbot, *settings], outputs, **quiet),
+        box.submit(send, [box, tab.chatbot, *settings], outputs, **QUIET),
+        tab.chatbot.example_select(pick, [tab.chatbot, *settings], outputs, **QUIET),
+        gr.on([retry.click, tab.chatbot.retry], again, [tab.chatbot, *settings], outputs, **QUIET),
     ]
-    box.stop(lambda: (_note("Stopped."), _box(False)), None, [note, box], cancels=running, queue=False, **quiet)
-    clear.click(lambda: ([], "", _box(False)), None, outputs, cancels=running, queue=False, **quiet)
+    box.stop(lambda: (_note("Stopped."), _box(False)), None, [note, box], cancels=running, queue=False, **QUIET)
+    clear.click(lambda: ([], "", _box(False)), None, outputs, cancels=running, queue=False, **QUIET)
     tab.persona.input(
         switch,
         [tab.persona, tab.current, shelf, tab.chatbot],
         [*outputs, tab.live, tab.temperature, tab.max_tokens, tab.current, shelf],
         cancels=running,
         queue=False,
-        **quiet,
+        **QUIET,
     )
 
 
