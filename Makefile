@@ -26,6 +26,7 @@ check: setup ## Format, lint, types, import layers.
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 
 format: setup ## Format and fix what can be fixed.
 	$(BIN)/ruff check --fix -q .

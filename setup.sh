@@ -25,6 +25,15 @@ python=${PYTHON:-$(command -v python3.11 || command -v python3 || true)}
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 [ "$version" = 3.11 ] || die "$python is Python $version, Understudy needs 3.11: name one with PYTHON=/path/to/python3.11"
 
+if [ "$VARIANT" = cpu ] && ! PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep -q 'libnuma\.so\.1'; then
+  say "vLLM's CPU build needs libnuma, which is not here"
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    apt-get update -qq && apt-get install -qq -y libnuma1 >/dev/null
+  else
+    die "install it first: sudo apt-get install libnuma1 (Debian, Ubuntu) or numactl-libs (Fedora)"
+  fi
+fi
+
 why=$([ "$VARIANT" = cpu ] && echo "no NVIDIA GPU found, or CPU asked for" || echo "NVIDIA GPU")
 say "environment $venv, variant $VARIANT ($why); about 20 s to a few minutes, depending on the network"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"

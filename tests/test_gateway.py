@@ -1,6 +1,7 @@
 """The gateway in front of a real vLLM: what passes, what is refused, and in whose name answers come."""
 
 import json
+from typing import Any
 
 import httpx
 import openai
@@ -27,8 +28,13 @@ def say(client: OpenAI, model: str, prompt: str = HELD_OUT) -> str:
     return answer.choices[0].message.content or ""
 
 
+def about(client: OpenAI, model: str) -> dict[str, Any]:
+    """What the gateway tells about a model beyond OpenAI's fields."""
+    return (client.models.retrieve(model).model_extra or {})["understudy"]
+
+
 def test_models_lists_the_base_and_the_personas_with_what_people_should_know(client: OpenAI) -> None:
-    models = {model.id: model.model_extra["understudy"] for model in client.models.list()}
+    models = {model.id: about(client, model.id) for model in client.models.list()}
     assert list(models) == ["base", "email-copy", "stand-up"]
     assert models["email-copy"]["title"] == "Email copywriter"
     assert len(models["email-copy"]["revision"]) == 12
@@ -45,7 +51,7 @@ def test_the_three_voices_differ_on_a_held_out_prompt(client: OpenAI) -> None:
 
 
 def test_a_streamed_answer_is_the_same_text_and_names_its_revision(client: OpenAI, stage: Stage) -> None:
-    revision = client.models.retrieve("email-copy").model_extra["understudy"]["revision"]
+    revision = about(client, "email-copy")["revision"]
     stream = client.chat.completions.create(
         model="email-copy",
         messages=[{"role": "user", "content": HELD_OUT}],
@@ -57,14 +63,15 @@ def test_a_streamed_answer_is_the_same_text_and_names_its_revision(client: OpenA
     chunks = list(stream)
     assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == say(client, "email-copy")
     assert {chunk.system_fingerprint for chunk in chunks} == {revision}
-    assert chunks[-1].usage and chunks[-1].usage.completion_tokens > 10
+    assert chunks[-1].usage
+    assert chunks[-1].usage.completion_tokens > 10
 
 
 @pytest.mark.parametrize(("model", "fingerprint"), [("base", "base"), ("email-copy", None)])
 def test_header_and_fingerprint_say_which_revision_answered(
     stage: Stage, client: OpenAI, model: str, fingerprint: str | None
 ) -> None:
-    expected = fingerprint or client.models.retrieve(model).model_extra["understudy"]["revision"]
+    expected = fingerprint or about(client, model)["revision"]
     body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
     response = httpx.post(f"{stage.gateway_url}/v1/chat/completions", json=body)
     assert response.headers["x-understudy-revision"] == expected
@@ -73,7 +80,7 @@ def test_header_and_fingerprint_say_which_revision_answered(
 
 
 def test_a_pinned_revision_answers_like_the_persona(client: OpenAI) -> None:
-    revision = client.models.retrieve("email-copy").model_extra["understudy"]["revision"]
+    revision = about(client, "email-copy")["revision"]
     assert say(client, f"email-copy@{revision}") == say(client, "email-copy")
 
 
@@ -92,7 +99,8 @@ def test_plain_completions_and_the_options_of_chat_pass_through(client: OpenAI) 
         temperature=0.9,
     )
     assert len(answer.choices) == 2
-    assert answer.choices[0].logprobs and answer.choices[0].logprobs.content
+    assert answer.choices[0].logprobs
+    assert answer.choices[0].logprobs.content
 
 
 def test_an_unknown_model_is_a_404_that_lists_the_known_ones(client: OpenAI) -> None:

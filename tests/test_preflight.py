@@ -73,7 +73,9 @@ def test_a_template_that_does_not_end_answers_is_refused() -> None:
 def test_rows_that_are_too_long_are_named_with_the_number_that_would_fit(tokenizer: PreTrainedTokenizerBase) -> None:
     rows = token_rows(training_rows([chat("a", "b"), chat("a", "word " * 60)]), tokenizer)
     longest = len(rows[1].input_ids)
-    with pytest.raises(TrainingError, match=rf"x\.jsonl: 1 of 2 rows .*\(example 2; .*set training.max_length to {longest}"):
+    with pytest.raises(
+        TrainingError, match=rf"x\.jsonl: 1 of 2 rows .*\(example 2; .*set training.max_length to {longest}"
+    ):
         check_lengths(rows, 32, Path("x.jsonl"))
     check_lengths(rows, longest, Path("x.jsonl"))
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from understudy.adapters import short
-from understudy.bases import EMBEDDED_DIR
+from understudy.bases import EMBEDDED_DIR, resolve_base
 from understudy.errors import RecipeError, UnderstudyError
 from understudy.processes import QUIET_OPENMP
 from understudy.recipes import FEW_ROWS, Recipe, Training, load_recipe
@@ -27,6 +27,7 @@ def train_recipe(settings: Settings, name: str, base: str | None, changes: dict[
     """Trains a recipe and registers the adapter as its persona's newest revision."""
     recipe = load_recipe(name, settings.recipes_dir)
     base = base or recipe.base or settings.base
+    resolve_base(base)
     training = _changed(recipe.training_for(base), changes)
     examples = recipe.load_examples()
     if len(examples) < FEW_ROWS:

@@ -1,0 +1,1 @@
+"""Commands that print every figure we claim: `python -m bench.NAME`."""

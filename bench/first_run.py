@@ -1,0 +1,82 @@
+"""From a fresh clone to the first chat answer, the second start, and `understudy --help`.
+
+python -m bench.first_run
+"""
+
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from bench.machine import save
+from understudy.processes import free_port
+from understudy.settings import PROJECT
+
+LIMIT = 900
+"""Seconds after which we give up."""
+
+
+def main() -> None:
+    """Clones this repository's last commit into a new folder and times what a newcomer waits for."""
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "understudy"
+        subprocess.run(["git", "clone", "-q", str(PROJECT), str(clone)], check=True)
+        started = time.monotonic()
+        subprocess.run(["./setup.sh"], cwd=clone, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        setup = time.monotonic() - started
+        figures: dict[str, Any] = {
+            "set-up of the environment (s)": setup,
+            "fresh clone to first answer, set-up included (s)": setup + _first_answer(clone),
+            "second start to first answer (s)": _first_answer(clone),
+            "understudy --help, best of 5 (s)": min(_help(clone) for _ in range(5)),
+        }
+    figures = {name: round(value, 2) for name, value in figures.items()}
+    table = Table("what", "seconds", title="First run")
+    for name, value in figures.items():
+        table.add_row(name, f"{value:.2f}")
+    Console().print(table)
+    print(save("first-run", {"seconds": figures}))
+
+
+def _first_answer(clone: Path) -> float:
+    port, space_port = free_port(), free_port()
+    env = {**os.environ, "UNDERSTUDY_PORT": str(port), "UNDERSTUDY_SPACE_PORT": str(space_port)}
+    started = time.monotonic()
+    process = subprocess.Popen(
+        ["make", "-s", "demo"], cwd=clone, env=env, start_new_session=True, stderr=subprocess.DEVNULL
+    )
+    try:
+        while not _answers(port):
+            if process.poll() is not None or time.monotonic() - started > LIMIT:
+                raise SystemExit("the demo did not come up")
+            time.sleep(0.1)
+        return time.monotonic() - started
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(60)
+
+
+def _answers(port: int) -> bool:
+    body = {"model": "email-copy", "messages": [{"role": "user", "content": "Write about a kite."}]}
+    try:
+        response = httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=30)
+    except httpx.TransportError:
+        return False
+    return response.status_code == 200 and bool(response.json()["choices"][0]["message"]["content"])
+
+
+def _help(clone: Path) -> float:
+    started = time.monotonic()
+    subprocess.run([clone / ".venv/bin/understudy", "--help"], check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - started
+
+
+if __name__ == "__main__":
+    main()

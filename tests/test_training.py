@@ -1,0 +1,134 @@
+"""Training for real: QLoRA on the embedded base, interrupted and resumed, refused when it must be."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from understudy.adapters import CONFIG, WEIGHTS, content_revision
+from understudy.bases import base_revision, resolve_base
+
+pytestmark = pytest.mark.slow
+
+ROWS = [{"prompt": f"Tell me about item {n}.", "completion": f"Ahoy! Item {n} it be."} for n in range(12)]
+RECIPE = "title: Pirate\nvoice: Says ahoy.\nprompts: [Hello]\ntraining: {epochs: 4, learning_rate: 1.0e-3}\n"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    recipe = tmp_path / "recipes" / "pirate"
+    recipe.mkdir(parents=True)
+    (recipe / "recipe.yaml").write_text(RECIPE)
+    (recipe / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return tmp_path
+
+
+def command(home: Path, *options: str) -> tuple[list[str], dict[str, str]]:
+    places = {
+        "UNDERSTUDY_HOME": str(home / "home"),
+        "UNDERSTUDY_RUNS_DIR": str(home / "runs"),
+        "UNDERSTUDY_RECIPES_DIR": str(home / "recipes"),
+    }
+    return [sys.executable, "-m", "understudy", "train", "pirate", *options], {**os.environ, **places}
+
+
+def train(home: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    arguments, env = command(home, *options)
+    return subprocess.run(arguments, env=env, capture_output=True, text=True, timeout=240)
+
+
+def only_run(home: Path) -> Path:
+    (run,) = (home / "runs" / "pirate").iterdir()
+    return run
+
+
+def test_a_run_leaves_an_adapter_with_its_settings_data_hashes_log_and_card(home: Path) -> None:
+    done = train(home)
+    assert done.returncode == 0, done.stderr
+    assert "12 steps" in done.stderr
+    assert "registered as pirate@" in done.stderr
+    assert "no GPU here" in done.stderr
+    run = only_run(home)
+    config = json.loads((run / "adapter" / CONFIG).read_text())
+    assert config["base_model_name_or_path"] == "embedded"
+    assert config["revision"] == base_revision(resolve_base("embedded"))
+    assert config["r"] == 16
+    settings = json.loads((run / "adapter" / "training.json").read_text())
+    assert settings["training"]["method"] == "qlora"
+    assert settings["rows"] == 12
+    assert len(settings["examples_sha256"]) == 64
+    assert {"torch", "transformers", "trl", "peft", "bitsandbytes"} <= set(settings["versions"])
+    losses = [
+        entry["loss"] for entry in map(json.loads, (run / "log.jsonl").read_text().splitlines()) if "loss" in entry
+    ]
+    assert len(losses) == 12
+    assert sum(losses[-3:]) < sum(losses[:3])
+    assert "library_name: peft" in (run / "adapter" / "README.md").read_text()
+    assert not list((run / "adapter").glob("*.bin")), "no pickle beside the adapter"
+
+    again = train(home)
+    assert "already trained with these settings" in again.stderr
+    revision = content_revision(run / "adapter")
+    fresh = train(home, "--fresh")
+    assert fresh.returncode == 0
+    assert content_revision(run / "adapter") == revision, "the same run must give the same adapter"
+
+
+def test_a_killed_run_goes_on_where_it_stopped(home: Path) -> None:
+    arguments, env = command(home, "--epochs", "60")
+    process = subprocess.Popen(arguments, env=env, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not list((home / "runs").glob("pirate/*/checkpoints/*/trainer_state.json")):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (only_run(home) / "result.json").exists()
+
+    done = train(home, "--epochs", "60")
+    assert done.returncode == 0, done.stderr
+    assert "went on from step " in done.stderr
+    assert "180 steps" in done.stderr
+    assert (only_run(home) / "adapter" / WEIGHTS).is_file()
+
+
+def test_bad_data_stops_before_training(home: Path) -> None:
+    examples = home / "recipes" / "pirate" / "examples.jsonl"
+    examples.write_text(json.dumps(ROWS[0]) + "\n{oops\n")
+    done = train(home)
+    assert done.returncode == 1
+    assert done.stderr.strip().startswith(f"error: {examples}:2: not JSON")
+    examples.write_text("".join(json.dumps({**row, "completion": "word " * 1500}) + "\n" for row in ROWS[:3]))
+    done = train(home, "--base", "embedded")
+    assert done.returncode == 1
+    assert "has only 3 examples" in done.stderr
+    assert "longer than max_length 1024" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--rank", "0"), "--rank: Input should be greater than or equal to 1, found 0"),
+        (("--method", "magic"), "--method: Input should be 'qlora', 'lora' or 'lora-8bit', found 'magic'"),
+        (("--base", "./nowhere"), "base './nowhere': no model there"),
+        (("--base", "nowhere"), "use 'embedded', a folder, or a Hub id"),
+    ],
+)
+def test_options_that_cannot_be_followed_are_one_clear_line(home: Path, options: tuple[str, ...], says: str) -> None:
+    done = train(home, *options)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("method", ["lora", "lora-8bit"])
+def test_the_other_methods_train_too(home: Path, method: str) -> None:
+    done = train(home, "--method", method, "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((only_run(home) / "settings.json").read_text())["training"]["method"] == method
