@@ -64,6 +64,8 @@ def theme() -> Base:
         button_secondary_background_fill_hover="#e7ded7",
         button_secondary_background_fill_dark="#2c262a",
         button_secondary_background_fill_hover_dark="#3a3238",
+        checkbox_border_color="*neutral_400",
+        checkbox_border_color_dark="*neutral_500",
         color_accent_soft="#fdf3f4",
         color_accent_soft_dark="#3a1a22",
         button_primary_background_fill="*primary_600",

@@ -21,7 +21,9 @@ time.sleep(600)
 """
 """A process with a child of its own, as vLLM has."""
 
-STUBBORN = "import signal, sys, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(600)"
+STUBBORN = (
+    "import signal, sys, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(600)"
+)
 
 
 def running(pid: int) -> bool:

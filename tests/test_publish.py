@@ -130,5 +130,3 @@ def test_an_unknown_persona_or_revision_is_one_clear_line(stage: Stage) -> None:
     assert done.stderr.startswith("error: poet has no revision yet")
     done = stage.cli("publish", "email-copy", "--revision", "0000", check=False)
     assert "email-copy has no revision 0000; revisions there are:" in done.stderr
-
-
