@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable
 
 import aiohttp
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -15,9 +16,12 @@ from serve.routing import RoutingTable, Target
 from serve.supervisor import Status
 from understudy.errors import NotFoundError
 
+log = logging.getLogger("understudy.gateway")
+
 REVISION_HEADER = "x-understudy-revision"
 PASSED_HEADERS = ("content-type", "retry-after", "x-request-id")
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+JSON = {"content-type": "application/json"}
 EVENT_END = b"\n\n"
 RETRY_AFTER = 5
 """Seconds after which a client may ask again while the engine is down."""
@@ -59,6 +63,8 @@ class Proxy:
                 return await refusal(scope, receive, send)
             with self._table.lease(body["model"]) as target:
                 await self._while_connected(receive, self._forward(body, target, scope, receive, send))
+        except ClientDisconnect:
+            return None
         except RefusedError as error:
             await error.response(scope, receive, send)
         except NotFoundError as error:
@@ -80,9 +86,10 @@ class Proxy:
             if size > self._max_body:
                 raise RefusedError(413, f"the request is larger than {self._max_body:,} bytes")
         try:
-            body = json.loads(b"".join(chunks))
+            body = json.loads(b"".join(chunks), parse_constant=_refuse_constant)
+            json.dumps(body, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
-            raise RefusedError(400, f"the request body is not JSON: {error}") from None
+            raise RefusedError(400, f"the request body is not JSON: {_reason(error)}") from None
         if not isinstance(body, dict):
             raise RefusedError(400, f"the request body must be a JSON object, found {type(body).__name__}")
         if not isinstance(body.get("model"), str):
@@ -109,14 +116,19 @@ class Proxy:
         label = _Label(target)
         started = False
         try:
-            async with self._session.post(self._url, json={**body, "model": target.engine_name}) as upstream:
+            data = json.dumps({**body, "model": target.engine_name}).encode()
+            async with self._session.post(self._url, data=data, headers=JSON) as upstream:
+                if upstream.status >= 500:
+                    log.warning("the engine answered %d: %.300s", upstream.status, await upstream.text())
+                    raise ConnectionError(f"it answered {upstream.status}")
                 streaming = upstream.content_type == "text/event-stream"
+                whole = b"" if streaming else label.put(await upstream.read())
                 await send(_head(upstream, target))
                 started = True
                 if streaming:
                     await _stream(upstream, label, send)
                 else:
-                    await send({"type": "http.response.body", "body": label.put(await upstream.read())})
+                    await send({"type": "http.response.body", "body": whole})
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             message = f"the engine broke off: {error or type(error).__name__}"
             if not started:
@@ -136,6 +148,18 @@ def _check_messages(messages: object) -> None:
             raise RefusedError(400, f"{where} must be an object with a role of {', '.join(ROLES)}", param=where)
         if message["role"] != "assistant" and message.get("content") in (None, "", []):
             raise RefusedError(400, f"{where} ({message['role']}) has no content", param=where)
+
+
+def _reason(error: Exception) -> str:
+    """Why it is not JSON, in words that can be sent back whatever the body holds."""
+    if isinstance(error, UnicodeEncodeError):
+        return "it holds half of a surrogate pair"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _refuse_constant(name: str) -> None:
+    """NaN and Infinity are Python's, not JSON's, and would reach the sampler."""
+    raise ValueError(f"{name} is no JSON")
 
 
 class _Label:

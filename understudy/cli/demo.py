@@ -1,6 +1,7 @@
 """`understudy demo`: from nothing to a live page, every step shown, and nothing left running afterwards."""
 
 import contextlib
+import shutil
 import signal
 import sys
 import time
@@ -35,6 +36,7 @@ def run_demo(settings: Settings) -> None:
     started = time.monotonic()
     try:
         registry = open_registry(settings)
+        _say_what_is_used(settings)
         _train_missing(settings, registry, children)
         gateway, space = _start(settings, children)
         _wait_until(f"{settings.gateway}/ready", gateway, "gateway and engine", settings.start_timeout)
@@ -48,6 +50,14 @@ def run_demo(settings: Settings) -> None:
         for child in reversed(children):
             child.stop()
         console.print("everything is stopped")
+
+
+def _say_what_is_used(settings: Settings) -> None:
+    base = resolve_base(settings.base)
+    where = "ships with the project; UNDERSTUDY_BASE names another" if base.embedded else base.location
+    gpu = shutil.which("nvidia-smi") is not None
+    console.print(f"[green]✓[/] base: {base.name} ({where})")
+    console.print(f"[green]✓[/] {'GPU' if gpu else 'no GPU here: everything runs on the CPU'}")
 
 
 def _train_missing(settings: Settings, registry: Registry, children: list[Child]) -> None:
