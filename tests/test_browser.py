@@ -480,8 +480,12 @@ def test_chat_and_battle_with_the_real_engine(browser: Browser, stage: Stage, ar
     visitor.choose(live["email-copy"]["title"])
     visitor.say(live["email-copy"]["prompts"][0])
     visitor.see("#note", f"email-copy@{live['email-copy']['revision']}")
-    assert len(visitor.last_answer().split()) > 3
+    assert visitor.last_answer().strip()
     visitor.shot(artifacts / "real-chat.png")
+    visitor.page.locator("#retry").click()
+    expect(visitor.page.locator("#message .submit-button")).to_be_visible(timeout=60_000)
+    visitor.see("#note", "Answered by")
+    expect(visitor.page.locator("#chatbot .user.message")).to_have_count(1)
     visitor.forget()
     visitor.start_battle(live["stand-up"]["prompts"][0])
     for _ in range(5):
@@ -495,7 +499,10 @@ def test_chat_and_battle_with_the_real_engine(browser: Browser, stage: Stage, ar
     for model in live.values():
         assert model["kind"] == "base" or model["title"] not in before
         assert not model["revision"] or model["revision"] not in before
-    visitor.vote("tie")
+    visitor.vote("left")
     expect(visitor.page.locator(".plate.known")).to_have_count(2)
+    visitor.see(".plate.chosen", re.compile(r"base|@[0-9a-f]{12}"))
     visitor.shot(artifacts / "real-arena.png")
+    (vote,) = list_votes(open_database(stage.settings.database))
+    assert vote.verdict == "left"
     visitor.leave()
