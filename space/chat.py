@@ -65,7 +65,9 @@ async def answer(
             await asyncio.sleep(BEAT)
             if growing.text != shown:
                 shown = growing.text
-                chat = replace(chat, history=[*history, _said(shown)], note=_by(who, growing.revision))
+                chat = replace(
+                    chat, history=[*history, _said(shown)], note=_by(who, growing.revision, "Being answered by")
+                )
                 yield chat
     if growing.error:
         note = _note(f"⚠ {html.escape(growing.error)} Press “Retry” to ask again.", "trouble")
@@ -273,6 +275,6 @@ def _note(text: str, kind: str = "") -> str:
     return f'<div class="note {kind}">{text}</div>'
 
 
-def _by(who: Contestant, revision: str) -> str:
+def _by(who: Contestant, revision: str, verb: str = "Answered by") -> str:
     name = html.escape(f"{who.name}@{revision}" if revision else who.name)
-    return _note(f"Answered by {html.escape(who.title)} · <code>{name}</code>")
+    return _note(f"{verb} {html.escape(who.title)} · <code>{name}</code>")

@@ -252,6 +252,7 @@ def test_an_answer_streams_into_the_conversation(fake: FakeGateway):
     assert all(later.startswith(sooner) for sooner, later in itertools.pairwise(texts))
     assert texts[-1] == "One two three four five six."
     assert [step.busy for step in steps] == [True] * (len(steps) - 1) + [False]
+    assert [step.note for step in steps if "Answered by" in step.note] == [steps[-1].note]
     assert f"email-copy@{EMAIL}" in steps[-1].note
     assert [turn["content"] for turn in fake.requests[0]["messages"]] == ["a", "b", "c"]
     assert fake.requests[0]["temperature"] == 0.4
