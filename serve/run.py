@@ -5,6 +5,7 @@ import logging
 import uvicorn
 
 from serve.gateway import build_gateway
+from understudy.bases import require_base
 from understudy.processes import require_port
 from understudy.settings import Settings
 
@@ -17,8 +18,10 @@ def serve(settings: Settings) -> None:
 
     Raises:
         PortError: the gateway's port is taken.
+        BaseModelError: the base cannot be had.
     """
     require_port(settings.host, settings.port, "--port (or UNDERSTUDY_PORT)")
+    require_base(settings.base)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("understudy").setLevel(logging.INFO)
     uvicorn.run(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SHARED
 from understudy.adapters import CONFIG, WEIGHTS, content_revision
 from understudy.bases import base_revision, resolve_base
 
@@ -132,3 +133,20 @@ def test_the_other_methods_train_too(home: Path, method: str) -> None:
     done = train(home, "--method", method, "--epochs", "1")
     assert done.returncode == 0, done.stderr
     assert json.loads((only_run(home) / "settings.json").read_text())["training"]["method"] == method
+
+
+def test_a_base_that_cannot_be_had_says_why_and_what_to_use_instead(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    done = train(home, "--base", "nobody/nothing")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: base nobody/nothing: the Hub cannot be reached")
+    assert "use --base embedded" in done.stderr
+
+
+def test_a_base_whose_template_ends_no_answer_is_refused_before_training(home: Path) -> None:
+    folder = SHARED / "models" / "stories260k"
+    if not folder.is_dir():
+        pytest.skip(f"needs {folder}")
+    done = train(home, "--base", str(folder))
+    assert done.returncode == 1
+    assert "is not trained, so the answers would never stop" in done.stderr

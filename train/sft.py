@@ -149,6 +149,7 @@ def _build_trainer(
 ) -> SFTTrainer:
     disable_progress_bars()
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     set_seed(training.seed)
     rows = [{"prompt": r.prompt, "completion": r.completion} for r in training_rows(examples)]

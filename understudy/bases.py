@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import struct
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,9 @@ from pydantic import BaseModel, ConfigDict
 from understudy.errors import BaseModelError
 
 EMBEDDED = "embedded"
+HUB_TIMEOUT = 10.0
+"""Seconds that the Hub gets to say whether it has a base."""
+
 EMBEDDED_DIR = Path(__file__).resolve().parent / "embedded_base"
 
 
@@ -49,6 +53,37 @@ def resolve_base(name: str) -> Base:
     if name.count("/") != 1 or not all(name.split("/")):
         raise BaseModelError(f"base {name!r}: use 'embedded', a folder, or a Hub id such as Qwen/Qwen3-0.6B")
     return Base(name=name, location=name, local=False)
+
+
+def require_base(name: str) -> Base:
+    """The base of that name, after a look at whether it can be had: here, in the Hub's cache, or from the Hub.
+
+    Without a connection, a base in the cache is used as it is, and nobody asks the Hub again.
+
+    Raises:
+        BaseModelError: it cannot be had; the message says why and what to use instead.
+    """
+    base = resolve_base(name)
+    if base.local:
+        return base
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    instead = "use --base embedded, a local folder, or another Hub id"
+    try:
+        HfApi().model_info(base.location, timeout=HUB_TIMEOUT)
+    except GatedRepoError:
+        reason = "it is gated: accept its terms on the Hub and set HF_TOKEN"
+        raise BaseModelError(f"base {name}: {reason}, or {instead}") from None
+    except RepositoryNotFoundError:
+        raise BaseModelError(f"base {name}: not on the Hub, or private (set HF_TOKEN); {instead}") from None
+    except Exception as error:  # the client's transport has errors of its own, and they change with its version
+        if base_revision(base) is None:
+            reason = f"the Hub cannot be reached ({error}), and it is not in the cache"
+            raise BaseModelError(f"base {name}: {reason}; {instead}") from None
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        constants.HF_HUB_OFFLINE = True
+    return base
 
 
 def base_revision(base: Base) -> str | None:

@@ -10,7 +10,7 @@ import httpx
 from rich.console import Console
 
 from understudy.adapters import short
-from understudy.bases import Base, base_revision, resolve_base
+from understudy.bases import Base, base_revision, require_base, resolve_base
 from understudy.cli.admin import AdminClient
 from understudy.cli.training import actor
 from understudy.errors import EngineError
@@ -19,7 +19,7 @@ from understudy.recipes import recipe_names
 from understudy.registry import Registry, Revision, open_registry
 from understudy.settings import Settings
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def run_demo(settings: Settings) -> None:
@@ -53,7 +53,7 @@ def run_demo(settings: Settings) -> None:
 
 
 def _say_what_is_used(settings: Settings) -> None:
-    base = resolve_base(settings.base)
+    base = require_base(settings.base)
     where = "ships with the project; UNDERSTUDY_BASE names another" if base.embedded else base.location
     gpu = shutil.which("nvidia-smi") is not None
     console.print(f"[green]✓[/] base: {base.name} ({where})")

@@ -13,21 +13,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from understudy.adapters import short
-from understudy.bases import EMBEDDED_DIR, resolve_base
+from understudy.bases import EMBEDDED_DIR, require_base
 from understudy.errors import RecipeError, UnderstudyError
 from understudy.processes import QUIET_OPENMP
 from understudy.recipes import FEW_ROWS, Recipe, Training, load_recipe
 from understudy.registry import open_registry
 from understudy.settings import Settings
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def train_recipe(settings: Settings, name: str, base: str | None, changes: dict[str, Any], *, fresh: bool) -> None:
     """Trains a recipe and registers the adapter as its persona's newest revision."""
     recipe = load_recipe(name, settings.recipes_dir)
     base = base or recipe.base or settings.base
-    resolve_base(base)
+    require_base(base)
     training = _changed(recipe.training_for(base), changes)
     examples = recipe.load_examples()
     if len(examples) < FEW_ROWS:
