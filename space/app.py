@@ -1,7 +1,5 @@
 """The whole page: header, banner, chat, arena. Run it with `understudy space` or `python -m space.app`."""
 
-import errno
-import socket
 from typing import Any
 
 import gradio as gr
@@ -14,11 +12,12 @@ from space.events import QUIET
 from space.gateway_client import GatewayClient
 from space.theme import HEAD, HEADER, css, theme
 from understudy.database import open_database
-from understudy.errors import PortError
+from understudy.processes import require_port
 from understudy.settings import Settings, load_settings
 
 CONCURRENCY = 16
 """Answers under way at once, per kind of event."""
+PORT_OPTION = "--space-port (or UNDERSTUDY_SPACE_PORT)"
 
 
 def build_app(gateway: GatewayClient, store: BattleStore) -> gr.Blocks:
@@ -64,7 +63,7 @@ def start(app: gr.Blocks, *, host: str, port: int, block: bool = True) -> None:
     Raises:
         PortError: the port is taken.
     """
-    _check_port(host, port)
+    require_port(host, port, PORT_OPTION)
     app.launch(
         server_name=host,
         server_port=port,
@@ -88,24 +87,9 @@ def launch(settings: Settings) -> None:
         PortError: the port is taken.
         DatabaseError: the database cannot be opened.
     """
-    _check_port(settings.host, settings.space_port)
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     store = BattleStore(open_database(settings.database))
     start(build_app(GatewayClient(settings.gateway, key), store), host=settings.host, port=settings.space_port)
-
-
-def _check_port(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                raise
-            raise PortError(
-                f"port {port} on {host} is taken: choose another with --space-port or UNDERSTUDY_SPACE_PORT"
-            ) from error
 
 
 if __name__ == "__main__":
