@@ -24,4 +24,4 @@ ENV UNDERSTUDY_HOST=0.0.0.0 \
 EXPOSE 7860 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=300s \
     CMD [".venv/bin/python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/ready', timeout=4)"]
-CMD ["make", "demo"]
+CMD [".venv/bin/understudy", "demo"]

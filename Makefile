@@ -34,6 +34,7 @@ format: setup ## Format and fix what can be fixed.
 
 bench: setup ## Measure what README and docs claim; writes docs/results/.
 	$(BIN)/python -m bench.first_run
+	$(BIN)/python -m bench.serve
 
 browser: ## Chromium for the browser tests; without it they are skipped.
 	@./setup-browser.sh

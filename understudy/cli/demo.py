@@ -47,6 +47,7 @@ def run_demo(settings: Settings) -> None:
     except KeyboardInterrupt:
         console.print("\nstopping …")
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         for child in reversed(children):
             child.stop()
         console.print("everything is stopped")

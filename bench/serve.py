@@ -1,0 +1,119 @@
+"""What the gateway costs: the same load on it and straight on vLLM, in turn, on one engine.
+
+python -m bench.serve [--rounds 5] [--tokens 64]
+"""
+
+import argparse
+import asyncio
+import re
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from bench.load import Figures, load
+from bench.machine import save
+from understudy.processes import Child, free_port
+
+LOADS = [(1, True), (16, True), (64, True), (1, False), (16, False), (64, False)]
+"""Concurrency, and whether answers are streamed."""
+
+
+def main() -> None:
+    """Starts a gateway of its own, measures, prints one table, writes docs/results/serve.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each load, direct and gateway in turn (5)")
+    parser.add_argument("--tokens", type=int, default=64, help="tokens of each answer (64)")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home:
+        port = free_port()
+        env = {"UNDERSTUDY_HOME": home, "UNDERSTUDY_PORT": str(port)}
+        child = Child([sys.executable, "-m", "understudy", "serve"], log=Path(home) / "serve.log", env=env)
+        try:
+            gateway = f"http://127.0.0.1:{port}"
+            _wait_ready(gateway, child)
+            log = (Path(home) / "logs" / "engine.log").read_text()
+            engine = re.findall(r"Starting vLLM server on (\S+)", log)[-1]
+            rows = asyncio.run(_measure(engine, gateway, arguments.rounds, arguments.tokens))
+        finally:
+            child.stop()
+    _print(rows)
+    print(save("serve", {"rounds": arguments.rounds, "tokens": arguments.tokens, "rows": rows}))
+
+
+async def _measure(engine: str, gateway: str, rounds: int, tokens: int) -> list[dict[str, Any]]:
+    rows = []
+    for concurrency, stream in LOADS:
+        requests = max(8, 2 * concurrency)
+        both: dict[str, list[Figures]] = {"direct": [], "gateway": []}
+        for number in range(-1, rounds):
+            for name, url in (("direct", engine), ("gateway", gateway)):
+                options = {"concurrency": concurrency, "requests": requests, "tokens": tokens, "stream": stream}
+                figures = await load(url, "base", **options)
+                if number >= 0:  # the first round warms up
+                    both[name].append(figures)
+        rows.append({"concurrency": concurrency, "stream": stream, **_compare(both["direct"], both["gateway"])})
+    return rows
+
+
+def _compare(direct: list[Figures], gateway: list[Figures]) -> dict[str, Any]:
+    """Medians of each, and the median of the ratios round by round."""
+    pairs = list(zip(direct, gateway, strict=True))
+    return {
+        "throughput_ratio": statistics.median(g.tokens_per_second / d.tokens_per_second for d, g in pairs),
+        "first_token_added_ms": statistics.median(g.first_token - d.first_token for d, g in pairs),
+        "direct": _medians(direct),
+        "gateway": _medians(gateway),
+    }
+
+
+def _medians(figures: list[Figures]) -> dict[str, float]:
+    return {key: round(statistics.median(asdict(f)[key] for f in figures), 2) for key in asdict(figures[0])}
+
+
+def _wait_ready(url: str, child: Child) -> None:
+    while True:
+        if child.exit_code is not None:
+            raise SystemExit(f"the gateway ended:\n{child.log_tail()}")
+        try:
+            if httpx.get(f"{url}/ready", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+        time.sleep(0.1)
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    table = Table(
+        "at once",
+        "streamed",
+        "direct tok/s",
+        "gateway tok/s",
+        "ratio",
+        "first token +ms",
+        title="Gateway against direct vLLM",
+    )
+    for row in rows:
+        direct, gateway = row["direct"]["tokens_per_second"], row["gateway"]["tokens_per_second"]
+        added = f"{row['first_token_added_ms']:.1f}" if row["stream"] else "-"
+        streamed = "yes" if row["stream"] else "no"
+        table.add_row(
+            str(row["concurrency"]),
+            streamed,
+            f"{direct:.0f}",
+            f"{gateway:.0f}",
+            f"{row['throughput_ratio']:.3f}",
+            added,
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
