@@ -93,7 +93,7 @@ class BattleRow(Table):
     left_text: Mapped[str] = mapped_column(Text, default="")
     right_text: Mapped[str] = mapped_column(Text, default="")
     status: Mapped[str] = mapped_column(String(15))
-    """open (waiting for a vote), void (an error or an identity leak); a vote closes it."""
+    """asked (answers on their way), open (waiting for its vote), void (an error or an identity leak)."""
     reason: Mapped[str] = mapped_column(Text, default="")
     """Why it is void."""
     nonce: Mapped[str] = mapped_column(String(64))
