@@ -11,6 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from arena.battles import BattleStore
+from tests.fake_gateway import FakeGateway
+from understudy.database import open_database
 from understudy.processes import Child, free_port
 from understudy.settings import PROJECT, Settings, load_settings
 
@@ -28,6 +31,20 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings(tmp_path: Path) -> Settings:
     """Settings with everything private to the test."""
     return load_settings(home=tmp_path / "home", runs_dir=tmp_path / "runs", recipes_dir=tmp_path / "recipes")
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeGateway]:
+    """A gateway that says what it is told to, over real HTTP."""
+    gateway = FakeGateway().start()
+    yield gateway
+    gateway.stop()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BattleStore:
+    """Battles and votes in a database of the test's own."""
+    return BattleStore(open_database(f"sqlite:///{tmp_path / 'space.db'}"))
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,9 @@ def test_the_other_methods_train_too(home: Path, method: str) -> None:
     assert json.loads((only_run(home) / "settings.json").read_text())["training"]["method"] == method
 
 
-def test_a_base_that_cannot_be_had_says_why_and_what_to_use_instead(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_base_that_cannot_be_had_says_why_and_what_to_use_instead(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     done = train(home, "--base", "nobody/nothing")
     assert done.returncode == 1
