@@ -124,8 +124,15 @@ def _print_addresses(settings: Settings, seconds: float) -> None:
     console.print(f"\n[bold]Understudy is on[/] after {seconds:.0f} s: base, {', '.join(live)}\n")
     console.print(f"  chat and arena   {_space_url(settings)}")
     console.print(f"  OpenAI endpoint  {settings.gateway}/v1")
-    console.print(f'  try              understudy ask {live[0] if live else "base"} "Write about a teapot."')
+    console.print(f'  try              {_command(settings)} ask {live[0] if live else "base"} "Write about a teapot."')
     console.print("\nCtrl-C ends everything.")
+
+
+def _command(settings: Settings) -> str:
+    """How to call this program from the same folder and reach this gateway."""
+    program = "understudy" if shutil.which("understudy") else sys.argv[0]
+    usual = Settings.model_fields["port"].default
+    return program if settings.port == usual else f"UNDERSTUDY_PORT={settings.port} {program}"
 
 
 def _watch(children: list[Child]) -> None:
