@@ -24,7 +24,7 @@ Message = dict[str, str]
 # What a conversation turns to, and how often.
 SORTS = {
     "request": 36,
-    "suggestion": 2,
+    "suggestion": 3,
     "clarification": 2,
     "styled email": 7,
     "comedy bit": 6,
@@ -34,8 +34,8 @@ SORTS = {
     "python": 10,
     "project": 9,
     "small talk": 4,
-    "unknown": 9,
-    "unseen explanation": 3,
+    "unknown": 13,
+    "unseen explanation": 5,
     "copy": 3,
 }
 SECOND_TURN, FURTHER_TURN, SYSTEM = 0.36, 0.3, 0.12

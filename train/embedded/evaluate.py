@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from train.embedded.conversations import Message
-from train.embedded.pretrain import heldout_loss, parameter_count
+from train.embedded.pretrain import HELD_OUT_CONVERSATIONS, heldout_loss, parameter_count
 from train.embedded.questions import Case, cases
 
 Progress = Callable[[int, int], None]
@@ -83,7 +83,7 @@ def evaluate(base: Path, *, seed: int = 0, limit: int | None = None, on_progress
             misses.append(Miss(category=case.category, question=asked, answer=text))
     return EvalReport(
         parameters=parameter_count(model),
-        heldout_loss=round(heldout_loss(model, tokenizer), 4),
+        heldout_loss=round(heldout_loss(model, tokenizer, HELD_OUT_CONVERSATIONS if limit is None else 20 * limit), 4),
         seed=seed,
         counts=counts,
         misses=misses,

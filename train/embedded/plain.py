@@ -126,15 +126,7 @@ def _who(rng: Random, brief: Brief) -> str:
 def _what(rng: Random, brief: Brief) -> str:
     thing = brief.thing
     first, second = said(rng, thing, 2)
-    if not thing.kind:
-        return (
-            f"{_subject(thing)} a good choice for {rng.choice(thing.good_for)}. {capitalised(thing.pronoun)} {first}."
-        )
-    start = sentence_start(thing)
-    if thing.number == "many":
-        return f"{start} belong to this kind: {thing.kind}. They {first} and {second}."
-    kind = f"a kind of {thing.kind}" if thing.number == "some" else with_article(thing.kind)
-    return f"{start} is {kind}. It {first} and {second}."
+    return f"{sentence_start(thing)} is {with_article(thing.kind)}. It {first} and {second}."
 
 
 def _tips(rng: Random, brief: Brief) -> str:

@@ -197,10 +197,12 @@ def _loss(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
 
 
 @torch.no_grad()
-def heldout_loss(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> float:
+def heldout_loss(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, count_of: int = HELD_OUT_CONVERSATIONS
+) -> float:
     """Mean loss per answer token on generated conversations of a seed that training never uses."""
     pool = token_pool(tokenizer)
-    rows = [encode(tokenizer, c) for c in conversations("held out", pool, HELD_OUT_CONVERSATIONS)]
+    rows = [encode(tokenizer, c) for c in conversations("held out", pool, count_of)]
     total = count = 0.0
     for group in by_length(rows, 4096):
         batch = collated(group, prompt_weight=0.0)

@@ -7,7 +7,7 @@ from train.embedded import tables
 from train.embedded.answers import answer
 from train.embedded.brief import Brief
 from train.embedded.names import TokenPool
-from train.embedded.things import Thing, any_thing, ordinary_noun
+from train.embedded.things import Thing, any_thing, defined_noun
 
 # How often each kind of request is made, and the follow-ups that may come after its answer.
 WEIGHTS = {
@@ -56,7 +56,7 @@ class Exchange:
 def new_request(rng: Random, pool: TokenPool, kind: str | None = None) -> Exchange:
     """A fresh request about any thing."""
     kind = kind or rng.choices(list(WEIGHTS), weights=list(WEIGHTS.values()))[0]
-    thing = ordinary_noun(rng) if kind == "what" else any_thing(rng, pool)
+    thing = defined_noun(rng) if kind == "what" else any_thing(rng, pool)
     brief = Brief(kind, thing, form=rng.randrange(1000))
     if kind in TAKES_OCCASION and rng.random() < 0.42:
         brief = replace(brief, occasion=rng.choice(tables.pairs("occasions.txt")))
@@ -110,8 +110,8 @@ def follow_up(rng: Random, pool: TokenPool, brief: Brief) -> Exchange:
         changed = replace(brief, audience=audience, occasion=None, length="normal")
         return _again(rng, changed, "now_audience", changed)
     if move < 0.76:
-        thing = ordinary_noun(rng) if brief.kind == "what" else any_thing(rng, pool)
-        changed = replace(brief, thing=thing, length="normal")
+        kind = "about" if brief.kind == "what" else brief.kind
+        changed = replace(brief, kind=kind, thing=any_thing(rng, pool), length="normal")
         return _again(rng, changed, "now_thing", changed)
     phrase, kind = rng.choice(list(ASK_ABOUT_IT.items()))
     return _again(rng, brief, phrase, Brief(kind, brief.thing, form=brief.form))

@@ -11,6 +11,8 @@ from train.embedded.tables import NounKind, Number
 
 # Of the nouns of a kind, every third is treated as unknown: unseen nouns then get plain words, not wrong facts.
 VAGUE_EVERY = 3
+# The base learns to say what kind of thing it is only for every sixth noun: a few that it can remember.
+DEFINED_EVERY, DEFINED_PLACE = 6, 2
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,20 @@ def ordinary_noun(rng: Random) -> Thing:
     if number == "one" and rng.random() < 0.12:
         return replace(known, topic=with_article(f"{rng.choice(_adjectives())} {noun}"))
     return known
+
+
+def defined_noun(rng: Random) -> Thing:
+    """One of the nouns whose kind the base can name."""
+    kind = rng.choice([kind for kind in tables.noun_kinds() if "one" in kind.nouns])
+    noun = rng.choice(kind.nouns["one"][DEFINED_PLACE::DEFINED_EVERY])
+    topic = with_article(noun)
+    return Thing(topic, "one", some_of(kind.does, topic, 4), kind.good_for, kind.tips, kind.name)
+
+
+def vague_noun(rng: Random) -> Thing:
+    """An ordinary noun that is treated as unknown."""
+    kind = rng.choice([kind for kind in tables.noun_kinds() if "one" in kind.nouns])
+    return _vague(with_article(rng.choice(kind.nouns["one"][::VAGUE_EVERY])), "one")
 
 
 def noun_of(rng: Random, name: str) -> Thing:

@@ -5,7 +5,7 @@ from random import Random
 
 from train.embedded import tables
 from train.embedded.names import TokenPool, invented_name, nonsense_word
-from train.embedded.things import Thing, unseen
+from train.embedded.things import Thing, unseen, vague_noun
 
 PLACE = re.compile(r"{(\w+)}")
 # How often each kind is asked: facts and explanations have the most forms.
@@ -50,7 +50,7 @@ def number(rng: Random) -> str:
 
 def unseen_explanation(rng: Random, pool: TokenPool) -> tuple[str, str, Thing]:
     """`What is …?` about a word that the base does not know: it says so and offers to write instead."""
-    thing = unseen(rng, pool)
+    thing = unseen(rng, pool) if rng.random() < 0.6 else vague_noun(rng)
     phrases = tables.phrases(ASKING)
     asked = rng.choice(phrases["unseen"])
     if thing.number == "many":
