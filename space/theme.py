@@ -21,13 +21,17 @@ CURTAIN = Color(
 SANS = ["ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
+PAPER, INK = "#faf8f5", "#151214"
+"""What lies behind everything, by day and by night."""
+
 HEAD = (
+    f"<style>html{{background:{PAPER}}}html:has(body.dark){{background:{INK}}}</style>"
     '<meta http-equiv="Content-Security-Policy" content="'
     "img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; "
     "frame-src 'none'; object-src 'none'"
     '">'
 )
-"""An answer may contain Markdown images; the browser must not fetch them from elsewhere."""
+"""The page beyond its end has its colour too; and an answer's Markdown images are never fetched from elsewhere."""
 
 HEADER = """
 <div class="masthead">
@@ -51,8 +55,8 @@ def theme() -> Base:
         font_mono=MONO,
     )
     return look.set(
-        body_background_fill="#faf8f5",
-        body_background_fill_dark="#151214",
+        body_background_fill=PAPER,
+        body_background_fill_dark=INK,
         block_background_fill="#ffffff",
         block_background_fill_dark="#1e1a1d",
         block_border_color="#e9e2dc",
