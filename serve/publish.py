@@ -60,7 +60,7 @@ class Publisher:
             PublishError: it was refused; the reasons are in the error and in the history, and the incumbent
                 goes on answering.
         """
-        candidate = self.registry.revision(persona, revision)
+        candidate = await asyncio.to_thread(self.registry.revision, persona, revision)
         async with self._locks[persona]:
             started = time.monotonic()
             live = self.table.live.get(persona)
@@ -70,7 +70,7 @@ class Publisher:
             loaded = await self._load_proven(candidate, actor)
             seconds = round(time.monotonic() - started, 3)
             detail = {"previous": previous, "seconds": seconds}
-            self.registry.set_live(candidate, actor=actor, action=action, detail=detail)
+            await asyncio.to_thread(self.registry.set_live, candidate, actor=actor, action=action, detail=detail)
             self._flip(loaded)
             log.info("%s now answers with %s (was %s)", persona, short(candidate.id), previous and short(previous))
             return Published(persona=persona, revision=candidate.id, previous=previous, changed=True, seconds=seconds)
@@ -81,7 +81,8 @@ class Publisher:
         Raises:
             NotFoundError, PublishError: as `publish`; also when there is nothing to go back to.
         """
-        return await self.publish(persona, revision or self._previous(persona), actor=actor, action="rollback")
+        revision = revision or await asyncio.to_thread(self._previous, persona)
+        return await self.publish(persona, revision, actor=actor, action="rollback")
 
     async def replay(self) -> list[str]:
         """Loads and proves every live revision in a fresh engine; returns the personas that could not be."""
@@ -114,27 +115,29 @@ class Publisher:
 
     async def _load_proven(self, revision: Revision, actor: str) -> Loaded:
         """Validates, loads and probes; on refusal nothing stays loaded and the reasons are in the history."""
-        self.table.cards[revision.persona] = self.registry.persona(revision.persona).card
+        persona = await asyncio.to_thread(self.registry.persona, revision.persona)
+        self.table.cards[persona.name] = persona.card
         folder = self.registry.path(revision)
         plan = self.engine.plan
         problems = await asyncio.to_thread(validate, folder, plan.base, max_rank=plan.max_rank)
         if problems:
-            raise self._refuse(revision, actor, "validation", problems)
+            raise await self._refuse(revision, actor, "validation", problems)
         if revision.served_name in self.table.loaded:
             return self.table.loaded[revision.served_name]
         try:
             await self.engine.load(self._session, revision.served_name, folder)
         except EngineError as error:
-            raise self._refuse(revision, actor, "load", [str(error)]) from error
-        problems = await self._probe.check(revision.served_name, self.table.cards[revision.persona].get("prompts", []))
+            raise await self._refuse(revision, actor, "load", [str(error)]) from error
+        problems = await self._probe.check(revision.served_name, persona.card.get("prompts", []))
         if problems:
             with contextlib.suppress(EngineError):  # the refusal is what counts; a dead engine is noticed elsewhere
                 await self.engine.unload(self._session, revision.served_name)
-            raise self._refuse(revision, actor, "probe", problems)
+            raise await self._refuse(revision, actor, "probe", problems)
         return self.table.add(revision)
 
-    def _refuse(self, revision: Revision, actor: str, stage: str, problems: list[str]) -> PublishError:
-        self.registry.record(revision, actor=actor, action="reject", detail={"stage": stage, "reasons": problems})
+    async def _refuse(self, revision: Revision, actor: str, stage: str, problems: list[str]) -> PublishError:
+        detail = {"stage": stage, "reasons": problems}
+        await asyncio.to_thread(self.registry.record, revision, actor=actor, action="reject", detail=detail)
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         return PublishError(f"{revision.served_name} was refused by {stage}: {'; '.join(problems[:3])}{more}", problems)
 
