@@ -73,6 +73,7 @@ def token_pool(tokenizer: PreTrainedTokenizerFast) -> TokenPool:
 def encode(tokenizer: PreTrainedTokenizerFast, messages: list[Message]) -> tuple[list[int], list[int]]:
     """Token ids of a conversation, and 1 for each token that an assistant wrote (its end included)."""
     marks: dict[str, int] = {mark: int(tokenizer.get_vocab()[mark]) for mark in SPECIAL}
+    tokenizer.backend_tokenizer.no_padding()  # a batch that was padded for generation leaves padding switched on
     contents = tokenizer.backend_tokenizer.encode_batch(
         [message["content"] for message in messages], add_special_tokens=False
     )

@@ -24,14 +24,16 @@ def unknown_question(rng: Random, pool: TokenPool) -> tuple[str, str]:
 def filled(rng: Random, question: str, pool: TokenPool) -> str:
     """The question with every place filled; now and then by a name or word that nobody knows."""
     words = tables.unknown_words()
+    # `Tell me about …` with a word that nobody knows is a wish for a text, not for an explanation.
+    asked_to_write = question.startswith("Tell me about")
 
     def fill(match: re.Match[str]) -> str:
         place = match.group(1)
         if place == "number":
             return number(rng)
-        if place == "name" or (place in PROPER and rng.random() < 0.25):
+        if place == "name" or (place in PROPER and not asked_to_write and rng.random() < 0.25):
             return invented_name(rng, pool)
-        if place in COMMON and rng.random() < 0.2:
+        if place in COMMON and not asked_to_write and rng.random() < 0.2:
             return nonsense_word(rng, pool)
         return rng.choice(words[place])
 
