@@ -1,4 +1,4 @@
-"""Ask a base what it was never trained on and count: `understudy base evaluate`."""
+"""Ask a base what it was never trained on and count: `understudy base eval`."""
 
 import json
 from collections.abc import Callable
