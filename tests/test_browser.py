@@ -274,6 +274,8 @@ def test_advanced_settings_are_sent(house: House, visitor: Visitor):
     expect(temperature).to_have_value("0.6")
     temperature.fill("0.1")
     temperature.press("Tab")
+    expect(visitor.page.get_by_label("range slider for Temperature")).to_have_value("0.1")
+    visitor.page.wait_for_timeout(500)  # Gradio hands a typed number on a moment after the field has lost the focus
     visitor.say("Write")
     visitor.see("#note", "Answered by")
     assert (house.fake.requests[0]["temperature"], house.fake.requests[0]["max_tokens"]) == (0.1, 200)
