@@ -30,8 +30,7 @@ def main() -> None:
         subprocess.run(["git", "clone", "-q", str(PROJECT), str(clone)], check=True)
         started = time.monotonic()
         env = {**os.environ, "UV_CACHE_DIR": str(Path(folder) / "cache")}  # a newcomer has nothing in the cache
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        subprocess.run(["./setup.sh"], cwd=clone, env=env, check=True, **quiet)
+        subprocess.run(["./setup.sh"], cwd=clone, env=env, check=True, capture_output=True)
         setup = time.monotonic() - started
         figures: dict[str, Any] = {
             "set-up of the environment (s)": setup,
