@@ -35,6 +35,11 @@ PASSED_ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
 UPSTREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=300)
 
 
+KEEP_ALIVE = 2.0
+"""Seconds that an idle connection to the engine is used again. vLLM's server closes it after 5; a request that
+takes a connection in that moment would be lost."""
+
+
 class PublishRequest(BaseModel):
     """Body of /admin/publish and /admin/rollback."""
 
@@ -89,7 +94,7 @@ def build_gateway(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        connector = aiohttp.TCPConnector(limit=0)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE)
         async with aiohttp.ClientSession(
             timeout=UPSTREAM_TIMEOUT, connector=connector, auto_decompress=False
         ) as session:

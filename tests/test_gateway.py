@@ -1,6 +1,8 @@
 """The gateway in front of a real vLLM: what passes, what is refused, and in whose name answers come."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -193,3 +195,15 @@ def test_admin_calls_need_the_admin_key_and_sound_bodies(stage: Stage) -> None:
 def test_the_engine_listens_on_loopback_only(stage: Stage) -> None:
     log = (stage.settings.logs_dir / "engine.log").read_text()
     assert "Starting vLLM server on http://127.0.0.1:" in log
+
+
+def test_connections_that_the_engine_has_closed_in_the_meantime_are_not_used_again(stage: Stage) -> None:
+    body = {"model": "base", "messages": MESSAGES, "max_tokens": 4}
+
+    def ask(_: int) -> int:
+        return httpx.post(f"{stage.gateway_url}/v1/chat/completions", json=body, timeout=60).status_code
+
+    with ThreadPoolExecutor(32) as pool:
+        for pause in (0, 4.9, 5.1):  # vLLM's server ends idle connections after five seconds
+            time.sleep(pause)
+            assert set(pool.map(ask, range(32))) == {200}
