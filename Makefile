@@ -18,7 +18,7 @@ test: setup browser check ## All tests: static checks, then quick ones, then slo
 	$(BIN)/pytest -m "not slow"
 	$(BIN)/pytest -m slow
 
-test-fast: setup ## Tests that start no engine and no browser (about a minute).
+test-fast: setup ## Tests that start no engine and no browser.
 	$(BIN)/pytest -m "not slow and not engine and not browser"
 
 check: setup ## Format, lint, types, import layers.
