@@ -1,4 +1,4 @@
-"""The tables of the one database: revisions, personas, events, battles, votes."""
+"""The tables of the one database: revisions, personas, events, keys, battles, votes."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -52,6 +52,10 @@ class PersonaRow(Table):
 
     name: Mapped[str] = mapped_column(String(63), primary_key=True)
     live: Mapped[str | None] = mapped_column(String(64))
+    candidate: Mapped[str | None] = mapped_column(String(64))
+    """The revision that a share of the requests goes to, on trial; None when there is no canary."""
+    share: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    """Share of users that the candidate answers, 0 to 1."""
     card: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """Title, voice, prompts and sampling, as the recipe says."""
     updated_at: Mapped[datetime] = mapped_column(default=now)
@@ -68,8 +72,31 @@ class EventRow(Table):
     persona: Mapped[str] = mapped_column(String(63), index=True)
     revision: Mapped[str | None] = mapped_column(String(64))
     action: Mapped[str] = mapped_column(String(31))
-    """push, publish, reject, rollback."""
+    """push, publish, reject, canary, promote, rollback."""
     detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class KeyRow(Table):
+    """An API key. Of the secret only its hash is kept."""
+
+    __tablename__ = "keys"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    """Public part of the key, for lists and logs."""
+    name: Mapped[str] = mapped_column(String(63))
+    """Whom or what it is for."""
+    kind: Mapped[str] = mapped_column(String(15))
+    """inference, metrics or admin."""
+    hash: Mapped[str] = mapped_column(String(64), unique=True)
+    """SHA-256 of the whole key (it holds 256 random bits, so nothing slower is needed)."""
+    requests_per_minute: Mapped[int] = mapped_column(default=0)
+    """0 means no limit, here and below."""
+    tokens_per_minute: Mapped[int] = mapped_column(default=0)
+    max_concurrent: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    created_by: Mapped[str] = mapped_column(String(63))
+    revoked_at: Mapped[datetime | None]
+    revoked_by: Mapped[str | None] = mapped_column(String(63))
 
 
 class BattleRow(Table):
