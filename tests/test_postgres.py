@@ -15,8 +15,9 @@ from sqlalchemy import text
 from arena.battles import Answer, BattleStore
 from arena.votes import VoteError, cast_vote, list_votes
 from tests.adapters_made_here import make_adapter, tensors
-from understudy.database import open_database
+from understudy.database import MIGRATIONS, open_database
 from understudy.errors import DatabaseError
+from understudy.keys import KeyRefusedError, KeyStore, hash_of
 from understudy.processes import free_port
 from understudy.registry import Registry
 
@@ -55,8 +56,9 @@ def url() -> Iterator[str]:
 def test_many_processes_may_open_a_new_database_at_once(url: str) -> None:
     with ThreadPoolExecutor(6) as pool:
         engines = list(pool.map(lambda _: open_database(url), range(6)))
+    newest = max(path.stem[:4] for path in (MIGRATIONS / "versions").glob("0*.py"))
     with engines[0].connect() as connection:
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).all() == [("0001",)]
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).all() == [(newest,)]
     for engine in engines:
         engine.dispose()
 
@@ -97,6 +99,25 @@ def test_of_many_votes_on_one_battle_at_once_exactly_one_counts(url: str) -> Non
         counted = list(pool.map(cast, ["left", "right", "tie", "both_bad"] * 4))
     assert sum(counted) == 1
     assert len(list_votes(engine)) == 1
+
+
+def test_of_many_who_end_one_key_at_once_exactly_one_did(url: str) -> None:
+    keys = KeyStore(open_database(url))
+    key, secret = keys.create("app", "inference", tokens_per_minute=2**31 - 1, created_by="ann")
+    assert keys.find(secret) == key
+    assert keys.active() == {hash_of(secret): key}
+
+    def end(by: str) -> bool:
+        try:
+            return keys.revoke(key.id, by=by).revoked_by == by
+        except KeyRefusedError:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        ended = list(pool.map(end, [f"person {n}" for n in range(16)]))
+    assert sum(ended) == 1
+    assert keys.list()[0].revoked_by == f"person {ended.index(True)}"
+    assert keys.find(secret) is None
 
 
 def test_a_database_that_does_not_answer_is_named() -> None:

@@ -50,6 +50,26 @@ class Settings(BaseSettings):
     admin_key: SecretStr | None = None
     """Key for publish and rollback; none means the one in `home`/admin.key, made at first start."""
 
+    anonymous: bool | None = None
+    """Whether requests without a key are answered; unset means: as long as there is neither `api_key` nor any active
+    inference key."""
+
+    anonymous_requests_per_minute: int = Field(default=0, ge=0)
+    """Requests a minute for each address without a key; 0 means no limit."""
+
+    anonymous_tokens_per_minute: int = Field(default=0, ge=0)
+    """Tokens a minute (prompt + answer) for each address without a key; 0 means no limit."""
+
+    anonymous_max_concurrent: int = Field(default=0, ge=0)
+    """Answers in progress for each address without a key; 0 means no limit."""
+
+    max_concurrent: int = Field(default=256, ge=1)
+    """Answers in progress in the whole gateway; what comes on top is told to try again."""
+
+    limits_storage: str = "memory://"
+    """Where keys' requests and tokens are counted: in this process, or shared by several gateways, for instance
+    `redis://host:6379` (any address that the library `limits` knows)."""
+
     max_body_bytes: int = Field(default=1_000_000, ge=1_000)
     """Largest request body the gateway reads, in bytes."""
 

@@ -1,7 +1,7 @@
 """Every command and its help; what a command does is in the package that owns it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 base_app = typer.Typer(help="The embedded base: the small Llama that ships with the project.", no_args_is_help=True)
 app.add_typer(base_app, name="base")
+keys_app = typer.Typer(help="Keys for the gateway: who may ask, and how much.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
 
 Port = Annotated[int | None, typer.Option(help="Port of the gateway (8000).", min=1, max=65535)]
 SpacePort = Annotated[int | None, typer.Option(help="Port of the Gradio app (7860).", min=1, max=65535)]
@@ -198,3 +200,41 @@ def base_eval(
     from understudy.cli.training import evaluate_base
 
     evaluate_base(path, limit, json_output=json_output)
+
+
+@keys_app.command("create")
+def keys_create(
+    name: Annotated[str, typer.Argument(help="Whom or what it is for.")],
+    kind: Annotated[
+        Literal["inference", "metrics", "admin"],
+        typer.Option(help="inference: ask models; metrics: read figures; admin: publish, and read figures."),
+    ] = "inference",
+    requests_per_minute: Annotated[int, typer.Option(help="0 is no limit.", min=0)] = 0,
+    tokens_per_minute: Annotated[int, typer.Option(help="Prompt and answer; 0 is no limit.", min=0)] = 0,
+    max_concurrent: Annotated[int, typer.Option(help="Answers in progress; 0 is no limit.", min=0)] = 0,
+) -> None:
+    """Make a key. It is printed once, alone on standard output: KEY=$(understudy keys create my-app)."""
+    from understudy.cli.keys import create_key
+
+    limits = {
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+        "max_concurrent": max_concurrent,
+    }
+    create_key(load_settings(), name, kind, limits)
+
+
+@keys_app.command("list")
+def keys_list(json_output: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
+    """List keys, without their secrets: whose they are, what they may do, since when."""
+    from understudy.cli.keys import list_keys
+
+    list_keys(load_settings(), json_output=json_output)
+
+
+@keys_app.command("revoke")
+def keys_revoke(key: Annotated[str, typer.Argument(help="A key's id, or its name.", metavar="ID")]) -> None:
+    """End a key. A running gateway refuses it within 2 seconds."""
+    from understudy.cli.keys import revoke_key
+
+    revoke_key(load_settings(), key)
