@@ -1,19 +1,22 @@
 """Recipes: how a persona is made (`recipes/<name>/recipe.yaml`), checked key by key."""
 
 import difflib
+import re
 import types
 import typing
 from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from understudy.errors import NotFoundError, RecipeError
 from understudy.examples import Example, load_examples
 
 FEW_ROWS = 8
 Model = typing.TypeVar("Model", bound=BaseModel)
+ESCAPE_OR_SET = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]")
+"""What stands for one character in a regular expression: an escape, or a set in brackets."""
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
 
 
@@ -51,6 +54,28 @@ class Sampling(BaseModel):
     max_tokens: int = Field(default=256, ge=1)
 
 
+class Golden(BaseModel):
+    """A prompt and what its answer must show: the voice, not the words."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str = Field(min_length=1)
+    expect: str = Field(min_length=1, max_length=200)
+    """A regular expression, searched in the answer."""
+
+    @field_validator("expect")
+    @classmethod
+    def _searchable(cls, expect: str) -> str:
+        try:
+            re.compile(expect)
+        except (re.error, RecursionError, OverflowError) as error:
+            raise ValueError(f"not a regular expression ({error})") from None
+        plain = ESCAPE_OR_SET.sub("x", expect)
+        if re.search(r"\)[*+{]", plain) or len(re.findall(r"[*+]|\{\d*,\d*\}", plain)) > 2:
+            raise ValueError("it may search for very long: repeat no group, and use * + {m,n} at most twice")
+        return expect
+
+
 class Recipe(BaseModel):
     """One persona's making: words for people, data, method, prompts."""
 
@@ -72,6 +97,8 @@ class Recipe(BaseModel):
     sampling: Sampling = Sampling()
     prompts: list[str] = Field(min_length=1)
     """Prompts to suggest to people and to probe a new revision with."""
+    golden: list[Golden] = Field(default=[], max_length=8)
+    """What a new revision must still do about as well as the one on stage before it takes its place."""
     folder: Path = Field(exclude=True)
 
     def load_examples(self) -> list[Example]:
@@ -153,7 +180,11 @@ def _near_below(model: type[BaseModel], key: str) -> list[str]:
 
 def _fields(model: type[BaseModel], parents: list[str]) -> dict[str, typing.Any]:
     for name in parents:
+        if name.isdecimal():
+            continue  # a place in a list
         annotation = model.model_fields[name].annotation
+        if typing.get_origin(annotation) is list:
+            annotation = typing.get_args(annotation)[0]
         if isinstance(annotation, types.UnionType):
             annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
         model = typing.cast(type[BaseModel], annotation)

@@ -66,6 +66,7 @@ def persona_card(recipe: Recipe) -> dict[str, Any]:
         "title": recipe.title,
         "voice": recipe.voice,
         "prompts": recipe.prompts,
+        "golden": [golden.model_dump() for golden in recipe.golden],
         "sampling": recipe.sampling.model_dump(),
     }
 
