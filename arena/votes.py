@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from arena.battles import OPEN, VOID, Ticket, digest
 from arena.fairness import BASE
 from understudy.errors import UnderstudyError
+from understudy.evidence import Ballot
 from understudy.tables import BattleRow, VoteRow, now
 
 Verdict = Literal["left", "right", "tie", "both_bad"]
@@ -83,6 +84,31 @@ def tally(engine: Engine, persona: str) -> Tally:
         ties=sum(vote.verdict == "tie" for vote in votes),
         both_bad=sum(vote.verdict == "both_bad" for vote in votes),
     )
+
+
+class BattleVotes:
+    """What people's votes say about a persona's revisions: see `understudy.evidence.Votes`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def ballots(self, persona: str, since: datetime) -> list[Ballot]:
+        """Decisive votes since that moment on battles of the persona against the base, oldest first."""
+        query = (
+            select(VoteRow.battle, VoteRow.verdict, BattleRow.left, BattleRow.left_revision, BattleRow.right_revision)
+            .join(BattleRow, BattleRow.id == VoteRow.battle)
+            .where((BattleRow.left == persona) | (BattleRow.right == persona))
+            .where(VoteRow.at >= since, VoteRow.verdict.in_(("left", "right")))
+            .order_by(VoteRow.at, VoteRow.battle)
+        )
+        with Session(self._engine) as db:
+            rows = db.execute(query).all()
+        ballots = []
+        for battle, verdict, left, left_revision, right_revision in rows:
+            revision = left_revision if left == persona else right_revision
+            if revision:
+                ballots.append(Ballot(battle=battle, revision=revision, won=(verdict == "left") == (left == persona)))
+        return ballots
 
 
 def _insert(engine: Engine, ticket: Ticket, verdict: str, session: str) -> Insert:

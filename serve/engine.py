@@ -56,12 +56,17 @@ def plan_engine(settings: Settings, base: Base, personas: int) -> EnginePlan:
     return EnginePlan(
         base=base,
         port=free_port(),
-        slots=max(8, personas + SPARE_SLOTS),
+        slots=slots_for(personas),
         max_rank=rank,
         max_model_len=settings.max_model_len or _context(base, on_cpu),
         memory_share=settings.gpu_memory_utilization or (0.3 if on_cpu else 0.9),
         on_cpu=on_cpu,
     )
+
+
+def slots_for(personas: int) -> int:
+    """Slots for `personas` names at once, each of which may have a revision on trial beside the live one."""
+    return max(8, personas + SPARE_SLOTS)
 
 
 def engine_command(plan: EnginePlan) -> tuple[str, ...]:
@@ -111,6 +116,10 @@ class Engine:
     def alive(self) -> bool:
         """Whether the process runs; it may not be ready yet."""
         return self._child is not None and self._child.exit_code is None
+
+    def resize(self, slots: int) -> None:
+        """Sets the number of slots of the next start."""
+        self.plan = self.plan.model_copy(update={"slots": slots})
 
     def start(self) -> None:
         """Starts the process; returns at once."""

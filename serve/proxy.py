@@ -1,201 +1,253 @@
-"""Passes one inference request to the engine: the model's name is resolved, the bytes of the answer flow through."""
+"""Passes one inference request to the engine: who asks, which revision answers, the bytes of the answer, the books."""
 
 import asyncio
+import contextlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from serve.admission import Admission, Caller, NotAdmittedError, Ticket
+from serve.answer import EVENT_END, Answer, with_usage
+from serve.body import RefusedError, check_messages, read_body, user_of
+from serve.canary import Outcome
 from serve.engine import Engine
-from serve.openai_errors import error_body, error_response
-from serve.routing import RoutingTable, Target
+from serve.logs import REQUEST_ID, access_record
+from serve.metrics import Metrics, Refusal, Watch
+from serve.openai_errors import error_body
+from serve.routing import Loaded, RoutingTable, Target
+from serve.slots import Slots
 from serve.supervisor import Status
 from understudy.errors import NotFoundError
 
 log = logging.getLogger("understudy.gateway")
 
 REVISION_HEADER = "x-understudy-revision"
-PASSED_HEADERS = ("content-type", "retry-after", "x-request-id")
-ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+PASSED_HEADERS = ("content-type", "retry-after")
 JSON = {"content-type": "application/json"}
-EVENT_END = b"\n\n"
 RETRY_AFTER = 5
 """Seconds after which a client may ask again while the engine is down."""
 
+REASONS: dict[str, Refusal] = {"overloaded": "overloaded", "rate_limit_exceeded": "rate_limit"}
+"""Of refusals at the door; the others are about the key."""
 
-class RefusedError(Exception):
-    """A request that never reaches the engine."""
 
-    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
-        super().__init__(message)
-        self.response = error_response(status, message, param=param, code=code)
+@dataclass(frozen=True)
+class Desk:
+    """What every passed route shares."""
+
+    engine: Engine
+    table: RoutingTable
+    slots: Slots
+    session: aiohttp.ClientSession
+    admission: Admission
+    metrics: Metrics
+    status: Callable[[], Status]
+    answered: Callable[[Loaded | None, Outcome], None]
+    max_body: int
 
 
 class Proxy:
     """An ASGI application for one OpenAI route. Plain ASGI: each streamed chunk costs next to nothing here."""
 
-    def __init__(
-        self,
-        path: str,
-        *,
-        engine: Engine,
-        table: RoutingTable,
-        session: aiohttp.ClientSession,
-        status: Callable[[], Status],
-        authorized: Callable[[Request], bool],
-        max_body: int,
-    ) -> None:
-        self._url = f"{engine.url}{path}"
-        self._table, self._session, self._status = table, session, status
-        self._authorized, self._max_body = authorized, max_body
+    def __init__(self, path: str, desk: Desk) -> None:
+        self._path, self._desk = path, desk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
+        desk, request = self._desk, Request(scope, receive)
+        started, caller = desk.metrics.clock(), ""
         try:
-            body = await self._read(request)
-            status = self._status()
-            if status.status != "ready":
-                refusal = error_response(503, status.detail, code="engine_" + status.status, retry_after=RETRY_AFTER)
-                return await refusal(scope, receive, send)
-            with self._table.lease(body["model"]) as target:
-                await self._while_connected(receive, self._forward(body, target, scope, receive, send))
+            who = await self._caller(request)
+            caller = who.id
+            async with desk.admission.enter(who) as ticket:
+                body = await self._body(request)
+                user = user_of(body, request.headers, caller)
+                with desk.table.lease(body["model"], user) as target:
+                    exchange = Exchange(self._path, desk, target, ticket, body)
+                    connected = await _while_connected(receive, exchange.run(send))
+            if connected:  # only now, with its place given back, does the client see the end: it may ask again at once
+                await send({"type": "http.response.body", "body": exchange.end})
+            return
         except ClientDisconnect:
-            return None
+            desk.metrics.client_gone()
+            return
         except RefusedError as error:
-            await error.response(scope, receive, send)
-        except NotFoundError as error:
-            await error_response(404, str(error), param="model", code="model_not_found")(scope, receive, send)
-
-    async def _read(self, request: Request) -> dict:
-        if request.method != "POST":
-            raise RefusedError(405, f"{request.method} is not possible here; use POST")
-        if not self._authorized(request):
-            raise RefusedError(
-                401,
-                "missing or wrong API key; send it as 'Authorization: Bearer KEY'",
-                code="invalid_api_key",
+            refused = error
+        except NotAdmittedError as error:
+            reason: Refusal = REASONS.get(error.code, "key")
+            refused = RefusedError(
+                error.status, error.message, reason=reason, code=error.code, retry_after=error.retry_after
             )
-        chunks, size = [], 0
-        async for chunk in request.stream():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > self._max_body:
-                raise RefusedError(413, f"the request is larger than {self._max_body:,} bytes")
-        try:
-            body = json.loads(b"".join(chunks), parse_constant=_refuse_constant)
-            json.dumps(body, ensure_ascii=False).encode()
-        except (ValueError, RecursionError) as error:
-            raise RefusedError(400, f"the request body is not JSON: {_reason(error)}") from None
-        if not isinstance(body, dict):
-            raise RefusedError(400, f"the request body must be a JSON object, found {type(body).__name__}")
-        if not isinstance(body.get("model"), str):
-            raise RefusedError(400, f"'model' must be a string, found {body.get('model')!r:.80}", param="model")
-        if self._url.endswith("/chat/completions"):
-            _check_messages(body.get("messages"))
+        except NotFoundError as error:
+            refused = RefusedError(404, str(error), reason="unknown_model", param="model", code="model_not_found")
+        desk.metrics.refused(refused.reason)
+        seconds = desk.metrics.clock() - started
+        access_record(route=self._path, status=refused.status, outcome="refused", seconds=seconds, caller=caller)
+        await refused.response(scope, receive, send)
+
+    async def _caller(self, request: Request) -> Caller:
+        address = request.client.host if request.client else ""
+        caller = await self._desk.admission.caller(request.headers.get("authorization", ""), address)
+        if caller.id.startswith("key:"):
+            self._desk.metrics.key_used(caller.id.removeprefix("key:"))
+        return caller
+
+    async def _body(self, request: Request) -> dict:
+        body = await read_body(request, max_bytes=self._desk.max_body)
+        status = self._desk.status()
+        if status.status != "ready":
+            raise RefusedError(
+                503, status.detail, reason="engine", code=f"engine_{status.status}", retry_after=RETRY_AFTER
+            )
+        if self._path.endswith("/chat/completions"):
+            check_messages(body.get("messages"))
         return body
 
-    async def _while_connected(self, receive: Receive, work) -> None:
-        """Runs `work`, but ends it when the client goes away; the engine then stops generating."""
-        task = asyncio.ensure_future(work)
-        watch = asyncio.ensure_future(_disconnected(receive))
-        try:
-            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            watch.cancel()
-            if not task.done():
-                task.cancel()
-            await asyncio.gather(task, watch, return_exceptions=True)
-        if not task.cancelled() and task.exception():
-            raise task.exception()  # pyright: ignore[reportGeneralTypeIssues]
 
-    async def _forward(self, body: dict, target: Target, scope: Scope, receive: Receive, send: Send) -> None:
-        label = _Label(target)
-        started = False
+class Exchange:
+    """One admitted request and its answer."""
+
+    def __init__(self, path: str, desk: Desk, target: Target, ticket: Ticket, body: dict) -> None:
+        self._path, self._desk, self._target, self._ticket = path, desk, target, ticket
+        asks_itself = path.endswith("/responses")  # its last event tells the usage unasked
+        self._body, drop = (body, False) if asks_itself else with_usage(body)
+        self._answer = Answer(target.engine_name, target.revision, drop_usage=drop)
+        self._started = False
+        """Whether the head of the answer has left."""
+        self.end = b""
+        """The last bytes of the answer, to be sent when `run` is over."""
+
+    async def run(self, send: Send) -> None:
+        """Waits for the adapter's turn, forwards all but the end, and does the books, however it ends."""
+        with self._desk.metrics.watch(self._target.persona, self._target.revision) as watch:
+            status = 499
+            try:
+                async with self._turn():
+                    status = await self._forward(send, watch)
+            finally:
+                self._settle(watch, status)
+
+    def _turn(self) -> contextlib.AbstractAsyncContextManager[None]:
+        if self._target.loaded is None:
+            return contextlib.nullcontext()
+        return self._desk.slots.turn(self._target.engine_name)
+
+    async def _forward(self, send: Send, watch: Watch) -> int:
+        """The status that the client got; 502 and 503 when the engine failed, even if the head had left before."""
+        data = json.dumps({**self._body, "model": self._target.engine_name}).encode()
+        headers = {**JSON, "x-request-id": REQUEST_ID.get()}
         try:
-            data = json.dumps({**body, "model": target.engine_name}).encode()
-            async with self._session.post(self._url, data=data, headers=JSON) as upstream:
+            async with self._desk.session.post(
+                f"{self._desk.engine.url}{self._path}", data=data, headers=headers
+            ) as upstream:
                 if upstream.status >= 500:
-                    log.warning("the engine answered %d: %.300s", upstream.status, await upstream.text())
-                    raise ConnectionError(f"it answered {upstream.status}")
-                streaming = upstream.content_type == "text/event-stream"
-                whole = b"" if streaming else label.put(await upstream.read())
-                await send(_head(upstream, target))
-                started = True
-                if streaming:
-                    await _stream(upstream, label, send)
+                    return await self._engine_error(upstream, send)
+                if upstream.content_type == "text/event-stream":
+                    await self._head(upstream, send)
+                    await self._stream(upstream, watch, send)
                 else:
-                    await send({"type": "http.response.body", "body": whole})
+                    whole = self._answer.document(await upstream.read())
+                    watch.chunk(self._desk.metrics.clock())
+                    await self._head(upstream, send)
+                    self.end = whole
+                return 502 if self._answer.failed else upstream.status
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-            message = f"the engine broke off: {error or type(error).__name__}"
-            if not started:
-                refusal: Response = error_response(503, message, code="engine_down", retry_after=RETRY_AFTER)
-                return await refusal(scope, receive, send)
-            event = b"data: " + json.dumps(error_body(503, message, code="engine_down")).encode() + EVENT_END
-            await send({"type": "http.response.body", "body": event})
+            return await self._broken(f"the engine broke off: {error or type(error).__name__}", send)
+
+    async def _stream(self, upstream: aiohttp.ClientResponse, watch: Watch, send: Send) -> None:
+        """Passes server-sent events on as they come, whole events at a time."""
+        pending, answer, clock = b"", self._answer, self._desk.metrics.clock
+        async for chunk in upstream.content.iter_any():
+            events, end, pending = (pending + chunk).rpartition(EVENT_END)
+            if end:
+                block, content = answer.block(events + end)
+                if answer.ended:
+                    self.end += block
+                elif block:
+                    await send({"type": "http.response.body", "body": block, "more_body": True})
+                if content:
+                    watch.chunk(clock())
+        if not answer.ended and not answer.failed:
+            raise ConnectionError("its answer has no end")
+        self.end += pending
+
+    async def _head(self, upstream: aiohttp.ClientResponse, send: Send) -> None:
+        headers = [(name, upstream.headers[name]) for name in PASSED_HEADERS if name in upstream.headers]
+        headers += [(REVISION_HEADER, self._target.revision), *self._ticket.headers()]
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        await send({"type": "http.response.start", "status": upstream.status, "headers": raw})
+        self._started = True
+
+    async def _engine_error(self, upstream: aiohttp.ClientResponse, send: Send) -> int:
+        """A 500 of an engine that is well is about this request; else the engine is going down."""
+        log.warning("the engine answered %d: %.300s", upstream.status, await upstream.text())
+        if not await self._desk.engine.healthy(self._desk.session):
+            return await self._broken(f"the engine broke off: it answered {upstream.status}", send)
+        await self._refuse(RefusedError(502, "the engine failed on this request", code="engine_error"), send)
+        return 502
+
+    async def _broken(self, message: str, send: Send) -> int:
+        if self._started:
+            self.end = b"data: " + json.dumps(error_body(503, message, code="engine_down")).encode() + EVENT_END
+        else:
+            await self._refuse(RefusedError(503, message, code="engine_down", retry_after=RETRY_AFTER), send)
+        self._answer.failed = True
+        return 503
+
+    async def _refuse(self, error: RefusedError, send: Send) -> None:
+        response = error.response
+        await send({"type": "http.response.start", "status": error.status, "headers": response.raw_headers})
+        self.end = bytes(response.body)
+
+    def _settle(self, watch: Watch, status: int) -> None:
+        """Metrics, the caller's tokens, the trial's evidence, and one line in the log."""
+        answer, target = self._answer, self._target
+        written = answer.completion_tokens or answer.events
+        if status == 499:
+            watch.gone()
+        else:
+            watch.done(status, answer.prompt_tokens, written)
+        self._ticket.charge(answer.prompt_tokens + written)
+        if status in (200, 502):  # 503 is the engine's fault, 499 and 4xx the client's: they say nothing about it
+            failed = status != 200 or answer.failed or not written
+            self._desk.answered(target.loaded, Outcome(failed=failed, tokens=written, seconds=watch.seconds))
+        outcomes = {499: "client_gone", 502: "engine_down", 503: "engine_down"}
+        access_record(
+            route=self._path,
+            status=status,
+            outcome=outcomes.get(status, "ok"),  # pyright: ignore[reportArgumentType]
+            seconds=watch.seconds,
+            caller=self._ticket.caller.id,
+            persona=target.persona,
+            revision=target.revision,
+            first_token_seconds=watch.first_token_seconds,
+            prompt_tokens=answer.prompt_tokens,
+            completion_tokens=written,
+            streamed=self._body.get("stream") is True,
+        )
 
 
-def _check_messages(messages: object) -> None:
-    """What vLLM leaves to the chat template, which may drop it without a word: roles, and messages that say nothing."""
-    if not isinstance(messages, list) or not messages:
-        raise RefusedError(400, "'messages' must be a list with at least one message", param="messages")
-    for number, message in enumerate(messages):
-        where = f"messages[{number}]"
-        if not isinstance(message, dict) or message.get("role") not in ROLES:
-            raise RefusedError(400, f"{where} must be an object with a role of {', '.join(ROLES)}", param=where)
-        if message["role"] != "assistant" and message.get("content") in (None, "", []):
-            raise RefusedError(400, f"{where} ({message['role']}) has no content", param=where)
-
-
-def _reason(error: Exception) -> str:
-    """Why it is not JSON, in words that can be sent back whatever the body holds."""
-    if isinstance(error, UnicodeEncodeError):
-        return "it holds half of a surrogate pair"
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-
-
-def _refuse_constant(name: str) -> None:
-    """NaN and Infinity are Python's, not JSON's, and would reach the sampler."""
-    raise ValueError(f"{name} is no JSON")
-
-
-class _Label:
-    """Writes the revision that answers into the engine's JSON as `system_fingerprint`, without parsing it.
-
-    The engine writes `"model":"persona@revision"` once in each document. The pattern cannot occur in an
-    answer's text, where JSON writes each quotation mark as \\".
-    """
-
-    def __init__(self, target: Target) -> None:
-        self._model = f'"model":"{target.engine_name}"'.encode()
-        fingerprint = f'"system_fingerprint":"{target.revision}"'.encode()
-        self._labelled = self._model + b"," + fingerprint
-        self._fingerprint = fingerprint
-
-    def put(self, document: bytes) -> bytes:
-        if b'"system_fingerprint":null' in document:
-            return document.replace(b'"system_fingerprint":null', self._fingerprint)
-        return document.replace(self._model, self._labelled)
-
-
-async def _stream(upstream: aiohttp.ClientResponse, label: _Label, send: Send) -> None:
-    """Passes server-sent events on as they come, whole events at a time."""
-    pending = b""
-    async for chunk in upstream.content.iter_any():
-        events, end, pending = (pending + chunk).rpartition(EVENT_END)
-        if end:
-            await send({"type": "http.response.body", "body": label.put(events + end), "more_body": True})
-    await send({"type": "http.response.body", "body": pending})
-
-
-def _head(upstream: aiohttp.ClientResponse, target: Target) -> dict:
-    headers = [(name, upstream.headers[name]) for name in PASSED_HEADERS if name in upstream.headers]
-    headers.append((REVISION_HEADER, target.revision))
-    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    return {"type": "http.response.start", "status": upstream.status, "headers": raw}
+async def _while_connected(receive: Receive, work: Coroutine[Any, Any, None]) -> bool:
+    """Runs `work`, but ends it when the client goes away (False); the engine then stops generating."""
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        watch.cancel()
+        if not task.done():
+            task.cancel()
+        await asyncio.gather(task, watch, return_exceptions=True)
+    if task.cancelled():
+        return False
+    if error := task.exception():
+        raise error
+    return True
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -1,164 +1,261 @@
 """Publishing: validate, load under a new name, prove that it works, flip the persona's name, drain the old one."""
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections import defaultdict
 
-import aiohttp
 from pydantic import BaseModel, ConfigDict
 
-from serve.engine import Engine
-from serve.probe import Probe
+from serve.canary import Outcome, Trial, Verdict
+from serve.loader import Happening, Loader, Tell
 from serve.routing import Loaded, RoutingTable
-from serve.validate import validate
 from understudy.adapters import short
-from understudy.errors import EngineError, NotFoundError, PublishError
-from understudy.registry import Registry, Revision
+from understudy.errors import NotFoundError, PublishError
+from understudy.evidence import Votes
+from understudy.registry import Persona, Registry, Revision
 
 log = logging.getLogger("understudy.publish")
 
+GATEWAY = "gateway"
+"""Who acts when nobody asked: replays after a restart, and verdicts on trials."""
+
+COUNT_VOTES = 10.0
+"""Seconds between two counts of the votes on a trial."""
+
 
 class Published(BaseModel):
-    """What a publish did."""
+    """What a publish, a promotion or a rollback did."""
 
     model_config = ConfigDict(frozen=True)
 
     persona: str
     revision: str
+    """What it was about; live now, or on trial when `share` is below 1."""
     previous: str | None
     """The revision that was live before."""
     changed: bool
     """False when this revision was live already."""
     seconds: float
+    share: float = 1.0
 
 
 class Publisher:
-    """Puts revisions on stage, one at a time for each persona; requests go on all the while."""
+    """Changes what personas' names mean, one change at a time for each persona; requests go on all the while."""
 
     def __init__(
-        self,
-        registry: Registry,
-        table: RoutingTable,
-        engine: Engine,
-        session: aiohttp.ClientSession,
-        drain_timeout: float,
+        self, registry: Registry, table: RoutingTable, loader: Loader, *, tell: Tell, trial_answers: int
     ) -> None:
-        self.registry, self.table, self.engine = registry, table, engine
-        self._session = session
-        self._probe = Probe(engine, session)
-        self._drain_timeout = drain_timeout
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._drains: set[asyncio.Task[None]] = set()
+        self._registry, self._table, self._loader, self._tell = registry, table, loader, tell
+        self._trial_answers = trial_answers
+        self._endings: set[asyncio.Task[None]] = set()
 
-    async def publish(self, persona: str, revision: str = "", *, actor: str, action: str = "publish") -> Published:
+    async def publish(
+        self, persona: str, revision: str = "", *, actor: str, share: float = 1.0, action: str = "publish"
+    ) -> Published:
         """Makes a registered revision (by prefix; empty means the newest) what `persona` answers with.
+
+        With a `share` below 1 it goes on trial: that share of the users gets it, the others get what is live.
 
         Raises:
             NotFoundError: there is no such persona or revision.
             PublishError: it was refused; the reasons are in the error and in the history, and the incumbent
                 goes on answering.
         """
-        candidate = await asyncio.to_thread(self.registry.revision, persona, revision)
-        async with self._locks[persona]:
+        candidate = await asyncio.to_thread(self._registry.revision, persona, revision)
+        async with self._loader.locks[persona]:
             started = time.monotonic()
-            live = self.table.live.get(persona)
-            previous = live.revision.id if live else None
-            if previous == candidate.id:
-                return Published(persona=persona, revision=candidate.id, previous=previous, changed=False, seconds=0)
-            loaded = await self._load_proven(candidate, actor)
-            seconds = round(time.monotonic() - started, 3)
-            detail = {"previous": previous, "seconds": seconds}
-            await asyncio.to_thread(self.registry.set_live, candidate, actor=actor, action=action, detail=detail)
-            self._flip(loaded)
-            log.info("%s now answers with %s (was %s)", persona, short(candidate.id), previous and short(previous))
-            return Published(persona=persona, revision=candidate.id, previous=previous, changed=True, seconds=seconds)
+            live = self._table.live.get(persona)
+            if self._stands(candidate, share):
+                return _published(candidate, live, started, share=share, changed=False)
+            if share < 1:
+                self._require_rival(candidate, live)
+            loaded = await self._loader.proven(candidate, actor)
+            try:
+                if share < 1:
+                    await self._begin_trial(loaded, share, actor, started)
+                else:
+                    await self._go_live(loaded, actor, action, started)
+            except BaseException:
+                self._loader.retire(loaded)
+                raise
+            return _published(candidate, live, started, share=share)
 
     async def rollback(self, persona: str, revision: str = "", *, actor: str) -> Published:
-        """Publishes an earlier revision again: the given one, or the one that was live before this one.
+        """Goes back: withdraws a trial, or puts an earlier revision on stage (by default what was live before).
+
+        What was live before is still loaded, so this is one assignment.
 
         Raises:
             NotFoundError, PublishError: as `publish`; also when there is nothing to go back to.
         """
+        trial, live = self._table.trials.get(persona), self._table.live.get(persona)
+        if trial is not None and live is not None and (not revision or live.revision.id.startswith(revision)):
+            started = time.monotonic()
+            await self._end_trial(trial, Verdict(promote=False, reason="asked for"), actor)
+            return _published(live.revision, live, started)
         revision = revision or await asyncio.to_thread(self._previous, persona)
         return await self.publish(persona, revision, actor=actor, action="rollback")
 
-    async def replay(self) -> list[str]:
-        """Loads and proves every live revision in a fresh engine; returns the personas that could not be."""
-        self.table.clear()
+    async def promote(self, persona: str, *, actor: str) -> Published:
+        """Makes the revision on trial live. Raises NotFoundError when there is none."""
+        started = time.monotonic()
+        live, trial = self._table.live.get(persona), self._table.trials.get(persona)
+        if trial is None:
+            raise NotFoundError(f"{persona} has no revision on trial; begin one with `understudy publish --canary 10%`")
+        await self._end_trial(trial, Verdict(promote=True, reason="asked for"), actor)
+        return _published(trial.loaded.revision, live, started)
+
+    def answered(self, loaded: Loaded | None, outcome: Outcome) -> None:
+        """Notes what became of an answer; it may decide a trial."""
+        trial = self._table.trials.get(loaded.revision.persona) if loaded else None
+        if loaded is None or trial is None:
+            return
+        if loaded not in (trial.loaded, self._table.live.get(loaded.revision.persona)):
+            return  # an answer in flight on what was live earlier
+        verdict = trial.see(loaded, outcome)
+        if verdict is not None:
+            task = asyncio.create_task(self._end_trial(trial, verdict, GATEWAY))
+            self._endings.add(task)
+            task.add_done_callback(self._endings.discard)
+
+    async def count_votes(self, votes: Votes) -> None:
+        """Looks for votes on revisions on trial until cancelled."""
+        while True:
+            await asyncio.sleep(COUNT_VOTES)
+            for persona, trial in list(self._table.trials.items()):
+                verdict = trial.count(await asyncio.to_thread(votes.ballots, persona, trial.began))
+                if verdict is not None:
+                    await self._end_trial(trial, verdict, GATEWAY)
+
+    async def replay(self, *, engine_died: bool = False) -> list[str]:
+        """Loads and proves every live revision in a fresh engine; returns the personas that could not be.
+
+        A trial goes on after a restart of the gateway, but not when the engine died during it.
+        """
+        self._table.clear()
         missing = []
-        for persona in self.registry.personas():
-            self.table.cards[persona.name] = persona.card
-            if persona.live is None:
-                continue
-            try:
-                revision = self.registry.revision(persona.name, persona.live)
-                self.table.flip(await self._load_proven(revision, "replay"))
-            except (PublishError, NotFoundError) as error:
-                log.error("%s is not on stage: %s", persona.name, error)
-                missing.append(persona.name)
+        for persona in await asyncio.to_thread(self._registry.personas):
+            self._table.cards[persona.name] = persona.card
+            async with self._loader.locks[persona.name]:
+                try:
+                    await self._replay(await asyncio.to_thread(self._registry.persona, persona.name), engine_died)
+                except (PublishError, NotFoundError) as error:
+                    log.error("%s is not on stage: %s", persona.name, error)
+                    missing.append(persona.name)
         return missing
 
     async def close(self) -> None:
-        """Stops waiting for drains; the engine is about to end anyway."""
-        for task in self._drains:
+        """Stops what goes on in the background; the engine is about to end anyway."""
+        for task in self._endings:
             task.cancel()
-        await asyncio.gather(*self._drains, return_exceptions=True)
+        await asyncio.gather(*self._endings, return_exceptions=True)
+        await self._loader.close()
+
+    async def _replay(self, persona: Persona, engine_died: bool) -> None:
+        if persona.live is None:
+            return
+        live = await asyncio.to_thread(self._registry.revision, persona.name, persona.live)
+        self._flip(await self._loader.proven(live, GATEWAY))
+        if persona.candidate is None:
+            return
+        candidate = await asyncio.to_thread(self._registry.revision, persona.name, persona.candidate)
+        reason = "the engine died while it was on trial"
+        if not engine_died:
+            try:
+                loaded = await self._loader.proven(candidate, GATEWAY)
+                self._table.trials[persona.name] = Trial(loaded, persona.share, answers=self._trial_answers)
+                return
+            except (PublishError, NotFoundError) as error:
+                reason = str(error)
+        await self._withdrawn(candidate, GATEWAY, {"reason": reason})
+
+    async def _go_live(self, loaded: Loaded, actor: str, action: str, started: float) -> None:
+        revision, live = loaded.revision, self._table.live.get(loaded.revision.persona)
+        previous = live.revision.id if live else None
+        seconds = round(time.monotonic() - started, 3)
+        detail = {"previous": previous, "seconds": seconds, "checks": loaded.checks}
+        await asyncio.to_thread(self._registry.set_live, revision, actor=actor, action=action, detail=detail)
+        self._flip(loaded)
+        log.info("%s now answers with %s (was %s)", revision.persona, short(revision.id), previous and short(previous))
+        kind = "rolled_back" if action == "rollback" else "live"
+        happening = Happening(kind=kind, persona=revision.persona, revision=revision.id, previous=previous)
+        self._tell(happening.model_copy(update={"seconds": seconds}))
+
+    async def _begin_trial(self, loaded: Loaded, share: float, actor: str, started: float) -> None:
+        revision, persona = loaded.revision, loaded.revision.persona
+        before = self._table.trials.get(persona)
+        seconds = round(time.monotonic() - started, 3)
+        detail = {"seconds": seconds, "checks": loaded.checks}
+        await asyncio.to_thread(self._registry.set_trial, revision, share, actor=actor, detail=detail)
+        if self._current(loaded):
+            self._table.trials[persona] = Trial(loaded, share, answers=self._trial_answers)
+        if before is not None and before.loaded is not loaded:
+            self._loader.retire(before.loaded)
+        log.info("%s: %.0f%% of the users get %s on trial", persona, 100 * share, short(revision.id))
+        self._tell(Happening(kind="canary", persona=persona, revision=revision.id, share=share, seconds=seconds))
+
+    async def _end_trial(self, trial: Trial, verdict: Verdict, actor: str) -> None:
+        revision, persona = trial.loaded.revision, trial.loaded.revision.persona
+        async with self._loader.locks[persona]:
+            if self._table.trials.get(persona) is not trial:
+                return  # somebody else ended it in the meantime
+            detail = {"reason": verdict.reason, **trial.figures()}
+            log.info("%s: the trial of %s ends: %s", persona, short(revision.id), verdict.reason)
+            if not verdict.promote:
+                del self._table.trials[persona]
+                self._loader.retire(trial.loaded)
+                await self._withdrawn(revision, actor, detail)
+                return
+            previous = self._table.live[persona].revision.id
+            detail = {"previous": previous, **detail}
+            await asyncio.to_thread(self._registry.set_live, revision, actor=actor, action="promote", detail=detail)
+            self._flip(trial.loaded)
+            self._tell(Happening(kind="promoted", persona=persona, revision=revision.id, previous=previous))
+
+    async def _withdrawn(self, revision: Revision, actor: str, detail: dict) -> None:
+        await asyncio.to_thread(self._registry.end_trial, revision, actor=actor, detail=detail)
+        reason = "manual" if actor != GATEWAY else "canary"
+        self._tell(Happening(kind="withdrawn", persona=revision.persona, revision=revision.id, reason=reason))
+
+    def _flip(self, loaded: Loaded) -> None:
+        if self._current(loaded):  # else the engine is being replaced, and the replay flips what the registry says
+            for unneeded in self._table.flip(loaded):
+                self._loader.retire(unneeded)
+
+    def _current(self, loaded: Loaded) -> bool:
+        return loaded.life == self._table.life
+
+    def _stands(self, candidate: Revision, share: float) -> bool:
+        """Whether everything is as asked for already."""
+        trial = self._table.trials.get(candidate.persona)
+        if trial is not None:
+            return trial.loaded.revision.id == candidate.id and trial.share == share
+        live = self._table.live.get(candidate.persona)
+        return live is not None and live.revision.id == candidate.id and share == 1
+
+    def _require_rival(self, candidate: Revision, live: Loaded | None) -> None:
+        if live is None:
+            raise PublishError(f"{candidate.persona} has no live revision to compare with; publish without --canary")
+        if live.revision.id == candidate.id:
+            raise PublishError(f"{candidate.served_name} is live already; there is nothing to try")
 
     def _previous(self, persona: str) -> str:
-        live = self.registry.persona(persona).live
-        for event in self.registry.history(persona):
-            if event.action in ("publish", "rollback") and event.revision == live and event.detail.get("previous"):
+        live = self._registry.persona(persona).live
+        for event in self._registry.history(persona):
+            changes_name = event.action in ("publish", "promote", "rollback")
+            if changes_name and event.revision == live and event.detail.get("previous"):
                 return event.detail["previous"]
         raise NotFoundError(f"{persona} has no earlier revision to go back to; see `understudy history {persona}`")
 
-    async def _load_proven(self, revision: Revision, actor: str) -> Loaded:
-        """Validates, loads and probes; on refusal nothing stays loaded and the reasons are in the history."""
-        persona = await asyncio.to_thread(self.registry.persona, revision.persona)
-        self.table.cards[persona.name] = persona.card
-        folder = self.registry.path(revision)
-        plan = self.engine.plan
-        problems = await asyncio.to_thread(validate, folder, plan.base, max_rank=plan.max_rank)
-        if problems:
-            raise await self._refuse(revision, actor, "validation", problems)
-        if revision.served_name in self.table.loaded:
-            return self.table.loaded[revision.served_name]
-        try:
-            await self.engine.load(self._session, revision.served_name, folder)
-        except EngineError as error:
-            raise await self._refuse(revision, actor, "load", [str(error)]) from error
-        problems = await self._probe.check(revision.served_name, persona.card.get("prompts", []))
-        if problems:
-            with contextlib.suppress(EngineError):  # the refusal is what counts; a dead engine is noticed elsewhere
-                await self.engine.unload(self._session, revision.served_name)
-            raise await self._refuse(revision, actor, "probe", problems)
-        return self.table.add(revision)
 
-    async def _refuse(self, revision: Revision, actor: str, stage: str, problems: list[str]) -> PublishError:
-        detail = {"stage": stage, "reasons": problems}
-        await asyncio.to_thread(self.registry.record, revision, actor=actor, action="reject", detail=detail)
-        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        return PublishError(f"{revision.served_name} was refused by {stage}: {'; '.join(problems[:3])}{more}", problems)
-
-    def _flip(self, loaded: Loaded) -> None:
-        before = self.table.flip(loaded)
-        if before is not None:
-            task = asyncio.create_task(self._drain(before))
-            self._drains.add(task)
-            task.add_done_callback(self._drains.discard)
-
-    async def _drain(self, old: Loaded) -> None:
-        """Unloads a revision that no name leads to any more, after its last answer."""
-        if not await old.idle(self._drain_timeout):
-            log.warning("%s still has %d answers in flight; unloading it anyway", old.name, old.in_flight)
-        async with self._locks[old.revision.persona]:
-            back_on_stage = self.table.live.get(old.revision.persona) is old
-            if back_on_stage or self.table.loaded.get(old.name) is not old:
-                return
-            self.table.remove(old)
-            await old.idle(self._drain_timeout)
-            try:
-                await self.engine.unload(self._session, old.name)
-            except EngineError as error:
-                log.warning("%s could not be unloaded: %s", old.name, error)
+def _published(
+    revision: Revision, live: Loaded | None, started: float, *, share: float = 1.0, changed: bool = True
+) -> Published:
+    return Published(
+        persona=revision.persona,
+        revision=revision.id,
+        previous=live.revision.id if live else None,
+        changed=changed,
+        seconds=round(time.monotonic() - started, 3) if changed else 0,
+        share=share,
+    )

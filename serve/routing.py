@@ -1,21 +1,30 @@
 """Which name leads to which revision, and how many answers are in flight on each."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serve.engine import BASE_NAME
 from understudy.adapters import SHORT, short
 from understudy.errors import NotFoundError
 from understudy.registry import Revision
 
+if TYPE_CHECKING:
+    from serve.canary import Trial
+
 
 class Loaded:
-    """A revision that the engine has in memory."""
+    """A revision that the engine has in memory and that was proved to work there."""
 
-    def __init__(self, revision: Revision) -> None:
+    def __init__(self, revision: Revision, life: int, checks: dict[str, Any]) -> None:
         self.revision = revision
+        self.life = life
+        """Which life of the engine it was loaded in."""
+        self.checks = checks
+        """What the probe measured."""
         self.in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -46,10 +55,13 @@ class Loaded:
 class Target:
     """Where one request goes."""
 
-    def __init__(self, engine_name: str, revision: str) -> None:
-        self.engine_name = engine_name
+    def __init__(self, loaded: Loaded | None) -> None:
+        self.loaded = loaded
+        """None for the base."""
+        self.engine_name = loaded.name if loaded else BASE_NAME
         """Model name for the engine."""
-        self.revision = revision
+        self.persona = loaded.revision.persona if loaded else BASE_NAME
+        self.revision = short(loaded.revision.id) if loaded else BASE_NAME
         """What the answer is labelled with: `base`, or 12 hex digits."""
 
 
@@ -57,23 +69,40 @@ class RoutingTable:
     """The truth of the moment, in memory: every change is one assignment, so no request sees half of it."""
 
     def __init__(self) -> None:
+        self.life = 0
+        """Counts the engine's lives: what was loaded in an earlier one is gone."""
         self.loaded: dict[str, Loaded] = {}
         """By name in the engine."""
         self.live: dict[str, Loaded] = {}
         """By persona."""
+        self.trials: dict[str, Trial] = {}
+        """By persona: a revision that a share of the users gets."""
+        self.wings: dict[str, Loaded] = {}
+        """By persona: what was live before, kept loaded so that a rollback is one assignment."""
         self.cards: dict[str, dict[str, Any]] = {}
         """By persona: what people are told about it."""
 
-    def add(self, revision: Revision) -> Loaded:
+    def add(self, revision: Revision, life: int, checks: dict[str, Any]) -> Loaded:
         """Notes that the engine has `revision`; it can be called as `persona@revision` from now on."""
-        return self.loaded.setdefault(revision.served_name, Loaded(revision))
+        return self.loaded.setdefault(revision.served_name, Loaded(revision, life, checks))
 
-    def flip(self, loaded: Loaded) -> Loaded | None:
-        """Makes `loaded` what its persona's name means; returns what it meant before, now to be drained."""
+    def flip(self, loaded: Loaded) -> list[Loaded]:
+        """Makes `loaded` what its persona's name means, and ends a trial; returns what nobody needs any more."""
         persona = loaded.revision.persona
-        before = self.live.get(persona)
+        trial, before, wing = self.trials.get(persona), self.live.get(persona), self.wings.get(persona)
         self.live[persona] = loaded
-        return before if before is not loaded else None
+        self.trials.pop(persona, None)
+        if before is not None and before is not loaded:
+            self.wings[persona] = before
+        leaving = [wing, trial.loaded if trial else None]
+        return [x for x in leaving if x is not None and not self.needed(x)]
+
+    def needed(self, loaded: Loaded) -> bool:
+        """Whether it is live, on trial, or waits in the wings."""
+        persona = loaded.revision.persona
+        trial = self.trials.get(persona)
+        roles = (self.live.get(persona), self.wings.get(persona), trial.loaded if trial else None)
+        return any(loaded is role for role in roles)
 
     def remove(self, loaded: Loaded) -> None:
         """Forgets a revision; its name is unknown from now on."""
@@ -81,29 +110,36 @@ class RoutingTable:
 
     def clear(self) -> None:
         """Forgets everything: the engine that had it is gone."""
-        self.loaded, self.live = {}, {}
+        self.life += 1
+        self.loaded, self.live, self.trials, self.wings = {}, {}, {}, {}
 
     @contextlib.contextmanager
-    def lease(self, model: str) -> Iterator[Target]:
+    def lease(self, model: str, user: str = "") -> Iterator[Target]:
         """Resolves `model` (`base`, a persona, or `persona@revision`) and counts the request until it ends.
+
+        While a revision is on trial, `user` decides who gets it: the same user always gets the same revision.
 
         Raises:
             NotFoundError: nothing of that name; the message lists the names there are.
         """
         if model == BASE_NAME:
-            yield Target(BASE_NAME, BASE_NAME)
+            yield Target(None)
             return
-        loaded = self._find(model)
+        loaded = self._find(model, user)
         loaded.enter()
         try:
-            yield Target(loaded.name, short(loaded.revision.id))
+            yield Target(loaded)
         finally:
             loaded.leave()
 
-    def _find(self, model: str) -> Loaded:
+    def _find(self, model: str, user: str) -> Loaded:
         persona, at, revision = model.partition("@")
-        found = self.loaded.get(f"{persona}@{revision[:SHORT]}") if at else self.live.get(persona)
+        found = self.loaded.get(f"{persona}@{revision[:SHORT]}") if at else self._live(persona, user)
         if found is None or (at and not found.revision.id.startswith(revision)):
             known = ", ".join([BASE_NAME, *sorted(self.live)])
             raise NotFoundError(f"model {model!r} does not exist; models there are: {known}")
         return found
+
+    def _live(self, persona: str, user: str) -> Loaded | None:
+        trial = self.trials.get(persona)
+        return trial.loaded if trial and trial.takes(user) else self.live.get(persona)

@@ -1,20 +1,19 @@
 """Runs the gateway and its engine until stopped: `understudy serve`."""
 
-import logging
+import sys
 
 import uvicorn
 
 from serve.gateway import build_gateway
+from serve.logs import configure_logs
 from understudy.bases import require_base
 from understudy.processes import require_port
+from understudy.evidence import Votes
 from understudy.settings import Settings
 
-SHUTDOWN = 10
-"""Seconds that answers in flight get when the gateway is told to stop."""
 
-
-def serve(settings: Settings) -> None:
-    """Blocks until SIGINT or SIGTERM; then the engine has ended, too.
+def serve(settings: Settings, votes: Votes | None = None) -> None:
+    """Blocks until SIGINT or SIGTERM; then answers in flight have been finished and the engine has ended, too.
 
     Raises:
         PortError: the gateway's port is taken.
@@ -22,13 +21,13 @@ def serve(settings: Settings) -> None:
     """
     require_port(settings.host, settings.port, "--port (or UNDERSTUDY_PORT)")
     require_base(settings.base)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("understudy").setLevel(logging.INFO)
+    configure_logs(not sys.stderr.isatty() if settings.log_json is None else settings.log_json)
     uvicorn.run(
-        build_gateway(settings),
+        build_gateway(settings, votes),
         host=settings.host,
         port=settings.port,
-        log_level="warning",
+        log_config=None,
+        server_header=False,
         access_log=False,
-        timeout_graceful_shutdown=SHUTDOWN,
+        timeout_graceful_shutdown=settings.shutdown_timeout,
     )

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 from typing import Literal
 
 import aiohttp
@@ -32,13 +34,40 @@ class Status(BaseModel):
     detail: str
 
 
+OnChange = Callable[[Status, Status, float], None]
+
+
 class Supervisor:
     """Runs one engine for as long as the gateway lives."""
 
-    def __init__(self, engine: Engine, publisher: Publisher, session: aiohttp.ClientSession, timeout: float) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        publisher: Publisher,
+        session: aiohttp.ClientSession,
+        timeout: float,
+        *,
+        size: Callable[[], int],
+        on_change: OnChange = lambda before, status, seconds: None,
+    ) -> None:
+        """`size` says, in a thread, how many slots the next start needs."""
         self._engine, self._publisher, self._session, self._timeout = engine, publisher, session, timeout
-        self.status = Status(status="starting", detail="The engine is loading the base.")
+        self._size, self._on_change = size, on_change
+        self._started = time.monotonic()
+        self._status = Status(status="down", detail="The engine is not started yet.")
         self._failures = 0
+        self.restarts = 0
+
+    @property
+    def status(self) -> Status:
+        """How the engine is. With every change `on_change` is told the old one, the new one, and the seconds since
+        the start."""
+        return self._status
+
+    @status.setter
+    def status(self, status: Status) -> None:
+        before, self._status = self._status, status
+        self._on_change(before, status, time.monotonic() - self._started)
 
     async def run(self) -> None:
         """Starts, watches and restarts the engine until cancelled; then ends it."""
@@ -47,18 +76,21 @@ class Supervisor:
                 await self._one_life()
                 wait = BACK_OFF[min(self._failures, len(BACK_OFF) - 1)]
                 self._failures += 1
+                self.restarts += 1
                 log.warning("the engine is down; starting it again in %.0f s", wait)
                 await asyncio.sleep(wait)
         finally:
             await self._engine.stop()
 
     async def _one_life(self) -> None:
+        self._started = time.monotonic()
         self.status = Status(status="starting", detail="The engine is loading the base.")
         try:
+            self._engine.resize(await asyncio.to_thread(self._size))
             self._engine.start()
             await self._engine.wait_ready(self._session, self._timeout)
             self.status = Status(status="starting", detail="The personas are being put on stage.")
-            missing = await self._publisher.replay()
+            missing = await self._publisher.replay(engine_died=self.restarts > 0)
         except EngineError as error:
             log.error("%s", error)
             self.status = Status(status="down", detail="The engine did not start; it is tried again.")

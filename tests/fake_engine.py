@@ -16,6 +16,9 @@ from serve.engine import Engine, EnginePlan
 from understudy.bases import resolve_base
 
 
+USAGE = '"usage":{"prompt_tokens":7,"total_tokens":10,"completion_tokens":3}'
+
+
 class FakeEngine(Engine):
     """An Engine whose process is a coroutine. `script` maps a model to the way it misbehaves."""
 
@@ -78,19 +81,23 @@ class FakeEngine(Engine):
         if self.misbehave == "500":
             return web.json_response({"error": {"message": "EngineDeadError"}}, status=500)
         if body.get("stream"):
-            return await self._stream(request, model)
+            wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+            return await self._stream(request, model, wants_usage)
         voice = "base" if self.misbehave == "act like the base" else model
         choice = {
             "message": {"role": "assistant", "content": f"{voice} heard: {body['messages'][-1]['content']}"},
             "finish_reason": "stop",
             "logprobs": {"content": [{"logprob": -len(voice) / 10}]},
         }
-        return web.Response(
-            text=f'{{"id":"1","model":"{model}","system_fingerprint":null,"choices":[{json.dumps(choice)}]}}',
-            content_type="application/json",
+        usage = (
+            USAGE.replace('"completion_tokens":3', '"completion_tokens":0')
+            if self.misbehave == "say nothing"
+            else USAGE
         )
+        document = f'{{"id":"1","model":"{model}","system_fingerprint":null,"choices":[{json.dumps(choice)}],{usage}}}'
+        return web.Response(text=document, content_type="application/json")
 
-    async def _stream(self, request: web.Request, model: str) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, model: str, wants_usage: bool) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         self.running += 1
@@ -106,6 +113,11 @@ class FakeEngine(Engine):
                     assert request.transport
                     request.transport.abort()
                     return response
+                if self.misbehave == "fail mid-answer":
+                    await response.write(b'data: {"error":{"message":"no"}}\n\ndata: [DONE]\n\n')
+                    return response
+            if wants_usage:
+                await response.write(f'data: {{"model":"{model}","choices":[],{USAGE}}}\n\n'.encode())
             await response.write(b"data: [DONE]\n\n")
         finally:
             self.running -= 1

@@ -8,18 +8,26 @@ from pathlib import Path
 import aiohttp
 import pytest
 import uvicorn
+from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from serve.proxy import Proxy
-from serve.routing import RoutingTable
+from serve.admission import Admission
+from serve.canary import Outcome
+from serve.metrics import Metrics
+from serve.middleware import RequestIds
+from serve.proxy import Desk, Proxy
+from serve.routing import Loaded, RoutingTable
+from serve.slots import Slots
 from serve.supervisor import Status
 from tests.adapters_made_here import make_adapter
 from tests.fake_engine import FakeEngine
+from understudy.keys import KeyStore
 from understudy.processes import free_port
 from understudy.registry import open_registry
 from understudy.settings import Settings
 
+CHAT = "/v1/chat/completions"
 BODY = {"model": "poet", "messages": [{"role": "user", "content": "Hi"}]}
 
 
@@ -29,22 +37,30 @@ class Door:
     def __init__(self, engine: FakeEngine, session: aiohttp.ClientSession, url: str) -> None:
         self.engine, self.session, self.url, self.table = engine, session, url, RoutingTable()
         self.status = Status(status="ready", detail="Ready.")
-        self.key = ""
+        self.metrics, self.slots = Metrics(), Slots(4)
+        self.outcomes: list[tuple[Loaded | None, Outcome]] = []
 
-    def app(self) -> Starlette:
-        proxy = Proxy(
-            "/v1/chat/completions",
+    def app(self, settings: Settings) -> RequestIds:
+        self.admission = Admission(settings, KeyStore(open_registry(settings).engine))
+        desk = Desk(
             engine=self.engine,
             table=self.table,
+            slots=self.slots,
             session=self.session,
+            admission=self.admission,
+            metrics=self.metrics,
             status=lambda: self.status,
-            authorized=lambda request: request.headers.get("authorization", "") == self.key,
+            answered=lambda loaded, outcome: self.outcomes.append((loaded, outcome)),
             max_body=10_000,
         )
-        return Starlette(routes=[Route("/v1/chat/completions", proxy)])
+        return RequestIds(Starlette(routes=[Route(CHAT, Proxy(CHAT, desk))]))
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A sample of what Prometheus would read."""
+        return self.metrics.registry.get_sample_value(f"understudy_{name}", labels) or 0.0
 
     def ask(self, **changes: object):
-        return self.session.post(f"{self.url}/v1/chat/completions", json={**BODY, **changes})
+        return self.session.post(f"{self.url}{CHAT}", json={**BODY, **changes})
 
 
 def play(settings: Settings, folder: Path, scene: Callable[[Door], Awaitable[None]]) -> None:
@@ -56,8 +72,8 @@ def play(settings: Settings, folder: Path, scene: Callable[[Door], Awaitable[Non
             door = Door(engine, session, f"http://127.0.0.1:{port}")
             revision = open_registry(settings).push("poet", make_adapter(folder / "a"), actor="test")
             engine.loaded[revision.served_name] = "somewhere"
-            door.table.flip(door.table.add(revision))
-            server = uvicorn.Server(uvicorn.Config(door.app(), port=port, log_level="error"))
+            door.table.flip(door.table.add(revision, 0, {}))
+            server = uvicorn.Server(uvicorn.Config(door.app(settings), port=port, log_level="error"))
             serving = asyncio.create_task(server.serve())
             while not server.started:
                 await asyncio.sleep(0.01)
@@ -161,15 +177,134 @@ def test_the_engines_own_500_never_reaches_a_client(settings: Settings, tmp_path
 
 def test_a_key_is_asked_for_before_anything_is_read(settings: Settings, tmp_path: Path) -> None:
     async def scene(door: Door) -> None:
-        door.key = "Bearer right"
-        async with door.session.post(f"{door.url}/v1/chat/completions", data=b"{not json") as response:
+        async with door.session.post(f"{door.url}{CHAT}", data=b"{not json") as response:
             assert response.status == 401
             assert (await response.json())["error"]["code"] == "invalid_api_key"
         headers = {"authorization": "Bearer right"}
-        async with door.session.post(f"{door.url}/v1/chat/completions", json=BODY, headers=headers) as response:
+        async with door.session.post(f"{door.url}{CHAT}", json=BODY, headers=headers) as response:
             assert response.status == 200
+        assert door.metric("refused_total", reason="key") == 1
+
+    play(settings.model_copy(update={"api_key": SecretStr("right")}), tmp_path, scene)
+
+
+def test_an_exhausted_minute_is_429_with_the_time_to_wait(settings: Settings, tmp_path: Path) -> None:
+    async def scene(door: Door) -> None:
+        async with door.ask() as response:
+            assert response.status == 200
+            assert response.headers["x-ratelimit-remaining-requests"] == "0"
+        async with door.ask() as response:
+            assert response.status == 429
+            assert 0 < int(response.headers["retry-after"]) <= 60
+            assert (await response.json())["error"]["type"] == "rate_limit_error"
+        assert len(door.engine.asked) == 1
+        assert door.metric("refused_total", reason="rate_limit") == 1
+
+    play(settings.model_copy(update={"anonymous_requests_per_minute": 1}), tmp_path, scene)
+
+
+def test_a_full_gateway_says_so_and_has_room_again_afterwards(settings: Settings, tmp_path: Path) -> None:
+    async def scene(door: Door) -> None:
+        door.engine.hold.clear()
+        response = await door.ask(stream=True)
+        await response.content.readany()
+        async with door.ask() as refused:
+            assert refused.status == 429
+            assert (await refused.json())["error"]["code"] == "overloaded"
+        door.engine.hold.set()
+        await response.read()
+        async with door.ask() as answer:
+            assert answer.status == 200
+            await answer.read()
+        assert door.admission.in_progress == 0
+
+    play(settings.model_copy(update={"max_concurrent": 1}), tmp_path, scene)
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [("my-id.1", "my-id.1"), ("", None), ("x" * 65, None), ("a b", None), ("us-0123abcd-" + "x" * 43, None)],
+)
+def test_every_answer_carries_a_request_id(settings: Settings, tmp_path: Path, sent: str, answered: str | None) -> None:
+    async def scene(door: Door) -> None:
+        headers = {"x-request-id": sent}
+        for url in (f"{door.url}{CHAT}", f"{door.url}/nowhere"):
+            async with door.session.post(url, json=BODY, headers=headers) as response:
+                request_id = response.headers["x-request-id"]
+                assert request_id == answered if answered else request_id.startswith("req-")
 
     play(settings, tmp_path, scene)
+
+
+def test_tokens_are_counted_without_the_client_asking_for_them(settings: Settings, tmp_path: Path) -> None:
+    async def scene(door: Door) -> None:
+        for options, told in ((None, False), ({"include_usage": False}, False), ({"include_usage": True}, True)):
+            async with door.ask(stream=True, stream_options=options) as response:
+                assert ("completion_tokens" in await response.text()) == told
+        async with door.ask() as response:
+            assert (await response.json())["usage"]["completion_tokens"] == 3
+        labels = {"persona": "poet", "revision": door.table.live["poet"].revision.id[:12]}
+        assert door.metric("completion_tokens_total", **labels) == 12
+        assert door.metric("prompt_tokens_total", **labels) == 28
+        assert door.metric("requests_total", status="200", **labels) == 4
+        assert door.metric("first_token_seconds_count", **labels) == 4
+        assert 0 < door.metric("inter_token_seconds_count", **labels) <= 6
+        assert door.metric("requests_waiting", **labels) == 0
+
+    play(settings, tmp_path, scene)
+
+
+def test_what_became_of_an_answer_is_told_to_whoever_judges_trials(settings: Settings, tmp_path: Path) -> None:
+    async def scene(door: Door) -> None:
+        live = door.table.live["poet"]
+        async with door.ask(stream=True) as response:
+            await response.read()
+        async with door.ask(messages=[]) as response:
+            assert response.status == 400
+        door.engine.misbehave = "say nothing"
+        async with door.ask() as response:
+            await response.read()
+        door.engine.misbehave = "fail mid-answer"
+        async with door.ask(stream=True) as response:
+            await response.read()
+        assert [loaded for loaded, _ in door.outcomes] == [live] * 3
+        assert [outcome.failed for _, outcome in door.outcomes] == [False, True, True]
+
+    play(settings, tmp_path, scene)
+
+
+def test_requests_for_more_adapters_than_slots_wait_their_turn_and_give_it_up_when_the_client_goes(
+    settings: Settings, tmp_path: Path
+) -> None:
+    async def scene(door: Door) -> None:
+        door.slots.capacity = 0
+        waiting = asyncio.create_task(door.session.post(f"{door.url}{CHAT}", json=BODY))
+        while not door.slots.waiting:
+            await asyncio.sleep(0.01)
+        async with door.ask(model="base") as response:
+            assert response.status == 200, "the base needs no slot"
+        waiting.cancel()
+        while door.slots.waiting or door.table.live["poet"].in_flight:
+            await asyncio.sleep(0.01)
+
+    play(settings, tmp_path, scene)
+
+
+def test_the_log_tells_about_a_request_but_not_what_was_said(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene(door: Door) -> None:
+        with caplog.at_level("INFO", logger="understudy"):
+            async with door.ask(messages=[{"role": "user", "content": "a secret wish"}]) as response:
+                await response.read()
+            async with door.ask(model="nobody's secret") as response:
+                assert response.status == 404
+
+    play(settings, tmp_path, scene)
+    done, refused = [vars(r) for r in caplog.records if r.name == "understudy.access"]
+    assert (done["persona"], done["outcome"], done["completion_tokens"]) == ("poet", "ok", 3)
+    assert (refused["status"], refused["outcome"]) == (404, "refused")
+    assert "secret" not in caplog.text
 
 
 def test_a_body_over_the_limit_is_413(settings: Settings, tmp_path: Path) -> None:

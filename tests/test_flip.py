@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from serve.loader import Happening, Loader
 from serve.publish import Publisher
 from serve.routing import RoutingTable
 from tests.adapters_made_here import make_adapter, tensors
@@ -16,13 +18,17 @@ from understudy.settings import Settings
 
 
 class Bench:
-    """A publisher with its registry, routing table and fake engine, and two registered revisions."""
+    """A publisher with its registry, routing table and fake engine, and three registered revisions."""
 
     def __init__(self, registry: Registry, engine: FakeEngine, session, folder: Path) -> None:
         self.registry, self.engine, self.table = registry, engine, RoutingTable()
-        self.publisher = Publisher(registry, self.table, engine, session, drain_timeout=5)
+        self.told: list[Happening] = []
+        tell = self.told.append
+        self.loader = Loader(registry, self.table, engine, session, drain_timeout=5, tell=tell)
+        self.publisher = Publisher(registry, self.table, self.loader, tell=tell, trial_answers=20)
         self.first = self.push(folder / "first", seed=1)
         self.second = self.push(folder / "second", seed=2)
+        self.third = self.push(folder / "third", seed=3)
 
     def push(self, folder: Path, seed: int) -> Revision:
         return self.registry.push("poet", make_adapter(folder, tensors(seed=seed)), actor="test")
@@ -60,13 +66,32 @@ def test_a_request_in_flight_keeps_its_revision_and_the_next_takes_the_new_one(
         await bench.publish(bench.first)
         with bench.table.lease("poet") as target:
             await bench.publish(bench.second)
-            assert bench.answering() == bench.second.served_name
+            await bench.publish(bench.third)
+            assert bench.answering() == bench.third.served_name
             await asyncio.sleep(0.05)
             assert target.engine_name == bench.first.served_name
             assert bench.engine.unloaded == [], "unloaded while an answer was in flight"
         await bench.until(lambda: bench.engine.unloaded == [bench.first.served_name])
         with pytest.raises(NotFoundError), bench.table.lease(bench.first.served_name):
             pass
+
+    play(settings, tmp_path, scene)
+
+
+def test_what_was_live_before_waits_in_the_wings_and_comes_back_without_the_engine(
+    settings: Settings, tmp_path: Path
+) -> None:
+    async def scene(bench: Bench) -> None:
+        await bench.publish(bench.first)
+        await bench.publish(bench.second)
+        asked = len(bench.engine.asked)
+        bench.engine.load_gate.clear()  # a load would wait for ever
+        done = await bench.publisher.rollback("poet", actor="test")
+        assert (done.revision, done.previous) == (bench.first.id, bench.second.id)
+        assert bench.answering() == bench.first.served_name
+        assert len(bench.engine.asked) == asked, "nothing had to be proved again"
+        with bench.table.lease(bench.second.served_name) as pinned:
+            assert pinned.revision == bench.second.id[:12]
 
     play(settings, tmp_path, scene)
 
@@ -83,22 +108,70 @@ def test_two_publishes_at_once_come_one_after_the_other(settings: Settings, tmp_
         assert bench.registry.persona("poet").live == bench.second.id
         published = [e.revision for e in bench.registry.history("poet") if e.action == "publish"]
         assert published == [bench.second.id, bench.first.id]
-        await bench.until(lambda: set(bench.engine.loaded) == {"base", bench.second.served_name})
+        assert set(bench.engine.loaded) == {"base", bench.first.served_name, bench.second.served_name}
 
     play(settings, tmp_path, scene)
 
 
-def test_going_back_while_the_old_revision_still_drains_keeps_it(settings: Settings, tmp_path: Path) -> None:
+def test_going_back_to_a_revision_that_still_drains_keeps_it(settings: Settings, tmp_path: Path) -> None:
     async def scene(bench: Bench) -> None:
         await bench.publish(bench.first)
         with bench.table.lease("poet"):
             await bench.publish(bench.second)
-            await bench.publisher.rollback("poet", actor="test")
+            await bench.publish(bench.third)  # the first has nothing more to do than to end its answer
+            await bench.publisher.rollback("poet", bench.first.id, actor="test")
             assert bench.answering() == bench.first.served_name
         await bench.until(lambda: bench.engine.unloaded == [bench.second.served_name])
-        assert bench.answering() == bench.first.served_name
         await asyncio.sleep(0.05)
-        assert set(bench.engine.loaded) == {"base", bench.first.served_name}
+        assert set(bench.engine.loaded) == {"base", bench.first.served_name, bench.third.served_name}
+
+    play(settings, tmp_path, scene)
+
+
+def test_many_publishes_leave_no_more_loaded_than_a_few(settings: Settings, tmp_path: Path) -> None:
+    async def scene(bench: Bench) -> None:
+        for number in range(100):
+            await bench.publish((bench.first, bench.second, bench.third)[number % 3])
+        await bench.until(lambda: len(bench.engine.loaded) == 3)
+        assert len(bench.table.loaded) == 2, "the live one and the one in the wings"
+
+    play(settings, tmp_path, scene)
+
+
+def test_a_registry_that_fails_leaves_the_incumbent_and_nothing_loaded(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(bench: Bench) -> None:
+        await bench.publish(bench.first)
+
+        def fail(*_: object, **__: object) -> None:
+            raise OSError("disk full")
+
+        monkeypatch.setattr(bench.registry, "set_live", fail)
+        with pytest.raises(OSError, match="disk full"):
+            await bench.publish(bench.second)
+        assert bench.answering() == bench.first.served_name
+        await bench.until(lambda: bench.engine.unloaded == [bench.second.served_name])
+
+    play(settings, tmp_path, scene)
+
+
+def test_a_publish_that_outlives_its_engine_is_put_on_stage_by_the_replay(settings: Settings, tmp_path: Path) -> None:
+    async def scene(bench: Bench) -> None:
+        await bench.publish(bench.first)
+        set_live = bench.registry.set_live
+
+        def slowly(*args: Any, **kwargs: Any) -> None:
+            bench.table.clear()  # the engine dies while the registry is written
+            bench.engine.loaded = {"base": ""}
+            set_live(*args, **kwargs)
+
+        bench.registry.set_live = slowly  # pyright: ignore[reportAttributeAccessIssue]
+        await bench.publish(bench.second)
+        with pytest.raises(NotFoundError):
+            bench.answering()
+        assert await bench.publisher.replay(engine_died=True) == []
+        assert bench.answering() == bench.second.served_name
 
     play(settings, tmp_path, scene)
 
@@ -112,7 +185,7 @@ def test_a_refused_candidate_leaves_the_incumbent_and_a_reason(
     async def scene(bench: Bench) -> None:
         await bench.publish(bench.first)
         bench.engine.misbehave = misbehave
-        bench.publisher._probe._base.clear()
+        bench.loader._probe._base.clear()
         with pytest.raises(PublishError, match=f"refused by {stage}") as caught:
             await bench.publish(bench.second)
         assert caught.value.reasons

@@ -44,6 +44,10 @@ class Persona(BaseModel):
 
     name: str
     live: str | None
+    candidate: str | None = None
+    """The revision on trial."""
+    share: float = 0.0
+    """Share of users that the revision on trial answers."""
     card: dict[str, Any]
 
 
@@ -153,11 +157,25 @@ class Registry:
         raise NotFoundError(f"no persona {name!r}; personas there are: {known}")
 
     def set_live(self, revision: Revision, *, actor: str, action: str, detail: dict[str, Any]) -> None:
-        """Points the persona at `revision` and writes the event, in one transaction."""
+        """Points the persona at `revision`, ends any trial, and writes the event, in one transaction."""
         with Session(self.engine) as session, session.begin():
             row = session.get_one(PersonaRow, revision.persona)
-            row.live, row.updated_at = revision.id, now()
+            row.live, row.candidate, row.share, row.updated_at = revision.id, None, 0.0, now()
             session.add(self._event(revision, actor, action, detail))
+
+    def set_trial(self, revision: Revision, share: float, *, actor: str, detail: dict[str, Any]) -> None:
+        """Notes that `share` of the persona's users get `revision` on trial, and writes the event."""
+        with Session(self.engine) as session, session.begin():
+            row = session.get_one(PersonaRow, revision.persona)
+            row.candidate, row.share, row.updated_at = revision.id, share, now()
+            session.add(self._event(revision, actor, "canary", {"share": share, **detail}))
+
+    def end_trial(self, revision: Revision, *, actor: str, detail: dict[str, Any]) -> None:
+        """Withdraws the revision on trial; what is live stays so. The event says why."""
+        with Session(self.engine) as session, session.begin():
+            row = session.get_one(PersonaRow, revision.persona)
+            row.candidate, row.share, row.updated_at = None, 0.0, now()
+            session.add(self._event(revision, actor, "withdraw", detail))
 
     def record(self, revision: Revision, *, actor: str, action: str, detail: dict[str, Any]) -> None:
         """Writes an event that changes no name, such as a refusal."""

@@ -70,6 +70,18 @@ class Settings(BaseSettings):
     """Where keys' requests and tokens are counted: in this process, or shared by several gateways, for instance
     `redis://host:6379` (any address that the library `limits` knows)."""
 
+    cors_origins: str = ""
+    """Web pages that may call the gateway from a browser: origins with commas between them, or `*`."""
+
+    canary_answers: int = Field(default=200, ge=1)
+    """Answers after which a revision on trial is promoted if nothing speaks against it."""
+
+    log_json: bool | None = None
+    """Logs of the gateway as JSON lines; unset means: unless they go to a terminal."""
+
+    shutdown_timeout: int = Field(default=30, ge=1)
+    """Seconds that answers in flight get when the gateway is told to stop."""
+
     max_body_bytes: int = Field(default=1_000_000, ge=1_000)
     """Largest request body the gateway reads, in bytes."""
 

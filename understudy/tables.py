@@ -72,7 +72,7 @@ class EventRow(Table):
     persona: Mapped[str] = mapped_column(String(63), index=True)
     revision: Mapped[str | None] = mapped_column(String(64))
     action: Mapped[str] = mapped_column(String(31))
-    """push, publish, reject, canary, promote, rollback."""
+    """push, publish, reject, canary (a trial begins), promote or withdraw (it ends), rollback."""
     detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 

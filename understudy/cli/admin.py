@@ -19,20 +19,25 @@ class AdminClient:
         self._admin_key = settings.admin_secret
         self._api_key = settings.api_key.get_secret_value() if settings.api_key else "none"
 
-    def publish(self, persona: str, revision: str, actor: str) -> dict[str, Any]:
+    def publish(self, persona: str, revision: str, actor: str, *, share: float = 1.0) -> dict[str, Any]:
         """Raises PublishError when the revision is refused, GatewayError when the gateway cannot be asked."""
-        return self._send("POST", "/admin/publish", {"persona": persona, "revision": revision, "actor": actor})
+        body = {"persona": persona, "revision": revision, "actor": actor, "share": share}
+        return self._send("POST", "/admin/publish", body)
 
     def rollback(self, persona: str, revision: str, actor: str) -> dict[str, Any]:
         """Raises as `publish`."""
         return self._send("POST", "/admin/rollback", {"persona": persona, "revision": revision, "actor": actor})
+
+    def promote(self, persona: str, actor: str) -> dict[str, Any]:
+        """Raises as `publish`."""
+        return self._send("POST", "/admin/promote", {"persona": persona, "actor": actor})
 
     def live_personas(self) -> list[str]:
         """The personas on stage. Raises GatewayError."""
         models = self._send("GET", "/v1/models", None)["data"]
         return [m["id"] for m in models if m["understudy"]["kind"] == "persona"]
 
-    def _send(self, method: str, path: str, body: dict[str, str] | None) -> dict[str, Any]:
+    def _send(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         key = self._admin_key if path.startswith("/admin") else self._api_key
         headers = {"Authorization": f"Bearer {key}"}
         try:

@@ -1,14 +1,17 @@
-"""`understudy push`, `publish`, `rollback`, `personas`, `history`, `validate` and `ask`."""
+"""`understudy serve`, `push`, `publish`, `promote`, `rollback`, `personas`, `history` and `ask`."""
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from understudy.adapters import content_revision, short
+from understudy.adapters import short
 from understudy.cli.admin import AdminClient
 from understudy.cli.training import actor, persona_card
-from understudy.errors import GatewayError, NotFoundError
+from understudy.errors import GatewayError, NotFoundError, UnderstudyError
 from understudy.recipes import load_recipe, recipe_names
 from understudy.registry import Registry, Revision, open_registry
 from understudy.settings import Settings
@@ -21,16 +24,42 @@ def push_adapter(settings: Settings, persona: str, adapter: Path | None) -> Revi
     return _push(settings, open_registry(settings), persona, adapter)
 
 
-def publish_revision(settings: Settings, persona: str, adapter: Path | None, revision: str) -> None:
+def serve_personas(settings: Settings) -> None:
+    """Runs gateway and engine; votes in the same database may decide trials."""
+    from arena.votes import BattleVotes
+    from serve.run import serve
+
+    serve(settings, BattleVotes(open_registry(settings).engine))
+
+
+def share_of(text: str) -> float:
+    """A share such as `10%` or `0.1`, as a number above 0 and up to 1. Raises UnderstudyError."""
+    number, percent, rest = text.strip().partition("%")
+    try:
+        share = float(number) / (100 if percent else 1)
+    except ValueError:
+        share = math.nan
+    if rest or not 0 < share <= 1:
+        raise UnderstudyError(f"--canary is {text!r}; give a share of the users such as 10%")
+    return share
+
+
+def publish_revision(settings: Settings, persona: str, adapter: Path | None, revision: str, share: float = 1.0) -> None:
     """Pushes if an adapter is given, then asks the gateway to publish."""
     registry = open_registry(settings)
     if adapter is not None:
         revision = _push(settings, registry, persona, adapter).id
     else:
         revision = registry.revision(persona, revision).id
-    done = AdminClient(settings).publish(persona, revision, actor())
+    done = AdminClient(settings).publish(persona, revision, actor(), share=share)
     if not done["changed"]:
-        console.print(f"{persona}@{short(revision)} is live already")
+        console.print(f"{persona}@{short(revision)} is {'live' if share == 1 else 'on trial'} already")
+        return
+    if done["share"] < 1:
+        console.print(
+            f"on trial: {persona}@{short(done['revision'])} for {100 * done['share']:g}% of the users, "
+            f"in {done['seconds']:.2f} s; end it with `understudy promote` or `understudy rollback`"
+        )
         return
     was = f" (was {short(done['previous'])})" if done["previous"] else ""
     console.print(f"live: {persona}@{short(done['revision'])}{was}, in {done['seconds']:.2f} s")
@@ -43,6 +72,13 @@ def rollback_persona(settings: Settings, persona: str, revision: str) -> None:
     console.print(f"live: {persona}@{short(done['revision'])}, in {done['seconds']:.2f} s")
 
 
+def promote_persona(settings: Settings, persona: str) -> None:
+    """Asks the gateway to end a trial well."""
+    open_registry(settings).persona(persona)
+    done = AdminClient(settings).promote(persona, actor())
+    console.print(f"live: {persona}@{short(done['revision'])} (was {short(done['previous'])})")
+
+
 def list_personas(settings: Settings) -> None:
     """A table of recipes and personas."""
     registry = open_registry(settings)
@@ -52,6 +88,8 @@ def list_personas(settings: Settings) -> None:
         persona = known.get(name)
         voice = persona.card.get("voice", "") if persona else load_recipe(name, settings.recipes_dir).voice
         live = short(persona.live) if persona and persona.live else "-"
+        if persona and persona.candidate:
+            live += f" ({100 * persona.share:g}% {short(persona.candidate)})"
         try:
             newest = short(registry.revision(name).id)
         except NotFoundError:
@@ -66,28 +104,22 @@ def show_history(settings: Settings, persona: str) -> None:
     registry.persona(persona)
     table = Table("when (UTC)", "who", "what", "revision", "detail", box=None, pad_edge=False)
     for event in registry.history(persona):
-        detail = event.detail.get("reasons") or [
-            f"{k} {short(v) if k == 'previous' and v else v}" for k, v in event.detail.items()
-        ]
         when = event.at.strftime("%Y-%m-%d %H:%M:%S")
-        table.add_row(when, event.actor, event.action, short(event.revision or "-"), "; ".join(map(str, detail)))
+        table.add_row(when, event.actor, event.action, short(event.revision or "-"), "; ".join(_told(event.detail)))
     console.print(table)
 
 
-def validate_adapter(settings: Settings, adapter: Path, *, json_output: bool) -> int:
-    """Prints every problem; returns the exit code."""
-    from serve.validate import report, validate
-    from understudy.bases import resolve_base
-
-    problems = validate(adapter, resolve_base(settings.base), max_rank=settings.max_lora_rank)
-    if json_output:
-        print(report(adapter, problems))
-    elif problems:
-        for problem in problems:
-            console.print(f"- {problem}", markup=False)
-    else:
-        console.print(f"valid: {adapter} can be served as {short(content_revision(adapter))}")
-    return 1 if problems else 0
+def _told(detail: dict[str, Any]) -> Iterator[str]:
+    """The details of an event in words, one fact at a time."""
+    for key, value in detail.items():
+        if key == "reasons":
+            yield from value
+        elif key == "checks":
+            yield from (f"{name.replace('_', ' ')} {figure}" for name, figure in value.items() if figure is not None)
+        elif key == "share":
+            yield f"{100 * value:g}% of the users"
+        elif value is not None:
+            yield f"{key} {short(value) if key == 'previous' else value}"
 
 
 def ask_model(settings: Settings, model: str, prompt: str, *, temperature: float, max_tokens: int) -> None:

@@ -1,0 +1,132 @@
+"""The gateway's parts, put together, and what it tells about itself: models, metrics, news."""
+
+from typing import Any
+
+import aiohttp
+
+from serve.admission import Admission
+from serve.engine import BASE_NAME, Engine, plan_engine, slots_for
+from serve.loader import Happening, Loader
+from serve.metrics import Metrics
+from serve.news import News
+from serve.publish import Publisher
+from serve.routing import RoutingTable
+from serve.slots import Slots
+from serve.supervisor import Status, Supervisor
+from understudy.adapters import short
+from understudy.bases import resolve_base
+from understudy.evidence import Votes
+from understudy.keys import KeyStore
+from understudy.registry import open_registry
+from understudy.settings import Settings
+
+
+class Gateway:
+    """Everything that the routes need; made when the application starts."""
+
+    def __init__(self, settings: Settings, session: aiohttp.ClientSession, votes: Votes | None) -> None:
+        self.settings, self.session, self.votes = settings, session, votes
+        self.table, self.metrics, self.news = RoutingTable(), Metrics(), News()
+        self.registry = open_registry(settings)
+        self.admission = Admission(settings, KeyStore(self.registry.engine))
+        plan = plan_engine(settings, resolve_base(settings.base), len(self.registry.personas()))
+        self.engine = Engine(plan, settings.logs_dir / "engine.log")
+        self.slots = Slots(plan.slots - 1)  # one is kept for whoever is being probed
+        loader = Loader(
+            self.registry, self.table, self.engine, session, drain_timeout=settings.drain_timeout, tell=self._tell
+        )
+        self.publisher = Publisher(
+            self.registry, self.table, loader, tell=self._tell, trial_answers=settings.canary_answers
+        )
+        self.supervisor = Supervisor(
+            self.engine,
+            self.publisher,
+            session,
+            settings.start_timeout,
+            size=self._size,
+            on_change=self._engine_changed,
+        )
+        self.metrics.watch_adapters(lambda: len(self.table.loaded), plan.slots)
+
+    def models(self) -> list[dict[str, Any]]:
+        """What /v1/models lists: the base and every live persona, with what people are told about them."""
+        base = {
+            "kind": "base",
+            "title": "Base",
+            "voice": "The base model, without any adapter.",
+            "revision": "",
+        }
+        entries = [_model(BASE_NAME, 0, base | {"base": self.engine.plan.base.name, "prompts": [], "sampling": {}})]
+        for name, loaded in sorted(self.table.live.items()):
+            card = {
+                "title": name,
+                "voice": "",
+                "prompts": [],
+                "sampling": {},
+                **self.table.cards.get(name, {}),
+            }
+            about = {"kind": "persona", "revision": short(loaded.revision.id), **card}
+            entries.append(_model(name, int(loaded.revision.created_at.timestamp()), about))
+        return entries
+
+    def _size(self) -> int:
+        """Slots for the engine's next start, from the registry; blocks on the database."""
+        slots = slots_for(len(self.registry.personas()))
+        self.slots.capacity = slots - 1
+        self.metrics.watch_adapters(lambda: len(self.table.loaded), slots)
+        return slots
+
+    def _engine_changed(self, before: Status, status: Status, seconds: float) -> None:
+        """Tells metrics and followers how the engine is; `seconds` since its start."""
+        if status.status == "ready":
+            self.metrics.engine_ready(seconds)
+            self.news.announce("engine_ready", "", "", "The stage is open.")
+        elif status.status == "starting" and before.status != "starting":
+            self.metrics.engine_starting()
+        elif status.status == "down":
+            self.metrics.engine_down()
+            self.news.announce("engine_down", "", "", status.detail)
+
+    def _tell(self, it: Happening) -> None:
+        """Tells metrics and followers what happened to a persona."""
+        revision, persona, metrics = short(it.revision), it.persona, self.metrics
+        title = self.table.cards.get(persona, {}).get("title", persona)
+        facts = {"previous": short(it.previous or ""), "title": title}
+        if it.kind == "unloaded":
+            metrics.forget(persona, revision)
+        elif it.kind == "rejected":
+            metrics.rejected(persona, it.stage)  # pyright: ignore[reportArgumentType]
+        elif it.kind == "canary":
+            metrics.prepare(persona, revision)
+            metrics.canary(persona, it.share)
+            share = f"{100 * it.share:g}%"
+            self.news.announce("canary", persona, revision, f"{title}: a new revision is on trial ({share}).", **facts)
+        elif it.kind == "withdrawn":
+            metrics.canary(persona, 0)
+            metrics.canary_decided(persona, "rolled_back")
+            metrics.rolled_back(persona, "canary" if it.reason == "canary" else "manual")
+            text = f"{title}: the revision on trial was withdrawn."
+            self.news.announce("rolled_back", persona, revision, text, **facts)
+        else:
+            self._tell_live(it, revision, title, facts)
+
+    def _tell_live(self, it: Happening, revision: str, title: str, facts: dict[str, str]) -> None:
+        persona, metrics = it.persona, self.metrics
+        metrics.prepare(persona, revision)
+        metrics.canary(persona, 0)
+        if it.kind == "rolled_back":
+            metrics.swapped(persona, "rollback", it.seconds)
+            metrics.rolled_back(persona, "manual")
+            self.news.announce("rolled_back", persona, revision, f"{title} went back to {revision}.", **facts)
+        elif it.kind == "promoted":
+            metrics.swapped(persona, "promote", it.seconds)
+            metrics.canary_decided(persona, "promoted")
+            text = f"{title}: the revision on trial passed and is live now."
+            self.news.announce("promoted", persona, revision, text, **facts)
+        else:
+            metrics.swapped(persona, "publish", it.seconds)
+            self.news.announce("live", persona, revision, f"A new revision of {title} just went live.", **facts)
+
+
+def _model(name: str, created: int, about: dict[str, Any]) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": created, "owned_by": "understudy", "understudy": about}

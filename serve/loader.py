@@ -1,0 +1,142 @@
+"""From a registered revision to one that the engine has and that was proved to work; and back."""
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, Literal
+
+import aiohttp
+from pydantic import BaseModel, ConfigDict
+
+from serve.engine import Engine
+from serve.probe import Probe
+from serve.routing import Loaded, RoutingTable
+from serve.validate import validate
+from understudy.errors import EngineError, PublishError
+from understudy.registry import Registry, Revision
+
+log = logging.getLogger("understudy.publish")
+
+
+class Happening(BaseModel):
+    """Something that happened to a persona, for metrics and for people who follow."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["live", "canary", "promoted", "withdrawn", "rolled_back", "rejected", "unloaded"]
+    persona: str
+    revision: str
+    previous: str | None = None
+    seconds: float = 0.0
+    share: float = 1.0
+    stage: str = ""
+    """Of a rejection: validation, load or probe."""
+    reason: str = ""
+
+
+Tell = Callable[[Happening], None]
+
+
+class Loader:
+    """Loads and unloads, one revision at a time: so one spare slot is enough for all candidates."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        table: RoutingTable,
+        engine: Engine,
+        session: aiohttp.ClientSession,
+        *,
+        drain_timeout: float,
+        tell: Tell,
+    ) -> None:
+        self._registry, self._table, self._engine, self._session = registry, table, engine, session
+        self._probe = Probe(engine, session)
+        self._drain_timeout, self._tell = drain_timeout, tell
+        self.locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """By persona: whoever changes what its name means, or unloads one of its revisions, holds it."""
+        self._one = asyncio.Lock()
+        self._drains: set[asyncio.Task[None]] = set()
+
+    async def proven(self, revision: Revision, actor: str) -> Loaded:
+        """Validates, loads and probes, unless that was done in this life of the engine. Hold the persona's lock.
+
+        Raises:
+            PublishError: refused; nothing stays loaded, and the reasons are in the history.
+        """
+        if (loaded := self._table.loaded.get(revision.served_name)) is not None:
+            return loaded
+        async with self._one:
+            return await self._prove(revision, actor)
+
+    async def _prove(self, revision: Revision, actor: str) -> Loaded:
+        persona = await asyncio.to_thread(self._registry.persona, revision.persona)
+        card = self._table.cards[persona.name] = persona.card
+        folder, plan, life = self._registry.path(revision), self._engine.plan, self._table.life
+        problems = await asyncio.to_thread(validate, folder, plan.base, max_rank=plan.max_rank)
+        if problems:
+            raise await self._refuse(revision, actor, "validation", problems)
+        try:
+            await self._engine.load(self._session, revision.served_name, folder)
+        except EngineError as error:
+            raise await self._refuse(revision, actor, "load", [str(error)]) from error
+        live = self._table.live.get(persona.name)
+        report = await self._probe.check(
+            revision.served_name,
+            card.get("prompts", []),
+            golden=card.get("golden", []),
+            incumbent=live.name if live else None,
+        )
+        if report.problems:
+            with contextlib.suppress(EngineError):  # the refusal is what counts; a dead engine is noticed elsewhere
+                await self._engine.unload(self._session, revision.served_name)
+            raise await self._refuse(revision, actor, "probe", report.problems, report.figures)
+        if life != self._table.life:
+            raise EngineError("the engine was started anew in the meantime; try again")
+        return self._table.add(revision, life, report.figures)
+
+    def retire(self, loaded: Loaded) -> None:
+        """Unloads a revision that nobody needs any more, after its last answer; returns at once."""
+        task = asyncio.create_task(self._drain(loaded))
+        self._drains.add(task)
+        task.add_done_callback(self._drains.discard)
+
+    async def close(self) -> None:
+        """Stops waiting for drains; the engine is about to end anyway."""
+        for task in self._drains:
+            task.cancel()
+        await asyncio.gather(*self._drains, return_exceptions=True)
+
+    async def _drain(self, old: Loaded) -> None:
+        if not await old.idle(self._drain_timeout):
+            log.warning("%s still has %d answers in flight; unloading it anyway", old.name, old.in_flight)
+        async with self.locks[old.revision.persona], self._one:
+            if self._table.needed(old) or self._table.loaded.get(old.name) is not old:
+                return  # it is back on stage, or the engine that had it is gone
+            self._table.remove(old)
+            await old.idle(self._drain_timeout)  # somebody may have called it by its pinned name a moment ago
+            try:
+                await self._engine.unload(self._session, old.name)
+            except EngineError as error:
+                log.warning("%s could not be unloaded: %s", old.name, error)
+        self._tell(Happening(kind="unloaded", persona=old.revision.persona, revision=old.revision.id))
+
+    async def _refuse(
+        self,
+        revision: Revision,
+        actor: str,
+        stage: str,
+        problems: list[str],
+        checks: dict[str, Any] | None = None,
+    ) -> PublishError:
+        detail = {"stage": stage, "reasons": problems} | ({"checks": checks} if checks else {})
+        await asyncio.to_thread(self._registry.record, revision, actor=actor, action="reject", detail=detail)
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        said = f"{revision.served_name} was refused by {stage}: {'; '.join(problems[:3])}{more}"
+        log.warning("%s", said)
+        self._tell(
+            Happening(kind="rejected", persona=revision.persona, revision=revision.id, stage=stage, reason=problems[0])
+        )
+        return PublishError(said, problems)

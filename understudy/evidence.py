@@ -1,0 +1,107 @@
+"""Sequential evidence: tests that stay honest however often one looks (e-values).
+
+An e-value has expectation at most 1 while nothing is wrong, so it passes 1/alpha with probability at most alpha,
+at whatever moment one looks (Ville's inequality).
+"""
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+PRIOR = 0.5
+"""Pseudo-counts of each outcome before anything was seen (Jeffreys)."""
+
+
+class Ballot(BaseModel):
+    """One decisive vote on an answer of a persona against the base."""
+
+    model_config = ConfigDict(frozen=True)
+
+    battle: str
+    revision: str
+    """Which revision answered, at least 12 characters of it."""
+    won: bool
+
+
+class Votes(Protocol):
+    """Where people's verdicts come from."""
+
+    def ballots(self, persona: str, since: datetime) -> Sequence[Ballot]:
+        """Decisive votes on the persona's answers since that moment, oldest first."""
+        ...
+
+
+def majority(wins: int, losses: int) -> float:
+    """E-value against "a win is not more likely than a loss", from `wins` and `losses` in any order.
+
+    A Beta(1, 1) mixture over p > 1/2 against p = 1/2 (Robbins 1970; beta-binomial mixture).
+    """
+    above = 1 - _beta_cdf_half(wins + 1, losses + 1)
+    log_mixture = _log_beta(wins + 1, losses + 1) + (wins + losses) * math.log(2)
+    return 2 * above * math.exp(min(log_mixture, 700.0))
+
+
+class MoreOften:
+    """Whether something bad happens more often on trial than with the incumbent, as a running e-value.
+
+    Turner, Ly and Grünwald, "Generic E-variables for exact sequential k-sample tests that allow for optional
+    stopping", arXiv:2106.02693, section 3: in a block of one trial result and the incumbent's results since the last
+    one, bet the learned rates against the rate of both mixed. Betting only when the trial looks worse makes the
+    test one-sided: against every pair of rates with trial <= incumbent the expectation is at most 1.
+    """
+
+    def __init__(self) -> None:
+        self._log_e = 0.0
+        self._trial = [0, 0]
+        self._incumbent = [0, 0]
+        self._block = [0, 0]
+
+    @property
+    def e_value(self) -> float:
+        return math.exp(min(self._log_e, 700.0))
+
+    @property
+    def trial(self) -> tuple[int, int]:
+        """Bad results and all results on trial."""
+        return self._trial[1], sum(self._trial)
+
+    @property
+    def incumbent(self) -> tuple[int, int]:
+        """Bad results and all results of the incumbent."""
+        return self._incumbent[1] + self._block[1], sum(self._incumbent) + sum(self._block)
+
+    def see_incumbent(self, bad: bool) -> None:
+        """Notes one result of the incumbent; it joins the next block."""
+        self._block[bad] += 1
+
+    def see_trial(self, bad: bool) -> None:
+        """Notes one result on trial; this closes the block."""
+        worse, usual, size = _rate(self._trial), _rate(self._incumbent), sum(self._block)
+        if worse > usual and size:
+            mixed = (worse + size * usual) / (1 + size)
+            self._log_e += math.log(worse / mixed if bad else (1 - worse) / (1 - mixed))
+            self._log_e += self._block[1] * math.log(usual / mixed)
+            self._log_e += self._block[0] * math.log((1 - usual) / (1 - mixed))
+        self._trial[bad] += 1
+        self._incumbent = [a + b for a, b in zip(self._incumbent, self._block, strict=True)]
+        self._block = [0, 0]
+
+
+def _rate(counts: list[int]) -> float:
+    return (counts[1] + PRIOR) / (sum(counts) + 2 * PRIOR)
+
+
+def _log_beta(a: int, b: int) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+
+def _beta_cdf_half(a: int, b: int) -> float:
+    """P(X <= 1/2) for X ~ Beta(a, b) with whole a and b: P(at least a heads of a + b - 1 fair coins)."""
+    n = a + b - 1
+    if n > 2000:  # normal approximation with continuity correction; exact sums get slow
+        z = (n / 2 - a + 0.5) / math.sqrt(n / 4)
+        return 0.5 * math.erfc(-z / math.sqrt(2))
+    return sum(math.comb(n, k) for k in range(a, n + 1)) / 2**n
