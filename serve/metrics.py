@@ -6,7 +6,7 @@ address, no secret, no unknown model's name.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
@@ -196,7 +196,8 @@ class Metrics:
     # Swaps
 
     def prepare(self, persona: str, revision: str) -> None:
-        """Starts a revision's series at zero. increase() does not see the step from nothing to one."""
+        """Starts a revision's series at zero, well before it is used: increase() does not see a step from nothing
+        to one, only from a zero that was scraped."""
         self._of(persona, revision)
         self._publishes.labels(persona, "publish")
         for stage in ("validation", "load", "probe"):
@@ -207,9 +208,15 @@ class Metrics:
     def forget(self, persona: str, revision: str) -> None:
         """The revision was unloaded: its series end once its last answer is out and `LINGER` has passed."""
         series = self._series.get((persona, revision))
-        if series is not None:
+        if series is not None and series.gone_since is None:
             series.gone_since = self.clock()
         self._remove_gone()
+
+    def forget_others(self, kept: Collection[tuple[str, str]]) -> None:
+        """An engine is gone with all it had loaded: forgets each (persona, revision) but `kept` and the base."""
+        for persona, revision in list(self._series):
+            if (persona, revision) not in kept and persona != "base":
+                self.forget(persona, revision)
 
     def swapped(self, persona: str, action: str, seconds: float) -> None:
         """A name was flipped: `action` is publish, rollback or promote; `seconds` since it was ordered."""

@@ -130,10 +130,12 @@ class News:
         queue: int = QUEUE,
         subscribers: int = SUBSCRIBERS,
         heartbeat: float = HEARTBEAT,
+        send_timeout: float = SEND_TIMEOUT,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._history: deque[Item] = deque(maxlen=history)
-        self._queue, self._limit, self._heartbeat, self._clock = queue, subscribers, heartbeat, clock
+        self._queue, self._limit, self._clock = queue, subscribers, clock
+        self._heartbeat, self._send_timeout = heartbeat, send_timeout
         self._subscribers: set[Subscriber] = set()
         self._last = self._forgotten = int(clock() * 1000)
         self._closed = False
@@ -217,7 +219,7 @@ class News:
                 await EventSourceResponse(
                     subscriber.events(),
                     ping=self._heartbeat,
-                    send_timeout=SEND_TIMEOUT,
+                    send_timeout=self._send_timeout,
                     data_sender_callable=end_on_stop,
                     shutdown_event=stopping,
                     shutdown_grace_period=FAREWELL,
@@ -226,7 +228,7 @@ class News:
             message = "too many clients listen to the news, or the gateway is stopping; try again later"
             await error_response(503, message, code="overloaded", retry_after=RETRY_AFTER)(scope, receive, send)
         except SendTimeoutError:
-            log.info("a client of the news took nothing for %.0f s and was let go", SEND_TIMEOUT)
+            log.info("a client of the news took nothing for %.0f s and was let go", self._send_timeout)
 
 
 class _Stream(Response):

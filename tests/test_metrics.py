@@ -142,6 +142,15 @@ def test_the_last_requests_of_a_gone_revision_can_still_be_scraped(metrics: Metr
     assert label_sets(metrics) == 0
 
 
+def test_an_engines_end_forgets_what_was_not_put_back_on_stage(metrics: Metrics, clock: Hands) -> None:
+    for persona, revision in (("base", "base"), ("poet", REVISION), ("poet", "0" * 12), ("gone", REVISION)):
+        metrics.prepare(persona, revision)
+    metrics.forget_others({("poet", REVISION)})
+    clock.now += LINGER
+    assert label_sets(metrics) == 2
+    assert value(metrics, "requests_total", status="200", **OF_POET) == 0
+
+
 def test_a_revision_that_comes_back_in_time_keeps_its_counts(metrics: Metrics, clock: Hands) -> None:
     for _ in range(2):
         with metrics.watch("poet", REVISION) as watch:

@@ -72,7 +72,7 @@ def play(news: News, scene: Callable[[Hall], Awaitable[None]]) -> None:
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector) as session:
             try:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     await scene(Hall(news, server, session, f"http://127.0.0.1:{port}/events"))
             finally:
                 server.should_exit = True
@@ -157,6 +157,20 @@ def test_a_slow_client_loses_the_oldest_and_is_told_how_many() -> None:
         assert news.listening == 0
 
     asyncio.run(run())
+
+
+def test_a_client_that_stops_reading_is_let_go() -> None:
+    async def scene(hall: Hall) -> None:
+        async with hall.listen() as stuck:
+            transport = stuck.response.connection and stuck.response.connection.transport
+            assert isinstance(transport, asyncio.Transport)
+            transport.pause_reading()
+            while hall.news.listening:
+                hall.news.announce("live", "poet", text="x" * 100_000)
+                await asyncio.sleep(0.001)
+            transport.abort()
+
+    play(News(history=1, send_timeout=0.1), scene)
 
 
 def test_ids_grow_across_restarts_and_when_the_clock_stands_still() -> None:
