@@ -42,8 +42,14 @@ def tensors(
 
 
 def make_adapter(folder: Path, weights: dict[str, np.ndarray] | None = None, **changes: Any) -> Path:
-    """Writes an adapter folder and returns it."""
+    """Writes an adapter folder, whose configuration targets the modules of `weights`, and returns it."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors() if weights is None else weights, folder / WEIGHTS)
-    (folder / CONFIG).write_text(json.dumps(config(**changes)))
+    weights = tensors() if weights is None else weights
+    save_file(weights, folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps(config(**{"target_modules": modules(weights), **changes})))
     return folder
+
+
+def modules(weights: dict[str, np.ndarray]) -> list[str]:
+    """Full names of the modules that the matrices are for."""
+    return sorted({n.removeprefix("base_model.model.").partition(".lora_")[0] for n in weights}) or ["q_proj"]
