@@ -154,12 +154,12 @@ def history(persona: Persona) -> None:
 
 @app.command()
 def validate(
-    adapter: Annotated[Path, typer.Argument(help="An adapter folder.")],
+    adapter: Annotated[str, typer.Argument(help="An adapter folder, or REPO@REVISION on the Hub.")],
     base: BaseModelName = None,
     json_output: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
     """Say everything that keeps an adapter from being served. Exit code 1 if there is anything."""
-    from understudy.cli.personas import validate_adapter
+    from understudy.cli.validate import validate_adapter
 
     raise typer.Exit(validate_adapter(load_settings(base=base), adapter, json_output=json_output))
 
