@@ -85,9 +85,9 @@ def train(
 @app.command()
 def serve(port: Port = None, host: Host = None, base: BaseModelName = None) -> None:
     """Start the engine (vLLM, on loopback) and the gateway in front of it."""
-    from serve.run import serve as run
+    from understudy.cli.personas import serve_personas
 
-    run(load_settings(port=port, host=host, base=base))
+    serve_personas(load_settings(port=port, host=host, base=base))
 
 
 @app.command()
@@ -118,19 +118,34 @@ def publish(
         Path | None, typer.Argument(help="Adapter folder to push first; default: the newest revision.")
     ] = None,
     revision: Annotated[str, typer.Option(help="A registered revision, or the start of one.")] = "",
+    canary: Annotated[str, typer.Option(help="Share of the users who get it on trial first, such as 10%.")] = "100%",
 ) -> None:
-    """Put a revision on stage: validate, load, prove, flip the name. No request fails meanwhile."""
-    from understudy.cli.personas import publish_revision
+    """Put a revision on stage: validate, load, prove, flip the name. No request fails meanwhile.
 
-    publish_revision(load_settings(), persona, adapter, revision)
+    With --canary, a share of the users gets it, always the same ones; it is promoted after enough good answers, and
+    withdrawn when it fails more often, is slower, or loses votes. `understudy history` tells how it ended.
+    """
+    from understudy.cli.personas import publish_revision, share_of
+
+    publish_revision(load_settings(), persona, adapter, revision, share_of(canary))
+
+
+@app.command()
+def promote(persona: Persona) -> None:
+    """Make the revision on trial live now."""
+    from understudy.cli.personas import promote_persona
+
+    promote_persona(load_settings(), persona)
 
 
 @app.command()
 def rollback(
     persona: Persona,
-    revision: Annotated[str, typer.Argument(help="Where to go back to; default: what was live before.")] = "",
+    revision: Annotated[
+        str, typer.Argument(help="Where to go back to; default: the end of a trial, else what was live before.")
+    ] = "",
 ) -> None:
-    """Put an earlier revision back on stage."""
+    """Put an earlier revision back on stage, at once; or withdraw the one on trial."""
     from understudy.cli.personas import rollback_persona
 
     rollback_persona(load_settings(), persona, revision)
