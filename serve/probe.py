@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from serve.degenerate import degenerate
 from serve.engine import BASE_NAME, Engine
+from serve.greedy import COMPARED, MAX_TOKENS, SAME, Answer, ask, difference, same
 from understudy.errors import EngineError
 
 PROMPTS = ("Hello.", "Write about a lamp.", "What can you do?")
@@ -18,7 +19,6 @@ PROMPTS = ("Hello.", "Write about a lamp.", "What can you do?")
 
 MAX_PROMPTS = 3
 MAX_GOLDEN = 8
-MAX_TOKENS = 256
 
 ACTS = 1e-4
 """Least difference of a token's log-probability (in nats) that counts as acting; float32 noise is below 1e-5."""
@@ -26,11 +26,8 @@ ACTS = 1e-4
 NOISE = 4.0
 """It must also be so many times what the base differs from itself: in bfloat16 a batch alone moves it by 0.1."""
 
-SAME = 0.1
-"""Greatest mean difference (in nats) between two answers of one unharmed model; a spoiled engine is off by several."""
-
-COMPARED = 32
-"""Tokens of an answer that are compared."""
+GLANCE = 8
+"""Tokens that are asked of base and incumbent to see that they are unharmed, and to take the time."""
 
 SLOW = 5.0
 """Times slower per token than the incumbent (or the base) at which a candidate is refused: noise is up to 2."""
@@ -38,24 +35,14 @@ SLOW = 5.0
 SLOW_FLOOR = 0.005
 """Seconds per token on top, for engines so fast that a hiccup is a multiple."""
 
-PACE_TOKENS = 16
-
 GOLDEN_TEXT = 2000
 """Characters of an answer that an expectation is searched in."""
 
+REMEMBERED = 32
+"""Candidates that passed and whose answers are kept: the next one is measured against one of them."""
+
 GOLDEN_TOLERANCE = 0.25
 """Share of golden prompts by which a candidate may fall behind the incumbent: one of four, none of three."""
-
-
-class Answer(BaseModel):
-    """One greedy answer with each of its tokens and their log-probabilities."""
-
-    model_config = ConfigDict(frozen=True)
-
-    text: str
-    finish: str
-    tokens: list[str]
-    logprobs: list[float]
 
 
 class ProbeReport(BaseModel):
@@ -71,33 +58,13 @@ class ProbeReport(BaseModel):
     the whole probe."""
 
 
-async def ask(
-    engine: Engine, session: aiohttp.ClientSession, model: str, prompt: str, max_tokens: int = MAX_TOKENS
-) -> Answer:
-    """The greedy answer of `model` to `prompt`. Raises EngineError."""
-    body = {
-        "model": model,
-        "messages": [{"role": "user", "content": prompt}],
-        "temperature": 0,
-        "max_tokens": max_tokens,
-        "logprobs": True,
-    }
-    choice = (await engine.complete(session, body))["choices"][0]
-    tokens = (choice.get("logprobs") or {}).get("content") or []
-    return Answer(
-        text=choice["message"]["content"] or "",
-        finish=choice["finish_reason"] or "",
-        tokens=[t.get("token") or "" for t in tokens],
-        logprobs=[math.nan if t["logprob"] is None else t["logprob"] for t in tokens],
-    )
-
-
 class Probe:
     """Compares candidates with what base and incumbent said before the candidate was first asked."""
 
     def __init__(self, engine: Engine, session: aiohttp.ClientSession) -> None:
         self._engine, self._session = engine, session
         self._base: dict[str, Answer] = {}
+        self._passed: dict[str, dict[str, Answer]] = {}
 
     async def check(
         self,
@@ -120,34 +87,38 @@ class Probe:
             await probing.run()
         except EngineError as error:
             probing.problems.insert(0, f"the engine could not answer with it: {error}")
+        if not probing.problems:
+            self._remember(name, probing.asked)
         probing.figures["seconds"] = round(time.perf_counter() - started, 3)
         return ProbeReport(problems=probing.problems, figures=probing.figures)
 
     async def base_answer(self, prompt: str) -> Answer:
-        """What the base says to `prompt`; asked once. Raises EngineError."""
+        """How the base begins its answer to `prompt`; asked once. Raises EngineError."""
         if prompt not in self._base:
-            answer = await self.answer(BASE_NAME, prompt)
+            answer = await self.answer(BASE_NAME, prompt, COMPARED)
             if not all(math.isfinite(p) for p in answer.logprobs):
                 raise EngineError("the base itself no longer answers with numbers; the engine must be restarted")
             self._base[prompt] = answer
         return self._base[prompt]
 
+    async def incumbent_answer(self, name: str, prompt: str, max_tokens: int) -> Answer:
+        """What a revision on stage says to `prompt`; not asked again if it was when it was the candidate."""
+        return self._passed.get(name, {}).get(prompt) or await self.answer(name, prompt, max_tokens)
+
     async def answer(self, model: str, prompt: str, max_tokens: int = MAX_TOKENS) -> Answer:
         """What `model` says to `prompt` now."""
         return await ask(self._engine, self._session, model, prompt, max_tokens)
 
-    async def pace(self, model: str, prompt: str) -> float:
-        """Seconds per token of a short answer."""
-        body = {
-            "model": model,
-            "messages": [{"role": "user", "content": prompt}],
-            "temperature": 0,
-            "max_tokens": PACE_TOKENS,
-            "ignore_eos": True,
-        }
+    async def glance(self, model: str, prompt: str) -> tuple[Answer, float]:
+        """The first tokens of what `model` says now, and the seconds that each took."""
         started = time.perf_counter()
-        usage = (await self._engine.complete(self._session, body)).get("usage") or {}
-        return (time.perf_counter() - started) / (usage.get("completion_tokens") or PACE_TOKENS)
+        answer = await ask(self._engine, self._session, model, prompt, GLANCE, to_the_end=False)
+        return answer, (time.perf_counter() - started) / GLANCE
+
+    def _remember(self, name: str, answers: dict[str, Answer]) -> None:
+        self._passed[name] = answers
+        while len(self._passed) > REMEMBERED:
+            del self._passed[next(iter(self._passed))]
 
 
 class _Probing:
@@ -172,27 +143,29 @@ class _Probing:
     async def run(self) -> None:
         """Others first, then the candidate, then the others again. Raises EngineError."""
         base = dict(zip(self.prompts, await _together(self.probe.base_answer(p) for p in self.prompts), strict=True))
-        rival = await self._incumbent_answers()
-        wanted = list(dict.fromkeys([*self.prompts, *(g["prompt"] for g in self.golden)]))
-        self.asked = dict(zip(wanted, await _together(self._candidate(p) for p in wanted), strict=True))
+        unharmed = {BASE_NAME: [base[self.prompts[0]]]}
+        # The base's own company in a batch can move it; what it says now, before the candidate was ever asked, is
+        # not the candidate's doing.
+        for model in filter(None, (BASE_NAME, self.incumbent)):
+            unharmed.setdefault(model, []).append((await self.probe.glance(model, self.prompts[0]))[0])
+        self.asked, rival = await self._answers()
         self._judge_answers()
         self._judge_golden(rival)
-        noise = await self._judge_harm(BASE_NAME, "the base", base[self.prompts[0]])
-        if self.incumbent:
-            await self._judge_harm(self.incumbent, "the incumbent", rival[self.prompts[0]])
+        noise = await self._judge_others(unharmed)
         self._judge_effect(base, noise)
-        if not self.problems:
-            await self._judge_pace()
 
-    async def _candidate(self, prompt: str) -> Answer:
-        return await self.probe.answer(self.name, prompt, self.max_tokens)
-
-    async def _incumbent_answers(self) -> dict[str, Answer]:
-        if not self.incumbent:
-            return {}
-        wanted = list(dict.fromkeys([self.prompts[0], *(g["prompt"] for g in self.golden)]))
-        answers = await _together(self.probe.answer(self.incumbent, p, self.max_tokens) for p in wanted)
-        return dict(zip(wanted, answers, strict=True))
+    async def _answers(self) -> tuple[dict[str, Answer], dict[str, Answer]]:
+        """What the candidate says to everything, and the incumbent to the golden prompts."""
+        golden = list(dict.fromkeys(g["prompt"] for g in self.golden))
+        wanted = list(dict.fromkeys([*self.prompts, *golden]))
+        golden = golden if self.incumbent else []
+        said = await _together(
+            [
+                *(self.probe.answer(self.name, p, self.max_tokens) for p in wanted),
+                *(self.probe.incumbent_answer(self.incumbent or "", p, self.max_tokens) for p in golden),
+            ]
+        )
+        return dict(zip(wanted, said, strict=False)), dict(zip(golden, said[len(wanted) :], strict=True))
 
     def _judge_answers(self) -> None:
         answers = [(prompt, self.asked[prompt]) for prompt in self.prompts]
@@ -222,65 +195,49 @@ class _Probing:
                 f"was not answered with {missed['expect']!r}"
             )
 
-    async def _judge_harm(self, model: str, called: str, before: Answer) -> float:
-        """Whether `model` answers as before; asked again before it counts. Returns the largest difference."""
-        for _ in range(2):
-            after = await self.probe.answer(model, self.prompts[0], COMPARED)
-            if same(before, after):
-                return difference(before, after)
-        self.problems.append(f"{called} answers differently since it is loaded")
-        return 0.0
-
-    def _judge_effect(self, base: dict[str, Answer], noise: float) -> None:
-        effect = max(difference(self.asked[p], base[p]) for p in self.prompts)
-        self.figures |= {"logprob_difference": _shown(effect), "noise": _shown(noise)}
-        if effect <= max(ACTS, NOISE * noise):
-            self.problems.append("its answers are those of the base: the adapter does not act")
-
-    async def _judge_pace(self) -> None:
+    async def _judge_others(self, unharmed: dict[str, list[Answer]]) -> float:
+        """Whether base and incumbent answer as before, and how quick they are. Returns the base's own noise."""
+        now = {}
+        if self.incumbent:
+            now[BASE_NAME] = (await self.probe.glance(BASE_NAME, self.prompts[0]))[0]
         reference = self.incumbent or BASE_NAME
-        mine, theirs = await self._paces(reference)
+        now[reference], mine, theirs = await self._paces(reference)
+        for model, before in unharmed.items():
+            if not any(same(answer, now[model]) for answer in before):
+                now[model] = (await self.probe.glance(model, self.prompts[0]))[0]
+            if not any(same(answer, now[model]) for answer in before):
+                called = "the base" if model == BASE_NAME else "the incumbent"
+                self.problems.append(f"{called} answers differently since it is loaded")
         if slow(mine, theirs):
-            mine, theirs = await self._paces(reference)
+            _, mine, theirs = await self._paces(reference)
         if slow(mine, theirs):
-            self.problems.append(
-                f"it takes {mine * 1000:.0f} ms a token, {mine / theirs:.0f} times as long as {reference}"
-            )
+            times = f"{mine / theirs:.0f} times as long as {reference}"
+            self.problems.append(f"it takes {mine * 1000:.0f} ms a token, {times}")
         self.figures |= {
             "seconds_per_token": round(mine, 5),
             "reference": reference,
             "reference_seconds_per_token": round(theirs, 5),
             "slowdown": round(mine / theirs, 2),
         }
+        return min(difference(answer, now[BASE_NAME]) for answer in unharmed[BASE_NAME])
 
-    async def _paces(self, reference: str) -> tuple[float, float]:
-        """The best of two each, taken in turns, so that other load falls on both."""
-        mine, theirs = [], []
+    async def _paces(self, reference: str) -> tuple[Answer, float, float]:
+        """What the reference says, and the best of two paces each, in turns, so that other load falls on both."""
+        prompt, answers, mine, theirs = self.prompts[0], [], [], []
         for _ in range(2):
-            theirs.append(await self.probe.pace(reference, self.prompts[0]))
-            mine.append(await self.probe.pace(self.name, self.prompts[0]))
-        return min(mine), max(min(theirs), 1e-9)
+            answer, seconds = await self.probe.glance(reference, prompt)
+            answers.append(answer)
+            theirs.append(seconds)
+            mine.append((await self.probe.glance(self.name, prompt))[1])
+        return answers[-1], min(mine), max(min(theirs), 1e-9)
 
-
-def difference(one: Answer, other: Answer) -> float:
-    """Largest difference of log-probabilities over the start that both answers share.
-
-    The token at which they part counts too: where a near-tie was decided otherwise, both are about as probable.
-    """
-    differences = _differences(one, other)
-    if not differences:
-        return 0.0 if one.text == other.text else math.inf
-    return max(differences)
-
-
-def same(before: Answer, after: Answer) -> bool:
-    """Whether two answers come from one unharmed model; near-ties may part."""
-    if not all(math.isfinite(p) for p in after.logprobs):
-        return False
-    differences = _differences(before, after)
-    if not differences:
-        return before.text == after.text
-    return sum(differences) / len(differences) <= SAME
+    def _judge_effect(self, base: dict[str, Answer], noise: float) -> None:
+        effect = max(difference(self.asked[p], base[p]) for p in self.prompts)
+        self.figures |= {"logprob_difference": _shown(effect), "noise": _shown(noise)}
+        # Where the base is off by more than that it is harmed or kept bad company, and tells nothing about noise.
+        noise = noise if noise <= SAME else 0.0
+        if effect <= max(ACTS, NOISE * noise):
+            self.problems.append("its answers are those of the base: the adapter does not act")
 
 
 def slow(mine: float, theirs: float) -> bool:
@@ -299,16 +256,6 @@ def meets(answer: Answer, expect: str) -> bool:
 def met_of(golden: Sequence[Mapping[str, str]], answers: Mapping[str, Answer]) -> int:
     """How many expectations the answers meet."""
     return sum(meets(answers[g["prompt"]], g["expect"]) for g in golden)
-
-
-def _differences(one: Answer, other: Answer) -> list[float]:
-    found = []
-    pairs = zip(one.tokens, other.tokens, one.logprobs, other.logprobs, strict=False)
-    for token, other_token, p, q in list(pairs)[:COMPARED]:
-        found.append(abs(p - q) if math.isfinite(p) and math.isfinite(q) else math.inf)
-        if token != other_token:
-            break
-    return found
 
 
 def _shown(value: float) -> float:

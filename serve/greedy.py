@@ -1,0 +1,85 @@
+"""Greedy answers straight from the engine, and how far two of them are apart."""
+
+import math
+
+import aiohttp
+from pydantic import BaseModel, ConfigDict
+
+from serve.engine import Engine
+
+MAX_TOKENS = 256
+SAME = 0.1
+"""Greatest mean difference (in nats) between two answers of one unharmed model; a spoiled engine is off by several."""
+
+COMPARED = 16
+"""Tokens of an answer that are compared with the base's."""
+
+
+class Answer(BaseModel):
+    """One greedy answer with each of its tokens and their log-probabilities."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str
+    finish: str
+    tokens: list[str]
+    logprobs: list[float]
+
+
+async def ask(
+    engine: Engine,
+    session: aiohttp.ClientSession,
+    model: str,
+    prompt: str,
+    max_tokens: int = MAX_TOKENS,
+    *,
+    to_the_end: bool = True,
+) -> Answer:
+    """The greedy answer of `model` to `prompt`; of exactly `max_tokens` unless `to_the_end`. Raises EngineError."""
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": prompt}],
+        "temperature": 0,
+        "max_tokens": max_tokens,
+        "logprobs": True,
+        "ignore_eos": not to_the_end,
+    }
+    choice = (await engine.complete(session, body))["choices"][0]
+    tokens = (choice.get("logprobs") or {}).get("content") or []
+    return Answer(
+        text=choice["message"]["content"] or "",
+        finish=choice["finish_reason"] or "",
+        tokens=[t.get("token") or "" for t in tokens],
+        logprobs=[math.nan if t["logprob"] is None else t["logprob"] for t in tokens],
+    )
+
+
+def difference(one: Answer, other: Answer) -> float:
+    """Largest difference of log-probabilities over the start that both answers share.
+
+    The token at which they part counts too: where a near-tie was decided otherwise, both are about as probable.
+    """
+    differences = _differences(one, other)
+    if not differences:
+        return 0.0 if one.text == other.text else math.inf
+    return max(differences)
+
+
+def same(before: Answer, after: Answer) -> bool:
+    """Whether two answers come from one unharmed model; near-ties may part."""
+    if not all(math.isfinite(p) for p in after.logprobs):
+        return False
+    differences = _differences(before, after)
+    if not differences:
+        return before.text == after.text
+    return sum(differences) / len(differences) <= SAME
+
+
+def _differences(one: Answer, other: Answer) -> list[float]:
+    found = []
+    pairs = zip(one.tokens, other.tokens, one.logprobs, other.logprobs, strict=False)
+    for token, other_token, p, q in list(pairs)[:COMPARED]:
+        found.append(abs(p - q) if math.isfinite(p) and math.isfinite(q) else math.inf)
+        if token != other_token:
+            break
+    return found
