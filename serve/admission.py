@@ -207,7 +207,7 @@ class Admission:
     def _is_open(self) -> bool:
         if self._settings.anonymous is not None:
             return self._settings.anonymous
-        return not self._api_key and not self._ring.has_inference_key
+        return not self._api_key and not self._ring.locked
 
     def _means_a_key(self, secret: str) -> bool:
         """Whoever shows a wrong or revoked key is told so, and not let in as somebody else. Clients that must send

@@ -80,6 +80,8 @@ class Gateway:
         """Tells metrics and followers how the engine is; `seconds` since its start."""
         if status.status == "ready":
             self.metrics.engine_ready(seconds)
+            kept = {(x.revision.persona, short(x.revision.id)) for x in self.table.loaded.values()}
+            self.metrics.forget_others(kept)
             self.news.announce("engine_ready", "", "", "The stage is open.")
         elif status.status == "starting" and before.status != "starting":
             self.metrics.engine_starting()
@@ -92,12 +94,13 @@ class Gateway:
         revision, persona, metrics = short(it.revision), it.persona, self.metrics
         title = self.table.cards.get(persona, {}).get("title", persona)
         facts = {"previous": short(it.previous or ""), "title": title}
-        if it.kind == "unloaded":
+        if it.kind == "ordered":
+            metrics.prepare(persona, revision)
+        elif it.kind == "unloaded":
             metrics.forget(persona, revision)
         elif it.kind == "rejected":
-            metrics.rejected(persona, it.stage)  # pyright: ignore[reportArgumentType]
+            metrics.rejected(persona, it.stage)
         elif it.kind == "canary":
-            metrics.prepare(persona, revision)
             metrics.canary(persona, it.share)
             share = f"{100 * it.share:g}%"
             self.news.announce("canary", persona, revision, f"{title}: a new revision is on trial ({share}).", **facts)
@@ -112,7 +115,6 @@ class Gateway:
 
     def _tell_live(self, it: Happening, revision: str, title: str, facts: dict[str, str]) -> None:
         persona, metrics = it.persona, self.metrics
-        metrics.prepare(persona, revision)
         metrics.canary(persona, 0)
         if it.kind == "rolled_back":
             metrics.swapped(persona, "rollback", it.seconds)

@@ -44,6 +44,7 @@ def build_gateway(settings: Settings, votes: Votes | None = None) -> FastAPI:
             try:
                 yield
             finally:
+                gateway.news.close()
                 await gateway.publisher.close()
                 for task in background:
                     task.cancel()

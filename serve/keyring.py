@@ -29,8 +29,8 @@ class KeyRing:
     def __init__(self, store: KeyStore, clock: Callable[[], float]) -> None:
         self._store, self._clock = store, clock
         self._keys: dict[str, Key] | None = None
-        self.has_inference_key = False
-        """As of the last `find`."""
+        self.locked = False
+        """Whether an inference key was ever made, as of the last `find`."""
         self._read_at = -math.inf
         """When the last read began, whatever came of it."""
         self._reading: asyncio.Task[None] | None = None
@@ -68,11 +68,14 @@ class KeyRing:
             await asyncio.sleep(max(0.0, self._read_at + SPACING - self._clock()))
             began = self._clock()
             try:
-                self._keys = await asyncio.to_thread(self._store.active)
-                self.has_inference_key = any(key.kind == "inference" for key in self._keys.values())
+                self._keys, self.locked = await asyncio.to_thread(self._look)
             except Exception as error:
                 # Any failure of any database: what was known goes on being used, and the next request tries again.
                 log.warning("the keys cannot be read: %s", type(error).__name__)
             self._read_at = began
         finally:
             self._reading = None
+
+    def _look(self) -> tuple[dict[str, Key], bool]:
+        keys = self._store.active()
+        return keys, self.locked or self._store.has_ever_locked()

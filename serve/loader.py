@@ -11,6 +11,7 @@ import aiohttp
 from pydantic import BaseModel, ConfigDict
 
 from serve.engine import Engine
+from serve.metrics import Stage
 from serve.probe import Probe
 from serve.routing import Loaded, RoutingTable
 from serve.validate import validate
@@ -25,14 +26,14 @@ class Happening(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["live", "canary", "promoted", "withdrawn", "rolled_back", "rejected", "unloaded"]
+    kind: Literal["ordered", "live", "canary", "promoted", "withdrawn", "rolled_back", "rejected", "unloaded"]
     persona: str
     revision: str
     previous: str | None = None
     seconds: float = 0.0
     share: float = 1.0
-    stage: str = ""
-    """Of a rejection: validation, load or probe."""
+    stage: Stage = "validation"
+    """Of a rejection."""
     reason: str = ""
 
 
@@ -72,6 +73,7 @@ class Loader:
             return await self._prove(revision, actor)
 
     async def _prove(self, revision: Revision, actor: str) -> Loaded:
+        self._tell(Happening(kind="ordered", persona=revision.persona, revision=revision.id))
         persona = await asyncio.to_thread(self._registry.persona, revision.persona)
         card = self._table.cards[persona.name] = persona.card
         folder, plan, life = self._registry.path(revision), self._engine.plan, self._table.life
@@ -127,7 +129,7 @@ class Loader:
         self,
         revision: Revision,
         actor: str,
-        stage: str,
+        stage: Stage,
         problems: list[str],
         checks: dict[str, Any] | None = None,
     ) -> PublishError:

@@ -7,8 +7,8 @@ import uvicorn
 from serve.gateway import build_gateway
 from serve.logs import configure_logs
 from understudy.bases import require_base
-from understudy.processes import require_port
 from understudy.evidence import Votes
+from understudy.processes import require_port
 from understudy.settings import Settings
 
 

@@ -14,7 +14,7 @@ from arena.battles import Answer, Battle, BattleStore, Ticket
 from arena.fairness import Pace, fault
 from arena.votes import VoteError, cast_vote
 from space.banner import Backend, Snapshot
-from space.gateway_client import Contestant, GatewayClient
+from space.gateway_client import Contestant, GatewayClient, pseudonym
 from space.streaming import BEAT, Growing, listening
 
 MAX_CHARACTERS = 4000
@@ -78,16 +78,17 @@ async def fight(ring: Ring, prompt: str, choice: str | None, session: str) -> As
             temperature=persona.sampling.temperature,
             max_tokens=persona.sampling.max_tokens,
         )
-        async with aclosing(_answers(ring, battle, ticket, persona)) as views:
+        async with aclosing(_answers(ring, battle, ticket, persona, pseudonym(session))) as views:
             async for view in views:
                 yield view
     except SQLAlchemyError:
         yield View(message="The battle could not be saved. Please try again.", kind="trouble")
 
 
-async def _answers(ring: Ring, battle: Battle, ticket: Ticket, persona: Contestant) -> AsyncGenerator[View]:
+async def _answers(ring: Ring, battle: Battle, ticket: Ticket, persona: Contestant, user: str) -> AsyncGenerator[View]:
     """Asks both sides at once, reveals them at one pace, and settles the battle whatever happens."""
-    ask = partial(ring.gateway.stream, messages=[{"role": "user", "content": battle.prompt}], **battle.sampling)
+    messages = [{"role": "user", "content": battle.prompt}]
+    ask = partial(ring.gateway.stream, messages=messages, user=user, **battle.sampling)
     reason, left, right = ABANDONED, Growing(), Growing()
     try:
         async with (

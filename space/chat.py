@@ -10,7 +10,7 @@ import gradio as gr
 
 from space.banner import BASE, Backend, Snapshot
 from space.events import QUIET
-from space.gateway_client import Contestant, GatewayClient
+from space.gateway_client import Contestant, GatewayClient, pseudonym
 from space.streaming import BEAT, listening
 
 MAX_CHARACTERS = 8000
@@ -53,12 +53,19 @@ def rewind(history: list[Message]) -> list[Message]:
 
 
 async def answer(
-    gateway: GatewayClient, who: Contestant, history: list[Message], *, temperature: float, max_tokens: int
+    gateway: GatewayClient,
+    who: Contestant,
+    history: list[Message],
+    *,
+    temperature: float,
+    max_tokens: int,
+    session: str = "",
 ) -> AsyncIterator[Chat]:
     """Streams the answer to the last question of `history`; errors become a note, never an exception."""
     chat = Chat(history, _note(f"{html.escape(who.title)} is thinking…"), busy=True)
     yield chat
-    stream = gateway.stream(who.name, plain(history), temperature=temperature, max_tokens=max_tokens)
+    sampling = {"temperature": temperature, "max_tokens": max_tokens}
+    stream = gateway.stream(who.name, plain(history), **sampling, user=pseudonym(session))
     shown = ""
     async with listening(stream) as (growing,):
         while not growing.done:
@@ -189,36 +196,43 @@ def _wire(
     outputs = [tab.chatbot, note, box]
 
     async def speak(
-        history: list[Message], name: str, temperature: float, max_tokens: float, said: Any
+        history: list[Message], name: str, temperature: float, max_tokens: float, said: Any, session: str
     ) -> AsyncIterator[Update]:
         who = (await backend.look()).find(name)
         hot, long = min(max(temperature, 0), HOTTEST), min(max(int(max_tokens), 1), LONGEST)
-        async for chat in answer(gateway, who, history, temperature=hot, max_tokens=long):
+        async for chat in answer(gateway, who, history, temperature=hot, max_tokens=long, session=session):
             yield chat.history, chat.note, _box(chat.busy, said)
             said = None
 
     async def send(
-        text: str, history: list[Message], name: str, temperature: float, max_tokens: float
+        text: str, history: list[Message], name: str, temperature: float, max_tokens: float, request: gr.Request
     ) -> AsyncIterator[Update]:
         if not text.strip():
             yield gr.skip(), gr.skip(), gr.skip()
             return
         asked = [*history, {"role": "user", "content": text.strip()[:MAX_CHARACTERS]}]
-        async for update in speak(asked, name, temperature, max_tokens, ""):
+        async for update in speak(asked, name, temperature, max_tokens, "", request.session_hash or ""):
             yield update
 
     async def pick(
-        event: gr.SelectData, history: list[Message], name: str, temperature: float, tokens: float
+        event: gr.SelectData,
+        history: list[Message],
+        name: str,
+        temperature: float,
+        tokens: float,
+        request: gr.Request,
     ) -> AsyncIterator[Update]:
-        async for update in send(event.value["text"], history, name, temperature, tokens):
+        async for update in send(event.value["text"], history, name, temperature, tokens, request):
             yield update
 
-    async def again(history: list[Message], name: str, temperature: float, max_tokens: float) -> AsyncIterator[Update]:
+    async def again(
+        history: list[Message], name: str, temperature: float, max_tokens: float, request: gr.Request
+    ) -> AsyncIterator[Update]:
         asked = rewind(history)
         if not asked:
             yield gr.skip(), _note("There is nothing to retry yet."), gr.skip()
             return
-        async for update in speak(asked, name, temperature, max_tokens, None):
+        async for update in speak(asked, name, temperature, max_tokens, None, request.session_hash or ""):
             yield update
 
     async def switch(

@@ -15,7 +15,6 @@ from aiohttp import web
 from serve.engine import Engine, EnginePlan
 from understudy.bases import resolve_base
 
-
 USAGE = '"usage":{"prompt_tokens":7,"total_tokens":10,"completion_tokens":3}'
 
 

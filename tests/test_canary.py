@@ -111,7 +111,7 @@ def test_a_trial_runs_beside_the_live_revision_and_is_promoted(settings: Setting
         newest = bench.registry.history("poet")[0]
         assert (newest.action, newest.actor, newest.detail["previous"]) == ("promote", "gateway", bench.first.id)
         assert "no evidence against it" in newest.detail["reason"]
-        assert [h.kind for h in bench.told] == ["live", "canary", "promoted"]
+        assert [h.kind for h in bench.told if h.kind != "ordered"] == ["live", "canary", "promoted"]
 
     play(settings, tmp_path, scene)
 
@@ -129,9 +129,8 @@ def test_a_failing_trial_is_withdrawn_while_the_incumbent_goes_on(settings: Sett
                 bench.publisher.answered(target.loaded, BAD if bad else GOOD)
             await asyncio.sleep(0.002)
         assert bench.answering() == bench.first.served_name
-        newest = bench.registry.history("poet")[0]
-        assert newest.action == "withdraw"
-        assert newest.detail["reason"].startswith("it fails more often")
+        await bench.until(lambda: bench.registry.history("poet")[0].action == "withdraw")
+        assert bench.registry.history("poet")[0].detail["reason"].startswith("it fails more often")
         await bench.until(lambda: bench.engine.unloaded == [bench.second.served_name])
         assert bench.registry.persona("poet").candidate is None
 

@@ -120,6 +120,11 @@ class KeyStore:
             rows = session.scalars(select(KeyRow).where(KeyRow.revoked_at.is_(None)))
             return {row.hash: Key.model_validate(row) for row in rows}
 
+    def has_ever_locked(self) -> bool:
+        """Whether an inference key was ever made: from then on nobody comes in without one."""
+        with Session(self.engine) as session:
+            return session.scalar(select(KeyRow.id).where(KeyRow.kind == "inference").limit(1)) is not None
+
     def find(self, secret: str) -> Key | None:
         """The key with that secret, unless it is revoked."""
         with Session(self.engine) as session:

@@ -51,8 +51,8 @@ class Settings(BaseSettings):
     """Key for publish and rollback; none means the one in `home`/admin.key, made at first start."""
 
     anonymous: bool | None = None
-    """Whether requests without a key are answered; unset means: as long as there is neither `api_key` nor any active
-    inference key."""
+    """Whether requests without a key are answered; unset means: as long as there is no `api_key` and no inference key
+    was ever made. (Revoking the last key does not open the door.)"""
 
     anonymous_requests_per_minute: int = Field(default=0, ge=0)
     """Requests a minute for each address without a key; 0 means no limit."""

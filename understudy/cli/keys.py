@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from understudy.cli.training import actor
-from understudy.keys import Key, KeyStore, Kind, open_keys
+from understudy.keys import Key, Kind, open_keys
 from understudy.settings import Settings
 
 console = Console(highlight=False)
@@ -40,20 +40,9 @@ def list_keys(settings: Settings, *, json_output: bool) -> None:
 
 
 def revoke_key(settings: Settings, key: str) -> None:
-    """Ends a key, and says so when that leaves the gateway open to everybody."""
-    store = open_keys(settings)
-    revoked = store.revoke(key, by=actor())
+    """Ends a key."""
+    revoked = open_keys(settings).revoke(key, by=actor())
     aside.print(f"revoked: {revoked.id} ({escape(revoked.name)}); a running gateway refuses it within 2 s")
-    if revoked.kind == "inference" and _opens_the_gateway(settings, store):
-        aside.print(
-            "warning: no inference key is left, so whoever reaches the gateway may ask it. "
-            "Set UNDERSTUDY_ANONYMOUS=false, or make another key."
-        )
-
-
-def _opens_the_gateway(settings: Settings, store: KeyStore) -> bool:
-    left = any(k.kind == "inference" for k in store.active().values())
-    return settings.anonymous is None and not settings.api_key and not left
 
 
 def _limits(key: Key) -> str:
