@@ -134,7 +134,7 @@ def modules_wanted(config: dict[str, Any], modules: list[str]) -> list[str] | No
     if layers is None or layers == []:
         return named
     wanted = set(layers if isinstance(layers, list) else [layers])
-    return [m for m in named if _layer(m, config.get("layers_pattern")) in wanted]
+    return [m for m in named if m in targets or _layer(m, config.get("layers_pattern")) in wanted]
 
 
 def _check_rank(config: dict[str, Any], max_rank: int) -> list[str]:
