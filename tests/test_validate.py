@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from hypothesis import strategies as st
 from serve import validate_weights
 from serve.validate import adapter_summary, validate
 from serve.validate_base import check_base, origin, same_model
+from serve.validate_config import module_rank, module_scale, modules_wanted
+from serve.validate_weights import linear_modules
 from tests.adapters_made_here import RANK, make_adapter, tensors
 from tests.conftest import SHARED
 from tests.hub_server import TOKEN, HubServer, Repo
@@ -593,3 +596,43 @@ def test_a_folder_is_validated_by_its_path_and_never_asked_for_on_the_hub(tmp_pa
     assert len(told["problems"]) == 3
     done = understudy_validate("ann/poet", env={"HF_ENDPOINT": "http://127.0.0.1:9"})
     assert done.stdout.startswith("- ann/poet: no adapter_config.json")
+
+
+@pytest.mark.slow
+def test_modules_ranks_and_scales_are_those_of_peft_and_vllm() -> None:
+    """Our reading of the settings against the libraries' own, on random settings."""
+    peft, tuners = pytest.importorskip("peft"), pytest.importorskip("peft.tuners.tuners_utils")
+    vllm = pytest.importorskip("vllm.lora.peft_helper")
+    modules = list(linear_modules(resolve_base("embedded")))
+    modules += [name.replace("model.layers", "transformer.h") for name in modules[:14]]
+    names = [
+        "q_proj",
+        "self_attn.k_proj",
+        "layers.1.mlp.up_proj",
+        "model.layers.2.self_attn.v_proj",
+        "gate_proj",
+        "h.0",
+    ]
+    random = Random(0)
+    for _ in range(500):
+        layers = random.choice([None, [], 0, 1, [0, 2]])
+        where = {
+            "target_modules": random.sample(names, random.randint(1, 4)),
+            "exclude_modules": random.choice([None, [], random.sample(names, 2)]),
+            "layers_to_transform": layers,
+            "layers_pattern": None if layers is None else random.choice([None, [], "", "layers", ["h", "layers"]]),
+        }
+        known = peft.LoraConfig(r=4, **where)
+        found = [(m, tuners.check_target_module_exists(known, m)) for m in modules]
+        expected = [m for m, hit in found if hit and not isinstance(hit, tuners._ExcludedModule)]
+        assert modules_wanted(where, modules) == expected, where
+        numbers = {
+            "r": random.randint(1, 64),
+            "lora_alpha": random.choice([1, 0.5, 32]),
+            "use_rslora": random.choice([True, False]),
+            "rank_pattern": {random.choice([*names, "^model.layers.0.mlp.up_proj"]): random.randint(1, 64)},
+            "alpha_pattern": {name: random.randint(1, 64) for name in random.sample(names, 2)},
+        }
+        helper = vllm.PEFTHelper.from_dict({**numbers, "target_modules": names})
+        for m in modules:
+            assert helper.get_rank_and_scaling(m) == (module_rank(numbers, m), module_scale(numbers, m)), numbers
