@@ -11,14 +11,12 @@ from starlette.routing import Route
 
 from serve.assembly import Gateway
 from serve.middleware import RequestIds, origins
+from serve.openapi import PASSED, describe
 from serve.proxy import REVISION_HEADER, Desk, Proxy
 from serve.routes import admin_routes, caller_routes, figure_routes, open_routes, shape_errors
 from understudy import __version__
 from understudy.evidence import Votes
 from understudy.settings import Settings
-
-PASSED_ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
-"""What of vLLM can be reached from outside. The rest of its routes cannot."""
 
 UPSTREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=300)
 
@@ -54,6 +52,7 @@ def build_gateway(settings: Settings, votes: Votes | None = None) -> FastAPI:
     for router in (open_routes(), caller_routes(), figure_routes(), admin_routes()):
         app.include_router(router)
     shape_errors(app)
+    describe(app)
     app.add_middleware(RequestIds)
     if settings.cors_origins:
         app.add_middleware(
@@ -78,4 +77,4 @@ def _passed_routes(gateway: Gateway) -> list[Route]:
         answered=gateway.publisher.answered,
         max_body=gateway.settings.max_body_bytes,
     )
-    return [Route(path, Proxy(path, desk)) for path in PASSED_ROUTES]
+    return [Route(path, Proxy(path, desk)) for path in PASSED]  # nothing else of vLLM can be reached from outside
