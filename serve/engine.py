@@ -41,6 +41,8 @@ class EnginePlan(BaseModel):
     """In tokens; 0 lets vLLM decide."""
     memory_share: float
     on_cpu: bool
+    cpu_lora: bool = True
+    """Whether the plugin `serve.cpu_lora` computes the adapters when on a CPU."""
 
 
 def plan_engine(settings: Settings, base: Base, personas: int) -> EnginePlan:
@@ -61,6 +63,7 @@ def plan_engine(settings: Settings, base: Base, personas: int) -> EnginePlan:
         max_model_len=settings.max_model_len or _context(base, on_cpu),
         memory_share=settings.gpu_memory_utilization or (0.3 if on_cpu else 0.9),
         on_cpu=on_cpu,
+        cpu_lora=settings.cpu_lora,
     )
 
 
@@ -97,6 +100,7 @@ def engine_environment(plan: EnginePlan) -> dict[str, str]:
         # The model itself is not compiled on a CPU; what is left (log-probabilities) would stall the engine
         # for 15 s at its first use, and gains nothing.
         env["TORCH_COMPILE_DISABLE"] = "1"
+        env["UNDERSTUDY_CPU_LORA"] = "1" if plan.cpu_lora else "0"
         env |= {"VLLM_CPU_KVCACHE_SPACE": "1" if plan.base.embedded else "4", **QUIET_OPENMP}
     if plan.base.local:
         env["HF_HUB_OFFLINE"] = "1"

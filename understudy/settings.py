@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     gpu_memory_utilization: float = Field(default=0.0, ge=0, le=1)
     """Share of GPU memory (on a CPU: of RAM) that vLLM may plan with; 0 means 0.9 on a GPU, 0.3 on a CPU."""
 
+    cpu_lora: bool = True
+    """Whether vLLM on a CPU computes adapters with our plugin (`serve.cpu_lora`) instead of its own slower way."""
+
     start_timeout: float = Field(default=300, gt=0)
     """Seconds that the engine gets to load before we give up."""
 
