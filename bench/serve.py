@@ -5,22 +5,16 @@ python -m bench.serve [--rounds 5] [--tokens 64]
 
 import argparse
 import asyncio
-import re
 import statistics
-import sys
-import tempfile
-import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import httpx
 from rich.console import Console
 from rich.table import Table
 
 from bench.load import Figures, load
 from bench.machine import save
-from understudy.processes import Child, free_port
+from bench.stage import open_stage
 
 LOADS = [(1, True), (16, True), (64, True), (1, False), (16, False), (64, False)]
 """Concurrency, and whether answers are streamed."""
@@ -32,18 +26,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each load, direct and gateway in turn (5)")
     parser.add_argument("--tokens", type=int, default=64, help="tokens of each answer (64)")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as home:
-        port = free_port()
-        env = {"UNDERSTUDY_HOME": home, "UNDERSTUDY_PORT": str(port)}
-        child = Child([sys.executable, "-m", "understudy", "serve"], log=Path(home) / "serve.log", env=env)
-        try:
-            gateway = f"http://127.0.0.1:{port}"
-            _wait_ready(gateway, child)
-            log = (Path(home) / "logs" / "engine.log").read_text()
-            engine = re.findall(r"Starting vLLM server on (\S+)", log)[-1]
-            rows = asyncio.run(_measure(engine, gateway, arguments.rounds, arguments.tokens))
-        finally:
-            child.stop()
+    with open_stage() as stage:
+        rows = asyncio.run(_measure(stage.engine_url, stage.url, arguments.rounds, arguments.tokens))
     _print(rows)
     print(save("serve", {"rounds": arguments.rounds, "tokens": arguments.tokens, "rows": rows}))
 
@@ -76,18 +60,6 @@ def _compare(direct: list[Figures], gateway: list[Figures]) -> dict[str, Any]:
 
 def _medians(figures: list[Figures]) -> dict[str, float]:
     return {key: round(statistics.median(asdict(f)[key] for f in figures), 2) for key in asdict(figures[0])}
-
-
-def _wait_ready(url: str, child: Child) -> None:
-    while True:
-        if child.exit_code is not None:
-            raise SystemExit(f"the gateway ended:\n{child.log_tail()}")
-        try:
-            if httpx.get(f"{url}/ready", timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-        time.sleep(0.1)
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

@@ -31,7 +31,7 @@ class Gateway:
         self.admission = Admission(settings, KeyStore(self.registry.engine))
         plan = plan_engine(settings, resolve_base(settings.base), len(self.registry.personas()))
         self.engine = Engine(plan, settings.logs_dir / "engine.log")
-        self.slots = Slots(plan.slots - 1)  # one is kept for whoever is being probed
+        self.slots = Slots(max(1, plan.slots - 1))  # one is kept for whoever is being probed
         loader = Loader(
             self.registry, self.table, self.engine, session, drain_timeout=settings.drain_timeout, tell=self._tell
         )
@@ -71,8 +71,8 @@ class Gateway:
 
     def _size(self) -> int:
         """Slots for the engine's next start, from the registry; blocks on the database."""
-        slots = slots_for(len(self.registry.personas()))
-        self.slots.capacity = slots - 1
+        slots = slots_for(self.settings, len(self.registry.personas()))
+        self.slots.capacity = max(1, slots - 1)
         self.metrics.watch_adapters(lambda: len(self.table.loaded), slots)
         return slots
 

@@ -1,0 +1,43 @@
+"""Random adapters for the embedded base, for measuring speed; what they say makes no sense."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from understudy.adapters import CONFIG, WEIGHTS
+from understudy.bases import base_revision, resolve_base, weight_shapes
+
+MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""All linear layers, as training does."""
+
+
+def random_adapter(folder: Path, *, seed: int, rank: int = 16, scale: float = 0.05) -> Path:
+    """Writes a PEFT adapter with every matrix random and returns its folder."""
+    random = np.random.default_rng(seed)
+    weights: dict[str, np.ndarray] = {}
+    for name, shape in weight_shapes(resolve_base("embedded")).items():
+        module = name.removesuffix(".weight")
+        if module.endswith(MODULES):
+            rows, columns = shape
+            for part, size in (("A", (rank, columns)), ("B", (rows, rank))):
+                values = scale * random.standard_normal(size)
+                weights[f"base_model.model.{module}.lora_{part}.weight"] = values.astype(np.float32)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(weights, folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps(_config(rank)))
+    return folder
+
+
+def _config(rank: int) -> dict[str, object]:
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": "embedded",
+        "revision": base_revision(resolve_base("embedded")),
+        "r": rank,
+        "lora_alpha": rank,
+        "target_modules": list(MODULES),
+        "bias": "none",
+    }
