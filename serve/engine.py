@@ -58,7 +58,7 @@ def plan_engine(settings: Settings, base: Base, personas: int) -> EnginePlan:
     return EnginePlan(
         base=base,
         port=free_port(),
-        slots=slots_for(personas),
+        slots=slots_for(settings, personas),
         max_rank=rank,
         max_model_len=settings.max_model_len or _context(base, on_cpu),
         memory_share=settings.gpu_memory_utilization or (0.3 if on_cpu else 0.9),
@@ -67,9 +67,9 @@ def plan_engine(settings: Settings, base: Base, personas: int) -> EnginePlan:
     )
 
 
-def slots_for(personas: int) -> int:
-    """Slots for `personas` names at once, each of which may have a revision on trial beside the live one."""
-    return max(8, personas + SPARE_SLOTS)
+def slots_for(settings: Settings, personas: int) -> int:
+    """Slots for `personas` names at once, for a candidate and for a revision that is being drained."""
+    return settings.slots or max(8, personas + SPARE_SLOTS)
 
 
 def engine_command(plan: EnginePlan) -> tuple[str, ...]:

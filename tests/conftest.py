@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -61,6 +62,18 @@ class Stage:
     @property
     def space_url(self) -> str:
         return f"http://127.0.0.1:{self.settings.space_port}"
+
+    @property
+    def admin_headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.settings.admin_secret}"}
+
+    def status(self) -> dict[str, Any]:
+        """GET /admin/status."""
+        return httpx.get(f"{self.gateway_url}/admin/status", headers=self.admin_headers, timeout=60).json()
+
+    def metrics(self) -> str:
+        """What Prometheus reads."""
+        return httpx.get(f"{self.gateway_url}/metrics", headers=self.admin_headers, timeout=60).text
 
     def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Runs `understudy ...` as a person would."""

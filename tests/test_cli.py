@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ["demo", "train", "serve", "space", "push", "publish", "rollback", "personas", "history", "validate", "ask"]
+COMMANDS = [
+    *("demo", "train", "serve", "space", "push", "publish", "promote", "rollback"),
+    *("personas", "history", "validate", "ask"),
+]
+GROUPS = ["base build", "base eval", "keys create", "keys list", "keys revoke"]
 
 
 def cli(*arguments: str, home: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -32,10 +36,10 @@ def test_help_names_every_command_and_loads_nothing_heavy(tmp_path: Path) -> Non
     subprocess.run([sys.executable, "-c", program], check=True)
     shown = cli("--help", home=tmp_path)
     assert shown.returncode == 0
-    assert all(f"\n  {command} " in shown.stdout for command in [*COMMANDS, "base"])
+    assert all(f"\n  {command} " in shown.stdout for command in [*COMMANDS, "base", "keys"])
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "base build", "base eval"])
+@pytest.mark.parametrize("command", [*COMMANDS, *GROUPS])
 def test_every_command_explains_itself(tmp_path: Path, command: str) -> None:
     shown = cli(*command.split(), "--help", home=tmp_path)
     assert shown.returncode == 0

@@ -1,19 +1,28 @@
 """The engine: its command line as data, and what happens when clients or the engine itself go away."""
 
+import asyncio
+import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import aiohttp
 import httpx
+import psutil
 import pytest
 
 from serve.engine import EnginePlan, engine_command, engine_environment, plan_engine
 from tests.conftest import Stage
 from understudy.bases import Base, resolve_base
 from understudy.errors import EngineError
+from understudy.processes import free_port
 from understudy.settings import load_settings
+
+CHAT = {"model": "email-copy", "messages": [{"role": "user", "content": "Write about a kite."}]}
 
 PLAN = EnginePlan(
     base=Base(name="Qwen/Qwen3-0.6B", location="Qwen/Qwen3-0.6B", local=False),
@@ -52,6 +61,7 @@ def test_the_embedded_base_is_served_in_float32_within_its_context() -> None:
 @pytest.mark.parametrize(("personas", "slots"), [(0, 8), (6, 8), (7, 9), (40, 42)])
 def test_there_is_a_slot_for_each_persona_a_candidate_and_one_being_drained(personas: int, slots: int) -> None:
     assert plan_engine(load_settings(), resolve_base("embedded"), personas).slots == slots
+    assert plan_engine(load_settings(slots=3), resolve_base("embedded"), personas).slots == 3
 
 
 @pytest.mark.parametrize(("wanted", "given"), [(1, 1), (5, 8), (33, 64), (512, 512)])
@@ -80,7 +90,7 @@ def metric(stage: Stage, name: str) -> float:
 def test_when_clients_vanish_the_engine_stops_generating_for_them(stage: Stage) -> None:
     before = metric(stage, "vllm:generation_tokens_total")
     clients, tokens = 8, 900
-    body = {"model": "email-copy", "messages": [{"role": "user", "content": "Write about a kite."}], "stream": True}
+    body = {**CHAT, "stream": True}
     for _ in range(clients):
         url = f"{stage.gateway_url}/v1/chat/completions"
         with httpx.stream("POST", url, json={**body, "max_tokens": tokens, "ignore_eos": True}, timeout=60) as answer:
@@ -106,15 +116,55 @@ def engine_processes(stage: Stage) -> list[int]:
 
 
 @pytest.mark.engine
+@pytest.mark.timeout(300)
+def test_two_hundred_streams_of_which_half_vanish_leave_nothing_behind(stage: Stage) -> None:
+    body = {**CHAT, "stream": True, "max_tokens": 24, "ignore_eos": True}
+    url = f"{stage.gateway_url}/v1/chat/completions"
+
+    async def client(session: aiohttp.ClientSession, number: int) -> bool:
+        async with session.post(url, json=body) as response:
+            assert response.status == 200, await response.text()
+            if number % 2:
+                await response.content.readany()
+                return False  # leaving the block closes the connection
+            return (await response.text()).endswith("data: [DONE]\n\n")
+
+    async def everybody() -> list[bool]:
+        timeout = aiohttp.ClientTimeout(total=240)
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+            return await asyncio.gather(*(client(session, n) for n in range(200)))
+
+    assert sum(asyncio.run(everybody())) == 100
+    deadline = time.monotonic() + 60
+    while True:
+        status = stage.status()
+        running = metric(stage, "vllm:num_requests_running") + metric(stage, "vllm:num_requests_waiting")
+        if not (status["in_progress"] or running or any(status["loaded"].values()) or status["slots"]["waiting"]):
+            break
+        assert time.monotonic() < deadline, f"{status}, {running} in the engine"
+        time.sleep(0.1)
+    text = stage.metrics()
+    assert re.search(r"^understudy_clients_gone_total (\S+)$", text, re.MULTILINE)
+    assert not [
+        line for line in text.splitlines() if re.match(r"understudy_requests_(in_flight|waiting)\{.* [^0]", line)
+    ]
+
+
+KILLS = {"API server": rb"api_server", "EngineCore": rb"EngineCore", "worker": rb"Worker"}
+
+
+@pytest.mark.engine
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_a_killed_engine_is_noticed_restarted_and_its_personas_put_back(stage: Stage) -> None:
-    body = {"model": "email-copy", "messages": [{"role": "user", "content": "Write about a kite."}], "temperature": 0}
+@pytest.mark.parametrize("victim", KILLS)
+def test_a_killed_engine_is_noticed_restarted_and_its_personas_put_back(stage: Stage, victim: str) -> None:
+    body = {**CHAT, "temperature": 0}
     url = f"{stage.gateway_url}/v1/chat/completions"
     before = httpx.post(url, json=body, timeout=60)
     processes = engine_processes(stage)
-    assert len(processes) >= 2
-    os.kill(processes[-1], signal.SIGKILL)
+    assert len(processes) >= 3
+    os.kill(only(processes, KILLS[victim]), signal.SIGKILL)
 
     seen, readiness = set(), []
     deadline = time.monotonic() + 300
@@ -132,3 +182,54 @@ def test_a_killed_engine_is_noticed_restarted_and_its_personas_put_back(stage: S
     assert after.json()["choices"] == before.json()["choices"]
     assert after.headers["x-understudy-revision"] == before.headers["x-understudy-revision"]
     assert not set(processes) & set(engine_processes(stage)), "processes of the dead engine are still there"
+
+
+def only(processes: list[int], mark: bytes) -> int:
+    """The process whose command line or name has the mark; the leash that holds it does not count."""
+    found = []
+    for pid in processes:
+        names = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/comm").read_bytes()
+        if re.search(mark, names) and b"understudy.leash" not in names:
+            found.append(pid)
+    assert len(found) == 1, f"{mark!r} fits {found}"
+    return found[0]
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_sigterm_lets_answers_in_flight_end_and_leaves_no_process(stage: Stage, tmp_path: Path) -> None:
+    """A second gateway on the same store, so that the first goes on for the other tests."""
+    port = free_port()
+    env = {**os.environ, **stage.env, "UNDERSTUDY_PORT": str(port), "UNDERSTUDY_LOG_JSON": "true"}
+    env |= {"UNDERSTUDY_HOME": str(tmp_path / "home")}
+    with (tmp_path / "serve.log").open("wb") as log:
+        gateway = subprocess.Popen([sys.executable, "-m", "understudy", "serve"], env=env, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 240
+        while not answers(f"http://127.0.0.1:{port}/ready"):
+            assert gateway.poll() is None, (tmp_path / "serve.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        children = psutil.Process(gateway.pid).children(recursive=True)
+        body = {**CHAT, "model": "base", "stream": True, "max_tokens": 200, "ignore_eos": True}
+        with httpx.stream("POST", f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=60) as answer:
+            pieces = answer.iter_bytes()
+            next(pieces)
+            gateway.send_signal(signal.SIGTERM)
+            rest = b"".join(pieces)
+        assert rest.endswith(b"data: [DONE]\n\n"), "the answer was cut off"
+        assert gateway.wait(60) in (0, -signal.SIGTERM, 143)
+        _, alive = psutil.wait_procs(children, timeout=20)
+        assert alive == []
+    finally:
+        gateway.kill()
+    records = [json.loads(line) for line in (tmp_path / "serve.log").read_text().splitlines()]
+    assert any(record.get("outcome") == "ok" and record["streamed"] for record in records)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False

@@ -1,6 +1,9 @@
 """Publishing on a real engine: no request fails, no answer mixes revisions, and bad candidates change nothing."""
 
 import asyncio
+import json
+import re
+import time
 from pathlib import Path
 
 import httpx
@@ -8,8 +11,10 @@ import numpy as np
 import pytest
 from openai import AsyncOpenAI
 
+from serve.proxy import REVISION_HEADER
 from tests.adapters_made_here import make_adapter, tensors
 from tests.conftest import Stage
+from tests.test_engine import CHAT
 from understudy.registry import open_registry
 
 pytestmark = pytest.mark.engine
@@ -71,18 +76,55 @@ def test_publishing_a_retrained_persona_under_16_streams_fails_none_of_them(stag
     assert live(stage, "email-copy") == old
 
 
-def test_the_old_revision_is_unloaded_after_its_last_answer(stage: Stage) -> None:
+def test_the_revision_before_waits_in_the_wings_and_the_one_before_that_is_unloaded(stage: Stage) -> None:
     first = live(stage, "stand-up")
-    stage.cli("train", "stand-up", "--seed", "1")
-    stage.cli("publish", "stand-up")
+    for seed in ("1", "2"):
+        stage.cli("train", "stand-up", "--seed", seed)
+        stage.cli("publish", "stand-up")
+        assert f"stand-up@{first}" in stage.status()["loaded"] or seed == "2"
+    deadline = time.monotonic() + 30
+    while f"stand-up@{first}" in stage.status()["loaded"]:
+        assert time.monotonic() < deadline, "the old revision is still loaded"
+        time.sleep(0.1)
     body = {"model": f"stand-up@{first}", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
-    for _ in range(50):
-        if httpx.post(f"{stage.gateway_url}/v1/chat/completions", json=body).status_code == 404:
-            break
-    else:
-        raise AssertionError("the old revision can still be called")
+    assert httpx.post(f"{stage.gateway_url}/v1/chat/completions", json=body).status_code == 404
     stage.cli("rollback", "stand-up", first)
     assert live(stage, "stand-up") == first
+
+
+def test_a_trial_answers_its_share_of_the_users_and_ends_when_it_is_told_to(stage: Stage) -> None:
+    before = live(stage, "email-copy")
+    other = next(r.id[:12] for r in open_registry(stage.settings).revisions("email-copy") if r.id[:12] != before)
+    said = stage.cli("publish", "email-copy", "--revision", other, "--canary", "40%").stdout
+    assert f"on trial: email-copy@{other} for 40% of the users" in said
+
+    def revision(user: str) -> str:
+        body = {**CHAT, "max_tokens": 1, "user": user}
+        return httpx.post(f"{stage.gateway_url}/v1/chat/completions", json=body, timeout=60).headers[REVISION_HEADER]
+
+    users = [f"user {number}" for number in range(30)]
+    seen = [revision(user) for user in users]
+    assert set(seen) == {before, other}
+    assert [revision(user) for user in users] == seen
+    assert f"({'40%'} {other})" in stage.cli("personas").stdout.replace("\n", " ")
+    stage.cli("rollback", "email-copy")
+    assert {revision(user) for user in users} == {before}
+    assert "withdraw" in stage.cli("history", "email-copy").stdout
+
+
+def test_followers_of_the_news_hear_of_a_new_revision(stage: Stage) -> None:
+    with httpx.stream("GET", f"{stage.gateway_url}/events", timeout=60) as news:
+        assert news.headers["content-type"].startswith("text/event-stream")
+        lines = news.iter_lines()
+        next(lines)
+        now = live(stage, "email-copy")
+        other = next(r.id[:12] for r in open_registry(stage.settings).revisions("email-copy") if r.id[:12] != now)
+        stage.cli("publish", "email-copy", "--revision", other)
+        item = json.loads(next(line for line in lines if line.startswith("data:")).removeprefix("data:"))
+    assert (item["kind"], item["persona"], item["revision"], item["previous"]) == ("live", "email-copy", other, now)
+    assert item["text"] == "A new revision of Email copywriter just went live."
+    stage.cli("rollback", "email-copy", now)
+    assert re.search(r'understudy_publishes_total\{action="rollback",persona="email-copy"\} [1-9]', stage.metrics())
 
 
 def refused(stage: Stage, adapter: Path) -> str:

@@ -88,6 +88,9 @@ class Settings(BaseSettings):
     max_lora_rank: int = 64
     """Largest adapter rank the engine is started for; vLLM knows 1, 8, 16, 32, 64, 128, 256, 320, 512."""
 
+    slots: int = Field(default=0, ge=0)
+    """Adapters that can be in one batch; 0 means one for each persona in the registry and two to spare, at least 8."""
+
     max_model_len: int = Field(default=0, ge=0)
     """Longest prompt + answer in tokens; 0 means what the base allows (at most 4096 on a CPU)."""
 
