@@ -13,7 +13,7 @@ MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 """All linear layers, as training does."""
 
 
-def random_adapter(folder: Path, *, seed: int, rank: int = 16, scale: float = 0.05) -> Path:
+def random_adapter(folder: Path, *, seed: int, rank: int = 16, scale: float = 0.1) -> Path:
     """Writes a PEFT adapter with every matrix random and returns its folder."""
     random = np.random.default_rng(seed)
     weights: dict[str, np.ndarray] = {}
