@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export UNDERSTUDY_ARTIFACTS ?= artifacts
 
-.PHONY: help demo test test-fast check format bench requirements migration clean
+.PHONY: help demo test test-fast chaos check format bench requirements migration clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -21,6 +21,9 @@ test: setup browser check ## All tests: static checks, then quick ones, then slo
 test-fast: setup ## Tests that start no engine and no browser.
 	$(BIN)/pytest -m "not slow and not engine and not browser"
 
+chaos: setup ## Three minutes of publishes, rollbacks, kills and vanishing clients at random, under load.
+	UNDERSTUDY_CHAOS_SECONDS=180 $(BIN)/pytest -s tests/test_chaos.py
+
 check: setup ## Format, lint, types, import layers.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -35,6 +38,9 @@ format: setup ## Format and fix what can be fixed.
 bench: setup ## Measure what README and docs claim; writes docs/results/.
 	$(BIN)/python -m bench.first_run
 	$(BIN)/python -m bench.serve
+	$(BIN)/python -m bench.swap
+	$(BIN)/python -m bench.slots
+	$(BIN)/python -m bench.publishes
 
 browser: ## Chromium for the browser tests; without it they are skipped.
 	@./setup-browser.sh

@@ -146,8 +146,10 @@ class _Probing:
         unharmed = {BASE_NAME: [base[self.prompts[0]]]}
         # The base's own company in a batch can move it; what it says now, before the candidate was ever asked, is
         # not the candidate's doing.
-        for model in filter(None, (BASE_NAME, self.incumbent)):
-            unharmed.setdefault(model, []).append((await self.probe.glance(model, self.prompts[0]))[0])
+        others = list(filter(None, (BASE_NAME, self.incumbent)))
+        looks = await _together(self.probe.answer(model, self.prompts[0], GLANCE) for model in others)
+        for model, look in zip(others, looks, strict=True):
+            unharmed.setdefault(model, []).append(look)
         self.asked, rival = await self._answers()
         self._judge_answers()
         self._judge_golden(rival)
@@ -201,7 +203,7 @@ class _Probing:
         if self.incumbent:
             now[BASE_NAME] = (await self.probe.glance(BASE_NAME, self.prompts[0]))[0]
         reference = self.incumbent or BASE_NAME
-        now[reference], mine, theirs = await self._paces(reference)
+        now[reference], mine, theirs = await self._paces(reference, rounds=1)
         for model, before in unharmed.items():
             if not any(same(answer, now[model]) for answer in before):
                 now[model] = (await self.probe.glance(model, self.prompts[0]))[0]
@@ -209,7 +211,7 @@ class _Probing:
                 called = "the base" if model == BASE_NAME else "the incumbent"
                 self.problems.append(f"{called} answers differently since it is loaded")
         if slow(mine, theirs):
-            _, mine, theirs = await self._paces(reference)
+            _, mine, theirs = await self._paces(reference, rounds=3)
         if slow(mine, theirs):
             times = f"{mine / theirs:.0f} times as long as {reference}"
             self.problems.append(f"it takes {mine * 1000:.0f} ms a token, {times}")
@@ -221,10 +223,10 @@ class _Probing:
         }
         return min(difference(answer, now[BASE_NAME]) for answer in unharmed[BASE_NAME])
 
-    async def _paces(self, reference: str) -> tuple[Answer, float, float]:
-        """What the reference says, and the best of two paces each, in turns, so that other load falls on both."""
+    async def _paces(self, reference: str, *, rounds: int) -> tuple[Answer, float, float]:
+        """What the reference says, and the best pace of each, taken in turns, so that other load falls on both."""
         prompt, answers, mine, theirs = self.prompts[0], [], [], []
-        for _ in range(2):
+        for _ in range(rounds):
             answer, seconds = await self.probe.glance(reference, prompt)
             answers.append(answer)
             theirs.append(seconds)
