@@ -34,7 +34,7 @@ from understudy.bases import resolve_base
 from understudy.settings import load_settings
 
 SLOTS, MAX_RANK, RANK = 8, 64, 16
-PROMPT = "Write the same greeting again, slowly."
+PROMPT = "Write about a kettle for the weekend."
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ async def _speed(url: str, models: list[str], tokens: int) -> float:
 
 def _print(title: str, rows: list[dict[str, Any]]) -> None:
     columns = [name for name in rows[0] if name != "answers"]
-    table = Table(*columns, title=title)
+    table = Table(*(name.replace("_", " ") for name in columns), title=title)
     for row in rows:
         table.add_row(*(str(row[name]) for name in columns))
     Console().print(table)
