@@ -204,8 +204,11 @@ def test_an_adapter_with_nan_spoils_its_own_rows_only() -> None:
 
 def test_it_equals_weights_that_peft_merged() -> None:
     torch.manual_seed(0)
-    shape = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=64, num_hidden_layers=1, **shape))
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    config = LlamaConfig.from_dict(
+        {"vocab_size": 64, "num_hidden_layers": 1, "hidden_size": 32, "intermediate_size": 48, **heads}
+    )
+    model = LlamaForCausalLM(config)
     adapted = get_peft_model(
         model, LoraConfig(r=4, lora_alpha=12, target_modules="all-linear", init_lora_weights=False)
     )
@@ -241,7 +244,7 @@ def test_another_version_is_refused() -> None:
 
 def test_another_signature_is_refused_with_a_warning(monkeypatch, caplog) -> None:
     class Changed(PunicaWrapperCPU):
-        def add_shrink(self, y, x, weights):
+        def add_shrink(self, y, x, weights):  # pyright: ignore[reportIncompatibleMethodOverride]
             """Takes other parameters."""
 
     assert "add_shrink" in unfit(vllm.__version__, Changed)

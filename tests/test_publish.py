@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from openai import AsyncOpenAI
 
+from bench.stage import vary
 from serve.proxy import REVISION_HEADER
 from tests.adapters_made_here import make_adapter, tensors
 from tests.conftest import Stage
@@ -77,11 +78,11 @@ def test_publishing_a_retrained_persona_under_16_streams_fails_none_of_them(stag
 
 
 def test_the_revision_before_waits_in_the_wings_and_the_one_before_that_is_unloaded(stage: Stage) -> None:
-    first = live(stage, "stand-up")
-    for seed in ("1", "2"):
-        stage.cli("train", "stand-up", "--seed", seed)
+    first, registry = live(stage, "stand-up"), open_registry(stage.settings)
+    for number in (1, 2):
+        vary(registry, registry.revision("stand-up", first), number)
         stage.cli("publish", "stand-up")
-        assert f"stand-up@{first}" in stage.status()["loaded"] or seed == "2"
+        assert f"stand-up@{first}" in stage.status()["loaded"] or number == 2
     deadline = time.monotonic() + 30
     while f"stand-up@{first}" in stage.status()["loaded"]:
         assert time.monotonic() < deadline, "the old revision is still loaded"
@@ -106,7 +107,7 @@ def test_a_trial_answers_its_share_of_the_users_and_ends_when_it_is_told_to(stag
     seen = [revision(user) for user in users]
     assert set(seen) == {before, other}
     assert [revision(user) for user in users] == seen
-    assert f"({'40%'} {other})" in stage.cli("personas").stdout.replace("\n", " ")
+    assert f"40% {other}" in stage.cli("personas").stdout
     stage.cli("rollback", "email-copy")
     assert {revision(user) for user in users} == {before}
     assert "withdraw" in stage.cli("history", "email-copy").stdout

@@ -83,18 +83,20 @@ def list_personas(settings: Settings) -> None:
     """A table of recipes and personas."""
     registry = open_registry(settings)
     known = {p.name: p for p in registry.personas()}
-    table = Table("persona", "live", "newest", "voice", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for header in ("persona", "live", "on trial", "newest"):
+        table.add_column(header, no_wrap=True)
+    table.add_column("voice")
     for name in sorted({*known, *recipe_names(settings.recipes_dir)}):
         persona = known.get(name)
         voice = persona.card.get("voice", "") if persona else load_recipe(name, settings.recipes_dir).voice
         live = short(persona.live) if persona and persona.live else "-"
-        if persona and persona.candidate:
-            live += f" ({100 * persona.share:g}% {short(persona.candidate)})"
+        trial = f"{100 * persona.share:g}% {short(persona.candidate)}" if persona and persona.candidate else "-"
         try:
             newest = short(registry.revision(name).id)
         except NotFoundError:
             newest = "not trained"
-        table.add_row(name, live, newest, voice)
+        table.add_row(name, live, trial, newest, voice)
     console.print(table)
 
 
