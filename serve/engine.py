@@ -41,6 +41,7 @@ class EnginePlan(BaseModel):
     """In tokens; 0 lets vLLM decide."""
     memory_share: float
     on_cpu: bool
+    tool_call_parser: str = "hermes"
     cpu_lora: bool = True
     """Whether the plugin `serve.cpu_lora` computes the adapters when on a CPU."""
 
@@ -63,6 +64,7 @@ def plan_engine(settings: Settings, base: Base, personas: int) -> EnginePlan:
         max_model_len=settings.max_model_len or _context(base, on_cpu),
         memory_share=settings.gpu_memory_utilization or (0.3 if on_cpu else 0.9),
         on_cpu=on_cpu,
+        tool_call_parser=settings.tool_call_parser,
         cpu_lora=settings.cpu_lora,
     )
 
@@ -83,6 +85,7 @@ def engine_command(plan: EnginePlan) -> tuple[str, ...]:
         *("--max-lora-rank", str(plan.max_rank)),
         *("--gpu-memory-utilization", str(plan.memory_share)),
         *("--fingerprint-mode", "none"),
+        *("--enable-auto-tool-choice", "--tool-call-parser", plan.tool_call_parser),
         "--disable-uvicorn-access-log",
     ]
     if plan.max_model_len:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from serve.admission import NotAdmittedError
 from serve.assembly import Gateway
@@ -100,13 +100,13 @@ def figure_routes() -> APIRouter:
     """Routes for monitoring."""
     router = APIRouter(dependencies=[_require("metrics")])
 
-    @router.get("/metrics")
+    @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics(gateway: GatewayOf) -> Response:
         """Ours, for Prometheus."""
         body, content_type = gateway.metrics.render()
         return Response(body, media_type=content_type)
 
-    @router.get("/metrics/engine")
+    @router.get("/metrics/engine", response_class=PlainTextResponse)
     async def engine_metrics(gateway: GatewayOf) -> Response:
         """vLLM's own, for Prometheus."""
         try:

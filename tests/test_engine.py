@@ -103,16 +103,24 @@ def test_when_clients_vanish_the_engine_stops_generating_for_them(stage: Stage) 
 
 
 def engine_processes(stage: Stage) -> list[int]:
-    """The vLLM processes of this stage, API server first."""
-    mark, found = f"UNDERSTUDY_HOME={stage.settings.home}".encode(), []
+    """The processes of this stage's vLLM, its leash first: all that are in the leash's group."""
+    mark = f"UNDERSTUDY_HOME={stage.settings.home}".encode()
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            names = (path / "cmdline").read_bytes() + (path / "comm").read_bytes()
-            if mark in (path / "environ").read_bytes() and re.search(rb"vllm|VLLM|EngineCore", names):
-                found.append(int(path.name))
+            command = (path / "cmdline").read_bytes()
+            if b"understudy.leash" in command and b"api_server" in command and mark in (path / "environ").read_bytes():
+                leash = int(path.name)
+                return sorted(p.pid for p in psutil.process_iter() if _group(p.pid) == leash)
         except OSError:
             continue
-    return sorted(found)
+    return []
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
 
 
 @pytest.mark.engine
@@ -151,7 +159,7 @@ def test_two_hundred_streams_of_which_half_vanish_leave_nothing_behind(stage: St
     ]
 
 
-KILLS = {"API server": rb"api_server", "EngineCore": rb"EngineCore", "worker": rb"Worker"}
+KILLS = {"API server": b"api_server", "EngineCore": b"EngineCore", "worker": b"Worker", "leash": b"understudy.leash"}
 
 
 @pytest.mark.engine
@@ -185,14 +193,10 @@ def test_a_killed_engine_is_noticed_restarted_and_its_personas_put_back(stage: S
 
 
 def only(processes: list[int], mark: bytes) -> int:
-    """The process whose command line or name has the mark; the leash that holds it does not count."""
-    found = []
-    for pid in processes:
-        names = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/comm").read_bytes()
-        if re.search(mark, names) and b"understudy.leash" not in names:
-            found.append(pid)
-    assert len(found) == 1, f"{mark!r} fits {found}"
-    return found[0]
+    """The process with that in its command line; the leash has the whole command in its own."""
+    found = [pid for pid in processes if mark in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert found, f"{mark!r} fits none of {processes}"
+    return found[0] if mark == KILLS["leash"] else found[-1]
 
 
 @pytest.mark.engine

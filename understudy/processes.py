@@ -1,9 +1,12 @@
 """Child processes that never outlive us, and ports that may be taken."""
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -51,8 +54,16 @@ class Child:
         try:
             self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, 9)
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+        self._end_group()
+
+    def _end_group(self) -> None:
+        """Ends what the leash left behind, which is nothing unless somebody killed the leash itself."""
+        with contextlib.suppress(ProcessLookupError):  # the group is empty
+            for _ in range(100):  # what is ended but not yet reaped counts as there
+                os.killpg(self._process.pid, signal.SIGKILL)
+                time.sleep(0.02)
 
     def wait(self, timeout: float | None = None) -> int:
         """Waits for the command and returns its exit code. Raises subprocess.TimeoutExpired."""

@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     slots: int = Field(default=0, ge=0)
     """Adapters that can be in one batch; 0 means one for each persona in the registry and two to spare, at least 8."""
 
+    tool_call_parser: str = "hermes"
+    """How vLLM reads the base's tool calls: `hermes` (Qwen and many others), `llama3_json`, `mistral`, …"""
+
     max_model_len: int = Field(default=0, ge=0)
     """Longest prompt + answer in tokens; 0 means what the base allows (at most 4096 on a CPU)."""
 
