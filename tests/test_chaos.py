@@ -152,9 +152,11 @@ class Chaos:
     async def client(self, number: int) -> None:
         chance = random.Random(number)
         while not self.done:
-            await self.ask(f"user-{number}-{chance.randrange(5)}", chance)
+            if not await self.ask(f"user-{number}-{chance.randrange(5)}", chance):
+                await asyncio.sleep(0.2)  # who is told to come back later does not ask again at once
 
-    async def ask(self, user: str, chance: random.Random) -> None:
+    async def ask(self, user: str, chance: random.Random) -> bool:
+        """One request; False when it was refused."""
         stream, vanish = chance.random() < 0.7, chance.random() < 0.15
         body = {
             "model": PERSONA if chance.random() < 0.8 else "base",
@@ -169,25 +171,25 @@ class Chaos:
             async with self.session.post(f"{self.stage.gateway_url}/v1/chat/completions", json=body) as response:
                 heard = time.monotonic()
                 if response.status != 200:
-                    return self.refused(response.status, await response.text(), begin)
+                    self.refused(response.status, await response.text(), begin)
+                    return False
                 if vanish:
                     await response.content.readany()
                     self.report.counts["vanished"] += 1
-                    return None
+                    return True
                 text, names, broken = _read(await response.text(), stream)
         except (aiohttp.ClientError, TimeoutError) as error:
             self.report.unexplained.append(f"{type(error).__name__}: {error}")
-            return None
-        header = response.headers["x-understudy-revision"]
+            return True
         if broken:
-            return self.refused(503, broken, begin)
+            self.refused(503, broken, begin)
+            return False
         self.report.counts["answered"] += 1
-        self.check(body["model"], header, names, text, begin, heard)
-        return None
+        self.check(body["model"], response.headers["x-understudy-revision"], names, text, begin, heard)
+        return True
 
     def refused(self, status: int, text: str, begin: float) -> None:
         explained = status == 503 and self.truth.out(begin, time.monotonic())
-        # The name is gone only while a fresh engine is being given its personas.
         self.report.counts[f"{status} during an outage" if explained else str(status)] += 1
         if not explained:
             self.report.unexplained.append(f"{status} {text[:200]}")
