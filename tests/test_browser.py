@@ -486,6 +486,7 @@ def test_chat_and_battle_with_the_real_engine(browser: Browser, stage: Stage, ar
     assert len(visitor.last_answer().split()) > 3
     visitor.shot(artifacts / "real-chat.png")
     visitor.page.locator("#retry").click()
+    visitor.see("#note", re.compile("is thinking|Being answered"))  # not the note of the answer before
     expect(visitor.page.locator("#message .submit-button")).to_be_visible(timeout=60_000)
     visitor.see("#note", "Answered by")
     expect(visitor.page.locator("#chatbot .user.message")).to_have_count(1)
