@@ -1,6 +1,7 @@
 """Greedy answers straight from the engine, and how far two of them are apart."""
 
 import math
+import time
 
 import aiohttp
 from pydantic import BaseModel, ConfigDict
@@ -24,6 +25,13 @@ class Answer(BaseModel):
     finish: str
     tokens: list[str]
     logprobs: list[float]
+    seconds: float = 0.0
+    """From the question to the end of the answer."""
+
+    @property
+    def pace(self) -> float:
+        """Seconds per token."""
+        return self.seconds / max(len(self.tokens), 1)
 
 
 async def ask(
@@ -44,6 +52,7 @@ async def ask(
         "logprobs": True,
         "ignore_eos": not to_the_end,
     }
+    started = time.perf_counter()
     choice = (await engine.complete(session, body))["choices"][0]
     tokens = (choice.get("logprobs") or {}).get("content") or []
     return Answer(
@@ -51,6 +60,7 @@ async def ask(
         finish=choice["finish_reason"] or "",
         tokens=[t.get("token") or "" for t in tokens],
         logprobs=[math.nan if t["logprob"] is None else t["logprob"] for t in tokens],
+        seconds=time.perf_counter() - started,
     )
 
 

@@ -109,11 +109,9 @@ class Probe:
         """What `model` says to `prompt` now."""
         return await ask(self._engine, self._session, model, prompt, max_tokens)
 
-    async def glance(self, model: str, prompt: str) -> tuple[Answer, float]:
-        """The first tokens of what `model` says now, and the seconds that each took."""
-        started = time.perf_counter()
-        answer = await ask(self._engine, self._session, model, prompt, GLANCE, to_the_end=False)
-        return answer, (time.perf_counter() - started) / GLANCE
+    async def glance(self, model: str, prompt: str) -> Answer:
+        """The first tokens of what `model` says now."""
+        return await ask(self._engine, self._session, model, prompt, GLANCE, to_the_end=False)
 
     def _remember(self, name: str, answers: dict[str, Answer]) -> None:
         self._passed[name] = answers
@@ -143,18 +141,24 @@ class _Probing:
     async def run(self) -> None:
         """Others first, then the candidate, then the others again. Raises EngineError."""
         base = dict(zip(self.prompts, await _together(self.probe.base_answer(p) for p in self.prompts), strict=True))
-        unharmed = {BASE_NAME: [base[self.prompts[0]]]}
         # The base's own company in a batch can move it; what it says now, before the candidate was ever asked, is
         # not the candidate's doing.
-        others = list(filter(None, (BASE_NAME, self.incumbent)))
-        looks = await _together(self.probe.answer(model, self.prompts[0], GLANCE) for model in others)
-        for model, look in zip(others, looks, strict=True):
-            unharmed.setdefault(model, []).append(look)
+        before = await self._glances()
         self.asked, rival = await self._answers()
+        after = await self._glances()
         self._judge_answers()
         self._judge_golden(rival)
-        noise = await self._judge_others(unharmed)
+        unharmed = {model: [look] for model, look in before.items()}
+        unharmed[BASE_NAME].append(base[self.prompts[0]])
+        noise = await self._judge_others(unharmed, after)
+        await self._judge_pace(before, after)
         self._judge_effect(base, noise)
+
+    async def _glances(self) -> dict[str, Answer]:
+        """How base and incumbent begin their answers to the first prompt now."""
+        others = list(filter(None, (BASE_NAME, self.incumbent)))
+        looks = await _together(self.probe.glance(model, self.prompts[0]) for model in others)
+        return dict(zip(others, looks, strict=True))
 
     async def _answers(self) -> tuple[dict[str, Answer], dict[str, Answer]]:
         """What the candidate says to everything, and the incumbent to the golden prompts."""
@@ -197,21 +201,24 @@ class _Probing:
                 f"was not answered with {missed['expect']!r}"
             )
 
-    async def _judge_others(self, unharmed: dict[str, list[Answer]]) -> float:
-        """Whether base and incumbent answer as before, and how quick they are. Returns the base's own noise."""
-        now = {}
-        if self.incumbent:
-            now[BASE_NAME] = (await self.probe.glance(BASE_NAME, self.prompts[0]))[0]
-        reference = self.incumbent or BASE_NAME
-        now[reference], mine, theirs = await self._paces(reference, rounds=1)
+    async def _judge_others(self, unharmed: dict[str, list[Answer]], now: dict[str, Answer]) -> float:
+        """Whether base and incumbent answer as before. Returns what the base differs from itself."""
         for model, before in unharmed.items():
             if not any(same(answer, now[model]) for answer in before):
-                now[model] = (await self.probe.glance(model, self.prompts[0]))[0]
+                now[model] = await self.probe.glance(model, self.prompts[0])
             if not any(same(answer, now[model]) for answer in before):
                 called = "the base" if model == BASE_NAME else "the incumbent"
                 self.problems.append(f"{called} answers differently since it is loaded")
+        return min(difference(answer, now[BASE_NAME]) for answer in unharmed[BASE_NAME])
+
+    async def _judge_pace(self, *glances: dict[str, Answer]) -> None:
+        """Seconds per token against the incumbent's (or the base's); where that looks slow, in turns, which decides."""
+        reference = self.incumbent or BASE_NAME
+        mine = min(answer.pace for answer in self.asked.values())
+        theirs = min(look[reference].pace for look in glances)
         if slow(mine, theirs):
-            _, mine, theirs = await self._paces(reference, rounds=3)
+            mine, theirs = await self._paces(reference)
+        theirs = max(theirs, 1e-9)
         if slow(mine, theirs):
             times = f"{mine / theirs:.0f} times as long as {reference}"
             self.problems.append(f"it takes {mine * 1000:.0f} ms a token, {times}")
@@ -221,17 +228,14 @@ class _Probing:
             "reference_seconds_per_token": round(theirs, 5),
             "slowdown": round(mine / theirs, 2),
         }
-        return min(difference(answer, now[BASE_NAME]) for answer in unharmed[BASE_NAME])
 
-    async def _paces(self, reference: str, *, rounds: int) -> tuple[Answer, float, float]:
-        """What the reference says, and the best pace of each, taken in turns, so that other load falls on both."""
-        prompt, answers, mine, theirs = self.prompts[0], [], [], []
+    async def _paces(self, reference: str, rounds: int = 3) -> tuple[float, float]:
+        """The best pace of each, taken in turns, so that other load falls on both."""
+        mine, theirs = [], []
         for _ in range(rounds):
-            answer, seconds = await self.probe.glance(reference, prompt)
-            answers.append(answer)
-            theirs.append(seconds)
-            mine.append((await self.probe.glance(self.name, prompt))[1])
-        return answers[-1], min(mine), max(min(theirs), 1e-9)
+            theirs.append((await self.probe.glance(reference, self.prompts[0])).pace)
+            mine.append((await self.probe.glance(self.name, self.prompts[0])).pace)
+        return min(mine), min(theirs)
 
     def _judge_effect(self, base: dict[str, Answer], noise: float) -> None:
         effect = max(difference(self.asked[p], base[p]) for p in self.prompts)
