@@ -4,7 +4,9 @@ import asyncio
 import json
 import statistics
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import aiohttp
 
@@ -24,12 +26,69 @@ class Figures:
     failures: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class Answer:
-    """When each token of one answer came, in seconds since the request."""
+    """One answer as it came; times are those of `time.perf_counter`."""
 
-    times: list[float]
-    tokens: int
+    began: float
+    times: list[float] = field(default_factory=list)
+    """When each piece of content came; of an answer that was not streamed its end alone."""
+    tokens: int = 0
+    """Pieces, or what `usage` says of an answer that was not streamed."""
+    ended: bool = False
+    """Whether the server said that it is complete."""
+
+    @property
+    def gaps(self) -> list[float]:
+        """Seconds between its pieces."""
+        return [later - earlier for earlier, later in pairwise(self.times)]
+
+
+class RefusedError(Exception):
+    """The server answered with another status than 200."""
+
+
+async def ask(
+    session: aiohttp.ClientSession,
+    url: str,
+    model: str,
+    number: int,
+    *,
+    tokens: int,
+    stream: bool = True,
+    to_the_end: bool = False,
+    seen: Callable[[float, bytes], None] | None = None,
+) -> Answer:
+    """One chat of at most `tokens` tokens, or exactly so many; `seen` gets the time and line of each piece at once.
+
+    Raises:
+        RefusedError: no answer; aiohttp.ClientError: the answer broke off.
+    """
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": PROMPTS[number % len(PROMPTS)]}],
+        "max_tokens": tokens,
+        "ignore_eos": not to_the_end,
+        "temperature": 0.7,
+        "stream": stream,
+    }
+    answer = Answer(time.perf_counter())
+    async with session.post(f"{url}/v1/chat/completions", json=body) as response:
+        if response.status != 200:
+            raise RefusedError(f"{response.status}: {await response.text()}")
+        if not stream:
+            answer.tokens = json.loads(await response.read())["usage"]["completion_tokens"]
+            answer.times, answer.ended = [time.perf_counter()], True
+            return answer
+        async for line in response.content:
+            if b'"content":"' in line:
+                now = time.perf_counter()
+                answer.times.append(now)
+                answer.tokens += 1
+                if seen is not None:
+                    seen(now, line)
+            answer.ended = answer.ended or b"[DONE]" in line
+    return answer
 
 
 async def load(url: str, model: str, *, concurrency: int, requests: int, tokens: int, stream: bool = True) -> Figures:
@@ -43,8 +102,8 @@ async def load(url: str, model: str, *, concurrency: int, requests: int, tokens:
         while waiting:
             number = waiting.pop()
             try:
-                answers.append(await _ask(session, url, model, PROMPTS[number % len(PROMPTS)], tokens, stream))
-            except (aiohttp.ClientError, ValueError, KeyError):
+                answers.append(await ask(session, url, model, number, tokens=tokens, stream=stream))
+            except (aiohttp.ClientError, RefusedError):
                 failures += 1
 
     connector = aiohttp.TCPConnector(limit=0)
@@ -52,31 +111,11 @@ async def load(url: str, model: str, *, concurrency: int, requests: int, tokens:
         started = time.perf_counter()
         await asyncio.gather(*(worker(session) for _ in range(concurrency)))
         seconds = time.perf_counter() - started
-    gaps = sorted(1000 * (b - a) for x in answers for a, b in zip(x.times, x.times[1:], strict=False)) or [0.0]
+    gaps = sorted(1000 * gap for answer in answers for gap in answer.gaps) or [0.0]
     return Figures(
         tokens_per_second=sum(x.tokens for x in answers) / seconds,
-        first_token=1000 * statistics.median([x.times[0] for x in answers] or [0.0]),
+        first_token=1000 * statistics.median([x.times[0] - x.began for x in answers] or [0.0]),
         between_tokens_p50=gaps[len(gaps) // 2],
         between_tokens_p99=gaps[int(len(gaps) * 0.99)],
         failures=failures,
     )
-
-
-async def _ask(session: aiohttp.ClientSession, url: str, model: str, prompt: str, tokens: int, stream: bool) -> Answer:
-    body = {
-        "model": model,
-        "messages": [{"role": "user", "content": prompt}],
-        "max_tokens": tokens,
-        "ignore_eos": True,
-        "temperature": 0.7,
-        "stream": stream,
-    }
-    started = time.perf_counter()
-    async with session.post(f"{url}/v1/chat/completions", json=body) as response:
-        if response.status != 200:
-            raise ValueError(await response.text())
-        if not stream:
-            done = json.loads(await response.read())
-            return Answer([time.perf_counter() - started], done["usage"]["completion_tokens"])
-        times = [time.perf_counter() - started async for line in response.content if b'"content":"' in line]
-    return Answer(times, tokens)

@@ -18,7 +18,7 @@ import aiohttp
 from rich.console import Console
 from rich.table import Table
 
-from bench.load import PROMPTS
+from bench.load import ask
 from bench.machine import save
 from bench.stage import Stage, memory, open_stage, train, vary
 
@@ -73,23 +73,9 @@ async def _load(url: str, models: list[str], seconds: float) -> dict[str, Any]:
 
     async def person(session: aiohttp.ClientSession, model: str, number: int) -> None:
         while time.perf_counter() < end:
-            body = {
-                "model": model,
-                "messages": [{"role": "user", "content": PROMPTS[number % len(PROMPTS)]}],
-                "max_tokens": TOKENS,
-                "ignore_eos": True,
-                "temperature": 0.7,
-                "stream": True,
-            }
-            begin, first = time.perf_counter(), 0.0
-            async with session.post(f"{url}/v1/chat/completions", json=body) as response:
-                if response.status != 200:
-                    raise SystemExit(await response.text())
-                async for line in response.content:
-                    if b'"content":"' in line:
-                        first = first or time.perf_counter()
-                        tokens[model] += 1
-            firsts[model].append(first - begin)
+            answer = await ask(session, url, model, number, tokens=TOKENS)
+            tokens[model] += answer.tokens
+            firsts[model].append(answer.times[0] - answer.began)
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         everybody = [person(session, model, n) for model in models for n in range(PEOPLE)]

@@ -17,9 +17,10 @@ import aiohttp
 from rich.console import Console
 from rich.table import Table
 
-from bench.load import PROMPTS
+from bench.load import RefusedError, ask
 from bench.machine import save
 from bench.stage import Stage, open_stage, train, vary
+from bench.stalls import Stalls, watch_stalls
 from understudy.registry import Revision
 
 PERSONA = "email-copy"
@@ -29,15 +30,19 @@ QUIET = 10.0
 
 @dataclass
 class Seen:
-    """What all streams saw, in seconds of one clock."""
+    """What all streams saw; times are those of `time.perf_counter`."""
 
     gaps: list[tuple[float, float]] = field(default_factory=list)
-    """When a chunk came, and how long after the one before it in its stream."""
+    """Begin and end of each pause between two pieces of a stream."""
     first: dict[str, float] = field(default_factory=dict)
     """By revision: when its first token ever came."""
     mixed: int = 0
     failures: list[str] = field(default_factory=list)
     answers: int = 0
+
+    def between(self, begin: float, end: float) -> list[tuple[float, float]]:
+        """The pauses that ended within the span."""
+        return [gap for gap in self.gaps if begin < gap[1] <= end]
 
 
 def main() -> None:
@@ -61,9 +66,10 @@ def main() -> None:
 async def _measure(stage: Stage, revisions: list[Revision], streams: int) -> list[dict[str, Any]]:
     seen, stop, rows = Seen(), asyncio.Event(), []
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        people = [asyncio.create_task(_stream(session, stage.url, n, seen, stop)) for n in range(streams)]
-        for revision in revisions[1:]:
-            rows.append(await _swap(stage, revision, seen))
+        people = [asyncio.create_task(_person(session, stage.url, n, seen, stop)) for n in range(streams)]
+        with watch_stalls() as stalls:
+            for revision in revisions[1:]:
+                rows.append(await _swap(stage, revision, seen, stalls))
         stop.set()
         await asyncio.gather(*people)
     for row in rows:
@@ -73,7 +79,7 @@ async def _measure(stage: Stage, revisions: list[Revision], streams: int) -> lis
     return rows
 
 
-async def _swap(stage: Stage, revision: Revision, seen: Seen) -> dict[str, Any]:
+async def _swap(stage: Stage, revision: Revision, seen: Seen, stalls: Stalls) -> dict[str, Any]:
     """One publish, and then a rollback and back, which need no load."""
     await asyncio.sleep(QUIET)
     begin = time.perf_counter()
@@ -82,58 +88,54 @@ async def _swap(stage: Stage, revision: Revision, seen: Seen) -> dict[str, Any]:
     while name not in seen.first:
         await asyncio.sleep(0.005)
     end = seen.first[name]
-    usual = sorted(gap for at, gap in seen.gaps if begin - QUIET < at <= begin)
-    during = [gap for at, gap in seen.gaps if begin < at <= end]
+    usual = sorted(until - since for since, until in seen.between(begin - QUIET, begin))
+    during = seen.between(begin, end)
+    ours = [gap for gap in during if not stalls.within(*gap)]
     p99 = usual[int(0.99 * len(usual))]
     back = await asyncio.to_thread(stage.admin, "rollback", persona=PERSONA)
     await asyncio.to_thread(stage.admin, "rollback", persona=PERSONA, revision=revision.id)
     return {
         "publish_to_first_token_s": end - begin,
         "gateway_says_s": done["seconds"],
+        "machine_stood_still_s": stalls.seconds(begin, end),
         "usual_gap_p50_ms": 1000 * usual[len(usual) // 2],
         "usual_gap_p99_ms": 1000 * p99,
-        "longest_gap_ms": 1000 * max(during),
-        "longest_gap_over_p99": max(during) / p99,
+        "longest_gap_ms": 1000 * _longest(during),
+        "longest_gap_over_p99": _longest(during) / p99,
+        "longest_gap_of_ours_over_p99": _longest(ours) / p99,
         "rollback_s": back["seconds"],
     }
 
 
-async def _stream(session: aiohttp.ClientSession, url: str, number: int, seen: Seen, stop: asyncio.Event) -> None:
+def _longest(gaps: list[tuple[float, float]]) -> float:
+    return max(until - since for since, until in gaps)
+
+
+async def _person(session: aiohttp.ClientSession, url: str, number: int, seen: Seen, stop: asyncio.Event) -> None:
     """Answer after answer, as a person would read them."""
     while not stop.is_set():
-        body = {
-            "model": PERSONA,
-            "messages": [{"role": "user", "content": PROMPTS[number % len(PROMPTS)]}],
-            "max_tokens": 120,
-            "temperature": 0.7,
-            "stream": True,
-        }
         try:
-            async with session.post(f"{url}/v1/chat/completions", json=body) as response:
-                if response.status != 200:
-                    seen.failures.append(await response.text())
-                    continue
-                await _read(response, seen)
-        except aiohttp.ClientError as error:
+            await _read(session, url, number, seen)
+        except (aiohttp.ClientError, RefusedError) as error:
             seen.failures.append(repr(error))
 
 
-async def _read(response: aiohttp.ClientResponse, seen: Seen) -> None:
-    last, names, ended = 0.0, set(), False
-    async for line in response.content:
-        ended = ended or b"[DONE]" in line
-        if b'"content":"' not in line:
-            continue
-        now = time.perf_counter()
+async def _read(session: aiohttp.ClientSession, url: str, number: int, seen: Seen) -> None:
+    last, names = 0.0, set()
+
+    def piece(now: float, line: bytes) -> None:
+        nonlocal last
         name = json.loads(line.removeprefix(b"data: "))["system_fingerprint"]
         names.add(name)
         seen.first.setdefault(name, now)
         if last:
-            seen.gaps.append((now, now - last))
+            seen.gaps.append((last, now))
         last = now
+
+    answer = await ask(session, url, PERSONA, number, tokens=120, to_the_end=True, seen=piece)
     seen.answers += 1
     seen.mixed += len(names) > 1
-    if not ended:
+    if not answer.ended:
         seen.failures.append("a stream had no end")
 
 

