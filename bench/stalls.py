@@ -1,9 +1,9 @@
-"""When the machine itself stood still: a process that does nothing but sleep notes that it was woken late.
+"""When the machine itself stood still: on each core a process that does nothing but sleep notes that it woke late.
 
-On a shared machine everything stops now and then for up to a second, whoever computes. A figure that such a stop fell
+On a shared machine a core stops now and then for up to a second, whoever computes. A figure that such a stop fell
 into says nothing about us.
 
-python -m bench.stalls [SECONDS]
+python -m bench.stalls [SECONDS [CORE]]
 """
 
 import contextlib
@@ -32,29 +32,33 @@ class Stalls:
         return [(since, until) for since, until in stalls if since < end and until > begin]
 
     def seconds(self, begin: float, end: float) -> float:
-        """How long the machine stood still within the span."""
-        return sum(min(until, end) - max(since, begin) for since, until in self.within(begin, end))
+        """How long some core stood still within the span."""
+        total, last = 0.0, begin
+        for since, until in sorted(self.within(begin, end)):  # cores often stop together
+            total += max(0.0, min(until, end) - max(since, last))
+            last = max(last, until)
+        return total
 
 
 @contextlib.contextmanager
 def watch_stalls() -> Iterator[Stalls]:
-    """Watches the machine in a process of its own until the block ends."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "stalls"
-        path.touch()
-        with path.open("a") as notes:
-            watcher = subprocess.Popen([sys.executable, "-m", "bench.stalls", "86400"], stdout=notes)
-        try:
-            yield Stalls(path)
-        finally:
-            watcher.kill()
-            watcher.wait()
+    """Watches every core until the block ends."""
+    with contextlib.ExitStack() as stack:
+        path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "stalls"
+        notes = stack.enter_context(path.open("a"))
+        for core in os.sched_getaffinity(0):
+            watcher = subprocess.Popen([sys.executable, "-m", "bench.stalls", "86400", str(core)], stdout=notes)
+            stack.callback(watcher.wait)
+            stack.callback(watcher.kill)
+        yield Stalls(path)
 
 
 def main() -> None:
     """Prints begin and end of each stall, in seconds, until killed or the time is over."""
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, -15)
+    if len(sys.argv) > 2:
+        os.sched_setaffinity(0, {int(sys.argv[2])})
     last = time.perf_counter()
     end = last + float(sys.argv[1] if len(sys.argv) > 1 else 60)
     while last < end:

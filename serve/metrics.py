@@ -189,10 +189,6 @@ class Metrics:
         """A request came with the key of this public id."""
         self._keys.labels(key).inc()
 
-    def forget_key(self, key: str) -> None:
-        """A key was revoked."""
-        self._keys.remove(key)
-
     # Swaps
 
     def prepare(self, persona: str, revision: str) -> None:

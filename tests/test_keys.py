@@ -23,18 +23,18 @@ def test_a_key_is_found_by_its_secret_and_by_nothing_else(keys: KeyStore) -> Non
     key, secret = keys.create("my app", "inference", requests_per_minute=60, created_by="ann")
     assert SECRET.fullmatch(secret)
     assert secret.startswith(f"us-{key.id}-")
-    assert keys.find(secret) == key
+    assert keys.active().get(hash_of(secret)) == key
     assert (key.name, key.kind, key.requests_per_minute, key.created_by) == ("my app", "inference", 60, "ann")
     assert key.created_at.tzinfo
     for wrong in ("", key.id, secret[:-1], secret + "a", secret.upper(), hash_of(secret), "us-é"):
-        assert keys.find(wrong) is None
+        assert keys.active().get(hash_of(wrong)) is None
 
 
 def test_secrets_differ_and_a_restart_keeps_the_keys(keys: KeyStore, settings: Settings) -> None:
     made = [keys.create("same name", "inference", created_by="ann") for _ in range(20)]
     assert len({secret for _, secret in made}) == len({key.id for key, _ in made}) == 20
     assert open_keys(settings).list() == keys.list()
-    assert open_keys(settings).find(made[3].secret) == made[3].key
+    assert open_keys(settings).active().get(hash_of(made[3].secret)) == made[3].key
 
 
 def test_the_secret_is_nowhere_but_in_what_create_returns(
@@ -43,7 +43,7 @@ def test_the_secret_is_nowhere_but_in_what_create_returns(
     caplog.set_level(logging.DEBUG)
     keys.engine.echo = "debug"
     new = keys.create("app", "admin", created_by="ann")
-    keys.find(new.secret)
+    keys.active()
     keys.revoke(new.key.id, by="ann")
     random = new.secret[len("us-12345678-") :]
     shown = [repr(new), str(new), f"{new.key!r}", new.key.model_dump_json(), str(keys.list()), str(keys.active())]
@@ -61,7 +61,7 @@ def test_a_revoked_key_is_never_found_again(keys: KeyStore, called: str) -> None
     key, secret = keys.create("app", "inference", created_by="ann")
     revoked = keys.revoke({"id": key.id, "name": "app", "secret": secret}[called], by="bob")
     assert (revoked.id, revoked.revoked_by) == (key.id, "bob")
-    assert keys.find(secret) is None
+    assert keys.active().get(hash_of(secret)) is None
     assert list(keys.active().values()) == [other.key]
     assert [k.id for k in keys.list()] == [other.key.id, key.id]
     with pytest.raises(KeyRefusedError, match=rf"key {key.id} \(app\) was revoked already, 20\d\d-.* UTC, by bob"):
@@ -134,7 +134,7 @@ def test_the_commands_make_list_and_end_a_key(settings: Settings) -> None:
     secret = done.stdout.strip()
     assert done.returncode == 0
     assert SECRET.fullmatch(secret), "the secret, and nothing else, is on standard output"
-    key = open_keys(settings).find(secret)
+    key = open_keys(settings).active().get(hash_of(secret))
     assert key
     assert secret not in done.stderr
     assert f"inference key {key.id} for [b]app, 60 requests/min, 2 at once." in done.stderr

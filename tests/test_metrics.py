@@ -191,11 +191,9 @@ def test_swaps_refusals_and_trials_are_counted(metrics: Metrics) -> None:
     assert value(metrics, "clients_gone_total") == 1
 
 
-def test_a_revoked_keys_series_ends(metrics: Metrics) -> None:
+def test_requests_are_counted_by_the_public_id_of_their_key(metrics: Metrics) -> None:
     metrics.key_used("1a2b3c4d")
     assert value(metrics, "key_requests_total", key="1a2b3c4d") == 1
-    metrics.forget_key("1a2b3c4d")
-    assert value(metrics, "key_requests_total", key="1a2b3c4d") is None
 
 
 def test_the_first_start_of_the_engine_is_no_restart(metrics: Metrics) -> None:

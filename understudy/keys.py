@@ -125,13 +125,6 @@ class KeyStore:
         with Session(self.engine) as session:
             return session.scalar(select(KeyRow.id).where(KeyRow.kind == "inference").limit(1)) is not None
 
-    def find(self, secret: str) -> Key | None:
-        """The key with that secret, unless it is revoked."""
-        with Session(self.engine) as session:
-            query = select(KeyRow).where(KeyRow.hash == hash_of(secret), KeyRow.revoked_at.is_(None))
-            row = session.scalar(query)
-            return Key.model_validate(row) if row else None
-
     def revoke(self, key: str, *, by: str) -> Key:
         """Ends the key with that id, or with that name if one active key has it; a leaked key can be given whole.
 
