@@ -12,13 +12,14 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+import psutil
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from bench.load import Figures, load
 from bench.machine import save
-from bench.stage import open_stage
+from bench.stage import Stage, open_stage
 from bench.stalls import Stalls, watch_stalls
 
 LOADS = [(1, True), (16, True), (64, True), (1, False), (16, False), (64, False)]
@@ -35,13 +36,14 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=64, help="tokens of each answer (64)")
     arguments = parser.parse_args()
     with open_stage() as stage:
-        rows = asyncio.run(_measure(stage.engine_url, stage.url, arguments.rounds, arguments.tokens))
+        rows = asyncio.run(_measure(stage, arguments.rounds, arguments.tokens))
     _print(rows)
     print(save("serve", {"rounds": arguments.rounds, "tokens": arguments.tokens, "rows": rows}))
 
 
-async def _measure(engine: str, gateway: str, rounds: int, tokens: int) -> list[dict[str, Any]]:
-    rows, urls = [], {"direct": engine, "gateway": gateway}
+async def _measure(stage: Stage, rounds: int, tokens: int) -> list[dict[str, Any]]:
+    rows, urls = [], {"direct": stage.engine_url, "gateway": stage.url}
+    (process,) = stage.processes()["gateway"]
     with watch_stalls() as stalls:
         for concurrency, stream in LOADS:
             options = {
@@ -51,23 +53,36 @@ async def _measure(engine: str, gateway: str, rounds: int, tokens: int) -> list[
                 "stream": stream,
             }
             both: dict[str, list[Figures]] = {name: [] for name in urls}
+            cpu: list[float] = []
             for number in track(range(-1, rounds), description=f"{concurrency} at once", transient=True):
                 for name in sorted(urls, reverse=number % 2 == 0):  # who is first changes from round to round
-                    figures = await _undisturbed(stalls, urls[name], options)
+                    figures, spent = await _undisturbed(stalls, urls[name], options, process)
                     if number >= 0:  # the first round warms up
                         both[name].append(figures)
-            rows.append({"concurrency": concurrency, "stream": stream, **_compare(both["direct"], both["gateway"])})
+                        cpu += [spent] if name == "gateway" else []
+            answers = REQUESTS[concurrency] * (tokens if stream else 1)
+            rows.append(
+                {
+                    "concurrency": concurrency,
+                    "stream": stream,
+                    **_compare(both["direct"], both["gateway"]),
+                    "gateway_cpu_us_per_piece": 1e6 * statistics.median(cpu) / answers,
+                }
+            )
     return rows
 
 
-async def _undisturbed(stalls: Stalls, url: str, options: dict[str, Any]) -> Figures:
-    """A round of load, the machine running all the while; after some attempts whatever came."""
-    for attempt in range(ATTEMPTS):
-        begin = time.perf_counter()
+async def _undisturbed(
+    stalls: Stalls, url: str, options: dict[str, Any], process: psutil.Process
+) -> tuple[Figures, float]:
+    """A round of load, the machine running all the while (after some attempts whatever came), and CPU seconds."""
+    for _ in range(ATTEMPTS):
+        begin, before = time.perf_counter(), process.cpu_times()
         figures = await load(url, "base", **options)
-        if not stalls.within(begin, time.perf_counter()) or attempt == ATTEMPTS - 1:
+        after = process.cpu_times()
+        if not stalls.within(begin, time.perf_counter()):
             break
-    return figures
+    return figures, after.user + after.system - before.user - before.system
 
 
 def _compare(direct: list[Figures], gateway: list[Figures]) -> dict[str, Any]:
@@ -93,6 +108,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
         "gateway tok/s",
         "ratio",
         "first token +ms",
+        "gateway CPU µs/piece",
         title="Gateway against direct vLLM",
     )
     for row in rows:
@@ -106,6 +122,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
             f"{gateway:.0f}",
             f"{row['throughput_ratio']:.3f}",
             added,
+            f"{row['gateway_cpu_us_per_piece']:.0f}",
         )
     Console().print(table)
 
