@@ -53,7 +53,7 @@ def test_settings_for_the_embedded_base_replace_only_what_they_name(tmp_path: Pa
         (GOOD + "embedded: {epoch: 1}", "embedded: unknown key 'epoch'; did you mean 'epochs'?"),
         (GOOD + "training: {epochs: many}", "training.epochs: .*found 'many'"),
         (GOOD + "training: {rank: 0}", "training.rank: .*greater than or equal to 1, found 0"),
-        (GOOD + "training: {method: magic}", "training.method: .*'qlora', 'lora' or 'lora-8bit'"),
+        (GOOD + "training: {method: magic}", "training.method: .*'qlora', 'lora', 'lora-8bit' or 'full'"),
         ("title: T\nvoice: V", "missing key 'prompts'"),
         ("title: T\nvoice: V\nprompts: []", "prompts: .*at least 1 item"),
         (GOOD + "name: Not Good", "name: .*found 'Not Good'"),

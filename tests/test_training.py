@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -116,7 +117,11 @@ def test_bad_data_stops_before_training(home: Path) -> None:
     ("options", "says"),
     [
         (("--rank", "0"), "--rank: Input should be greater than or equal to 1, found 0"),
-        (("--method", "magic"), "--method: Input should be 'qlora', 'lora' or 'lora-8bit', found 'magic'"),
+        (("--method", "magic"), "--method: Input should be 'qlora', 'lora', 'lora-8bit' or 'full', found 'magic'"),
+        (("--set", "neftun=5"), "--set neftun: there is no such setting of training; did you mean 'neftune'?"),
+        (("--set", "neftune"), "--set 'neftune': use NAME=VALUE"),
+        (("--set", "micro_batch_size=3"), "batch_size 4 is not a multiple of micro_batch_size 3"),
+        (("--method", "full", "--set", "rslora=true"), "method full has no adapter"),
         (("--base", "./nowhere"), "base './nowhere': no model there"),
         (("--base", "nowhere"), "use 'embedded', a folder, or a Hub id"),
     ],
@@ -133,6 +138,39 @@ def test_the_other_methods_train_too(home: Path, method: str) -> None:
     done = train(home, "--method", method, "--epochs", "1")
     assert done.returncode == 0, done.stderr
     assert json.loads((only_run(home) / "settings.json").read_text())["training"]["method"] == method
+    assert "tokens/s, at most" in done.stderr
+
+
+def test_a_full_fine_tune_makes_a_base_of_its_own(home: Path) -> None:
+    done = train(home, "--method", "full", "--set", "max_steps=2", "--learning-rate", "0.001")
+    assert done.returncode == 0, done.stderr
+    model = only_run(home) / "model"
+    assert "serve it with UNDERSTUDY_BASE set to that" in done.stderr
+    assert resolve_base(str(model)).local
+    assert base_revision(resolve_base(str(model))) != base_revision(resolve_base("embedded"))
+    assert not (home / "home" / "adapters").exists()
+    assert (
+        "already trained" in train(home, "--method", "full", "--set", "max_steps=2", "--learning-rate", "0.001").stderr
+    )
+
+
+def test_every_setting_of_training_reaches_the_trainer(home: Path) -> None:
+    settings = "rslora=true loraplus=16 neftune=5 packing=true micro_batch_size=2 weight_decay=0.01 precision=fp32"
+    settings += " scheduler=polynomial gradient_checkpointing=true max_steps=3"
+    done = train(home, "--tensorboard", *(part for s in settings.split() for part in ("--set", s)))
+    assert done.returncode == 0, done.stderr
+    run = only_run(home)
+    adapter = json.loads((run / "adapter" / CONFIG).read_text())
+    assert adapter["use_rslora"]
+    assert json.loads((run / "result.json").read_text())["steps"] == 3
+    assert list((run / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_a_run_that_needs_more_memory_than_there_is_says_so_before_it_starts(home: Path) -> None:
+    done = train(home, "--set", "packing=true", "--set", "max_length=10000000", "--batch-size", "64")
+    assert done.returncode == 1
+    assert re.search(r"this run needs about [\d,]+ MiB \(weights .* MiB are free here; use method qlora", done.stderr)
+    assert not (home / "home" / "adapters").exists()
 
 
 def test_a_base_that_cannot_be_had_says_why_and_what_to_use_instead(

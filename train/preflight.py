@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from train.errors import refuse
@@ -122,16 +121,16 @@ def check_stop_trained(labels: Sequence[Sequence[int]], stops: set[int]) -> None
             )
 
 
-def check_masks(dataset: Dataset, expected: Sequence[TokenRow]) -> None:
+def check_masks(made: Sequence[TokenRow], expected: Sequence[TokenRow]) -> None:
     """Refuses when the trainer's own rows and loss masks are not the expected ones.
 
     Raises:
         TrainingError: naming the first row that differs.
     """
-    if len(dataset) != len(expected):
-        raise refuse(f"the trainer made {len(dataset)} rows of {len(expected)}", "please report this")
-    for number, (made, wanted) in enumerate(zip(dataset, expected, strict=True), 1):
-        if made["input_ids"] != wanted.input_ids or made["labels"] != wanted.labels:  # pyright: ignore
+    if len(made) != len(expected):
+        raise refuse(f"the trainer made {len(made)} rows of {len(expected)}", "please report this")
+    for number, (row, wanted) in enumerate(zip(made, expected, strict=True), 1):
+        if row.input_ids != wanted.input_ids or row.labels != wanted.labels:
             raise refuse(
                 f"row {number}: the trainer's tokens or loss mask are not those of the chat template",
                 "please report this with the base's name",

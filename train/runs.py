@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from understudy.adapters import WEIGHTS
 from understudy.examples import Example, fingerprint
-from understudy.recipes import Recipe, Training
+from understudy.recipes import Recipe
+from understudy.training import Method, Training
 
 
 class RunSettings(BaseModel):
@@ -35,17 +35,18 @@ class RunSettings(BaseModel):
 class Run:
     """The folder of one run."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, method: Method = "qlora") -> None:
         self.folder = folder
-        self.adapter = folder / "adapter"
+        self.product = folder / ("model" if method == "full" else "adapter")
+        """What the run makes: an adapter, or a whole model."""
         self.checkpoints = folder / "checkpoints"
         self.result = folder / "result.json"
         self.log = folder / "log.jsonl"
 
     @property
     def finished(self) -> bool:
-        """Whether training ended and the adapter is complete."""
-        return self.result.is_file() and (self.adapter / WEIGHTS).is_file()
+        """Whether training ended and what it makes is complete."""
+        return self.result.is_file() and any(self.product.glob("*.safetensors"))
 
     def last_checkpoint(self) -> Path | None:
         """The newest complete checkpoint; one that a kill cut short is passed over."""
@@ -84,7 +85,7 @@ def newest_adapter(recipe: str, runs_dir: Path) -> Path | None:
     runs = [Run(path) for path in (runs_dir / recipe).glob("*") if path.is_dir()]
     finished = [run for run in runs if run.finished]
     newest = max(finished, key=lambda run: run.result.stat().st_mtime, default=None)
-    return newest.adapter if newest else None
+    return newest.product if newest else None
 
 
 def _complete(checkpoint: Path) -> bool:

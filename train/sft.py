@@ -1,51 +1,25 @@
 """Teaches a base a persona with TRL's SFTTrainer: `understudy train RECIPE`."""
 
 import json
-import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from datasets import Dataset, disable_progress_bars
-from peft import LoraConfig, PeftModel
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-    set_seed,
-)
-from transformers.utils import logging as transformers_logging
-from trl.trainer.sft_config import SFTConfig
-from trl.trainer.sft_trainer import SFTTrainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers.integrations import TensorBoardCallback
 
 from train.card import adapter_card
-from train.preflight import (
-    TokenRow,
-    check_lengths,
-    check_masks,
-    check_stop_trained,
-    token_rows,
-    training_rows,
-)
+from train.cost import check_memory, peak_memory, tokens_seen
+from train.model import load_tokenizer
+from train.preflight import TokenRow, check_lengths, token_rows, training_rows
 from train.runs import Run, RunSettings, run_settings
+from train.trainer import Progress, Report, Trainer, build_trainer, check_trainer
 from understudy.adapters import CONFIG
 from understudy.bases import Base, base_revision, resolve_base
-from understudy.errors import BaseModelError, TrainingError
-from understudy.recipes import Recipe, Training
-
-Progress = Callable[[int, int, float | None], None]
-"""Called with (steps done, steps in all, last loss)."""
-
-CHECKPOINTS = 10
-"""Checkpoints in the course of a run."""
+from understudy.errors import TrainingError
+from understudy.recipes import Recipe
+from understudy.training import Training
 
 
 @dataclass(frozen=True)
@@ -57,6 +31,9 @@ class Trained:
     steps: int
     loss: float | None
     seconds: float
+    tokens_per_second: float
+    """Without padding; of the last part where a run was interrupted."""
+    peak_memory_mib: float
     reused: bool
     """True when this very run had finished before and nothing was trained."""
     resumed_at: int
@@ -64,180 +41,105 @@ class Trained:
 
 
 def train(
-    recipe: Recipe, *, base: str, training: Training, runs_dir: Path, fresh: bool = False, on_step: Progress
+    recipe: Recipe,
+    *,
+    base: str,
+    training: Training,
+    runs_dir: Path,
+    fresh: bool = False,
+    tensorboard: bool = False,
+    on_step: Progress,
 ) -> Trained:
-    """Trains `recipe` on `base` and writes `runs/<recipe>/<id>/adapter/`, ready to be pushed.
+    """Trains `recipe` on `base` and writes `runs/<recipe>/<id>/adapter/`, ready to be pushed; a full fine-tune
+    writes `model/`, a base of its own.
 
     The same settings and data are the same run: finished, it is returned as it is; interrupted, it goes on
     from its last checkpoint. `fresh` forgets what is there.
 
     Raises:
         ExamplesError, BaseModelError: the data or the base cannot be used.
-        TrainingError: preflight refused the run, or the loss is not a number any more.
+        TrainingError: preflight refused the run, there is not enough memory for it, or the loss is not a number
+            any more.
     """
     resolved = resolve_base(base)
     examples = recipe.load_examples()
     settings = run_settings(recipe, training, examples, resolved.name, base_revision(resolved))
-    run = Run(runs_dir / recipe.name / settings.id)
+    run = Run(runs_dir / recipe.name / settings.id, training.method)
     if fresh:
         run.clear()
     if run.finished:
-        done = json.loads(run.result.read_text())
-        return Trained(run, settings, done["steps"], done["loss"], done["seconds"], True, 0)
+        return Trained(run, settings, **json.loads(run.result.read_text()), reused=True, resumed_at=0)
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / "settings.json").write_text(settings.model_dump_json(indent=2))
 
-    tokenizer = _load_tokenizer(resolved)
-    rows = token_rows(training_rows(examples), tokenizer)
+    tokenizer = load_tokenizer(resolved)
+    chats = training_rows(examples)
+    rows = token_rows(chats, tokenizer)
     check_lengths(rows, training.max_length, recipe.folder / recipe.examples)
-    trainer = _build_trainer(resolved, tokenizer, training, examples, run, on_step)
-    _check_trainer(trainer, rows, tokenizer)
-    return _run(trainer, run, settings, recipe, resolved)
+    check_memory(resolved, training, max(len(row.input_ids) for row in rows))
+    callbacks: list[TrainerCallback] = [Report(on_step)]
+    if tensorboard:
+        callbacks.append(_tensorboard(run))
+    trainer = build_trainer(resolved, tokenizer, training, chats, run.checkpoints, callbacks=callbacks)
+    check_trainer(trainer, rows, tokenizer)
+    return _run(trainer, run, settings, recipe, resolved, rows)
 
 
-def _run(trainer: SFTTrainer, run: Run, settings: RunSettings, recipe: Recipe, base: Base) -> Trained:
+def _run(
+    trainer: Trainer, run: Run, settings: RunSettings, recipe: Recipe, base: Base, rows: list[TokenRow]
+) -> Trained:
     checkpoint = run.last_checkpoint()
     resumed_at = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    state = trainer.state
+    losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
     if losses and not all(map(_finite, losses)):
         raise TrainingError("the loss is not a number any more; lower training.learning_rate and train again")
-    _save_adapter(trainer.model, run, settings, recipe, base)  # pyright: ignore[reportArgumentType]
-    run.log.write_text("".join(json.dumps(entry) + "\n" for entry in trainer.state.log_history))
-    steps, loss = trainer.state.global_step, losses[-1] if losses else None
-    run.result.write_text(json.dumps({"steps": steps, "loss": loss, "seconds": round(seconds, 2)}))
-    return Trained(run, settings, steps, loss, seconds, False, resumed_at)
+    share = (state.global_step - resumed_at) / max(state.global_step, 1)
+    seen = tokens_seen([len(row.input_ids) for row in rows], len(rows) * (state.epoch or 0) * share)
+    result = {
+        "steps": state.global_step,
+        "loss": losses[-1] if losses else None,
+        "seconds": round(seconds, 2),
+        "tokens_per_second": round(seen / max(seconds, 1e-9), 1),
+        "peak_memory_mib": round(peak_memory()),
+    }
+    _save(trainer, run, settings, recipe, base)
+    run.log.write_text("".join(json.dumps(entry) + "\n" for entry in state.log_history))
+    run.result.write_text(json.dumps(result))
+    return Trained(run, settings, **result, reused=False, resumed_at=resumed_at)
 
 
-def _load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
-    try:
-        return AutoTokenizer.from_pretrained(base.location)
-    except (OSError, ValueError) as error:
-        raise BaseModelError(f"base {base.name}: its tokenizer cannot be loaded: {_first_line(error)}") from error
-
-
-def _load_model(base: Base, method: str) -> PreTrainedModel:
-    dtype = torch.bfloat16
-    quantization = {
-        "qlora": BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        ),
-        "lora-8bit": BitsAndBytesConfig(load_in_8bit=True),
-        "lora": None,
-    }[method]
-    device = {"": "cuda:0" if torch.cuda.is_available() else "cpu"}
-    try:
-        return AutoModelForCausalLM.from_pretrained(
-            base.location, dtype=dtype, quantization_config=quantization, device_map=device
-        )
-    except (OSError, ValueError) as error:
-        raise BaseModelError(f"base {base.name} cannot be loaded: {_first_line(error)}") from error
-
-
-def _build_trainer(
-    base: Base,
-    tokenizer: PreTrainedTokenizerBase,
-    training: Training,
-    examples: list,
-    run: Run,
-    on_step: Progress,
-) -> SFTTrainer:
-    disable_progress_bars()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    set_seed(training.seed)
-    rows = [{"prompt": r.prompt, "completion": r.completion} for r in training_rows(examples)]
-    cuda = torch.cuda.is_available()
-    arguments = SFTConfig(
-        output_dir=str(run.checkpoints),
-        num_train_epochs=training.epochs,
-        per_device_train_batch_size=training.batch_size,
-        learning_rate=training.learning_rate,
-        lr_scheduler_type=training.scheduler,
-        warmup_steps=training.warmup,
-        weight_decay=0.0,
-        max_length=training.max_length,
-        completion_only_loss=True,
-        seed=training.seed,
-        bf16=True,
-        use_cpu=not cuda,
-        gradient_checkpointing=cuda,
-        dataloader_pin_memory=cuda,
-        save_strategy="steps",
-        save_steps=1 / CHECKPOINTS,
-        save_total_limit=1,
-        logging_steps=1,
-        report_to="none",
-        disable_tqdm=True,
-    )
-    lora = LoraConfig(
-        r=training.rank,
-        lora_alpha=training.alpha,
-        lora_dropout=training.dropout,
-        target_modules=training.targets,
-        task_type="CAUSAL_LM",
-    )
-    trainer = SFTTrainer(
-        model=_load_model(base, training.method),
-        args=arguments,
-        train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-        peft_config=lora,
-        callbacks=[_Report(on_step)],
-    )
-    for callback in ("PrinterCallback", "ProgressCallback"):
-        for found in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == callback]:
-            trainer.remove_callback(found)
-    return trainer
-
-
-def _check_trainer(trainer: SFTTrainer, rows: list[TokenRow], tokenizer: PreTrainedTokenizerBase) -> None:
-    """The last look before training: not at what was asked for but at what the trainer made of it."""
-    dataset = trainer.train_dataset
-    assert isinstance(dataset, Dataset)
-    check_masks(dataset, rows)
-    configured = trainer.model.generation_config.eos_token_id  # pyright: ignore
-    stops = [tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])]
-    check_stop_trained(dataset["labels"], {stop for stop in stops if isinstance(stop, int)})
-
-
-def _save_adapter(model: PeftModel, run: Run, settings: RunSettings, recipe: Recipe, base: Base) -> None:
+def _save(trainer: Trainer, run: Run, settings: RunSettings, recipe: Recipe, base: Base) -> None:
     """Writes the adapter under names that mean the same on every machine (PEFT writes local paths)."""
-    model.save_pretrained(str(run.adapter), safe_serialization=True)
-    path = run.adapter / CONFIG
+    model, tokenizer = trainer.model, trainer.processing_class
+    assert isinstance(model, torch.nn.Module)
+    model.save_pretrained(str(run.product))  # pyright: ignore[reportCallIssue]
+    (run.product / "training.json").write_text(settings.model_dump_json(indent=2))
+    (run.product / "README.md").write_text(adapter_card(recipe, settings))
+    if settings.training.method == "full":
+        assert isinstance(model, PreTrainedModel)
+        assert isinstance(tokenizer, PreTrainedTokenizerBase)
+        tokenizer.save_pretrained(str(run.product))
+        return
+    path = run.product / CONFIG
     config = json.loads(path.read_text())
     config["base_model_name_or_path"] = base.name
     config["revision"] = settings.base_revision
     if isinstance(config.get("target_modules"), list):
         config["target_modules"].sort()
     path.write_text(json.dumps(config, indent=2, sort_keys=True))
-    (run.adapter / "training.json").write_text(settings.model_dump_json(indent=2))
-    (run.adapter / "README.md").write_text(adapter_card(recipe, settings))
 
 
-class _Report(TrainerCallback):
-    """Passes the trainer's progress on."""
-
-    def __init__(self, on_step: Progress) -> None:
-        self.on_step = on_step
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs=None, **_: object
-    ) -> None:
-        loss = (logs or {}).get("loss")
-        if loss is not None:
-            self.on_step(state.global_step, state.max_steps, loss)
+def _tensorboard(run: Run) -> TensorBoardCallback:
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ImportError:
+        raise TrainingError("TensorBoard is not installed; install it with `pip install tensorboard`") from None
+    return TensorBoardCallback(SummaryWriter(log_dir=str(run.folder / "tensorboard")))
 
 
 def _finite(loss: float) -> bool:
     return bool(torch.isfinite(torch.tensor(loss)))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

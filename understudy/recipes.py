@@ -5,44 +5,19 @@ import re
 import types
 import typing
 from pathlib import Path
-from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from understudy.errors import NotFoundError, RecipeError
 from understudy.examples import Example, load_examples
+from understudy.training import Training
 
 FEW_ROWS = 8
 Model = typing.TypeVar("Model", bound=BaseModel)
 ESCAPE_OR_SET = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]")
 """What stands for one character in a regular expression: an escape, or a set in brackets."""
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
-
-
-class Training(BaseModel):
-    """Settings of the training run. The defaults suit a few dozen rows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    method: Literal["qlora", "lora", "lora-8bit"] = "qlora"
-    """`qlora`: 4-bit NF4 base with double quantisation; `lora-8bit`: 8-bit base; `lora`: base as it is."""
-    epochs: float = Field(default=8, gt=0, le=1000)
-    learning_rate: float = Field(default=2e-4, gt=0, le=1)
-    batch_size: int = Field(default=4, ge=1)
-    """Rows per optimiser step."""
-    rank: int = Field(default=16, ge=1, le=512)
-    alpha: int = Field(default=32, ge=1)
-    """LoRA scale: updates are multiplied by alpha / rank."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    targets: str | list[str] = "all-linear"
-    """Modules that get an adapter: `all-linear` or a list of names."""
-    max_length: int = Field(default=1024, ge=16)
-    """Longest row in tokens; longer ones are refused by name, never cut."""
-    warmup: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises."""
-    scheduler: Literal["cosine", "linear", "constant"] = "cosine"
-    seed: int = 0
 
 
 class Sampling(BaseModel):
@@ -163,6 +138,8 @@ def _explain(model: type[BaseModel], error: typing.Any) -> str:
         return f"unknown key {at!r}; {hint}"
     if error["type"] == "missing":
         return f"missing key {at!r}"
+    if error["type"] == "value_error" and not at:
+        return error["msg"].removeprefix("Value error, ")
     return f"{at}: {error['msg']}, found {error['input']!r}"
 
 

@@ -22,6 +22,8 @@ base_app = typer.Typer(help="The embedded base: the small Llama that ships with 
 app.add_typer(base_app, name="base")
 keys_app = typer.Typer(help="Keys for the gateway: who may ask, and how much.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
+data_app = typer.Typer(help="Training data: what is in a file before it is trained on.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
 
 Port = Annotated[int | None, typer.Option(help="Port of the gateway (8000).", min=1, max=65535)]
 SpacePort = Annotated[int | None, typer.Option(help="Port of the Gradio app (7860).", min=1, max=65535)]
@@ -62,14 +64,21 @@ def train(
     rank: Annotated[int | None, typer.Option(help="LoRA rank.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows per step.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    method: Annotated[str | None, typer.Option(help="qlora, lora or lora-8bit.")] = None,
+    method: Annotated[str | None, typer.Option(help="qlora, lora, lora-8bit or full.")] = None,
+    other: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Any other setting of training, such as neftune=5. Repeatable."
+        ),
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard logs beside the run.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, even if this run exists.")] = False,
 ) -> None:
     """Teach the base a persona (TRL SFTTrainer, QLoRA) and register the adapter.
 
     The same settings and data are the same run: if it was interrupted, the command goes on where it stopped.
     """
-    from understudy.cli.training import train_recipe
+    from understudy.cli.training import said, train_recipe
 
     changes = {
         "epochs": epochs,
@@ -78,8 +87,9 @@ def train(
         "batch_size": batch_size,
         "seed": seed,
         "method": method,
+        **said(other or []),
     }
-    train_recipe(load_settings(base=base), recipe, base, changes, fresh=fresh)
+    train_recipe(load_settings(base=base), recipe, base, changes, fresh=fresh, tensorboard=tensorboard)
 
 
 @app.command()
@@ -253,3 +263,32 @@ def keys_revoke(key: Annotated[str, typer.Argument(help="A key's id, or its name
     from understudy.cli.keys import revoke_key
 
     revoke_key(load_settings(), key)
+
+
+@data_app.command("inspect")
+def data_inspect(
+    source: Annotated[
+        str, typer.Argument(help="A file, a folder of files, or hub:ORG/NAME[@REVISION][:SPLIT].", metavar="FILE")
+    ],
+    columns: Annotated[str, typer.Option(help="Which column is which: prompt=a,completion=b.")] = "",
+    heldout: Annotated[str | None, typer.Option(help="A held-out file to compare with.", metavar="FILE")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Longest row in tokens that may be trained.", min=1)] = None,
+    base: BaseModelName = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Say what is in training data: its schema, bad rows, duplicates, lengths, secrets. Exit code 1 if rows are bad.
+
+    Reads .jsonl, .json, .csv, .tsv and .parquet. Tokens are counted when --base or --max-length is given.
+    """
+    from understudy.cli.data import print_inspection
+
+    tokens = max_length is not None or base is not None
+    code = print_inspection(
+        source,
+        columns=columns,
+        heldout=heldout,
+        base=load_settings(base=base).base if tokens else None,
+        max_length=max_length,
+        json_output=json_output,
+    )
+    raise typer.Exit(code)

@@ -1,5 +1,6 @@
 """`understudy train` and `understudy base`: what people see while a model learns."""
 
+import difflib
 import logging
 import os
 import sys
@@ -16,14 +17,17 @@ from understudy.adapters import short
 from understudy.bases import EMBEDDED_DIR, require_base
 from understudy.errors import RecipeError, UnderstudyError
 from understudy.processes import QUIET_OPENMP
-from understudy.recipes import FEW_ROWS, Recipe, Training, load_recipe
+from understudy.recipes import FEW_ROWS, Recipe, load_recipe
 from understudy.registry import open_registry
 from understudy.settings import Settings
+from understudy.training import Training
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def train_recipe(settings: Settings, name: str, base: str | None, changes: dict[str, Any], *, fresh: bool) -> None:
+def train_recipe(
+    settings: Settings, name: str, base: str | None, changes: dict[str, Any], *, fresh: bool, tensorboard: bool
+) -> None:
     """Trains a recipe and registers the adapter as its persona's newest revision."""
     recipe = load_recipe(name, settings.recipes_dir)
     base = base or recipe.base or settings.base
@@ -47,17 +51,37 @@ def train_recipe(settings: Settings, name: str, base: str | None, changes: dict[
         from train.sft import train
     if not torch.cuda.is_available():
         console.print("no GPU here: training on the CPU", style="dim")
+    options = {"base": base, "training": training, "runs_dir": settings.runs_dir, "fresh": fresh}
     with _steps(f"training {recipe.name}") as on_step:
-        trained = train(recipe, base=base, training=training, runs_dir=settings.runs_dir, fresh=fresh, on_step=on_step)
+        trained = train(recipe, **options, tensorboard=tensorboard, on_step=on_step)
     if trained.reused:
         console.print(f"already trained with these settings and examples: {trained.run.folder} (--fresh trains anew)")
     else:
         went_on = f", went on from step {trained.resumed_at}" if trained.resumed_at else ""
-        console.print(f"{trained.steps} steps in {trained.seconds:.1f} s{went_on}, last loss {trained.loss:.3f}")
-    revision = open_registry(settings).push(recipe.name, trained.run.adapter, card=persona_card(recipe), actor=actor())
+        console.print(
+            f"{trained.steps} steps in {trained.seconds:.1f} s{went_on}, last loss {trained.loss:.3f}, "
+            f"{trained.tokens_per_second:,.0f} tokens/s, at most {trained.peak_memory_mib:,.0f} MiB"
+        )
+    if training.method == "full":
+        console.print(f"a whole model, no adapter: {trained.run.product}; serve it with UNDERSTUDY_BASE set to that")
+        return
+    revision = open_registry(settings).push(recipe.name, trained.run.product, card=persona_card(recipe), actor=actor())
     console.print(
         f"registered as {recipe.name}@{short(revision.id)}; put it on stage: understudy publish {recipe.name}"
     )
+
+
+def said(settings: list[str]) -> dict[str, Any]:
+    """The settings of `--set NAME=VALUE`. Raises RecipeError when one has another form."""
+    import yaml
+
+    changes = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not (name and equals and value):
+            raise RecipeError(f"--set {setting!r}: use NAME=VALUE, such as --set neftune=5")
+        changes[name.strip().replace("-", "_")] = yaml.safe_load(value)
+    return changes
 
 
 def persona_card(recipe: Recipe) -> dict[str, Any]:
@@ -115,7 +139,14 @@ def _changed(training: Training, changes: dict[str, Any]) -> Training:
         return Training.model_validate({**training.model_dump(), **wanted})
     except ValidationError as error:
         first = error.errors()[0]
-        option = "--" + str(first["loc"][0]).replace("_", "-")
+        if not first["loc"]:
+            raise RecipeError(first["msg"].removeprefix("Value error, ")) from None
+        name = str(first["loc"][0])
+        if first["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(name, Training.model_fields, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"settings there are: {', '.join(Training.model_fields)}"
+            raise RecipeError(f"--set {name}: there is no such setting of training; {hint}") from None
+        option = "--" + name.replace("_", "-")
         raise RecipeError(f"{option}: {first['msg']}, found {first['input']!r}") from None
 
 

@@ -1,0 +1,127 @@
+"""How many epochs few rows bear: k-fold cross-validation, then a refit on all rows (`epochs: auto`)."""
+
+import random
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+from transformers import PreTrainedTokenizerBase
+
+from train.preflight import training_rows
+from train.trainer import build_trainer
+from understudy.bases import Base
+from understudy.examples import Example
+from understudy.training import Training
+
+FOLDS = 4
+
+
+class Folds(BaseModel):
+    """What cross-validation found."""
+
+    model_config = ConfigDict(frozen=True)
+
+    epochs: int
+    """The chosen number."""
+    folds: int
+    losses: list[list[float]]
+    """Held-out loss (nats per token of the answer) of each fold after each epoch."""
+    means: list[float]
+    errors: list[float]
+    """Standard error of each mean, over folds."""
+
+
+def cross_validate(
+    base: Base,
+    tokenizer: PreTrainedTokenizerBase,
+    training: Training,
+    examples: Sequence[Example],
+    *,
+    epochs: int,
+    folds: int = FOLDS,
+    on_fold: Callable[[int, int], None],
+) -> Folds:
+    """Trains on all folds but one, `folds` times, and measures the one left out after each epoch.
+
+    Rows that were made from one another (same `parent`, or same prompt) stay in one fold.
+
+    Args:
+        epochs: the most epochs that are tried; every fold follows the schedule of a run of that length.
+        on_fold: called with (folds done, folds in all).
+
+    Raises:
+        TrainingError, BaseModelError: as `train`.
+    """
+    parts = split(examples, folds, training.seed)
+    losses = []
+    for number, part in enumerate(parts):
+        on_fold(number, len(parts))
+        rest = [row for other in parts if other is not part for row in other]
+        losses.append(_losses(base, tokenizer, training, rest, part, epochs))
+    on_fold(len(parts), len(parts))
+    return choose(losses)
+
+
+def choose(losses: Sequence[Sequence[float]]) -> Folds:
+    """The last epoch whose mean loss is within one standard error of the smallest.
+
+    The one-standard-error rule (Breiman et al., Classification and Regression Trees, 1984, section 3.4.3), taken
+    towards more training: a voice goes on improving after the held-out loss has stopped (LIMA, arXiv:2305.11206).
+    """
+    columns = list(zip(*losses, strict=True))
+    means = [statistics.fmean(column) for column in columns]
+    errors = [statistics.stdev(column) / len(column) ** 0.5 if len(column) > 1 else 0.0 for column in columns]
+    best = min(range(len(means)), key=means.__getitem__)
+    near = [n for n, mean in enumerate(means) if n >= best and mean <= means[best] + errors[best]]
+    return Folds(
+        epochs=near[-1] + 1,
+        folds=len(losses),
+        losses=[[round(loss, 4) for loss in fold] for fold in losses],
+        means=[round(mean, 4) for mean in means],
+        errors=[round(error, 4) for error in errors],
+    )
+
+
+def split(examples: Sequence[Example], folds: int, seed: int) -> list[list[Example]]:
+    """`folds` parts of about one size (fewer when there are fewer families of rows)."""
+    families: dict[str, list[Example]] = {}
+    for example in examples:
+        families.setdefault(family(example), []).append(example)
+    shuffled = list(families.values())
+    random.Random(seed).shuffle(shuffled)
+    shuffled.sort(key=len, reverse=True)
+    parts: list[list[Example]] = [[] for _ in range(min(folds, len(shuffled)))]
+    for rows in shuffled:
+        min(parts, key=len).extend(rows)
+    return parts
+
+
+def family(example: Example) -> str:
+    """What rows share that were made from one another: the row they came from, else their prompt."""
+    if example.parent:
+        return example.parent
+    return "\n".join(message["content"].strip().casefold() for message in example.prompt)
+
+
+def _losses(
+    base: Base,
+    tokenizer: PreTrainedTokenizerBase,
+    training: Training,
+    rows: Sequence[Example],
+    heldout: Sequence[Example],
+    epochs: int,
+) -> list[float]:
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = build_trainer(
+            base,
+            tokenizer,
+            training.model_copy(update={"epochs": epochs, "packing": False}),
+            training_rows(rows),
+            Path(folder),
+            heldout=training_rows(heldout),
+            checkpoints=False,
+        )
+        trainer.train()
+        return [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]

@@ -1,0 +1,73 @@
+"""The base as it is trained: quantised or not, with an adapter or without."""
+
+import os
+
+import torch
+from peft import LoraConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from understudy.bases import Base
+from understudy.errors import BaseModelError
+from understudy.training import Training
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
+    """The base's tokenizer. Raises BaseModelError."""
+    try:
+        return AutoTokenizer.from_pretrained(base.location)
+    except (OSError, ValueError) as error:
+        raise BaseModelError(f"base {base.name}: its tokenizer cannot be loaded: {first_line(error)}") from error
+
+
+def load_model(base: Base, training: Training) -> PreTrainedModel:
+    """The base, quantised as `training.method` says, on this process's GPU or on the CPU. Raises BaseModelError."""
+    computed_in = PRECISIONS[training.precision]
+    quantization = {
+        "qlora": BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=computed_in,
+        ),
+        "lora-8bit": BitsAndBytesConfig(load_in_8bit=True),
+    }.get(training.method)
+    # Steps of a full fine-tune are often smaller than what bfloat16 can hold beside the weight.
+    dtype = torch.float32 if training.method == "full" else computed_in
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            base.location, dtype=dtype, quantization_config=quantization, device_map={"": device()}
+        )
+    except (OSError, ValueError) as error:
+        raise BaseModelError(f"base {base.name} cannot be loaded: {first_line(error)}") from error
+
+
+def device() -> str:
+    """Where this process computes; several GPUs are one process each, numbered by accelerate's LOCAL_RANK."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+
+
+def lora_config(training: Training) -> LoraConfig | None:
+    """The adapter to be trained; None for a full fine-tune."""
+    if training.method == "full":
+        return None
+    return LoraConfig(
+        r=training.rank,
+        lora_alpha=training.alpha,
+        lora_dropout=training.dropout,
+        target_modules=training.targets,
+        use_rslora=training.rslora,
+        task_type="CAUSAL_LM",
+    )
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,179 @@
+"""TRL's SFTTrainer as we use it: settings, quiet, LoRA+, and a last look at what it made of the rows."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, disable_progress_bars
+from peft import PeftModel
+from peft.optimizers import create_loraplus_optimizer
+from transformers import (
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.utils import logging as transformers_logging
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+
+from train.model import load_model, lora_config
+from train.preflight import TokenRow, TrainingRow, check_masks, check_stop_trained
+from understudy.bases import Base
+from understudy.training import Training
+
+Progress = Callable[[int, int, float | None], None]
+"""Called with (steps done, steps in all, last loss)."""
+
+CHECKPOINTS = 10
+"""Checkpoints in the course of a run."""
+
+
+class Trainer(SFTTrainer):
+    """SFTTrainer that can give B another learning rate than A."""
+
+    def __init__(self, *, loraplus: float, **arguments: Any) -> None:
+        self._loraplus = loraplus
+        super().__init__(**arguments)
+
+    def create_optimizer(self, *arguments: Any, **options: Any) -> torch.optim.Optimizer:
+        if not self._loraplus or self.optimizer is not None:
+            return super().create_optimizer(*arguments, **options)
+        assert isinstance(self.model, PeftModel)
+        self.optimizer = create_loraplus_optimizer(
+            self.model,
+            torch.optim.AdamW,
+            lr=self.args.learning_rate,
+            loraplus_lr_ratio=self._loraplus,
+            loraplus_weight_decay=self.args.weight_decay,
+        )
+        return self.optimizer
+
+
+def build_trainer(
+    base: Base,
+    tokenizer: PreTrainedTokenizerBase,
+    training: Training,
+    rows: Sequence[TrainingRow],
+    folder: Path,
+    *,
+    heldout: Sequence[TrainingRow] = (),
+    checkpoints: bool = True,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Trainer:
+    """A trainer that is about to start; `heldout` rows are measured after each epoch, never trained on.
+
+    Raises:
+        BaseModelError: the base cannot be loaded.
+    """
+    disable_progress_bars()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    set_seed(training.seed)
+    arguments = _arguments(training, folder, evaluated=bool(heldout), checkpoints=checkpoints)
+    trainer = Trainer(
+        loraplus=training.loraplus,
+        model=load_model(base, training),
+        args=arguments,
+        train_dataset=_dataset(rows),
+        eval_dataset=_dataset(heldout) if heldout else None,
+        processing_class=tokenizer,
+        peft_config=lora_config(training),
+        callbacks=list(callbacks),
+    )
+    for callback in ("PrinterCallback", "ProgressCallback"):
+        for found in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == callback]:
+            trainer.remove_callback(found)
+    return trainer
+
+
+def check_trainer(trainer: SFTTrainer, rows: Sequence[TokenRow], tokenizer: PreTrainedTokenizerBase) -> None:
+    """The last look before training: not at what was asked for but at what the trainer made of it.
+
+    Raises:
+        TrainingError: its rows, loss masks or ends are not the expected ones.
+    """
+    dataset = trainer.train_dataset
+    assert isinstance(dataset, Dataset)
+    made = _rows_of(dataset)
+    if trainer.args.packing:  # pyright: ignore[reportAttributeAccessIssue]  # it is an SFTConfig
+        made, rows = sorted(made, key=_content), sorted(rows, key=_content)
+    check_masks(made, rows)
+    configured = trainer.model.generation_config.eos_token_id  # pyright: ignore
+    stops = [tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])]
+    check_stop_trained([row.labels for row in made], {s for s in stops if isinstance(s, int)})
+
+
+class Report(TrainerCallback):
+    """Passes the trainer's progress on."""
+
+    def __init__(self, on_step: Progress) -> None:
+        self.on_step = on_step
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs=None, **_: object
+    ) -> None:
+        loss = (logs or {}).get("loss")
+        if loss is not None:
+            self.on_step(state.global_step, state.max_steps, loss)
+
+
+def _dataset(rows: Sequence[TrainingRow]) -> Dataset:
+    return Dataset.from_list([{"prompt": row.prompt, "completion": row.completion} for row in rows])
+
+
+def _arguments(training: Training, folder: Path, *, evaluated: bool, checkpoints: bool) -> SFTConfig:
+    cuda = torch.cuda.is_available()
+    checkpointing = cuda if training.gradient_checkpointing is None else training.gradient_checkpointing
+    return SFTConfig(
+        output_dir=str(folder),
+        num_train_epochs=training.epochs,
+        max_steps=training.max_steps or -1,
+        per_device_train_batch_size=training.rows_at_once,
+        per_device_eval_batch_size=training.rows_at_once,
+        gradient_accumulation_steps=training.batch_size // training.rows_at_once,
+        learning_rate=training.learning_rate,
+        lr_scheduler_type=training.scheduler,
+        warmup_steps=training.warmup,
+        weight_decay=training.weight_decay,
+        neftune_noise_alpha=training.neftune or None,
+        max_length=training.max_length,
+        packing=training.packing,
+        eval_packing=False,
+        completion_only_loss=True,
+        seed=training.seed,
+        bf16=training.precision == "bf16",
+        fp16=training.precision == "fp16",
+        use_cpu=not cuda,
+        gradient_checkpointing=checkpointing,
+        dataloader_pin_memory=cuda,
+        eval_strategy="epoch" if evaluated else "no",
+        save_strategy="steps" if checkpoints else "no",
+        save_steps=1 / CHECKPOINTS,
+        save_total_limit=1,
+        logging_steps=1,
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def _rows_of(dataset: Dataset) -> list[TokenRow]:
+    """The rows that the trainer will use, one by one; packed ones carry their lengths."""
+    rows = []
+    for number, row in enumerate(dataset, 1):
+        assert isinstance(row, dict)
+        start = 0
+        for length in row.get("seq_lengths") or [len(row["input_ids"])]:
+            part = slice(start, start + length)
+            rows.append(TokenRow(row["input_ids"][part], row["labels"][part], number))
+            start += length
+    return rows
+
+
+def _content(row: TokenRow) -> tuple[list[int], list[int]]:
+    return row.input_ids, row.labels
