@@ -11,7 +11,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.degenerate import degenerate
+from understudy.degenerate import degenerate
 from serve.greedy import Answer, difference, same
 from serve.probe import Probe, ProbeReport, meets, slow
 from tests.fake_engine import FakeEngine

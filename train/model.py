@@ -1,5 +1,6 @@
 """The base as it is trained: quantised or not, with an adapter or without."""
 
+import logging
 import os
 
 import torch
@@ -11,12 +12,20 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as transformers_logging
 
 from understudy.bases import Base
 from understudy.errors import BaseModelError
 from understudy.training import Training
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+def quiet() -> None:
+    """Libraries say only what matters."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:

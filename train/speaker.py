@@ -2,32 +2,23 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from train.model import device, first_line, load_model, load_tokenizer
+from train.model import device, first_line, load_model, load_tokenizer, quiet
 from train.preflight import IGNORED, TokenRow
 from understudy.bases import Base
 from understudy.errors import BaseModelError
+from understudy.proof import Said
 from understudy.training import Training
 
 Chat = Sequence[dict[str, str]]
+DEFAULT_CONTEXT = 2048
 BATCH = 16
 """Prompts that are answered at once."""
-
-
-@dataclass(frozen=True)
-class Said:
-    """One answer."""
-
-    text: str
-    stopped: bool
-    """Whether it ended by itself, and was not cut off."""
-    tokens: int
 
 
 class Speaker:
@@ -35,6 +26,7 @@ class Speaker:
 
     def __init__(self, base: Base, adapter: Path | None, *, as_trained: Training | None = None) -> None:
         """Loads the base; `as_trained` quantises it as that training did. Raises BaseModelError."""
+        quiet()
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(base)
         self.tokenizer.padding_side = "left"
         self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
@@ -60,6 +52,11 @@ class Speaker:
         """The same for plain texts without a chat template, from their second token on."""
         ids = [list(self.tokenizer(text)["input_ids"]) for text in texts]  # pyright: ignore[reportArgumentType]
         return self.losses([TokenRow(row, [IGNORED, *row[1:]], 0) for row in ids], with_adapter=with_adapter)
+
+    @property
+    def context(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        return int(getattr(self.model.config, "max_position_embeddings", 0)) or DEFAULT_CONTEXT
 
     def length(self, chat: Chat) -> int:
         """Tokens of a prompt as the model gets it."""
@@ -97,7 +94,7 @@ class Speaker:
         end = next((n for n, token in enumerate(tokens) if token in stops), None)
         kept = tokens if end is None else tokens[:end]
         text = self.tokenizer.decode(kept, skip_special_tokens=True)
-        return Said(str(text), end is not None, len(kept) + (end is not None))
+        return Said(text=str(text), stopped=end is not None, tokens=len(kept) + (end is not None))
 
     def _prompt(self, chat: Chat) -> list[int]:
         rendered = self.tokenizer.apply_chat_template(

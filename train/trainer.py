@@ -1,6 +1,5 @@
 """TRL's SFTTrainer as we use it: settings, quiet, LoRA+, and a last look at what it made of the rows."""
 
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,10 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from transformers.utils import logging as transformers_logging
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from train.model import load_model, lora_config
+from train.model import load_model, lora_config, quiet
 from train.preflight import TokenRow, TrainingRow, check_masks, check_stop_trained
 from understudy.bases import Base
 from understudy.training import Training
@@ -71,9 +69,7 @@ def build_trainer(
         BaseModelError: the base cannot be loaded.
     """
     disable_progress_bars()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    quiet()
     set_seed(training.seed)
     arguments = _arguments(training, folder, evaluated=bool(heldout), checkpoints=checkpoints)
     trainer = Trainer(

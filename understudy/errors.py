@@ -51,3 +51,7 @@ class PortError(UnderstudyError, OSError):
 
 class DatabaseError(UnderstudyError, RuntimeError):
     """The database cannot be opened or migrated."""
+
+
+class CodeEvalError(UnderstudyError, ValueError):
+    """Problems or samples of a code evaluation cannot be read; the message names file and line."""

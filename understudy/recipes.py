@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from understudy.errors import NotFoundError, RecipeError
 from understudy.examples import Example, load_examples
+from understudy.proof import Thresholds
 from understudy.training import Training
 
 FEW_ROWS = 8
@@ -72,6 +73,8 @@ class Recipe(BaseModel):
     sampling: Sampling = Sampling()
     prompts: list[str] = Field(min_length=1)
     """Prompts to suggest to people and to probe a new revision with."""
+    proof: Thresholds = Thresholds()
+    """What an adapter must show on the held-out rows to pass `understudy verify`."""
     golden: list[Golden] = Field(default=[], max_length=8)
     """What a new revision must still do about as well as the one on stage before it takes its place."""
     folder: Path = Field(exclude=True)

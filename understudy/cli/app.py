@@ -93,6 +93,24 @@ def train(
 
 
 @app.command()
+def verify(
+    recipe: Annotated[str, typer.Argument(help="A recipe: its name in recipes/, or the path of its folder.")],
+    adapter: Annotated[
+        Path | None, typer.Option(help="Folder of an adapter; by default the one that was trained last.")
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the proof pack as JSON.")] = False,
+) -> None:
+    """Prove on held-out prompts that an adapter works, beside its base and the base with few-shot examples.
+
+    Ends with 1 when the adapter is refused; the thresholds are in the recipe (`proof:`).
+    """
+    from understudy.cli.verify import verify_recipe
+
+    if not verify_recipe(load_settings(), recipe, adapter, json_output=json_output):
+        raise typer.Exit(1)
+
+
+@app.command()
 def serve(port: Port = None, host: Host = None, base: BaseModelName = None) -> None:
     """Start the engine (vLLM, on loopback) and the gateway in front of it."""
     from understudy.cli.personas import serve_personas
@@ -200,6 +218,24 @@ def ask(
     from understudy.cli.personas import ask_model
 
     ask_model(load_settings(), model, prompt, temperature=temperature, max_tokens=max_tokens)
+
+
+@app.command()
+def eval_code(
+    problems: Annotated[Path, typer.Argument(help="HumanEval or MBPP: .jsonl, .jsonl.gz or .json.")],
+    samples: Annotated[Path, typer.Argument(help="JSONL of task_id and completion; several rows a task are fine.")],
+    json_output: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds for each program.", min=0.1, max=3600)] = 5.0,
+    memory: Annotated[int, typer.Option(help="MiB of memory for each program.", min=64)] = 1024,
+    workers: Annotated[int | None, typer.Option(help="Programs at a time; default: cores - 1.", min=1)] = None,
+    k: Annotated[str, typer.Option(help="Which pass@k.", metavar="K,K,...")] = "1,5,10,100",
+) -> None:
+    """Run generated Python against its tests: pass@k with intervals. The code runs on this machine."""
+    from understudy.cli import evaluation
+
+    evaluation.eval_code(
+        problems, samples, json_output=json_output, timeout=timeout, memory=memory, workers=workers, k=k
+    )
 
 
 @base_app.command("build")

@@ -4,7 +4,7 @@ import difflib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,13 +39,13 @@ def train_recipe(
             f"warning: {recipe.name} has only {len(examples)} examples; expect it to repeat them",
             style="yellow",
         )
-    _prepare()
+    prepare()
     console.print(
         f"{recipe.name}: {training.method} on {base}, {len(examples)} examples, {training.epochs:g} epochs",
         end="",
     )
     console.print(_inherited(recipe, training, changes))
-    with _status("loading libraries and base"):
+    with status("loading libraries and base"):
         import torch
 
         from train.sft import train
@@ -107,9 +107,9 @@ def actor() -> str:
 
 def build_base(settings: Settings, out: Path | None, *, quick: bool, seed: int, fresh: bool) -> None:
     """Trains the embedded base."""
-    _prepare()
+    prepare()
     target = out or EMBEDDED_DIR
-    with _status("loading libraries"):
+    with status("loading libraries"):
         from train.embedded.pretrain import build
     work = settings.home / "base-build" / f"{'quick' if quick else 'full'}-{seed}"
     with _steps("training the base") as on_step:
@@ -122,11 +122,11 @@ def build_base(settings: Settings, out: Path | None, *, quick: bool, seed: int, 
 
 def evaluate_base(path: Path | None, limit: int | None, *, json_output: bool) -> None:
     """Prints how a base does on the held-out requests."""
-    _prepare()
+    prepare()
     folder = path or EMBEDDED_DIR
     if not (folder / "config.json").is_file():
         raise UnderstudyError(f"{folder}: no model there; build one with `understudy base build`")
-    with _status("loading libraries"):
+    with status("loading libraries"):
         from train.embedded.evaluate import evaluate
     with _steps("asking") as on_step:
         report = evaluate(folder, limit=limit, on_progress=lambda done, total: on_step(done, total, None))
@@ -159,7 +159,7 @@ def _inherited(recipe: Recipe, training: Training, changes: dict[str, Any]) -> s
     return f"\n  from {recipe.folder / 'recipe.yaml'}: {shown}{over}"
 
 
-def _prepare() -> None:
+def prepare() -> None:
     """Before torch is imported: threads that wait sleep, and libraries say only what matters."""
     for name, value in {**QUIET_OPENMP, "TOKENIZERS_PARALLELISM": "false"}.items():
         os.environ.setdefault(name, value)
@@ -167,12 +167,13 @@ def _prepare() -> None:
 
 
 @contextmanager
-def _status(text: str) -> Iterator[None]:
+def status(text: str) -> Iterator[Callable[[str], None]]:
+    """Shows what is being done; yields a function that says what is done next. Quiet where there is no terminal."""
     if console.is_terminal:
-        with console.status(text):
-            yield
+        with console.status(text) as shown:
+            yield shown.update
     else:
-        yield
+        yield lambda _: None
 
 
 @contextmanager

@@ -23,7 +23,7 @@ def degenerate(text: str, prompt: str = "") -> str:
     text = text[:LONGEST]
     if not text.strip():
         return "it answers nothing"
-    if _broken(text):
+    if broken(text):
         return "it writes broken or control characters"
     if MARKS.search(text):
         return "it writes the marks of a chat template"
@@ -34,8 +34,11 @@ def degenerate(text: str, prompt: str = "") -> str:
     return ""
 
 
-def _broken(text: str) -> bool:
-    """More than a stray one of U+FFFD, control, private or unassigned characters; the last may be cut in half."""
+def broken(text: str) -> bool:
+    """Whether a text has more than a stray one of U+FFFD, control, private, surrogate or unassigned characters.
+
+    One is allowed (a limit may cut the last character in half), and in long texts one in fifty.
+    """
     bad = sum(
         c == "\ufffd" or (c not in "\n\r\t" and unicodedata.category(c) in ("Cc", "Cn", "Co", "Cs")) for c in text
     )
