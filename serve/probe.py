@@ -9,9 +9,9 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 import aiohttp
 from pydantic import BaseModel, ConfigDict
 
-from understudy.degenerate import degenerate
 from serve.engine import BASE_NAME, Engine
 from serve.greedy import COMPARED, MAX_TOKENS, SAME, Answer, ask, difference, same
+from understudy.degenerate import degenerate
 from understudy.errors import EngineError
 
 PROMPTS = ("Hello.", "Write about a lamp.", "What can you do?")

@@ -11,11 +11,11 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.degenerate import degenerate
 from serve.greedy import Answer, difference, same
 from serve.probe import Probe, ProbeReport, meets, slow
 from tests.fake_engine import FakeEngine
 from understudy.cli.training import persona_card
+from understudy.degenerate import degenerate
 from understudy.errors import RecipeError
 from understudy.recipes import Recipe, load_recipe, recipe_names
 from understudy.settings import PROJECT

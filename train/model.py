@@ -9,6 +9,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -56,6 +57,16 @@ def load_model(base: Base, training: Training) -> PreTrainedModel:
         )
     except (OSError, ValueError) as error:
         raise BaseModelError(f"base {base.name} cannot be loaded: {first_line(error)}") from error
+
+
+def stop_tokens(tokenizer: PreTrainedTokenizerBase, base: Base) -> set[int]:
+    """Ids of the tokens that end an answer when it is served: the tokenizer's and those of generation_config.json."""
+    try:
+        configured = GenerationConfig.from_pretrained(base.location).eos_token_id
+    except OSError:
+        configured = None
+    found = [tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])]
+    return {token for token in found if isinstance(token, int)}
 
 
 def device() -> str:

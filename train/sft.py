@@ -10,8 +10,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from transformers.integrations import TensorBoardCallback
 
 from train.card import adapter_card
+from train.check import check_leaks
 from train.cost import check_memory, peak_memory, tokens_seen
-from train.model import load_tokenizer
+from train.model import load_tokenizer, stop_tokens
 from train.preflight import TokenRow, check_lengths, token_rows, training_rows
 from train.runs import Run, RunSettings, run_settings
 from train.trainer import Progress, Report, Trainer, build_trainer, check_trainer
@@ -76,12 +77,13 @@ def train(
     chats = training_rows(examples)
     rows = token_rows(chats, tokenizer)
     check_lengths(rows, training.max_length, recipe.folder / recipe.examples)
+    check_leaks(examples, recipe.load_heldout(), recipe.folder / recipe.heldout)
     check_memory(resolved, training, max(len(row.input_ids) for row in rows))
     callbacks: list[TrainerCallback] = [Report(on_step)]
     if tensorboard:
         callbacks.append(_tensorboard(run))
     trainer = build_trainer(resolved, tokenizer, training, chats, run.checkpoints, callbacks=callbacks)
-    check_trainer(trainer, rows, tokenizer)
+    check_trainer(trainer, rows, stop_tokens(tokenizer, resolved))
     return _run(trainer, run, settings, recipe, resolved, rows)
 
 

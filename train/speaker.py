@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from train.model import device, first_line, load_model, load_tokenizer, quiet
+from train.model import device, first_line, load_model, load_tokenizer, quiet, stop_tokens
 from train.preflight import IGNORED, TokenRow
 from understudy.bases import Base
 from understudy.errors import BaseModelError
@@ -31,7 +31,7 @@ class Speaker:
         self.tokenizer.padding_side = "left"
         self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
         model = load_model(base, as_trained) if as_trained else _served(base)
-        self.adapted = adapter is not None
+        self._stops = stop_tokens(self.tokenizer, base)
         self.model = PeftModel.from_pretrained(model, str(adapter)) if adapter else model
         self.model.eval()
 
@@ -80,7 +80,7 @@ class Speaker:
     def _answers(self, chats: Sequence[Chat], max_tokens: int) -> list[Said]:
         batch = self.tokenizer.pad({"input_ids": [self._prompt(c) for c in chats]}, return_tensors="pt")
         batch = batch.to(self.model.device)
-        stops = self._stops()
+        stops = self._stops
         settings = GenerationConfig(
             do_sample=False,
             max_new_tokens=max_tokens,
@@ -102,11 +102,6 @@ class Speaker:
         )
         assert not isinstance(rendered, (str, list))
         return list(rendered["input_ids"])
-
-    def _stops(self) -> set[int]:
-        configured = self.model.generation_config.eos_token_id  # pyright: ignore
-        found = [self.tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])]
-        return {token for token in found if isinstance(token, int)}
 
     def _loss(self, row: TokenRow) -> float:
         ids = torch.tensor([row.input_ids], device=self.model.device)

@@ -88,7 +88,7 @@ def build_trainer(
     return trainer
 
 
-def check_trainer(trainer: SFTTrainer, rows: Sequence[TokenRow], tokenizer: PreTrainedTokenizerBase) -> None:
+def check_trainer(trainer: SFTTrainer, rows: Sequence[TokenRow], stops: set[int]) -> None:
     """The last look before training: not at what was asked for but at what the trainer made of it.
 
     Raises:
@@ -100,9 +100,7 @@ def check_trainer(trainer: SFTTrainer, rows: Sequence[TokenRow], tokenizer: PreT
     if trainer.args.packing:  # pyright: ignore[reportAttributeAccessIssue]  # it is an SFTConfig
         made, rows = sorted(made, key=_content), sorted(rows, key=_content)
     check_masks(made, rows)
-    configured = trainer.model.generation_config.eos_token_id  # pyright: ignore
-    stops = [tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])]
-    check_stop_trained([row.labels for row in made], {s for s in stops if isinstance(s, int)})
+    check_stop_trained([row.labels for row in made], stops)
 
 
 class Report(TrainerCallback):

@@ -45,6 +45,10 @@ class GatewayError(UnderstudyError, ConnectionError):
     """The gateway cannot be reached, or refused an admin call."""
 
 
+class PromptsDifferError(UnderstudyError, ValueError):
+    """Training and serving write one chat in different tokens."""
+
+
 class PortError(UnderstudyError, OSError):
     """A port is taken; the message says which one and which option changes it."""
 

@@ -93,6 +93,31 @@ def train(
 
 
 @app.command()
+def check(
+    recipe: Annotated[str, typer.Argument(help="A recipe: its name in recipes/, or the path of its folder.")],
+    base: BaseModelName = None,
+    other: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A setting of training, such as method=lora. Repeatable."),
+    ] = None,
+    rows: Annotated[int, typer.Option(help="Rows to show with their loss mask.", min=0)] = 1,
+    engine: Annotated[bool, typer.Option(help="Ask a real engine, too (starts vLLM for it).")] = True,
+    json_output: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Preflight: what the model will see, which tokens carry loss, and every reason not to train yet.
+
+    Ends with 1 when there is one.
+    """
+    from understudy.cli.check import check_recipe
+    from understudy.cli.training import said
+
+    changes = said(other or [])
+    options = {"shown": rows, "engine": engine, "json_output": json_output}
+    if not check_recipe(load_settings(base=base), recipe, base, changes, **options):
+        raise typer.Exit(1)
+
+
+@app.command()
 def verify(
     recipe: Annotated[str, typer.Argument(help="A recipe: its name in recipes/, or the path of its folder.")],
     adapter: Annotated[

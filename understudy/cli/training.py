@@ -32,7 +32,7 @@ def train_recipe(
     recipe = load_recipe(name, settings.recipes_dir)
     base = base or recipe.base or settings.base
     require_base(base)
-    training = _changed(recipe.training_for(base), changes)
+    training = changed(recipe.training_for(base), changes)
     examples = recipe.load_examples()
     if len(examples) < FEW_ROWS:
         console.print(
@@ -133,7 +133,8 @@ def evaluate_base(path: Path | None, limit: int | None, *, json_output: bool) ->
     print(report.to_json() if json_output else report)
 
 
-def _changed(training: Training, changes: dict[str, Any]) -> Training:
+def changed(training: Training, changes: dict[str, Any]) -> Training:
+    """The settings with the ones that the command line gives. Raises RecipeError."""
     wanted = {key: value for key, value in changes.items() if value is not None}
     try:
         return Training.model_validate({**training.model_dump(), **wanted})
