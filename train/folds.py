@@ -16,6 +16,12 @@ from understudy.examples import Example
 from understudy.training import Training
 
 FOLDS = 4
+FEW = 64
+"""Rows below which cross-validation chooses the number of epochs."""
+MOST_EPOCHS = 12
+"""Epochs that are tried on few rows."""
+USUAL_EPOCHS = 3
+"""Epochs on many rows."""
 
 
 class Folds(BaseModel):
@@ -31,6 +37,32 @@ class Folds(BaseModel):
     means: list[float]
     errors: list[float]
     """Standard error of each mean, over folds."""
+
+
+def resolve(
+    base: Base,
+    tokenizer: PreTrainedTokenizerBase,
+    training: Training,
+    examples: Sequence[Example],
+    file: Path,
+    *,
+    on_fold: Callable[[int, int], None],
+) -> Training:
+    """The settings with a number of epochs; what cross-validation finds is kept in `file` and not asked again.
+
+    Raises:
+        TrainingError, BaseModelError: as `cross_validate`.
+    """
+    if training.epochs != "auto":
+        return training
+    if len(examples) >= FEW or len({family(example) for example in examples}) < 2:
+        return training.model_copy(update={"epochs": USUAL_EPOCHS})
+    if file.is_file():
+        found = Folds.model_validate_json(file.read_text())
+    else:
+        found = cross_validate(base, tokenizer, training, examples, epochs=MOST_EPOCHS, on_fold=on_fold)
+        file.write_text(found.model_dump_json(indent=2))
+    return training.model_copy(update={"epochs": MOST_EPOCHS, "stop_after": found.epochs})
 
 
 def cross_validate(

@@ -59,6 +59,17 @@ def load_model(base: Base, training: Training) -> PreTrainedModel:
         raise BaseModelError(f"base {base.name} cannot be loaded: {first_line(error)}") from error
 
 
+def keep_trainable(model: torch.nn.Module) -> None:
+    """Stops bitsandbytes from repacking NF4 weights for inference when the model is evaluated between two steps.
+
+    On a CPU with AVX512-BF16 it does so at the first forward pass in eval mode and never undoes it; gradients no
+    longer flow through the repacked layers, with a mere warning (bitsandbytes 0.50, nn/modules.py, Linear4bit).
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def stop_tokens(tokenizer: PreTrainedTokenizerBase, base: Base) -> set[int]:
     """Ids of the tokens that end an answer when it is served: the tokenizer's and those of generation_config.json."""
     try:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from transformers.integrations import TensorBoardCallback
 from train.card import adapter_card
 from train.check import check_leaks
 from train.cost import check_memory, peak_memory, tokens_seen
+from train.folds import resolve
 from train.model import load_tokenizer, stop_tokens
 from train.preflight import TokenRow, check_lengths, token_rows, training_rows
 from train.runs import Run, RunSettings, run_settings
@@ -30,6 +32,7 @@ class Trained:
     run: Run
     settings: RunSettings
     steps: int
+    epochs: float
     loss: float | None
     seconds: float
     tokens_per_second: float
@@ -50,12 +53,13 @@ def train(
     fresh: bool = False,
     tensorboard: bool = False,
     on_step: Progress,
+    on_fold: Callable[[int, int], None] = lambda done, total: None,
 ) -> Trained:
     """Trains `recipe` on `base` and writes `runs/<recipe>/<id>/adapter/`, ready to be pushed; a full fine-tune
     writes `model/`, a base of its own.
 
     The same settings and data are the same run: finished, it is returned as it is; interrupted, it goes on
-    from its last checkpoint. `fresh` forgets what is there.
+    from its last checkpoint. `fresh` forgets what is there. `on_fold` is told about cross-validation (`epochs: auto`).
 
     Raises:
         ExamplesError, BaseModelError: the data or the base cannot be used.
@@ -79,6 +83,7 @@ def train(
     check_lengths(rows, training.max_length, recipe.folder / recipe.examples)
     check_leaks(examples, recipe.load_heldout(), recipe.folder / recipe.heldout)
     check_memory(resolved, training, max(len(row.input_ids) for row in rows))
+    training = resolve(resolved, tokenizer, training, examples, run.folder / "folds.json", on_fold=on_fold)
     callbacks: list[TrainerCallback] = [Report(on_step)]
     if tensorboard:
         callbacks.append(_tensorboard(run))
@@ -103,6 +108,7 @@ def _run(
     seen = tokens_seen([len(row.input_ids) for row in rows], len(rows) * (state.epoch or 0) * share)
     result = {
         "steps": state.global_step,
+        "epochs": round(state.epoch or 0, 2),
         "loss": losses[-1] if losses else None,
         "seconds": round(seconds, 2),
         "tokens_per_second": round(seen / max(seconds, 1e-9), 1),

@@ -19,7 +19,7 @@ from transformers import (
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from train.model import load_model, lora_config, quiet
+from train.model import keep_trainable, load_model, lora_config, quiet
 from train.preflight import TokenRow, TrainingRow, check_masks, check_stop_trained
 from understudy.bases import Base
 from understudy.training import Training
@@ -71,16 +71,18 @@ def build_trainer(
     disable_progress_bars()
     quiet()
     set_seed(training.seed)
+    model = load_model(base, training)
+    keep_trainable(model)
     arguments = _arguments(training, folder, evaluated=bool(heldout), checkpoints=checkpoints)
     trainer = Trainer(
         loraplus=training.loraplus,
-        model=load_model(base, training),
+        model=model,
         args=arguments,
         train_dataset=_dataset(rows),
         eval_dataset=_dataset(heldout) if heldout else None,
         processing_class=tokenizer,
         peft_config=lora_config(training),
-        callbacks=list(callbacks),
+        callbacks=[*callbacks, *([StopAfter(training.stop_after)] if training.stop_after else [])],
     )
     for callback in ("PrinterCallback", "ProgressCallback"):
         for found in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == callback]:
@@ -103,6 +105,19 @@ def check_trainer(trainer: SFTTrainer, rows: Sequence[TokenRow], stops: set[int]
     check_stop_trained([row.labels for row in made], stops)
 
 
+class StopAfter(TrainerCallback):
+    """Ends a run before its schedule does."""
+
+    def __init__(self, epochs: float) -> None:
+        self.epochs = epochs
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> TrainerControl:
+        control.should_training_stop |= (state.epoch or 0) >= self.epochs - 1e-6
+        return control
+
+
 class Report(TrainerCallback):
     """Passes the trainer's progress on."""
 
@@ -117,6 +132,12 @@ class Report(TrainerCallback):
             self.on_step(state.global_step, state.max_steps, loss)
 
 
+def passes(training: Training) -> float:
+    """The number of epochs of settings that were resolved (`train.folds.resolve`)."""
+    assert training.epochs != "auto", "epochs: auto must be resolved first"
+    return training.epochs
+
+
 def _dataset(rows: Sequence[TrainingRow]) -> Dataset:
     return Dataset.from_list([{"prompt": row.prompt, "completion": row.completion} for row in rows])
 
@@ -126,7 +147,7 @@ def _arguments(training: Training, folder: Path, *, evaluated: bool, checkpoints
     checkpointing = cuda if training.gradient_checkpointing is None else training.gradient_checkpointing
     return SFTConfig(
         output_dir=str(folder),
-        num_train_epochs=training.epochs,
+        num_train_epochs=passes(training),
         max_steps=training.max_steps or -1,
         per_device_train_batch_size=training.rows_at_once,
         per_device_eval_batch_size=training.rows_at_once,

@@ -1,6 +1,6 @@
 """How a run trains: the settings that a recipe gives and the command line may change."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,7 +15,11 @@ class Training(BaseModel):
     method: Method = "qlora"
     """`qlora`: 4-bit NF4 base with double quantisation; `lora-8bit`: 8-bit base; `lora`: base as it is; `full`:
     no adapter, every weight of the base is trained."""
-    epochs: float = Field(default=8, gt=0, le=1000)
+    epochs: Annotated[float, Field(gt=0, le=1000)] | Literal["auto"] = "auto"
+    """Passes over the rows. `auto`: up to 12, how many being chosen by cross-validation, for fewer than 64 rows; else
+    three."""
+    stop_after: float = Field(default=0.0, ge=0)
+    """Epochs after which the run ends although its schedule goes on to `epochs`; 0: at its end. `auto` sets it."""
     max_steps: int = Field(default=0, ge=0)
     """Optimiser steps after which the run ends whatever `epochs` says; 0 means that `epochs` decides."""
     learning_rate: float = Field(default=2e-4, gt=0, le=1)

@@ -59,7 +59,7 @@ def demo(port: Port = None, space_port: SpacePort = None, host: Host = None, bas
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe: its name in recipes/, or the path of its folder.")],
     base: BaseModelName = None,
-    epochs: Annotated[float | None, typer.Option(help="Passes over the examples.")] = None,
+    epochs: Annotated[str | None, typer.Option(help="Passes over the examples, or auto.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     rank: Annotated[int | None, typer.Option(help="LoRA rank.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows per step.")] = None,

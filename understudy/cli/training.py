@@ -41,7 +41,7 @@ def train_recipe(
         )
     prepare()
     console.print(
-        f"{recipe.name}: {training.method} on {base}, {len(examples)} examples, {training.epochs:g} epochs",
+        f"{recipe.name}: {training.method} on {base}, {len(examples)} examples, {_epochs(training)}",
         end="",
     )
     console.print(_inherited(recipe, training, changes))
@@ -53,13 +53,14 @@ def train_recipe(
         console.print("no GPU here: training on the CPU", style="dim")
     options = {"base": base, "training": training, "runs_dir": settings.runs_dir, "fresh": fresh}
     with _steps(f"training {recipe.name}") as on_step:
-        trained = train(recipe, **options, tensorboard=tensorboard, on_step=on_step)
+        trained = train(recipe, **options, tensorboard=tensorboard, on_step=on_step, on_fold=_fold)
     if trained.reused:
         console.print(f"already trained with these settings and examples: {trained.run.folder} (--fresh trains anew)")
     else:
         went_on = f", went on from step {trained.resumed_at}" if trained.resumed_at else ""
         console.print(
-            f"{trained.steps} steps in {trained.seconds:.1f} s{went_on}, last loss {trained.loss:.3f}, "
+            f"{trained.steps} steps ({trained.epochs:g} epochs) in {trained.seconds:.1f} s{went_on}, "
+            f"last loss {trained.loss:.3f}, "
             f"{trained.tokens_per_second:,.0f} tokens/s, at most {trained.peak_memory_mib:,.0f} MiB"
         )
     if training.method == "full":
@@ -151,6 +152,10 @@ def changed(training: Training, changes: dict[str, Any]) -> Training:
         raise RecipeError(f"{option}: {first['msg']}, found {first['input']!r}") from None
 
 
+def _epochs(training: Training) -> str:
+    return "epochs: auto" if training.epochs == "auto" else f"{training.epochs:g} epochs"
+
+
 def _inherited(recipe: Recipe, training: Training, changes: dict[str, Any]) -> str:
     """Which settings were said on the command line, and which the recipe or the defaults say."""
     said = [k for k, v in changes.items() if v is not None]
@@ -196,6 +201,11 @@ def _steps(title: str) -> Iterator[Any]:
             progress.update(task, completed=done, total=total, loss="" if loss is None else f"loss {loss:.3f}")
 
         yield on_step
+
+
+def _fold(done: int, total: int) -> None:
+    if done < total:
+        console.print(f"choosing the number of epochs: fold {done + 1} of {total}", style="dim")
 
 
 def _lines(title: str) -> Any:

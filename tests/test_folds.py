@@ -1,0 +1,91 @@
+"""The number of epochs by cross-validation: families stay together, and the choice leans to more training."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.test_training import home, only_run, train
+from train.folds import Folds, choose, family, split
+from train.model import keep_trainable, load_model
+from understudy.bases import resolve_base
+from understudy.examples import Example
+from understudy.training import Training
+
+__all__ = ["home"]
+
+
+def example(prompt: str, parent: str | None = None) -> Example:
+    messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": "Yes."}]
+    return Example.model_validate({"messages": messages, "parent": parent})
+
+
+@pytest.mark.parametrize(
+    ("losses", "epochs"),
+    [
+        ([[3, 2, 1], [3, 2, 1]], 3),
+        ([[3, 1, 2], [3, 1, 2]], 2),
+        ([[3.0, 1.0, 1.2, 2.0], [3.0, 1.4, 1.4, 2.0]], 3),
+        ([[3.0, 1.0, 1.1, 1.0]], 4),
+        ([[1.0, 2.0], [1.1, 2.0]], 1),
+    ],
+)
+def test_the_last_epoch_within_one_standard_error_of_the_best_is_chosen(losses: list[list[float]], epochs: int) -> None:
+    found = choose(losses)
+    assert found.epochs == epochs
+    assert found.folds == len(losses)
+    assert Folds.model_validate_json(found.model_dump_json()) == found
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from([None, "p", "q"])), min_size=2, max_size=40))
+def test_rows_made_from_one_another_stay_in_one_fold_and_none_is_lost(rows: list[tuple[str, str | None]]) -> None:
+    examples = [example(prompt, parent) for prompt, parent in rows]
+    parts = split(examples, 4, seed=1)
+    assert sorted(e.model_dump_json() for part in parts for e in part) == sorted(e.model_dump_json() for e in examples)
+    families = [{family(e) for e in part} for part in parts]
+    assert all(part for part in parts)
+    assert sum(map(len, families)) == len(set.union(*families)), "a family stands in two folds"
+    assert parts == split(examples, 4, seed=1)
+
+
+def test_prompts_that_differ_in_case_only_are_one_family() -> None:
+    assert family(example("Hello ")) == family(example("hello"))
+    assert family(example("Hello", "row 3")) == family(example("Another", "row 3"))
+
+
+def test_gradients_flow_after_an_evaluation_in_the_midst_of_training() -> None:
+    """bitsandbytes repacks NF4 weights in eval mode on some CPUs, and never undoes it."""
+    model = load_model(resolve_base("embedded"), Training(epochs=1))
+    keep_trainable(model)
+    ids = torch.arange(5, 25).unsqueeze(0)
+
+    def gradient() -> torch.Tensor:
+        embedded = model.get_input_embeddings()(ids).detach().requires_grad_()
+        model(inputs_embeds=embedded, labels=ids).loss.backward()
+        assert embedded.grad is not None
+        return embedded.grad
+
+    model.train()
+    before = gradient()
+    model.eval()
+    with torch.no_grad():
+        model(input_ids=ids)
+    model.train()
+    torch.testing.assert_close(gradient(), before)
+
+
+@pytest.mark.slow
+def test_few_rows_get_their_number_of_epochs_and_a_refit_on_all_of_them(home: Path) -> None:
+    done = train(home, "--epochs", "auto")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("choosing the number of epochs: fold") == 4
+    assert "silently incorrect" not in done.stderr
+    run = only_run(home)
+    folds = Folds.model_validate_json((run / "folds.json").read_text())
+    assert len(folds.means) == 12
+    result = json.loads((run / "result.json").read_text())
+    assert result["epochs"] == folds.epochs
+    assert result["steps"] == folds.epochs * 3, "12 rows, 4 a step"
