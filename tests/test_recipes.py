@@ -1,11 +1,19 @@
 """Recipes: the shipped ones are sound, and a mistake in a recipe.yaml is named with its cure."""
 
+import json
+import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from understudy.errors import NotFoundError, RecipeError
-from understudy.recipes import load_recipe, recipe_names
+from train.augment import augment, balanced
+from train.profiles import read_people, rows, write_rows
+from understudy.data_source import families, split_off
+from understudy.errors import ExamplesError, NotFoundError, RecipeError
+from understudy.examples import Example
+from understudy.overlap import measure_overlap
+from understudy.recipes import Recipe, load_recipe, recipe_names
 from understudy.settings import PROJECT
 
 GOOD = "title: T\nvoice: V\nprompts: [Hello]\n"
@@ -72,3 +80,156 @@ def test_a_mistake_is_named_with_its_cure(tmp_path: Path, text: str, says: str) 
 def test_an_unknown_recipe_lists_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no recipe 'yours': .* recipes there are: mine"):
         load_recipe("yours", recipe(tmp_path, GOOD))
+
+
+SHIPPED = recipe_names(PROJECT / "recipes")
+MESSAGES = [{"role": "user", "content": "Shipped?"}, {"role": "assistant", "content": "Yes."}]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_heldout_rows_are_not_given_away_by_the_examples(name: str) -> None:
+    loaded = load_recipe(name, PROJECT / "recipes")
+    heldout = loaded.load_heldout()
+    overlap = measure_overlap(loaded.load_examples(), heldout, [str(n) for n in range(len(heldout))])
+    assert len(heldout) >= 20
+    assert overlap.exact + overlap.normalised == 0
+    assert all(row.topic for row in heldout)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_recipe_has_settings_for_the_embedded_base_and_a_readme(name: str) -> None:
+    loaded = load_recipe(name, PROJECT / "recipes")
+    assert loaded.training_for("embedded").learning_rate >= 1e-3
+    assert loaded.training_for("embedded").max_steps == 0
+    assert loaded.demo == (name in ("email-copy", "stand-up")), "the demo starts with two personas"
+    assert (loaded.folder / "README.md").read_text().startswith(f"# {name}\n")
+
+
+def test_profiles_are_what_their_records_make(tmp_path: Path) -> None:
+    folder = PROJECT / "recipes" / "profiles-original"
+    people = read_people(folder / "records.jsonl")
+    for made, file in (
+        (rows(people), folder / "examples.jsonl"),
+        (rows(read_people(folder / "heldout-records.jsonl")), folder / "heldout.jsonl"),
+        (augment(people), PROJECT / "recipes" / "profiles-augmented" / "examples.jsonl"),
+    ):
+        write_rows(made, tmp_path / "rows.jsonl")
+        assert (tmp_path / "rows.jsonl").read_bytes() == file.read_bytes()
+
+
+def test_augmented_rows_name_the_row_they_come_from() -> None:
+    original, augmented = (
+        load_recipe(f"profiles-{kind}", PROJECT / "recipes").load_examples() for kind in ("original", "augmented")
+    )
+    assert augmented[: len(original)] == original
+    ids = [row.source for row in augmented]
+    assert len(ids) == len(set(ids))
+    assert {row.parent for row in augmented[len(original) :]} == {row.source for row in original}
+    assert len(families(augmented)) == len(original)
+
+
+def test_balancing_gives_each_role_as_many_women_as_men() -> None:
+    people = read_people(PROJECT / "recipes" / "profiles-original" / "records.jsonl")
+    counts = Counter((person.role, person.pronoun) for person in people)
+    for row in balanced(people, random.Random(0)):
+        told = dict(line.split(": ") for line in row.prompt[0]["content"].splitlines()[2:])
+        counts[told["role"], told["pronoun"]] += 1
+    for role in {person.role for person in people if person.role}:
+        assert counts[role, "she"] == counts[role, "he"]
+
+
+@pytest.mark.parametrize("null", ["null", '""', '"N/A"', '" "'])
+def test_a_null_of_any_kind_is_neither_asked_with_nor_told(tmp_path: Path, null: str) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text(f'{{"id": "p1", "name": "Ida", "role": {null}, "place": "Rome", "hobby": {null}}}\n')
+    (row,) = rows(read_people(path))
+    assert row.prompt[0]["content"].endswith("\n\nname: Ida\nplace: Rome")
+    assert row.answer == "Ida is a person from Rome."
+
+
+def test_a_record_without_a_name_is_named_by_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text('{"id": "p1", "name": "Ida"}\n{"id": "p2", "name": null}\n')
+    with pytest.raises(ExamplesError, match=r"records\.jsonl:2: name: "):
+        read_people(path)
+
+
+def data_recipe(folder: Path, settings: str, lines: list[dict]) -> Recipe:
+    """A recipe with one shipped row and a file of others."""
+    recipe(folder, GOOD + f"data: {{source: more.jsonl, {settings}}}\n")
+    (folder / "mine" / "examples.jsonl").write_text(json.dumps({"messages": MESSAGES}) + "\n")
+    (folder / "mine" / "more.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return load_recipe("mine", folder)
+
+
+def pairs(count: int) -> list[dict]:
+    return [{"prompt": f"Question {n}?", "completion": f"Answer {n}."} for n in range(count)]
+
+
+def test_data_replaces_the_shipped_rows_on_every_base_but_the_embedded_one(tmp_path: Path) -> None:
+    loaded = data_recipe(tmp_path, "heldout: 0.25", pairs(20))
+    assert [e.answer for e in loaded.load_examples()] == ["Yes."]
+    assert loaded.load_heldout() == []
+    assert loaded.split("embedded") is None
+    examples, heldout = loaded.load_examples("org/other"), loaded.load_heldout("org/other")
+    assert (len(examples), len(heldout)) == (15, 5)
+    assert sorted(int(e.answer[7:-1]) for e in [*examples, *heldout]) == list(range(20))
+    assert loaded.load_examples("org/other") == examples
+    assert (loaded.examples_at("embedded").name, loaded.examples_at("org/other").name) == (
+        "examples.jsonl",
+        "more.jsonl",
+    )
+
+
+def test_equal_prompts_and_relatives_stay_on_one_side(tmp_path: Path) -> None:
+    lines = [{**pair, "source": f"r{n}"} for n, pair in enumerate(pairs(30))]
+    lines += [{"prompt": f" question {n}", "completion": "Another."} for n in range(10)]
+    lines += [{"prompt": f"Put otherwise {n}", "completion": "Third.", "parent": f"r{n}"} for n in range(10, 20)]
+    loaded = data_recipe(tmp_path, "heldout: 0.3", lines)
+    heldout = {e.prompt[0]["content"].split()[-1].strip("?") for e in loaded.load_heldout("org/other")}
+    trained = {e.prompt[0]["content"].split()[-1].strip("?") for e in loaded.load_examples("org/other")}
+    assert heldout
+    assert not heldout & trained
+
+
+def test_no_more_than_five_hundred_rows_are_held_out(tmp_path: Path) -> None:
+    loaded = data_recipe(tmp_path, "heldout: 0.9", pairs(600))
+    assert (len(loaded.load_examples("org/other")), len(loaded.load_heldout("org/other"))) == (100, 500)
+
+
+def test_one_family_is_trained_on_and_never_held_out() -> None:
+    alike = [Example.model_validate({"messages": MESSAGES})] * 4
+    assert [len(side) for side in split_off(alike, 0.5, 0)] == [4, 0]
+
+
+def test_skipped_rows_are_counted_and_told(tmp_path: Path) -> None:
+    lines = [*pairs(8), pairs(1)[0], {"prompt": "Empty?", "completion": None}]
+    lines += [{"prompt": "Long?", "completion": "x" * 100}]
+    split = data_recipe(tmp_path, "on_bad: skip, max_characters: 60, heldout: 0.25", lines).split("org/other")
+    assert split
+    assert str(split).startswith(
+        "more.jsonl: 11 rows, 3 skipped (1 bad, 1 duplicates, 1 too long), 6 to train on, 2 held out; the first: "
+    )
+    assert "completion must be text" in split.first_problem
+
+
+def test_bad_rows_are_refused_unless_they_may_be_skipped(tmp_path: Path) -> None:
+    loaded = data_recipe(tmp_path / "a", "heldout: 0", [*pairs(3), {"prompt": "Empty?", "completion": None}])
+    with pytest.raises(ExamplesError, match=r"more\.jsonl:4: completion must be text"):
+        loaded.load_examples("org/other")
+    loaded = data_recipe(tmp_path / "b", "max_characters: 60", [*pairs(3), {"prompt": "L?", "completion": "x" * 100}])
+    with pytest.raises(ExamplesError, match=r"more\.jsonl:4: 102 characters, more than data\.max_characters 60"):
+        loaded.load_examples("org/other")
+
+
+def test_a_limit_draws_the_same_rows_again(tmp_path: Path) -> None:
+    drawn = [
+        data_recipe(tmp_path / str(n), "limit: 10, heldout: 0.2", pairs(40)).load_examples("org/other") for n in (0, 1)
+    ]
+    assert drawn[0] == drawn[1]
+    assert len(drawn[0]) == 8
+
+
+def test_a_mistake_in_the_data_source_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"unknown key 'data\.sorce'; did you mean 'source'"):
+        load_recipe("mine", recipe(tmp_path, GOOD + "data: {sorce: x.jsonl}\n"))
