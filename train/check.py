@@ -55,7 +55,7 @@ class Preflight:
         """Reads data and tokenizer. Raises ExamplesError, BaseModelError."""
         quiet()
         self.recipe, self.base, self.training = recipe, base, training
-        self.examples, self.heldout = recipe.load_examples(), recipe.load_heldout()
+        self.examples, self.heldout = recipe.load_examples(base.name), recipe.load_heldout(base.name)
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(base)
         self.chats: list[TrainingRow] = training_rows(self.examples)
         self.rows: list[TokenRow] = []
@@ -107,7 +107,7 @@ class Preflight:
         return f"{len(self.rows)} rows of {len(self.examples)} examples"
 
     def _lengths(self) -> str:
-        check_lengths(self.rows, self.training.max_length, self.recipe.folder / self.recipe.examples)
+        check_lengths(self.rows, self.training.max_length, self.recipe.examples_at(self.base.name))
         longest = sorted(self.rows, key=lambda row: -len(row.input_ids))[:3]
         names = ", ".join(f"example {row.origin}: {len(row.input_ids)}" for row in longest)
         return f"longest in tokens: {names}; max_length {self.training.max_length}"
@@ -122,7 +122,7 @@ class Preflight:
         return f"about {needed}" if needed else "not known: the base is not on this machine yet"
 
     def _leaks(self) -> str:
-        return check_leaks(self.examples, self.heldout, self.recipe.folder / self.recipe.heldout)
+        return check_leaks(self.examples, self.heldout, self.recipe.heldout_at(self.base.name))
 
 
 def check_leaks(examples: Sequence[Example], heldout: Sequence[Example], source: Path) -> str:

@@ -73,7 +73,9 @@ def cross_validate(
     *,
     epochs: int,
     folds: int = FOLDS,
+    share: float = 1.0,
     on_fold: Callable[[int, int], None],
+    on_losses: Callable[[int, list[float]], None] = lambda number, losses: None,
 ) -> Folds:
     """Trains on all folds but one, `folds` times, and measures the one left out after each epoch.
 
@@ -81,7 +83,9 @@ def cross_validate(
 
     Args:
         epochs: the most epochs that are tried; every fold follows the schedule of a run of that length.
+        share: share of the rows that each fold is trained on, 1 for all; what is measured stays the same.
         on_fold: called with (folds done, folds in all).
+        on_losses: called with each fold's number, from 0, and its losses; may raise to end it.
 
     Raises:
         TrainingError, BaseModelError: as `train`.
@@ -91,7 +95,9 @@ def cross_validate(
     for number, part in enumerate(parts):
         on_fold(number, len(parts))
         rest = [row for other in parts if other is not part for row in other]
+        rest = random.Random(training.seed).sample(rest, max(1, round(share * len(rest))))
         losses.append(_losses(base, tokenizer, training, rest, part, epochs))
+        on_losses(number, losses[-1])
     on_fold(len(parts), len(parts))
     return choose(losses)
 

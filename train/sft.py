@@ -67,7 +67,7 @@ def train(
             any more.
     """
     resolved = resolve_base(base)
-    examples = recipe.load_examples()
+    examples = recipe.load_examples(resolved.name)
     settings = run_settings(recipe, training, examples, resolved.name, base_revision(resolved))
     run = Run(runs_dir / recipe.name / settings.id, training.method)
     if fresh:
@@ -80,8 +80,8 @@ def train(
     tokenizer = load_tokenizer(resolved)
     chats = training_rows(examples)
     rows = token_rows(chats, tokenizer)
-    check_lengths(rows, training.max_length, recipe.folder / recipe.examples)
-    check_leaks(examples, recipe.load_heldout(), recipe.folder / recipe.heldout)
+    check_lengths(rows, training.max_length, recipe.examples_at(resolved.name))
+    check_leaks(examples, recipe.load_heldout(resolved.name), recipe.heldout_at(resolved.name))
     check_memory(resolved, training, max(len(row.input_ids) for row in rows))
     training = resolve(resolved, tokenizer, training, examples, run.folder / "folds.json", on_fold=on_fold)
     callbacks: list[TrainerCallback] = [Report(on_step)]

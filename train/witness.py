@@ -35,8 +35,8 @@ def observe(
         ExamplesError, BaseModelError: data or base cannot be used.
     """
     started = time.monotonic()
-    heldout = _some(recipe.load_heldout(), training.seed)
-    examples = _some(recipe.load_examples(), training.seed)
+    heldout = _some(recipe.load_heldout(base.name), training.seed)
+    examples = _some(recipe.load_examples(base.name), training.seed)
     on_stage("loading the base as it is served")
     speaker = Speaker(base, adapter)
     heard = {}

@@ -9,6 +9,8 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from understudy.bases import EMBEDDED
+from understudy.data_source import DataSource, SplitData, read_source
 from understudy.errors import NotFoundError, RecipeError
 from understudy.examples import Example, load_examples
 from understudy.proof import Thresholds
@@ -66,10 +68,14 @@ class Recipe(BaseModel):
     """Base to train on; none means the base in the settings (UNDERSTUDY_BASE)."""
     examples: str = "examples.jsonl"
     heldout: str = "heldout.jsonl"
+    data: DataSource | None = None
+    """Rows that are not shipped, for every base but the embedded one, which uses the two files."""
     training: Training = Training()
     """Settings on any base."""
     embedded: dict[str, object] = {}
     """Settings of `training` that differ on the embedded base, which is tiny and wants a high learning rate."""
+    demo: bool = True
+    """Whether `understudy demo` trains it before it starts."""
     sampling: Sampling = Sampling()
     prompts: list[str] = Field(min_length=1)
     """Prompts to suggest to people and to probe a new revision with."""
@@ -79,18 +85,41 @@ class Recipe(BaseModel):
     """What a new revision must still do about as well as the one on stage before it takes its place."""
     folder: Path = Field(exclude=True)
 
-    def load_examples(self) -> list[Example]:
-        """The training rows. Raises ExamplesError as `load_examples` does."""
-        return load_examples(self.folder / self.examples)
+    def load_examples(self, base: str = EMBEDDED) -> list[Example]:
+        """The training rows on `base`. Raises ExamplesError as `load_examples` and `read_source` do."""
+        split = self.split(base)
+        return list(split.examples) if split else load_examples(self.folder / self.examples)
 
-    def load_heldout(self) -> list[Example]:
-        """The held-out rows; empty when the recipe has no such file."""
+    def load_heldout(self, base: str = EMBEDDED) -> list[Example]:
+        """The held-out rows on `base`; empty when the recipe has none. Raises ExamplesError as `load_examples`."""
+        split = self.split(base)
+        if split:
+            return list(split.heldout)
         path = self.folder / self.heldout
         return load_examples(path) if path.exists() else []
 
+    def examples_at(self, base: str) -> Path:
+        """Where the training rows stand, for messages."""
+        return self._at(self.examples, base)
+
+    def heldout_at(self, base: str) -> Path:
+        """Where the held-out rows stand, for messages."""
+        return self._at(self.heldout, base)
+
+    def _at(self, file: str, base: str) -> Path:
+        return Path(self.data.source) if self.data and base != EMBEDDED else self.folder / file
+
+    def split(self, base: str) -> SplitData | None:
+        """The two sides of `data`, and what was left out; None where the files in the folder are used.
+
+        Raises:
+            ExamplesError: as `read_source`.
+        """
+        return read_source(self.data, self.folder) if self.data and base != EMBEDDED else None
+
     def training_for(self, base: str) -> Training:
         """The training settings on `base`."""
-        if base != "embedded" or not self.embedded:
+        if base != EMBEDDED or not self.embedded:
             return self.training
         merged = {**self.training.model_dump(), **self.embedded}
         return _validated(Training, merged, f"{self.folder / 'recipe.yaml'}: embedded")
@@ -120,7 +149,7 @@ def load_recipe(name: str, recipes_dir: Path) -> Recipe:
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: found {type(data).__name__}; a recipe is a mapping such as `title: ...`")
     recipe = _validated(Recipe, {"name": folder.resolve().name, **data, "folder": folder}, str(path))
-    recipe.training_for("embedded")
+    recipe.training_for(EMBEDDED)
     return recipe
 
 
@@ -132,7 +161,10 @@ def _validated(model: type[Model], data: dict, where: str) -> Model:
 
 
 def _explain(model: type[BaseModel], error: typing.Any) -> str:
-    *parents, key = [str(part) for part in error["loc"]] or [""]
+    parts = [str(part) for part in error["loc"]]
+    if error["type"] != "extra_forbidden":
+        parts = [part for part in parts if re.fullmatch(r"\w+", part)]  # not the names of a union's members
+    *parents, key = parts or [""]
     at = ".".join([*parents, key])
     if error["type"] == "extra_forbidden":
         known = list(_fields(model, parents))

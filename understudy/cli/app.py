@@ -93,6 +93,26 @@ def train(
 
 
 @app.command()
+def sweep(
+    recipe: Annotated[str, typer.Argument(help="A recipe: its name in recipes/, or the path of its folder.")],
+    trials: Annotated[int, typer.Option(help="Trials in all; a sweep goes on from those it has.", min=1)] = 20,
+    over: Annotated[
+        str | None,
+        typer.Option(help="Settings to sweep over, commas between: learning_rate,epochs,batch_size,rank,scheduler,…"),
+    ] = None,
+    bases: Annotated[list[str] | None, typer.Option("--base", help="A base to try; repeat it for several.")] = None,
+    write: Annotated[str | None, typer.Option(help="Name of a new recipe with the best settings.")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print everything found as JSON.")] = False,
+) -> None:
+    """Find settings by trials, each judged by cross-validation on the examples; held-out rows stay unseen."""
+    from understudy.cli.sweep import sweep_recipe
+
+    names = [name.strip() for name in (over or "").split(",") if name.strip()]
+    options = {"trials": trials, "over": names, "write": write, "json_output": json_output}
+    sweep_recipe(load_settings(), recipe, bases or [], **options)
+
+
+@app.command()
 def check(
     recipe: Annotated[str, typer.Argument(help="A recipe: its name in recipes/, or the path of its folder.")],
     base: BaseModelName = None,
@@ -133,6 +153,26 @@ def verify(
 
     if not verify_recipe(load_settings(), recipe, adapter, json_output=json_output):
         raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    recipe: Annotated[str, typer.Argument(help="A recipe: its name in recipes/, or the path of its folder.")],
+    run: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="A verified run; default: the one verified last. Repeatable: side by side."),
+    ] = None,
+    answers: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE", help="Another system's answers (prompt, answer) to compare. Repeatable."),
+    ] = None,
+    prompts: Annotated[Path | None, typer.Option(help="File of the prompts to show; default: all held-out.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; default: report/ in the run's.")] = None,
+) -> None:
+    """Put a verified run, its base, few-shot and other systems side by side: one HTML page, one Markdown file."""
+    from understudy.cli.report import report_recipe
+
+    report_recipe(load_settings(), recipe, run or [], answers or [], prompts, out)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from understudy.cli.admin import AdminClient
 from understudy.cli.training import actor
 from understudy.errors import EngineError
 from understudy.processes import Child, require_port
-from understudy.recipes import recipe_names
+from understudy.recipes import load_recipe, recipe_names
 from understudy.registry import Registry, Revision, open_registry
 from understudy.settings import Settings
 
@@ -65,6 +65,8 @@ def _train_missing(settings: Settings, registry: Registry, children: list[Child]
     """One child process per persona that has no adapter yet, so that torch's memory goes when it is done."""
     base = resolve_base(settings.base)
     for name in recipe_names(settings.recipes_dir):
+        if not load_recipe(name, settings.recipes_dir).demo:
+            continue
         if _newest_for(base, registry, name):
             console.print(f"[green]✓[/] {name}: trained already")
             continue

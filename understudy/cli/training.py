@@ -30,10 +30,9 @@ def train_recipe(
 ) -> None:
     """Trains a recipe and registers the adapter as its persona's newest revision."""
     recipe = load_recipe(name, settings.recipes_dir)
-    base = base or recipe.base or settings.base
-    require_base(base)
+    base = require_base(base or recipe.base or settings.base).name
     training = changed(recipe.training_for(base), changes)
-    examples = recipe.load_examples()
+    examples = recipe.load_examples(base)
     if len(examples) < FEW_ROWS:
         console.print(
             f"warning: {recipe.name} has only {len(examples)} examples; expect it to repeat them",
@@ -45,6 +44,9 @@ def train_recipe(
         end="",
     )
     console.print(_inherited(recipe, training, changes))
+    split = recipe.split(base)
+    if split:
+        console.print(f"  data from {split}")
     with status("loading libraries and base"):
         import torch
 
@@ -52,7 +54,7 @@ def train_recipe(
     if not torch.cuda.is_available():
         console.print("no GPU here: training on the CPU", style="dim")
     options = {"base": base, "training": training, "runs_dir": settings.runs_dir, "fresh": fresh}
-    with _steps(f"training {recipe.name}") as on_step:
+    with steps(f"training {recipe.name}") as on_step:
         trained = train(recipe, **options, tensorboard=tensorboard, on_step=on_step, on_fold=_fold)
     if trained.reused:
         console.print(f"already trained with these settings and examples: {trained.run.folder} (--fresh trains anew)")
@@ -113,7 +115,7 @@ def build_base(settings: Settings, out: Path | None, *, quick: bool, seed: int, 
     with status("loading libraries"):
         from train.embedded.pretrain import build
     work = settings.home / "base-build" / f"{'quick' if quick else 'full'}-{seed}"
-    with _steps("training the base") as on_step:
+    with steps("training the base") as on_step:
         result = build(target, quick=quick, seed=seed, resume=not fresh, work=work, on_progress=on_step)
     console.print(
         f"{result.parameters / 1e6:.1f}M parameters, {result.steps} steps, {result.seconds:.0f} s, "
@@ -129,7 +131,7 @@ def evaluate_base(path: Path | None, limit: int | None, *, json_output: bool) ->
         raise UnderstudyError(f"{folder}: no model there; build one with `understudy base build`")
     with status("loading libraries"):
         from train.embedded.evaluate import evaluate
-    with _steps("asking") as on_step:
+    with steps("asking") as on_step:
         report = evaluate(folder, limit=limit, on_progress=lambda done, total: on_step(done, total, None))
     print(report.to_json() if json_output else report)
 
@@ -183,7 +185,7 @@ def status(text: str) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def _steps(title: str) -> Iterator[Any]:
+def steps(title: str) -> Iterator[Any]:
     """A progress bar on a terminal, a line every tenth of the way elsewhere; yields on_step(done, total, loss)."""
     if not console.is_terminal:
         yield _lines(title)

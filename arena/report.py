@@ -1,0 +1,203 @@
+"""Reports: contestants side by side on the same prompts, with figures, intervals and a verdict."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from arena.imported import ImportedAnswers, PromptToShow, clean, prompt_key
+from arena.intervals import Estimate
+from arena.proof import Measures
+from arena.report_answers import Answers, heard_answers, imported_answers, only_held_out, text_figures
+from arena.report_records import Contestant, Gap, Kind, Measure, PromptRow, Report, TrainedRun, Verdict
+from arena.report_words import MEASURES, further, limits, method_name, reasons_to_pass
+from arena.verified_runs import RunFilesError, VerifiedRun
+from understudy.proof import Testimony
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A contestant on its way into the report."""
+
+    name: str
+    kind: Kind
+    note: str
+    asked: int
+    figures: dict[str, Estimate | None]
+    answers: Answers
+
+
+def build_report(
+    runs: Sequence[VerifiedRun],
+    *,
+    title: str,
+    voice: str,
+    made_on: str,
+    versions: Mapping[str, str],
+    imported: Sequence[ImportedAnswers] = (),
+    prompts: Sequence[PromptToShow] | None = None,
+    seed: int = 0,
+) -> Report:
+    """The report on these runs, the first of which gives the held-out prompts, and on imported answers.
+
+    `prompts` are those to show, by default all held-out ones; `imported` must have been matched to the same. Figures
+    always rest on held-out prompts. The same arguments give the same report.
+
+    Raises:
+        RunFilesError: there are no runs, or they are of different recipes.
+        MeasurementError: there is too little to measure.
+    """
+    recipes = sorted({run.pack.recipe for run in runs})
+    if len(recipes) != 1:
+        raise RunFilesError(f"a report is about the runs of one recipe; found {', '.join(recipes) or 'none'}")
+    first = runs[0]
+    shown = list(prompts) if prompts is not None else held_out(first.testimony)
+    entries = [*_proved(runs, seed), *(_imported(first.testimony, shown, one, seed) for one in imported)]
+    contestants = _contestants(entries, runs)
+    trained = [one for one in contestants if one.kind == "trained"]
+    gaps = [
+        Gap(system=one.system, file=one.file, unanswered=one.unanswered, unmatched=one.unmatched) for one in imported
+    ]
+    return Report(
+        recipe=first.pack.recipe,
+        title=title,
+        voice=voice,
+        made_on=made_on,
+        versions=dict(versions),
+        prompts=first.pack.prompts,
+        style_asked=first.pack.thresholds.in_style,
+        verdicts=tuple(_verdict(run, one) for run, one in zip(runs, trained, strict=True)),
+        measures=tuple(m for m in MEASURES if any(one.figures.get(m.key) for one in contestants)),
+        contestants=contestants,
+        further=further([run.pack for run in runs]),
+        rows=_rows(first.testimony, shown, contestants, entries),
+        gaps=tuple(gap for gap in gaps if gap.unanswered or gap.unmatched),
+        runs=tuple(
+            TrainedRun(contestant=one.key, name=one.name, facts=run.facts)
+            for run, one in zip(runs, trained, strict=True)
+        ),
+        limits=limits(runs, contestants),
+    )
+
+
+def held_out(testimony: Testimony) -> list[PromptToShow]:
+    """The held-out prompts, each once."""
+    found: dict[str, PromptToShow] = {}
+    for row in testimony.heldout:
+        found.setdefault(prompt_key(row.prompt), PromptToShow(prompt=row.prompt, topic=row.topic))
+    return list(found.values())
+
+
+def _proved(runs: Sequence[VerifiedRun], seed: int) -> list[_Entry]:
+    """Everybody in the proof packs; a base or few-shot that several runs have in common is there once."""
+    rivals: dict[tuple[object, ...], _Entry] = {}
+    trained: list[_Entry] = []
+    bases = {run.pack.base for run in runs}
+    for run in runs:
+        base = f"base {run.pack.base}" if len(bases) > 1 else "base"
+        taught = tuple((row.prompt, row.answer) for row in run.testimony.training)
+        for who, heard in run.testimony.heard.items():
+            answers = heard_answers(run.testimony, heard, seed=seed)
+            copied = run.pack.copied if who == "adapter" else text_figures(answers, seed=seed)["copied"]
+            figures = _figures(run.pack.contestants[who], copied)
+            asked = len(run.testimony.heldout)
+            if who == "adapter":
+                note = f"trained on {run.pack.examples} rows"
+                trained.append(_Entry(method_name(run.facts), "trained", note, asked, figures, answers))
+            elif who == "base":
+                same = ("base", run.pack.base, run.facts.base_revision)
+                rivals.setdefault(same, _Entry(base, "base", "as it is", asked, figures, answers))
+            else:
+                shots = heard.shots // 2  # counted as messages
+                same = (who, run.pack.base, run.facts.base_revision, taught)
+                note = f"{shots} training rows before each prompt"
+                rivals.setdefault(same, _Entry(f"{base} + {shots} shots", "few-shot", note, asked, figures, answers))
+    return [*rivals.values(), *trained]
+
+
+def _figures(measures: Measures, copied: Estimate | None) -> dict[str, Estimate | None]:
+    echo = measures.echoes
+    return {
+        "in_style": measures.in_style,
+        "on_topic": measures.on_topic,
+        "stopped": measures.stopped,
+        "no_echo": Estimate(value=1 - echo.value, low=1 - echo.high, high=1 - echo.low, n=echo.n),
+        "copied": copied,
+        "loss": measures.loss,
+        "words": measures.words,
+    }
+
+
+def _imported(t: Testimony, shown: Sequence[PromptToShow], given: ImportedAnswers, seed: int) -> _Entry:
+    """An imported system, measured as far as text alone allows."""
+    answers = imported_answers(t, shown, given, seed=seed)
+    counted = only_held_out(t, answers)
+    note = f"imported, {sum(map(len, given.answers))} answers"
+    return _Entry(given.system, "imported", note, len(counted), text_figures(counted, seed=seed), answers)
+
+
+def _contestants(entries: Sequence[_Entry], runs: Sequence[VerifiedRun]) -> tuple[Contestant, ...]:
+    """With names that tell them apart, and marks where one is clearly the best."""
+    ids = iter([run.facts.id[:6] for run in runs])
+    names = [clean(entry.name).replace("\n", " ") for entry in entries]
+    often = Counter(names)
+    apart: list[str] = []
+    for entry, name in zip(entries, names, strict=True):
+        mark = next(ids) if entry.kind == "trained" else str(apart.count(name) + 1)
+        apart.append(f"{name} {mark}" if often[name] > 1 else name)
+    return tuple(
+        Contestant(
+            key=f"c{i}",
+            name=name,
+            kind=entry.kind,
+            note=entry.note,
+            asked=entry.asked,
+            figures=entry.figures,
+            best=tuple(m.key for m in MEASURES if _is_best(entry, entries, m)),
+        )
+        for i, (entry, name) in enumerate(zip(entries, apart, strict=True))
+    )
+
+
+def _is_best(entry: _Entry, entries: Sequence[_Entry], measure: Measure) -> bool:
+    """Whether the whole interval is better than everybody else's whole interval, and there is somebody else."""
+    mine = entry.figures.get(measure.key)
+    others = [figure for one in entries if one is not entry and (figure := one.figures.get(measure.key)) is not None]
+    if mine is None or not others or not measure.better:
+        return False
+    if measure.better == "more":
+        return all(mine.low > other.high for other in others)
+    return all(mine.high < other.low for other in others)
+
+
+def _verdict(run: VerifiedRun, contestant: Contestant) -> Verdict:
+    pack = run.pack
+    return Verdict(
+        contestant=contestant.key,
+        name=contestant.name,
+        base=pack.base,
+        revision=pack.revision,
+        passed=pack.passed,
+        reasons=reasons_to_pass(pack) if pack.passed else tuple(pack.reasons),
+        worse=tuple(pack.worse),
+    )
+
+
+def _rows(
+    t: Testimony, shown: Sequence[PromptToShow], contestants: Sequence[Contestant], entries: Sequence[_Entry]
+) -> tuple[PromptRow, ...]:
+    references = {prompt_key(row.prompt): row.answer for row in reversed(t.heldout)}
+    rows = []
+    for one in shown:
+        key = prompt_key(one.prompt)
+        reference = references.get(key)
+        rows.append(
+            PromptRow(
+                prompt=clean(one.prompt),
+                reference=None if reference is None else clean(reference),
+                answers={
+                    contestant.key: entry.answers.get(key, ())
+                    for contestant, entry in zip(contestants, entries, strict=True)
+                },
+            )
+        )
+    return tuple(rows)

@@ -1,0 +1,145 @@
+"""A report as one Markdown file, for places that show Markdown; its figures are SVG files beside it."""
+
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from arena.figures import Drawing
+from arena.report_html import OPEN
+from arena.report_records import Contestant, Measure, PromptRow, Report, ShownAnswer
+from arena.report_words import explanations, made_with, outcome, shown, training_settings, training_took
+
+FIGURES = "figures"
+"""Folder of the figures, beside the file."""
+SPECIAL = re.compile(r"([\\`*_\[\]|~#$@])")
+
+
+def markdown_page(report: Report, drawings: Sequence[Drawing]) -> str:
+    """The whole file. Nothing in the report's texts is taken for Markdown or HTML; equal reports give equal files."""
+    parts = (
+        _head(report),
+        _summary(report),
+        _answers(report),
+        _worse(report),
+        _pictures("Loss curves", [one for one in drawings if one.name == "curves"]),
+        _pictures("Figures", [one for one in drawings if one.name != "curves"]),
+        _training(report),
+        ["## How it is measured", "", *(f"- **{plain(name)}**: {plain(how)}" for name, how in explanations(report))],
+        ["## What these figures cannot say", "", *(f"- {plain(limit)}" for limit in report.limits)],
+        ["---", "", plain(made_with(report))],
+    )
+    return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
+
+
+def plain(text: str) -> str:
+    """The text so that Markdown, also in a table's cell, shows it as it is; line ends become `<br>`."""
+    safe = SPECIAL.sub(r"\\\1", escape(text, quote=False))
+    return re.sub(r"[ \t]*(?:\r\n|\n|\r)", "<br>", safe.strip())
+
+
+def _head(report: Report) -> list[str]:
+    lines = [f"# {plain(report.title)}: {outcome(report)}", "", plain(report.voice)]
+    for verdict in report.verdicts:
+        word = "✓ Passed" if verdict.passed else "✗ Refused"
+        lines += ["", f"**{word}**: {plain(verdict.name)} `{verdict.revision[:12]}` on the base {plain(verdict.base)}", ""]
+        lines += [f"- {plain(reason)}" for reason in verdict.reasons]
+    return lines
+
+
+def _summary(report: Report) -> list[str]:
+    return [
+        "## Summary",
+        "",
+        f"{report.prompts} held-out prompts, 95% intervals in brackets; – was not measured. “Best” is said only where "
+        "the whole interval is better than everybody else's.",
+        "",
+        *_table(
+            ["Contestant", *(_headed(measure) for measure in report.measures)],
+            ([f"{plain(one.name)} ({plain(one.note)})", *_figures(one, report.measures)] for one in report.contestants),
+        ),
+        "",
+        "### Further figures of what was trained",
+        "",
+        *_table(
+            ["Figure", *(plain(run.name) for run in report.runs)],
+            ([plain(row.name), *(_figure(*shown(one, row.scale)) for one in row.figures)] for row in report.further),
+        ),
+    ]
+
+
+def _headed(measure: Measure) -> str:
+    return measure.name + {"more": " ↑", "less": " ↓", "": ""}[measure.better]
+
+
+def _figures(one: Contestant, measures: Sequence[Measure]) -> Iterable[str]:
+    for measure in measures:
+        cell = _figure(*shown(one.figures[measure.key], measure.scale))
+        yield f"**{cell}** best" if measure.key in one.best else cell
+
+
+def _figure(value: str, interval: str) -> str:
+    return f"{value} ({interval})" if interval else value
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines)]
+
+
+def _answers(report: Report) -> list[str]:
+    if not report.rows:
+        return []
+    lines = ["## Answers side by side"]
+    for number, row in enumerate(report.rows, 1):
+        if number == OPEN + 1:
+            lines += ["", "<details>", f"<summary>{len(report.rows) - OPEN} more prompts</summary>"]
+        lines += ["", f"### {number}. {plain(row.prompt)}", "", *_side_by_side(row, report.contestants)]
+    if len(report.rows) > OPEN:
+        lines += ["", "</details>"]
+    for gap in report.gaps:
+        for prompts, what in ((gap.unanswered, "prompts have no answer in"), (gap.unmatched, "more prompts are in")):
+            if prompts:
+                lines += ["", f"{plain(gap.system)}: {len(prompts)} {what} {plain(gap.file)}:", ""]
+                lines += [f"- {plain(prompt)}" for prompt in prompts]
+    return lines
+
+
+def _side_by_side(row: PromptRow, contestants: Sequence[Contestant]) -> list[str]:
+    lines = []
+    for one in contestants:
+        given = row.answers.get(one.key, ())
+        lines += [[plain(one.name), _said(answer)] for answer in given] or [[plain(one.name), "*no answer*"]]
+    if row.reference is not None:
+        lines.append(["*the data's own*", plain(row.reference)])
+    return _table(["", "Answer"], lines)
+
+
+def _said(answer: ShownAnswer) -> str:
+    style = [] if answer.style is None else [f"style {answer.style:.2f}"]
+    about = ", ".join([*answer.marks, f"{answer.words} words", *style])
+    return f"{plain(answer.text) or '*(nothing)*'}<br><sub>{plain(about)}</sub>"
+
+
+def _worse(report: Report) -> list[str]:
+    lines = ["## What got worse"]
+    for verdict in report.verdicts:
+        lines += ["", f"### {plain(verdict.name)}"] if len(report.verdicts) > 1 else []
+        worse = [f"- {plain(line)}" for line in verdict.worse]
+        lines += ["", *(worse or ["Nothing that was measured is clearly worse than the base's."])]
+    return lines
+
+
+def _pictures(heading: str, drawings: Sequence[Drawing]) -> list[str]:
+    if not drawings:
+        return []
+    pictures = (f"**{plain(one.title)}**\n\n![{plain(one.alt)}]({FIGURES}/{one.name}.svg)" for one in drawings)
+    return [f"## {heading}", "", "\n\n".join(pictures)]
+
+
+def _training(report: Report) -> list[str]:
+    took, settings = training_took(report), training_settings(report)
+    lines = []
+    if took.lines:
+        cells = ([plain(name), *map(plain, values)] for name, values in took.lines)
+        lines += ["### Cost of training", "", *_table(["Run", *took.names], cells), ""]
+    cells = ([plain(name), *map(plain, values)] for name, values in settings.lines)
+    return [*lines, "## Settings and data", "", *_table(["Setting", *map(plain, settings.names)], cells)]

@@ -1,0 +1,209 @@
+"""Which settings suit a recipe: trials chosen by Optuna, each judged by cross-validation: `understudy sweep RECIPE`.
+
+The recipe's held-out rows are never looked at, so that they can still prove what comes out of it.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean
+
+import optuna
+from pydantic import BaseModel, ConfigDict
+
+from train.errors import refuse
+from train.folds import cross_validate
+from train.model import load_tokenizer, quiet
+from understudy.bases import require_base
+from understudy.errors import TrainingError
+from understudy.examples import Example
+from understudy.recipes import Recipe
+from understudy.training import Training
+
+FOLDS = 3
+MOST_ROWS = 512
+"""Rows that a trial uses at most."""
+
+Choice = Callable[[optuna.Trial, Training], object]
+
+
+class Try(BaseModel):
+    """One trial."""
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    settings: dict[str, float | int | str]
+    loss: float | None
+    """Mean held-out loss over folds after the last epoch, in nats per token of the answer; None when it was given
+    up."""
+    best_epoch: int | None
+    seconds: float
+    state: str
+    """`complete`, `pruned` (worse than most after the first folds) or `fail`."""
+
+
+class Sweep(BaseModel):
+    """What a sweep found so far."""
+
+    model_config = ConfigDict(frozen=True)
+
+    recipe: str
+    over: list[str]
+    trials: list[Try]
+    importance: dict[str, float]
+    """Share of the spread of the loss that each setting explains (fANOVA, Hutter et al. 2014); empty for fewer than
+    four complete trials."""
+
+    @property
+    def best(self) -> Try | None:
+        """The trial with the smallest loss."""
+        done = [trial for trial in self.trials if trial.loss is not None]
+        return min(done, key=lambda trial: trial.loss or 0.0, default=None)
+
+
+def _learning_rate(trial: optuna.Trial, start: Training) -> float:
+    return trial.suggest_float("learning_rate", start.learning_rate / 8, min(1.0, 4 * start.learning_rate), log=True)
+
+
+CHOICES: dict[str, Choice] = {
+    "learning_rate": _learning_rate,
+    "epochs": lambda trial, _: trial.suggest_int("epochs", 2, 16, step=2),
+    "batch_size": lambda trial, _: trial.suggest_categorical("batch_size", [1, 2, 4, 8]),
+    "rank": lambda trial, _: trial.suggest_categorical("rank", [4, 8, 16, 32]),
+    "scheduler": lambda trial, _: trial.suggest_categorical("scheduler", ["cosine", "linear", "constant"]),
+    "method": lambda trial, _: trial.suggest_categorical("method", ["qlora", "lora"]),
+    "rslora": lambda trial, _: trial.suggest_categorical("rslora", [False, True]),
+    "loraplus": lambda trial, _: trial.suggest_categorical("loraplus", [0.0, 4.0, 16.0]),
+    "neftune": lambda trial, _: trial.suggest_categorical("neftune", [0.0, 5.0]),
+    "rows": lambda trial, _: trial.suggest_categorical("rows", [0.25, 0.5, 1.0]),
+}
+"""What can be swept over. `rows` is the share of the rows that is trained on; `base` is given by the caller."""
+
+USUAL = ("learning_rate", "epochs", "batch_size", "rank", "scheduler")
+
+
+def sweep(
+    recipe: Recipe,
+    training: Training,
+    *,
+    bases: Sequence[str],
+    over: Sequence[str],
+    trials: int,
+    storage: Path,
+    on_trial: Callable[[int, int, float | None], None],
+) -> Sweep:
+    """Goes on with the sweep in `storage` until it has `trials` trials, and tells what was found.
+
+    Args:
+        on_trial: called with (trials done, trials in all, best loss so far).
+
+    Raises:
+        TrainingError: a setting that cannot be swept over, or no trial could be finished.
+    """
+    unknown = [name for name in over if name not in CHOICES]
+    if unknown:
+        raise refuse(f"cannot sweep over {', '.join(unknown)}", f"use some of: {', '.join(CHOICES)}")
+    quiet()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage.parent.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        study_name=_name(recipe, over, bases),
+        storage=f"sqlite:///{storage}",
+        load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(seed=training.seed, multivariate=True),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=0),
+    )
+    examples = recipe.load_examples(bases[0])[:MOST_ROWS]
+    if not study.trials:
+        study.enqueue_trial(_start(training, over, bases))
+    done = _finished(study)
+    while done < trials:
+        on_trial(done, trials, _best(study))
+        study.optimize(lambda trial: _loss(trial, training, bases, over, examples), n_trials=1, catch=(TrainingError,))
+        done = _finished(study)
+    on_trial(done, trials, _best(study))
+    found = _found(recipe, study, over)
+    if found.best is None:
+        raise refuse("no trial could be finished", f"see {storage}, and try the settings with `understudy train`")
+    return found
+
+
+def settings_of(found: Try, training: Training) -> Training:
+    """The settings of a trial, ready to be written into a recipe."""
+    known = {name: value for name, value in found.settings.items() if name not in ("rows", "base")}
+    return training.model_copy(update=_whole(known))
+
+
+def _loss(
+    trial: optuna.Trial, training: Training, bases: Sequence[str], over: Sequence[str], examples: Sequence[Example]
+) -> float:
+    chosen = {name: CHOICES[name](trial, training) for name in over}
+    base = require_base(str(trial.suggest_categorical("base", list(bases))) if len(bases) > 1 else bases[0])
+    share = float(chosen.pop("rows", 1.0))  # pyright: ignore[reportArgumentType]
+    settings = training.model_copy(update=_whole(chosen))
+    epochs = round(settings.epochs) if settings.epochs != "auto" else 8
+    ends: list[float] = []
+
+    def judge(number: int, losses: list[float]) -> None:
+        ends.append(losses[-1])
+        trial.report(fmean(ends), number)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    found = cross_validate(
+        base,
+        load_tokenizer(base),
+        settings,
+        examples,
+        epochs=epochs,
+        folds=FOLDS,
+        share=share,
+        on_fold=lambda done, total: None,
+        on_losses=judge,
+    )
+    trial.set_user_attr("best_epoch", min(range(epochs), key=found.means.__getitem__) + 1)
+    return found.means[-1]
+
+
+def _whole(chosen: dict) -> dict:
+    """Settings that follow from the chosen ones: the usual scale of twice the rank."""
+    return {**chosen, "alpha": 2 * chosen["rank"]} if "rank" in chosen else chosen
+
+
+def _start(training: Training, over: Sequence[str], bases: Sequence[str]) -> dict[str, object]:
+    """The recipe's own settings are the first trial, so that the sweep can only do better."""
+    own = {**training.model_dump(), "rows": 1.0}
+    own["epochs"] = 8 if own["epochs"] == "auto" else own["epochs"]
+    first = {name: own[name] for name in over}
+    return {**first, "base": bases[0]} if len(bases) > 1 else first
+
+
+def _name(recipe: Recipe, over: Sequence[str], bases: Sequence[str]) -> str:
+    return f"{recipe.name}: {', '.join(sorted(over))} on {', '.join(bases)}"
+
+
+def _finished(study: optuna.Study) -> int:
+    return sum(trial.state.is_finished() for trial in study.trials)
+
+
+def _best(study: optuna.Study) -> float | None:
+    done = [trial.value for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    return min((value for value in done if value is not None), default=None)
+
+
+def _found(recipe: Recipe, study: optuna.Study, over: Sequence[str]) -> Sweep:
+    complete = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    tried = [
+        Try(
+            number=trial.number,
+            settings=trial.params,
+            loss=trial.value if trial.state == optuna.trial.TrialState.COMPLETE else None,
+            best_epoch=trial.user_attrs.get("best_epoch"),
+            seconds=trial.duration.total_seconds() if trial.duration else 0.0,
+            state=trial.state.name.lower(),
+        )
+        for trial in study.trials
+        if trial.state.is_finished()
+    ]
+    importance = optuna.importance.get_param_importances(study) if len(complete) >= 4 else {}
+    return Sweep(recipe=recipe.name, over=list(over), trials=tried, importance=dict(importance))

@@ -1,0 +1,106 @@
+"""`understudy report`: a page and a Markdown file that put a run, its base and other systems side by side."""
+
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from understudy.errors import ExamplesError
+from understudy.recipes import load_recipe
+from understudy.settings import Settings
+
+if TYPE_CHECKING:
+    from arena.imported import ImportedAnswers
+    from arena.report_records import Report
+
+out = Console(highlight=False, soft_wrap=True)
+MEASURED_WITH = ("understudy", "scikit-learn", "scipy", "matplotlib")
+
+
+def report_recipe(
+    settings: Settings, name: str, runs: list[str], answers: list[str], prompts: Path | None, folder: Path | None
+) -> Path:
+    """Writes `index.html`, `report.md` and `figures/`; the folder, by default `report/` in the (first) run's own.
+
+    `runs` are ids (by default the run verified last), `answers` are written NAME=FILE, `prompts` is a file of the
+    prompts to show (by default all held-out ones).
+
+    Raises:
+        NotFoundError: there is no such recipe or run, or it has no proof pack yet.
+        ExamplesError: a file of answers or prompts cannot be read.
+        RunFilesError: a file in a run's folder is broken.
+    """
+    from arena.imported import read_prompts
+    from arena.report import build_report, held_out
+    from arena.verified_runs import find_runs, load_run
+
+    recipe = load_recipe(name, settings.recipes_dir)
+    folders = find_runs(recipe.name, settings.runs_dir, runs)
+    verified = [load_run(path) for path in folders]
+    shown = read_prompts(prompts) if prompts else held_out(verified[0].testimony)
+    report = build_report(
+        verified,
+        title=recipe.title,
+        voice=recipe.voice,
+        made_on=datetime.now(UTC).date().isoformat(),
+        versions={name: version(name) for name in MEASURED_WITH} | {"Python": platform.python_version()},
+        imported=read_answers(answers, [one.prompt for one in shown]),
+        prompts=shown,
+    )
+    folder = folder or folders[0] / "report"
+    write_report(report, folder)
+    _print(report, folder)
+    return folder
+
+
+def read_answers(answers: list[str], prompts: list[str]) -> list["ImportedAnswers"]:
+    """The imported answers to these prompts; each of `answers` is written NAME=FILE.
+
+    Raises:
+        ExamplesError: one is not NAME=FILE, or its file cannot be read.
+    """
+    from arena.imported import read_imported
+
+    found = []
+    for text in answers:
+        name, _, file = (part.strip() for part in text.partition("="))
+        if not (name and file):
+            raise ExamplesError(f"--answers: found {text!r}; write NAME=FILE, such as Claude=answers.jsonl")
+        found += read_imported(Path(file), name, prompts)
+    return found
+
+
+def write_report(report: "Report", folder: Path) -> None:
+    """Writes the page, the Markdown file and the figures into the folder, over what an earlier report left there."""
+    from arena.figures import draw
+    from arena.report_html import html_page
+    from arena.report_markdown import FIGURES, markdown_page
+
+    drawings = draw(report)
+    figures = folder / FIGURES
+    figures.mkdir(parents=True, exist_ok=True)
+    for drawing in drawings:
+        (figures / f"{drawing.name}.svg").write_text(drawing.file, encoding="utf-8")
+    (folder / "report.md").write_text(markdown_page(report, drawings), encoding="utf-8")
+    (folder / "index.html").write_text(html_page(report, drawings), encoding="utf-8")
+
+
+def _print(report: "Report", folder: Path) -> None:
+    from arena.report_words import outcome
+
+    asked = f"{len(report.contestants)} contestants on {report.prompts} held-out prompts"
+    out.print(f"{report.title}: {outcome(report)}; {asked}", markup=False)
+    for gap in report.gaps:
+        for prompts, what in (
+            (gap.unanswered, f"prompts have no answer in {gap.file}"),
+            (gap.unmatched, f"prompts of {gap.file} are none of this report's"),
+        ):
+            if prompts:
+                more = ", ..." if len(prompts) > 3 else ""
+                named = ", ".join(repr(prompt[:60]) for prompt in prompts[:3])
+                out.print(f"{gap.system}: {len(prompts)} {what}: {named}{more}", style="yellow", markup=False)
+    for path in ("index.html", "report.md"):
+        out.print(str(folder / path), markup=False)

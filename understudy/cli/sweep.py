@@ -1,0 +1,98 @@
+"""`understudy sweep`: trials with a progress bar, a table of what mattered, and the best settings as a recipe."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from understudy.cli.training import prepare, status, steps
+from understudy.errors import RecipeError
+from understudy.recipes import Recipe, load_recipe
+from understudy.settings import Settings
+from understudy.training import Training
+
+if TYPE_CHECKING:
+    from train.sweep import Sweep
+
+out = Console(highlight=False, soft_wrap=True)
+SHOWN = 10
+
+
+def sweep_recipe(
+    settings: Settings,
+    name: str,
+    bases: list[str],
+    *,
+    trials: int,
+    over: list[str],
+    write: str | None,
+    json_output: bool,
+) -> None:
+    """Tries settings until there are `trials` trials, prints what was found, and writes the best as a recipe."""
+    recipe = load_recipe(name, settings.recipes_dir)
+    bases = bases or [recipe.base or settings.base]
+    folder = settings.recipes_dir / write if write else None
+    if folder is not None and folder.exists():
+        raise RecipeError(f"{folder}: there is something already; choose another name with --write")
+    prepare()
+    with status("loading libraries"):
+        from train.sweep import USUAL, settings_of, sweep
+    training = recipe.training_for(bases[0])
+    storage = settings.home / "sweeps" / f"{recipe.name}.db"
+    wanted = over or list(USUAL)
+    with steps(f"sweeping {recipe.name}") as on_trial:
+        found = sweep(recipe, training, bases=bases, over=wanted, trials=trials, storage=storage, on_trial=on_trial)
+    assert found.best is not None
+    report = storage.with_suffix(".json")
+    report.write_text(found.model_dump_json(indent=2))
+    if json_output:
+        print(found.model_dump_json())
+    else:
+        _print(found, storage)
+    if folder is not None:
+        base = str(found.best.settings.get("base", bases[0]))
+        _write(recipe, settings_of(found.best, training), base, folder)
+        out.print(f"the best settings are the recipe {folder.name}: {folder / 'recipe.yaml'}")
+
+
+def _print(found: "Sweep", storage: Path) -> None:
+    best = found.best
+    done = sorted((t for t in found.trials if t.loss is not None), key=lambda trial: trial.loss or 0.0)
+    names = list(found.trials[0].settings)
+    table = Table(
+        "trial", *names, "held-out loss", "best epoch", title=f"{found.recipe}: {len(done)} trials to the end"
+    )
+    for trial in done[:SHOWN]:
+        values = (trial.settings.get(name) for name in names)
+        shown = [f"{value:.2g}" if isinstance(value, float) else str(value) for value in values]
+        style = "green" if trial is best else None
+        table.add_row(str(trial.number), *shown, f"{trial.loss:.3f}", str(trial.best_epoch), style=style)
+    out.print(table)
+    given_up = len(found.trials) - len(done)
+    if given_up:
+        out.print(f"{given_up} trials were given up after the first folds: worse than most")
+    for name, share in found.importance.items():
+        out.print(f"{name:>14} {'█' * round(40 * share)} {share:.0%} of the differences")
+    own = next((trial for trial in found.trials if trial.number == 0 and trial.loss is not None), None)
+    if own is not None and best is not None and own is not best:
+        out.print(f"the recipe's own settings: {own.loss:.3f}; the best: {best.loss:.3f} nats per token")
+    out.print(f"{storage} (more trials go on from here)", style="dim")
+
+
+def _write(recipe: Recipe, training: Training, base: str, folder: Path) -> None:
+    """The recipe's folder again, with other settings of training."""
+    shutil.copytree(recipe.folder, folder)
+    path = folder / "recipe.yaml"
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    changed = {name: value for name, value in training.model_dump().items() if value != Training().model_dump()[name]}
+    if base == "embedded":
+        usual = recipe.training.model_dump()
+        data["embedded"] = {name: value for name, value in training.model_dump().items() if value != usual[name]}
+    else:
+        data["training"] = changed
+    head = f"# {recipe.title}, with the settings that `understudy sweep {recipe.name}` found best.\n"
+    path.write_text(head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    load_recipe(str(folder), folder.parent)
