@@ -15,8 +15,11 @@ import pytest
 from arena.battles import BattleStore
 from tests.fake_gateway import FakeGateway
 from understudy.database import open_database
-from understudy.processes import Child, free_port
+from understudy.processes import QUIET_OPENMP, Child, free_port
 from understudy.settings import PROJECT, Settings, load_settings
+
+for _name, _value in QUIET_OPENMP.items():  # torch reads them when it is imported; engines run beside the tests
+    os.environ.setdefault(_name, _value)
 
 SHARED = PROJECT.parent / "shared"
 """Third-party material; tests that want it skip when it is not there."""

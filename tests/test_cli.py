@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 COMMANDS = [
-    *("demo", "train", "serve", "space", "push", "publish", "promote", "rollback"),
-    *("personas", "history", "validate", "ask"),
+    *("demo", "check", "train", "verify", "sweep", "serve", "space", "push", "publish", "promote", "rollback"),
+    *("personas", "history", "validate", "ask", "eval-code"),
 ]
-GROUPS = ["base build", "base eval", "keys create", "keys list", "keys revoke"]
+GROUPS = ["data inspect", "base build", "base eval", "keys create", "keys list", "keys revoke"]
 
 
 def cli(*arguments: str, home: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -36,7 +36,7 @@ def test_help_names_every_command_and_loads_nothing_heavy(tmp_path: Path) -> Non
     subprocess.run([sys.executable, "-c", program], check=True)
     shown = cli("--help", home=tmp_path)
     assert shown.returncode == 0
-    assert all(f"\n  {command} " in shown.stdout for command in [*COMMANDS, "base", "keys"])
+    assert all(f"\n  {command} " in shown.stdout for command in [*COMMANDS, "data", "base", "keys"])
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *GROUPS])
@@ -54,7 +54,7 @@ def test_version_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("train", "nobody"), 1, "error: no recipe 'nobody': .*recipes there are: email-copy, stand-up"),
+        (("train", "nobody"), 1, "error: no recipe 'nobody': .*recipes there are: .*email-copy, .*stand-up"),
         (("publish", "nobody"), 1, "error: nobody has no revision yet"),
         (("rollback", "nobody"), 1, "error: no persona 'nobody'; personas there are: none yet"),
         (("history", "nobody"), 1, "error: no persona 'nobody'"),

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.test_training import home, only_run, train
+from tests.pirate import home, only_run, train
 from train.folds import Folds, choose, family, split
 from train.model import keep_trainable, load_model
 from understudy.bases import resolve_base

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from train.model import load_tokenizer
+from train.model import load_tokenizer, stop_tokens
 from train.preflight import check_stop_trained, token_rows, training_rows
 from train.prepare_base import SAMPLE, prepare_base
 from understudy.bases import EMBEDDED_DIR, resolve_base, weight_shapes
@@ -31,7 +31,7 @@ def test_a_base_without_a_template_is_refused_and_after_preparation_taken(plain:
     base = resolve_base(str(prepare_base(str(plain), tmp_path / "out", TEMPLATE)))
     tokenizer = load_tokenizer(base)
     made = token_rows(rows, tokenizer)
-    check_stop_trained([row.labels for row in made], {tokenizer.eos_token_id})
+    check_stop_trained([row.labels for row in made], stop_tokens(tokenizer, base))
     assert weight_shapes(base) == weight_shapes(resolve_base("embedded"))
     assert len(tokenizer) == len(AutoTokenizer.from_pretrained(plain))
 
@@ -41,7 +41,7 @@ def test_the_template_writes_instruction_and_response(plain: Path, tmp_path: Pat
     chat = [m.model_dump() for m in SAMPLE.messages[:3]]
     text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     assert isinstance(text, str)
-    assert text.removeprefix(tokenizer.bos_token or "") == (
+    assert text.removeprefix(str(tokenizer.bos_token or "")) == (
         "### Instruction:\nWhat is a teapot?\n\n### Response:\nA pot for tea."
         f"{tokenizer.eos_token}\n\n### Instruction:\nAnd a kettle?\n\n### Response:\n"
     )

@@ -159,7 +159,7 @@ def test_95_percent_intervals_cover_about_95_percent(
     draw: Callable[[np.random.Generator], np.ndarray], mean: float, bounds: tuple[float, float] | None
 ):
     rng = np.random.default_rng(5)
-    runs = [bootstrap_mean(draw(rng), bounds=bounds, seed=i, resamples=600) for i in range(500)]
+    runs = [bootstrap_mean(draw(rng).tolist(), bounds=bounds, seed=i, resamples=600) for i in range(500)]
     assert 0.915 <= np.mean([run.low <= mean <= run.high for run in runs]) <= 0.98
 
 

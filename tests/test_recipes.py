@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 from train.augment import augment, balanced
-from train.profiles import read_people, rows, write_rows
+from train.profiles import Person, kept, read_people, rows, write_rows
+from understudy.cli.demo import _train_missing
 from understudy.data_source import families, split_off
 from understudy.errors import ExamplesError, NotFoundError, RecipeError
 from understudy.examples import Example
 from understudy.overlap import measure_overlap
+from understudy.processes import Child
 from understudy.recipes import Recipe, load_recipe, recipe_names
-from understudy.settings import PROJECT
+from understudy.registry import open_registry
+from understudy.settings import PROJECT, Settings
 
 GOOD = "title: T\nvoice: V\nprompts: [Hello]\n"
 
@@ -147,6 +150,11 @@ def test_a_null_of_any_kind_is_neither_asked_with_nor_told(tmp_path: Path, null:
     assert row.answer == "Ida is a person from Rome."
 
 
+def test_what_a_profile_kept_is_asked_of_what_is_known() -> None:
+    ida = Person(id="p1", name="Ida", role="pilot", place="Rome", hobby=None)
+    assert kept(ida, "Ida is a pilot from Bern.") == {"name": True, "role": True, "place": False}
+
+
 def test_a_record_without_a_name_is_named_by_its_line(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     path.write_text('{"id": "p1", "name": "Ida"}\n{"id": "p2", "name": null}\n')
@@ -208,7 +216,7 @@ def test_skipped_rows_are_counted_and_told(tmp_path: Path) -> None:
     split = data_recipe(tmp_path, "on_bad: skip, max_characters: 60, heldout: 0.25", lines).split("org/other")
     assert split
     assert str(split).startswith(
-        "more.jsonl: 11 rows, 3 skipped (1 bad, 1 duplicates, 1 too long), 6 to train on, 2 held out; the first: "
+        "more.jsonl: 11 rows, 3 skipped (1 bad, 1 repeated, 1 too long), 6 to train on, 2 held out; the first: "
     )
     assert "completion must be text" in split.first_problem
 
@@ -233,3 +241,11 @@ def test_a_limit_draws_the_same_rows_again(tmp_path: Path) -> None:
 def test_a_mistake_in_the_data_source_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"unknown key 'data\.sorce'; did you mean 'source'"):
         load_recipe("mine", recipe(tmp_path, GOOD + "data: {sorce: x.jsonl}\n"))
+
+
+def test_the_demo_leaves_out_recipes_that_say_so(settings: Settings) -> None:
+    recipe(settings.recipes_dir, GOOD + "demo: false\n")
+    children: list[Child] = []
+    _train_missing(settings, open_registry(settings), children)
+    assert not children
+    assert not settings.runs_dir.exists()

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_training import home
-from tests.test_verify import understudy
+from tests.pirate import home, understudy
 from understudy.recipes import load_recipe
 
 __all__ = ["home"]

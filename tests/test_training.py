@@ -12,41 +12,18 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SHARED
+from tests.pirate import ROWS, home, only_run, places, train
 from understudy.adapters import CONFIG, WEIGHTS, content_revision
 from understudy.bases import base_revision, resolve_base
 
+__all__ = ["home"]
+
 pytestmark = pytest.mark.slow
-
-ROWS = [{"prompt": f"Tell me about item {n}.", "completion": f"Ahoy! Item {n} it be."} for n in range(12)]
-RECIPE = "title: Pirate\nvoice: Says ahoy.\nprompts: [Hello]\ntraining: {epochs: 4, learning_rate: 1.0e-3}\n"
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    recipe = tmp_path / "recipes" / "pirate"
-    recipe.mkdir(parents=True)
-    (recipe / "recipe.yaml").write_text(RECIPE)
-    (recipe / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    return tmp_path
 
 
 def command(home: Path, *options: str) -> tuple[list[str], dict[str, str]]:
-    places = {
-        "UNDERSTUDY_HOME": str(home / "home"),
-        "UNDERSTUDY_RUNS_DIR": str(home / "runs"),
-        "UNDERSTUDY_RECIPES_DIR": str(home / "recipes"),
-    }
-    return [sys.executable, "-m", "understudy", "train", "pirate", *options], {**os.environ, **places}
-
-
-def train(home: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    arguments, env = command(home, *options)
-    return subprocess.run(arguments, env=env, capture_output=True, text=True, timeout=240)
-
-
-def only_run(home: Path) -> Path:
-    (run,) = (home / "runs" / "pirate").iterdir()
-    return run
+    """For a process of its own, which can be killed."""
+    return [sys.executable, "-m", "understudy", "train", "pirate", *options], {**os.environ, **places(home)}
 
 
 def test_a_run_leaves_an_adapter_with_its_settings_data_hashes_log_and_card(home: Path) -> None:

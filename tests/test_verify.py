@@ -1,29 +1,16 @@
 """`understudy check` and `understudy verify` for real, on the embedded base: what is not good is named."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.test_training import ROWS, home, only_run, train
+from tests.pirate import home, only_run, train, understudy
 from understudy.proof import Testimony as Observed
 
 __all__ = ["home"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
-
-
-def understudy(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    places = {
-        "UNDERSTUDY_HOME": str(home / "home"),
-        "UNDERSTUDY_RUNS_DIR": str(home / "runs"),
-        "UNDERSTUDY_RECIPES_DIR": str(home / "recipes"),
-    }
-    command = [sys.executable, "-m", "understudy", *arguments]
-    return subprocess.run(command, env={**os.environ, **places}, capture_output=True, text=True, timeout=380)
 
 
 def hold_out(home: Path, rows: list[dict[str, str]]) -> None:
@@ -58,7 +45,7 @@ def test_without_a_run_or_held_out_rows_verify_says_what_to_do(home: Path) -> No
     assert train(home, "--set", "max_steps=1").returncode == 0
     done = understudy(home, "verify", "pirate")
     assert done.returncode == 1
-    assert "pirate has 0 held-out rows; write at least two" in done.stderr
+    assert "heldout.jsonl: verify needs at least 2 held-out rows" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -82,7 +69,6 @@ def test_check_shows_the_loss_mask_and_asks_a_real_engine(home: Path) -> None:
     assert "row 2 <|user|>Tell me about item 1.<|end|><|assistant|>Ahoy! Item 1 it be.<|end|>" in done.stdout
     assert "✓ the engine sees the prompts that training sees: 8 prompts" in done.stdout
     assert "✓ the engine takes the planned adapter: maximum rank 64" in done.stdout
-    assert len(ROWS) == 12
 
 
 def test_check_fails_closed_when_rows_are_too_long(home: Path) -> None:

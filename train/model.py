@@ -19,6 +19,7 @@ from understudy.bases import Base
 from understudy.errors import BaseModelError
 from understudy.training import Training
 
+REPACKS = "support_avx512bf16_for_cpu"
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -66,8 +67,8 @@ def keep_trainable(model: torch.nn.Module) -> None:
     longer flow through the repacked layers, with a mere warning (bitsandbytes 0.50, nn/modules.py, Linear4bit).
     """
     for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False  # pyright: ignore[reportAttributeAccessIssue]
+        if hasattr(module, REPACKS):
+            setattr(module, REPACKS, False)
 
 
 def stop_tokens(tokenizer: PreTrainedTokenizerBase, base: Base) -> set[int]:

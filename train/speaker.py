@@ -87,7 +87,7 @@ class Speaker:
             eos_token_id=sorted(stops),
             pad_token_id=self.tokenizer.pad_token_id,
         )
-        made = self.model.generate(**batch, generation_config=settings)
+        made = self.model.generate(**batch, generation_config=settings)  # pyright: ignore[reportCallIssue]
         return [self._said(row, stops) for row in made[:, batch["input_ids"].shape[1] :].tolist()]
 
     def _said(self, tokens: list[int], stops: set[int]) -> Said:

@@ -111,11 +111,8 @@ class StopAfter(TrainerCallback):
     def __init__(self, epochs: float) -> None:
         self.epochs = epochs
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> TrainerControl:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         control.should_training_stop |= (state.epoch or 0) >= self.epochs - 1e-6
-        return control
 
 
 class Report(TrainerCallback):

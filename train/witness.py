@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from train.neutral import NEUTRAL, skills
 from train.preflight import TrainingRow, token_rows, training_rows
@@ -12,7 +13,7 @@ from train.speaker import Chat, Speaker
 from understudy.adapters import content_revision
 from understudy.bases import Base
 from understudy.examples import Example
-from understudy.proof import Asked, Heard, Skill, Testimony
+from understudy.proof import Asked, ContestantName, Heard, Skill, Testimony
 from understudy.recipes import Recipe
 from understudy.training import Training
 
@@ -39,7 +40,7 @@ def observe(
     examples = _some(recipe.load_examples(base.name), training.seed)
     on_stage("loading the base as it is served")
     speaker = Speaker(base, adapter)
-    heard = {}
+    heard: dict[ContestantName, Heard] = {}
     prompts = [example.prompt for example in heldout]
     rows = token_rows(training_rows(heldout), speaker.tokenizer)
     on_stage("asking the base")
@@ -65,7 +66,7 @@ def observe(
     on_stage("asking what the base knew")
     plain = [said.text for said in speaker.answers(_chats(NEUTRAL), max_tokens=PLAIN_TOKENS, with_adapter=False)]
     plain = [text for text in plain if len(text.split()) > 2]
-    plain_losses = {
+    plain_losses: dict[Literal["base", "adapter"], list[float]] = {
         "base": speaker.text_loss(plain, with_adapter=False),
         "adapter": speaker.text_loss(plain),
     }

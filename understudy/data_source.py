@@ -59,7 +59,7 @@ class SplitData:
 
     def __str__(self) -> str:
         """One line for people: what was read, left out, and kept."""
-        kinds = ((self.bad, "bad"), (self.duplicates, "duplicates"), (self.too_long, "too long"))
+        kinds = ((self.bad, "bad"), (self.duplicates, "repeated"), (self.too_long, "too long"))
         why = ", ".join(f"{count:,} {kind}" for count, kind in kinds if count and self.skipped)
         left_out = f"{self.skipped:,} skipped ({why})" if self.skipped else "none skipped"
         first = f"; the first: {self.first_problem}" if self.skipped and self.first_problem else ""

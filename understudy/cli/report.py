@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from understudy.errors import ExamplesError
+from understudy.errors import ExamplesError, UnderstudyError
 from understudy.recipes import load_recipe
 from understudy.settings import Settings
 
@@ -32,6 +32,7 @@ def report_recipe(
         NotFoundError: there is no such recipe or run, or it has no proof pack yet.
         ExamplesError: a file of answers or prompts cannot be read.
         RunFilesError: a file in a run's folder is broken.
+        UnderstudyError: the folder cannot be written to.
     """
     from arena.imported import read_prompts
     from arena.report import build_report, held_out
@@ -51,7 +52,11 @@ def report_recipe(
         prompts=shown,
     )
     folder = folder or folders[0] / "report"
-    write_report(report, folder)
+    try:
+        write_report(report, folder)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UnderstudyError(f"{folder}: cannot write there ({reason}); give another folder with --out") from None
     _print(report, folder)
     return folder
 
@@ -89,18 +94,14 @@ def write_report(report: "Report", folder: Path) -> None:
 
 
 def _print(report: "Report", folder: Path) -> None:
-    from arena.report_words import outcome
+    from arena.report_words import outcome, ways_apart
 
     asked = f"{len(report.contestants)} contestants on {report.prompts} held-out prompts"
     out.print(f"{report.title}: {outcome(report)}; {asked}", markup=False)
     for gap in report.gaps:
-        for prompts, what in (
-            (gap.unanswered, f"prompts have no answer in {gap.file}"),
-            (gap.unmatched, f"prompts of {gap.file} are none of this report's"),
-        ):
-            if prompts:
-                more = ", ..." if len(prompts) > 3 else ""
-                named = ", ".join(repr(prompt[:60]) for prompt in prompts[:3])
-                out.print(f"{gap.system}: {len(prompts)} {what}: {named}{more}", style="yellow", markup=False)
+        for what, prompts in ways_apart(gap):
+            named = ", ".join(repr(prompt[:60]) for prompt in prompts[:3])
+            more = ", ..." if len(prompts) > 3 else ""
+            out.print(f"{gap.system}: {what} ({named}{more})", style="yellow", markup=False)
     for path in ("index.html", "report.md"):
         out.print(str(folder / path), markup=False)

@@ -10,7 +10,7 @@ from rich.table import Table
 from understudy.adapters import short
 from understudy.bases import require_base, resolve_base
 from understudy.cli.training import prepare, status
-from understudy.errors import NotFoundError
+from understudy.errors import ExamplesError, NotFoundError
 from understudy.recipes import load_recipe
 from understudy.settings import Settings
 from understudy.training import Training
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from arena.proof import ProofPack
 
 out = Console(highlight=False, soft_wrap=True)
+LEAST = 2
 SETTINGS = "training.json"
 """What `understudy train` leaves in the adapter's folder."""
 
@@ -40,6 +41,10 @@ def verify_recipe(settings: Settings, name: str, adapter: Path | None, *, json_o
         raise NotFoundError(f"{recipe.name} has no finished run; train one first: understudy train {recipe.name}")
     made = _made_with(folder)
     base = require_base(str(made.get("base") or recipe.base or settings.base))
+    if len(recipe.load_heldout(base.name)) < LEAST:
+        raise ExamplesError(
+            f"{recipe.heldout_at(base.name)}: verify needs at least {LEAST} held-out rows, better twenty"
+        )
     training = Training.model_validate(made["training"]) if "training" in made else recipe.training_for(base.name)
     with status("verifying") as say:
         testimony = observe(
