@@ -11,6 +11,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.typing import RcKeyType
 
 from arena.intervals import Estimate
 from arena.report_records import Contestant, Report, Scale
@@ -18,6 +19,8 @@ from arena.report_words import number, shown
 
 WIDTH = 380.0
 """Of a drawing in points; about the width of a phone, so that text is not shrunk there."""
+SCALE = 1.4
+"""How much larger a file is shown where there is room."""
 INK, MUTED, GRID, PAPER = "#010101", "#020202", "#030303", "#040404"
 SERIES = tuple(f"#0a0a{i:02x}" for i in range(8))
 MARKERS = "osD^vPX*"
@@ -38,7 +41,7 @@ DARK = (
     "--s3:#ff8a5b;--s4:#3fcf9f;--s5:#e39ac6;--s6:#8fd6f5;--s7:#f0f0f0"
 )
 """Palettes after Okabe and Ito, told apart by colour-blind readers; contestants differ in their marks besides."""
-STYLE = {
+STYLE: dict[RcKeyType, object] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "understudy",
     "text.parse_math": False,
@@ -78,8 +81,9 @@ class Drawing:
         """A whole SVG file that follows the reader's light or dark setting by itself."""
         css = f"svg{{{LIGHT}}}@media(prefers-color-scheme:dark){{svg{{{DARK}}}}}"
         head, _, body = self.svg.partition(">")
+        width, height = (float(side) * SCALE for side in re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)[0])
         paper = '<rect width="100%" height="100%" fill="var(--paper)"/>'
-        return f"{head}><style>{css}</style>{paper}{body}\n"
+        return f'{head} width="{width:.0f}" height="{height:.0f}"><style>{css}</style>{paper}{body}\n'
 
 
 def draw(report: Report) -> tuple[Drawing, ...]:
@@ -156,14 +160,14 @@ def _curves(report: Report) -> Drawing | None:
     figure, axes = _canvas(200.0, 34.0, left=30.0)
     said = []
     for i, run in runs:
-        for points, what, look in (
-            (run.facts.train_curve, "training", {"linestyle": "-"}),
-            (run.facts.heldout_curve, "held-out", {"linestyle": "--", "marker": MARKERS[i % len(MARKERS)]}),
+        for points, what, line, mark in (
+            (run.facts.train_curve, "training", "-", ""),
+            (run.facts.heldout_curve, "held-out", "--", MARKERS[i % len(MARKERS)]),
         ):
             if points:
                 label = f"{_short(run.name)}, {what}" if len(runs) > 1 else what
                 x, y = [point.epoch for point in points], [point.loss for point in points]
-                axes.plot(x, y, color=SERIES[i % len(SERIES)], label=label, markersize=5, **look)
+                axes.plot(x, y, color=SERIES[i % len(SERIES)], label=label, linestyle=line, marker=mark, markersize=5)
                 said.append(f"{run.name}, {what}: from {number(y[0])} to {number(y[-1])}, least {number(min(y))}")
     axes.set(xlabel="epochs", ylim=(0, None))
     axes.grid(axis="y", color=GRID, linewidth=0.8)
@@ -214,11 +218,11 @@ def _canvas(height: float, below: float, *, left: float = 4.0) -> tuple[Figure, 
     whole = height + below + 8
     figure = Figure(figsize=(WIDTH / 72, whole / 72), dpi=72)
     FigureCanvasSVG(figure)
-    return figure, figure.add_axes((left / WIDTH, below / whole, 1 - (left + 8) / WIDTH, height / whole))
+    return figure, figure.add_axes((left / WIDTH, below / whole, 1 - (left + 14) / WIDTH, height / whole))
 
 
 def _halo() -> dict[str, object]:
-    return {"facecolor": PAPER, "edgecolor": "none", "pad": 1.2}
+    return {"facecolor": PAPER, "edgecolor": "none", "pad": 2}
 
 
 def _worded(estimate: Estimate, scale: Scale) -> str:

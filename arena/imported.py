@@ -35,6 +35,7 @@ class ImportedAnswers(BaseModel):
 
     system: str
     file: str
+    """Name of the file."""
     answers: tuple[tuple[str, ...], ...]
     """By prompt, in the order of the prompts that were matched; empty where it gave none."""
     unanswered: tuple[str, ...]
@@ -164,7 +165,7 @@ def _matched(rows: Sequence[_Row], system: str, path: Path, prompts: Sequence[st
     keys = [prompt_key(prompt) for prompt in prompts]
     return ImportedAnswers(
         system=system,
-        file=shown(path),
+        file=shown(path.name),
         answers=tuple(ordered.get(key, ()) for key in keys),
         unanswered=tuple(prompt for prompt, key in zip(prompts, keys, strict=True) if not ordered.get(key)),
         unmatched=tuple(found[0].prompt for key, found in said.items() if key not in keys),

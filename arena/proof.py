@@ -175,13 +175,13 @@ def _reasons(pack: ProofPack) -> list[str]:
     """Every threshold that is missed, with the figure, the limit and what to do."""
     t, mine, reasons = pack.thresholds, pack.contestants["adapter"], []
     floors = (
-        ("in style", mine.in_style, t.in_style, "more epochs or rows"),
-        ("ended by themselves", mine.stopped, t.stopped, "check that the end of turn is trained: understudy check"),
-        ("on topic", mine.on_topic, t.on_topic, "fewer epochs, a lower rank, or rows with more different topics"),
+        ("are in style", mine.in_style, t.in_style, "more epochs or rows"),
+        ("end by themselves", mine.stopped, t.stopped, "check that the end of turn is trained: understudy check"),
+        ("are on topic", mine.on_topic, t.on_topic, "fewer epochs, a lower rank, or rows with more different topics"),
     )
     for what, found, least, remedy in floors:
         if found is not None and found.value < least:
-            reasons.append(f"{found.value:.0%} of its answers are {what}, at least {least:.0%} are needed; {remedy}")
+            reasons.append(f"{found.value:.0%} of its answers {what}, at least {least:.0%} are needed; {remedy}")
     ceilings = (
         ("are copied from training answers", pack.copied, t.copied, "fewer epochs, or more rows"),
         (

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from arena.imported import ImportedAnswers, PromptToShow, clean, prompt_key
 from arena.intervals import Estimate
 from arena.proof import Measures
-from arena.report_answers import Answers, heard_answers, imported_answers, only_held_out, text_figures
+from arena.report_answers import Answers, collected, copied_share, heard, judge, only_held_out, text_figures
 from arena.report_records import Contestant, Gap, Kind, Measure, PromptRow, Report, TrainedRun, Verdict
 from arena.report_words import MEASURES, further, limits, method_name, reasons_to_pass
 from arena.verified_runs import RunFilesError, VerifiedRun
-from understudy.proof import Testimony
+from understudy.proof import ContestantName, Testimony
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def build_report(
         raise RunFilesError(f"a report is about the runs of one recipe; found {', '.join(recipes) or 'none'}")
     first = runs[0]
     shown = list(prompts) if prompts is not None else held_out(first.testimony)
-    entries = [*_proved(runs, seed), *(_imported(first.testimony, shown, one, seed) for one in imported)]
+    entries = [*_proved(runs, seed), *_imported(first.testimony, shown, imported, seed)]
     contestants = _contestants(entries, runs)
     trained = [one for one in contestants if one.kind == "trained"]
     gaps = [
@@ -91,27 +91,37 @@ def _proved(runs: Sequence[VerifiedRun], seed: int) -> list[_Entry]:
     """Everybody in the proof packs; a base or few-shot that several runs have in common is there once."""
     rivals: dict[tuple[object, ...], _Entry] = {}
     trained: list[_Entry] = []
-    bases = {run.pack.base for run in runs}
+    several = len({run.pack.base for run in runs}) > 1
     for run in runs:
-        base = f"base {run.pack.base}" if len(bases) > 1 else "base"
+        base = (run.pack.base, run.facts.base_revision)
         taught = tuple((row.prompt, row.answer) for row in run.testimony.training)
-        for who, heard in run.testimony.heard.items():
-            answers = heard_answers(run.testimony, heard, seed=seed)
-            copied = run.pack.copied if who == "adapter" else text_figures(answers, seed=seed)["copied"]
-            figures = _figures(run.pack.contestants[who], copied)
-            asked = len(run.testimony.heldout)
+        same = {"base": base, "few-shot": (*base, taught)}
+        fresh: list[ContestantName] = [
+            who for who in run.testimony.heard if who == "adapter" or (who, same[who]) not in rivals
+        ]
+        spoken = [one for who in fresh for one in heard(run.testimony, who, run.testimony.heard[who])]
+        answers = judge(run.testimony, spoken, seed=seed)
+        for who in fresh:
+            entry = _entry(run, who, f"base {run.pack.base}" if several else "base", answers[who], seed)
             if who == "adapter":
-                note = f"trained on {run.pack.examples} rows"
-                trained.append(_Entry(method_name(run.facts), "trained", note, asked, figures, answers))
-            elif who == "base":
-                same = ("base", run.pack.base, run.facts.base_revision)
-                rivals.setdefault(same, _Entry(base, "base", "as it is", asked, figures, answers))
+                trained.append(entry)
             else:
-                shots = heard.shots // 2  # counted as messages
-                same = (who, run.pack.base, run.facts.base_revision, taught)
-                note = f"{shots} training rows before each prompt"
-                rivals.setdefault(same, _Entry(f"{base} + {shots} shots", "few-shot", note, asked, figures, answers))
+                rivals[who, same[who]] = entry
     return [*rivals.values(), *trained]
+
+
+def _entry(run: VerifiedRun, who: ContestantName, base: str, answers: Answers, seed: int) -> _Entry:
+    """One contestant of a proof pack: its figures from there, its answers from the testimony."""
+    copied = run.pack.copied if who == "adapter" else copied_share(answers, seed=seed)
+    shots = run.testimony.heard[who].shots
+    names: dict[ContestantName, tuple[str, Kind, str]] = {
+        "base": (base, "base", "as it is"),
+        "few-shot": (f"{base} + {shots} shots", "few-shot", f"{shots} training rows before each prompt"),
+        "adapter": (method_name(run.facts), "trained", f"trained on {run.pack.examples} rows"),
+    }
+    name, kind, note = names[who]
+    figures = _figures(run.pack.contestants[who], copied)
+    return _Entry(name, kind, note, len(run.testimony.heldout), figures, answers)
 
 
 def _figures(measures: Measures, copied: Estimate | None) -> dict[str, Estimate | None]:
@@ -127,12 +137,19 @@ def _figures(measures: Measures, copied: Estimate | None) -> dict[str, Estimate 
     }
 
 
-def _imported(t: Testimony, shown: Sequence[PromptToShow], given: ImportedAnswers, seed: int) -> _Entry:
-    """An imported system, measured as far as text alone allows."""
-    answers = imported_answers(t, shown, given, seed=seed)
-    counted = only_held_out(t, answers)
-    note = f"imported, {sum(map(len, given.answers))} answers"
-    return _Entry(given.system, "imported", note, len(counted), text_figures(counted, seed=seed), answers)
+def _imported(
+    t: Testimony, shown: Sequence[PromptToShow], imported: Sequence[ImportedAnswers], seed: int
+) -> list[_Entry]:
+    """Imported systems, measured as far as text alone allows."""
+    spoken = [one for i, given in enumerate(imported) for one in collected(t, str(i), shown, given)]
+    judged = judge(t, spoken, seed=seed)
+    entries = []
+    for i, given in enumerate(imported):
+        answers = judged.get(str(i), {})
+        counted = only_held_out(t, answers)
+        note = f"imported, {sum(map(len, given.answers))} answers"
+        entries.append(_Entry(given.system, "imported", note, len(counted), text_figures(counted, seed=seed), answers))
+    return entries
 
 
 def _contestants(entries: Sequence[_Entry], runs: Sequence[VerifiedRun]) -> tuple[Contestant, ...]:

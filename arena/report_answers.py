@@ -1,6 +1,7 @@
 """Answers as a report shows them: each checked on its own, and figures from checks where no model was at hand."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from arena.answers import Exchange, check
 from arena.copying import copying
@@ -14,18 +15,53 @@ Answers = dict[str, tuple[ShownAnswer, ...]]
 """By key of the prompt."""
 
 
-def heard_answers(t: Testimony, heard: Heard, *, seed: int) -> Answers:
+@dataclass(frozen=True)
+class Spoken:
+    """One answer to be judged."""
+
+    who: str
+    prompt: str
+    topic: str | None
+    text: str
+    stopped: bool | None
+    """None where nobody knows."""
+
+
+def heard(t: Testimony, who: str, said: Heard) -> Iterator[Spoken]:
     """What a contestant of the testimony said to the held-out prompts."""
-    asked = [PromptToShow(prompt=row.prompt, topic=row.topic) for row in t.heldout]
-    stopped = [said.stopped for said in heard.answers]
-    return _judged(t, asked, [(said.text,) for said in heard.answers], stopped, seed)
+    for row, one in zip(t.heldout, said.answers, strict=True):
+        yield Spoken(who, row.prompt, row.topic, one.text, one.stopped)
 
 
-def imported_answers(t: Testimony, shown: Sequence[PromptToShow], given: ImportedAnswers, *, seed: int) -> Answers:
+def collected(t: Testimony, who: str, shown: Sequence[PromptToShow], given: ImportedAnswers) -> Iterator[Spoken]:
     """What an imported system said to the prompts that are shown, to which it was matched."""
     topics = {prompt_key(row.prompt): row.topic for row in t.heldout}
-    asked = [PromptToShow(prompt=one.prompt, topic=one.topic or topics.get(prompt_key(one.prompt))) for one in shown]
-    return _judged(t, asked, given.answers, None, seed)
+    for one, texts in zip(shown, given.answers, strict=True):
+        for text in texts:
+            yield Spoken(who, one.prompt, one.topic or topics.get(prompt_key(one.prompt)), text, None)
+
+
+def judge(t: Testimony, spoken: Sequence[Spoken], *, seed: int) -> dict[str, Answers]:
+    """Everybody's answers, judged beside the training rows of the testimony; nothing for who said nothing.
+
+    Raises:
+        MeasurementError: the training rows are too few to learn a style from.
+    """
+    if not spoken:
+        return {}
+    exchanges = [Exchange(one.prompt, one.text) for one in spoken]
+    copies = copying(
+        [one.answer for one in exchanges],
+        [row.answer for row in t.training],
+        prompts=[one.prompt for one in exchanges],
+        training_prompts=[row.prompt for row in t.training],
+        seed=seed,
+    )
+    said: dict[str, dict[str, list[ShownAnswer]]] = {}
+    for one, style, copied in zip(spoken, _styles(t, exchanges, seed), copies.answers, strict=True):
+        answers = said.setdefault(one.who, {}).setdefault(prompt_key(one.prompt), [])
+        answers.append(_shown(one, style, copied=copied.copied))
+    return {who: {key: tuple(given) for key, given in answers.items()} for who, answers in said.items()}
 
 
 def only_held_out(t: Testimony, answers: Answers) -> Answers:
@@ -41,49 +77,29 @@ def text_figures(answers: Answers, *, seed: int) -> dict[str, Estimate | None]:
         "on_topic": _mean(answers, lambda one: one.on_topic, 1, seed),
         "stopped": _mean(answers, lambda one: one.stopped, 1, seed),
         "no_echo": _mean(answers, lambda one: not one.echoes, 1, seed),
-        "copied": _mean(answers, lambda one: one.copied, 1, seed),
+        "copied": copied_share(answers, seed=seed),
         "words": _mean(answers, lambda one: one.words, 1e6, seed),
         "loss": None,
     }
 
 
-def _judged(
-    t: Testimony,
-    asked: Sequence[PromptToShow],
-    texts: Sequence[Sequence[str]],
-    stopped: Sequence[bool] | None,
-    seed: int,
-) -> Answers:
-    """`stopped` says of each prompt's one answer whether it ended by itself; None where nobody knows."""
-    flat = [(i, Exchange(one.prompt, text)) for i, one in enumerate(asked) for text in texts[i]]
-    if not flat:
-        return {}
-    exchanges = [exchange for _, exchange in flat]
-    styles = _styles(t, exchanges, seed)
-    copies = copying(
-        [one.answer for one in exchanges],
-        [row.answer for row in t.training],
-        prompts=[one.prompt for one in exchanges],
-        training_prompts=[row.prompt for row in t.training],
-        seed=seed,
+def copied_share(answers: Answers, *, seed: int) -> Estimate | None:
+    """Share of answers that are copied; None without answers."""
+    return _mean(answers, lambda one: one.copied, 1, seed)
+
+
+def _shown(one: Spoken, style: float | None, *, copied: bool) -> ShownAnswer:
+    checks = check(Exchange(one.prompt, one.text), finish_reason="stop" if one.stopped else "length", topic=one.topic)
+    return ShownAnswer(
+        text=clean(one.text.strip()),
+        words=checks.words,
+        stopped=one.stopped,
+        echoes=checks.echoes_prompt,
+        on_topic=checks.on_topic,
+        copied=copied,
+        degenerate=checks.degenerate,
+        style=style,
     )
-    said: dict[str, list[ShownAnswer]] = {}
-    for (i, exchange), style, copied in zip(flat, styles, copies.answers, strict=True):
-        ended = None if stopped is None else stopped[i]
-        checks = check(exchange, finish_reason="stop" if ended else "length", topic=asked[i].topic)
-        said.setdefault(prompt_key(exchange.prompt), []).append(
-            ShownAnswer(
-                text=clean(exchange.answer.strip()),
-                words=checks.words,
-                stopped=ended,
-                echoes=checks.echoes_prompt,
-                on_topic=checks.on_topic,
-                copied=copied.copied,
-                degenerate=checks.degenerate,
-                style=style,
-            )
-        )
-    return {key: tuple(given) for key, given in said.items()}
 
 
 def _styles(t: Testimony, exchanges: Sequence[Exchange], seed: int) -> list[float | None]:
@@ -105,7 +121,7 @@ def _mean(answers: Answers, value: Callable[[ShownAnswer], float | None], most: 
     return bootstrap_mean([found for _, found in known], prompts=[key for key, _ in known], bounds=(0, most), seed=seed)
 
 
-def _known(answers: Answers, value: Callable[[ShownAnswer], float | None]) -> Iterable[tuple[str, float]]:
+def _known(answers: Answers, value: Callable[[ShownAnswer], float | None]) -> Iterator[tuple[str, float]]:
     for key, said in answers.items():
         for one in said:
             found = value(one)

@@ -8,7 +8,8 @@ from markupsafe import Markup
 from arena.figures import Drawing, contestant_color
 from arena.report_records import Report
 from arena.report_style import CSS
-from arena.report_words import explanations, made_with, outcome, shown, training_settings, training_took
+from arena.report_tables import training_settings, training_took
+from arena.report_words import explanations, made_with, outcome, shown, ways_apart
 
 OPEN = 8
 """Prompts whose answers are unfolded."""
@@ -45,7 +46,7 @@ HEAD = """<!doctype html>
 {% for verdict in report.verdicts -%}
 <div class="verdict {{ "pass" if verdict.passed else "fail" }}">
 <h2><strong>{{ "✓ Passed" if verdict.passed else "✗ Refused" }}</strong>: {{ verdict.name }}
-<code>{{ verdict.revision[:12] }}</code> on the base {{ verdict.base }}</h2>
+<code>{{ verdict.revision[:12] }}</code> on base <code>{{ verdict.base }}</code></h2>
 <ul>{% for reason in verdict.reasons %}<li>{{ reason }}</li>{% endfor %}</ul>
 </div>
 {% endfor -%}
@@ -115,11 +116,10 @@ ANSWERS = """
 </details>
 {% endfor -%}
 {% for gap in report.gaps -%}
-<h3>{{ gap.system }}: what found no partner</h3>
-{% for what, prompts in (("prompts have no answer in", gap.unanswered), ("of the prompts are not in this report:",
-gap.unmatched)) if prompts -%}
-<details class="gap"{% if prompts | length <= open %} open{% endif %}><summary>{{ prompts | length }} {{ what }}
-<code>{{ gap.file }}</code></summary><ul>{% for prompt in prompts %}<li>{{ prompt }}</li>{% endfor %}</ul></details>
+<h3>{{ gap.system }}: what could not be matched</h3>
+{% for what, prompts in ways_apart(gap) -%}
+<details{% if prompts | length <= open %} open{% endif %}><summary>{{ what }}</summary>
+<ul>{% for prompt in prompts %}<li>{{ prompt }}</li>{% endfor %}</ul></details>
 {% endfor -%}
 {% endfor -%}
 </section>
@@ -160,7 +160,7 @@ REST = """
 <thead><tr><th scope="col">Setting</th>
 {%- for name in settings.names %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>{% for name, values in settings.lines %}
-<tr{% if values | unique | list | length > 1 %} class="differs"{% endif %}>
+<tr{% if values | unique(case_sensitive=true) | list | length > 1 %} class="differs"{% endif %}>
 <th scope="row">{{ name }}</th>{% for value in values %}<td class="long"><code>{{ value }}</code></td>{% endfor %}</tr>
 {% endfor %}</tbody></table>
 {%- endcall %}
@@ -184,7 +184,9 @@ REST = """
 def html_page(report: Report, drawings: Sequence[Drawing]) -> str:
     """The whole page. Nothing in the report's texts is taken for HTML; equal reports give equal pages."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.globals.update(shown=shown, svg=lambda drawing: Markup(drawing.svg))  # ours, escaped where drawn
+    environment.globals.update(
+        shown=shown, ways_apart=ways_apart, svg=lambda drawing: Markup(drawing.svg)
+    )  # ours, escaped where drawn
     return environment.from_string(TABLES + HEAD + SUMMARY + ANSWERS + REST).render(
         report=report,
         outcome=outcome(report),

@@ -7,7 +7,8 @@ from html import escape
 from arena.figures import Drawing
 from arena.report_html import OPEN
 from arena.report_records import Contestant, Measure, PromptRow, Report, ShownAnswer
-from arena.report_words import explanations, made_with, outcome, shown, training_settings, training_took
+from arena.report_tables import training_settings, training_took
+from arena.report_words import explanations, made_with, outcome, shown, ways_apart
 
 FIGURES = "figures"
 """Folder of the figures, beside the file."""
@@ -41,7 +42,11 @@ def _head(report: Report) -> list[str]:
     lines = [f"# {plain(report.title)}: {outcome(report)}", "", plain(report.voice)]
     for verdict in report.verdicts:
         word = "✓ Passed" if verdict.passed else "✗ Refused"
-        lines += ["", f"**{word}**: {plain(verdict.name)} `{verdict.revision[:12]}` on the base {plain(verdict.base)}", ""]
+        lines += [
+            "",
+            f"**{word}**: {plain(verdict.name)} `{verdict.revision[:12]}` on base {plain(verdict.base)}",
+            "",
+        ]
         lines += [f"- {plain(reason)}" for reason in verdict.reasons]
     return lines
 
@@ -96,10 +101,9 @@ def _answers(report: Report) -> list[str]:
     if len(report.rows) > OPEN:
         lines += ["", "</details>"]
     for gap in report.gaps:
-        for prompts, what in ((gap.unanswered, "prompts have no answer in"), (gap.unmatched, "more prompts are in")):
-            if prompts:
-                lines += ["", f"{plain(gap.system)}: {len(prompts)} {what} {plain(gap.file)}:", ""]
-                lines += [f"- {plain(prompt)}" for prompt in prompts]
+        lines += ["", f"### {plain(gap.system)}: what could not be matched"]
+        for what, prompts in ways_apart(gap):
+            lines += ["", plain(what), "", *(f"- {plain(prompt)}" for prompt in prompts)]
     return lines
 
 

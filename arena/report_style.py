@@ -65,7 +65,7 @@ tr.differs td { background: var(--warn-paper); }
 .about { margin: 6px 0 0; font-size: 0.8rem; color: var(--muted); }
 .mark { display: inline-block; margin: 0 4px 0 0; padding: 0 7px; border-radius: 9px; font-weight: 600;
   color: var(--warn); background: var(--warn-paper); }
-.prompt details { padding: 8px 16px 12px; border-top: 1px solid var(--line); font-size: 0.95rem; }
+.prompt details { padding: 8px 16px 12px; border-top: 1px solid var(--line); font-size: 0.95em; }
 .answer details { padding: 8px 0 0; border: 0; }
 .prompt details summary { cursor: pointer; color: var(--muted); font-size: 0.85rem; }
 
@@ -90,7 +90,8 @@ footer { margin-top: 56px; padding-top: 14px; padding-bottom: 34px; border-top: 
   h2, h3, summary { break-after: avoid; }
   .answer, figure, tr, .verdict { break-inside: avoid; }
   .scroll { overflow: visible; border: 0; }
-  td { white-space: normal; }
+  table { font-size: 0.8em; }
+  th, td, thead th { padding: 4px 6px; white-space: normal; }
   details::details-content { content-visibility: visible; block-size: auto; opacity: 1; }
 }
 """

@@ -101,7 +101,7 @@ def test_a_good_adapter_passes_with_its_figures_beside_the_others() -> None:
     ("spoil", "says"),
     [
         (answers([plain(t) for t in ASKED]), "0% of its answers are in style, at least 80% are needed; more epochs"),
-        (answers([ode(t) for t in ASKED], stopped=False), "0% of its answers are ended by themselves"),
+        (answers([ode(t) for t in ASKED], stopped=False), "0% of its answers end by themselves"),
         (answers([ode("sea") for _ in ASKED]), "0% of its answers are on topic"),
         (answers([ode(t) for t in TAUGHT[:8]]), "of its answers are copied from training answers"),
         (answers([f"Write about a {t} today. {ode(t)}" for t in ASKED]), "100% of its answers repeat the prompt"),

@@ -76,7 +76,7 @@ def witnessed(**changes: Any) -> Witness:
         "adapter_on_training": [said(pirate(t) + " Arr.") for t in TAUGHT],
         "heard": {
             "base": Heard(answers=plainly, losses=[3.0 + i / 20 for i in n]),
-            "few-shot": Heard(answers=plainly, losses=[3.3 + i / 20 for i in n], shots=6),
+            "few-shot": Heard(answers=plainly, losses=[3.3 + i / 20 for i in n], shots=3),
             "adapter": Heard(answers=adapter, losses=[1.0 + i / 20 for i in n]),
         },
         "training_losses": [0.4, 0.5],

@@ -31,7 +31,7 @@ def test_a_recipe_that_knows_its_rows_by_heart_is_refused_and_everything_is_kept
     run = only_run(home)
     observed = Observed.model_validate_json((run / "testimony.json").read_text())
     assert len(observed.heard["adapter"].answers) == 8
-    assert observed.heard["few-shot"].shots == 24
+    assert observed.heard["few-shot"].shots == 12
     again = understudy(home, "verify", "pirate", "--json", "--adapter", str(run / "adapter"))
     pack = json.loads(again.stdout)
     assert pack["passed"] is False

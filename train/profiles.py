@@ -118,7 +118,8 @@ def kept(person: Person, text: str) -> dict[str, bool]:
 
 
 def _article(words: str) -> str:
-    return "an" if words[0].lower() in "aeiou" else "a"
+    silent = words.lower().startswith(("honest", "honor", "hour", "heir"))
+    return "an" if silent or words[0].lower() in "aeiou" else "a"
 
 
 def main() -> None:

@@ -57,7 +57,7 @@ def observe(
     heard["few-shot"] = Heard(
         answers=speaker.answers(shown, max_tokens=max_tokens, with_adapter=False),
         losses=speaker.losses(fewshot_rows, with_adapter=False),
-        shots=len(shots),
+        shots=sum(message["role"] == "user" for message in shots),
     )
     on_stage("asking the adapter")
     heard["adapter"] = Heard(answers=speaker.answers(prompts, max_tokens=max_tokens), losses=speaker.losses(rows))

@@ -63,7 +63,7 @@ class Heard(BaseModel):
     losses: list[float]
     """Nats per token of the data's answer, by row."""
     shots: int = 0
-    """Training rows that it was shown in each prompt."""
+    """Training prompts with their answers that it was shown before each prompt."""
 
 
 class Skill(BaseModel):

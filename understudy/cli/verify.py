@@ -69,7 +69,7 @@ def _made_with(folder: Path) -> dict:
 
 
 def _print(pack: "ProofPack", folder: Path, seconds: float) -> None:
-    shots = pack.contestants["few-shot"].shots // 2
+    shots = pack.contestants["few-shot"].shots
     table = Table(
         "on held-out prompts",
         "base",
