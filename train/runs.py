@@ -82,7 +82,17 @@ def run_settings(
 
 def newest_adapter(recipe: str, runs_dir: Path) -> Path | None:
     """The adapter of the run of `recipe` that finished last, if any."""
-    runs = [Run(path) for path in (runs_dir / recipe).glob("*") if path.is_dir()]
+    return _newest(recipe, runs_dir, "qlora")
+
+
+def newest_product(recipe: str, runs_dir: Path) -> Path | None:
+    """The adapter, or the model of a full fine-tune, of the run of `recipe` that finished last, if any."""
+    made = [p for method in ("qlora", "full") if (p := _newest(recipe, runs_dir, method)) is not None]
+    return max(made, key=lambda product: (product.parent / "result.json").stat().st_mtime, default=None)
+
+
+def _newest(recipe: str, runs_dir: Path, method: Method) -> Path | None:
+    runs = [Run(path, method) for path in (runs_dir / recipe).glob("*") if path.is_dir()]
     finished = [run for run in runs if run.finished]
     newest = max(finished, key=lambda run: run.result.stat().st_mtime, default=None)
     return newest.product if newest else None

@@ -11,7 +11,7 @@ from train.neutral import NEUTRAL, skills
 from train.preflight import TrainingRow, token_rows, training_rows
 from train.speaker import Chat, Speaker
 from understudy.adapters import content_revision
-from understudy.bases import Base
+from understudy.bases import Base, base_revision, resolve_base
 from understudy.examples import Example
 from understudy.proof import Asked, ContestantName, Heard, Skill, Testimony
 from understudy.recipes import Recipe
@@ -28,9 +28,11 @@ PLAIN_TOKENS = 96
 
 
 def observe(
-    recipe: Recipe, base: Base, adapter: Path, training: Training, *, max_tokens: int, on_stage: Stage
+    recipe: Recipe, base: Base, product: Path, training: Training, *, max_tokens: int, on_stage: Stage
 ) -> Testimony:
     """Asks all contestants the held-out prompts, greedily, and takes the losses.
+
+    `product` is what training made: an adapter, or the model of a full fine-tune; either is the contestant `adapter`.
 
     Raises:
         ExamplesError, BaseModelError: data or base cannot be used.
@@ -39,7 +41,9 @@ def observe(
     heldout = _some(recipe.load_heldout(base.name), training.seed)
     examples = _some(recipe.load_examples(base.name), training.seed)
     on_stage("loading the base as it is served")
-    speaker = Speaker(base, adapter)
+    full = training.method == "full"
+    speaker = Speaker(base, None if full else product)
+    tuned = Speaker(resolve_base(str(product)), None) if full else speaker
     heard: dict[ContestantName, Heard] = {}
     prompts = [example.prompt for example in heldout]
     rows = token_rows(training_rows(heldout), speaker.tokenizer)
@@ -60,22 +64,22 @@ def observe(
         shots=sum(message["role"] == "user" for message in shots),
     )
     on_stage("asking the adapter")
-    heard["adapter"] = Heard(answers=speaker.answers(prompts, max_tokens=max_tokens), losses=speaker.losses(rows))
-    adapter_on_training = speaker.answers(taught, max_tokens=max_tokens)
-    training_losses = speaker.losses(token_rows(training_rows(examples), speaker.tokenizer))
+    heard["adapter"] = Heard(answers=tuned.answers(prompts, max_tokens=max_tokens), losses=tuned.losses(rows))
+    adapter_on_training = tuned.answers(taught, max_tokens=max_tokens)
+    training_losses = tuned.losses(token_rows(training_rows(examples), speaker.tokenizer))
     on_stage("asking what the base knew")
     plain = [said.text for said in speaker.answers(_chats(NEUTRAL), max_tokens=PLAIN_TOKENS, with_adapter=False)]
     plain = [text for text in plain if len(text.split()) > 2]
     plain_losses: dict[Literal["base", "adapter"], list[float]] = {
         "base": speaker.text_loss(plain, with_adapter=False),
-        "adapter": speaker.text_loss(plain),
+        "adapter": tuned.text_loss(plain),
     }
-    known = _skills(speaker, base, max_tokens)
+    known = _skills(speaker, tuned, base, max_tokens)
     speaker.close()
     return Testimony(
         recipe=recipe.name,
         base=base.name,
-        revision=content_revision(adapter),
+        revision=base_revision(resolve_base(str(product))) or "" if full else content_revision(product),
         heldout=_asked(heldout),
         training=_asked(examples),
         base_on_training=base_on_training,
@@ -83,7 +87,7 @@ def observe(
         heard=heard,
         training_losses=training_losses,
         plain_losses=plain_losses,
-        as_trained_losses=_as_trained(base, adapter, training, heldout, on_stage),
+        as_trained_losses=_as_trained(base, product, training, heldout, on_stage),
         skills=known,
         seconds=round(time.monotonic() - started, 1),
     )
@@ -125,11 +129,11 @@ def _as_trained(
     return losses
 
 
-def _skills(speaker: Speaker, base: Base, max_tokens: int) -> list[Skill]:
+def _skills(speaker: Speaker, tuned: Speaker, base: Base, max_tokens: int) -> list[Skill]:
     known = skills(base)
     chats = _chats([skill.prompt for skill in known])
     before = speaker.answers(chats, max_tokens=max_tokens, with_adapter=False)
-    after = speaker.answers(chats, max_tokens=max_tokens)
+    after = tuned.answers(chats, max_tokens=max_tokens)
     return [
         Skill(prompt=skill.prompt, base=skill.right(was.text), adapter=skill.right(now.text))
         for skill, was, now in zip(known, before, after, strict=True)

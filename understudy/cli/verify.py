@@ -34,9 +34,9 @@ def verify_recipe(settings: Settings, name: str, adapter: Path | None, *, json_o
     recipe = load_recipe(name, settings.recipes_dir)
     with status("loading libraries"):
         from arena.proof import prove
-        from train.runs import newest_adapter
+        from train.runs import newest_product
         from train.witness import observe
-    folder = adapter or newest_adapter(recipe.name, settings.runs_dir)
+    folder = adapter or newest_product(recipe.name, settings.runs_dir)
     if folder is None:
         raise NotFoundError(f"{recipe.name} has no finished run; train one first: understudy train {recipe.name}")
     made = _made_with(folder)
