@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from train.augment import augment, balanced
-from train.profiles import Person, kept, read_people, rows, write_rows
+from train.profiles import Person, kept, profile, read_people, rows, write_rows
 from understudy.cli.demo import _train_missing
 from understudy.data_source import families, split_off
 from understudy.errors import ExamplesError, NotFoundError, RecipeError
@@ -85,7 +85,7 @@ def test_an_unknown_recipe_lists_those_there_are(tmp_path: Path) -> None:
         load_recipe("yours", recipe(tmp_path, GOOD))
 
 
-SHIPPED = recipe_names(PROJECT / "recipes")
+SHIPPED = ("code-qa", "email-copy", "instruct", "profiles-augmented", "profiles-original", "stand-up")
 MESSAGES = [{"role": "user", "content": "Shipped?"}, {"role": "assistant", "content": "Yes."}]
 
 
@@ -104,8 +104,12 @@ def test_every_shipped_recipe_has_settings_for_the_embedded_base_and_a_readme(na
     loaded = load_recipe(name, PROJECT / "recipes")
     assert loaded.training_for("embedded").learning_rate >= 1e-3
     assert loaded.training_for("embedded").max_steps == 0
-    assert loaded.demo == (name in ("email-copy", "stand-up")), "the demo starts with two personas"
     assert (loaded.folder / "README.md").read_text().startswith(f"# {name}\n")
+
+
+def test_the_demo_starts_with_two_personas() -> None:
+    folder = PROJECT / "recipes"
+    assert [n for n in recipe_names(folder) if load_recipe(n, folder).demo] == ["email-copy", "stand-up"]
 
 
 def test_profiles_are_what_their_records_make(tmp_path: Path) -> None:
@@ -148,6 +152,12 @@ def test_a_null_of_any_kind_is_neither_asked_with_nor_told(tmp_path: Path, null:
     (row,) = rows(read_people(path))
     assert row.prompt[0]["content"].endswith("\n\nname: Ida\nplace: Rome")
     assert row.answer == "Ida is a person from Rome."
+
+
+def test_a_profile_without_a_pronoun_repeats_the_name_and_they_like() -> None:
+    ida = Person(id="p1", name="Ida", trait="honest", hobby="chess")
+    assert profile(ida) == "Ida is an honest person. Ida likes chess."
+    assert profile(ida.model_copy(update={"pronoun": "they"})) == "Ida is an honest person. They like chess."
 
 
 def test_what_a_profile_kept_is_asked_of_what_is_known() -> None:

@@ -49,6 +49,15 @@ def test_without_a_run_or_held_out_rows_verify_says_what_to_do(home: Path) -> No
     assert "Traceback" not in done.stderr
 
 
+def test_a_full_fine_tune_is_verified_as_a_model_of_its_own(home: Path) -> None:
+    hold_out(home, items(range(40, 44)))
+    assert train(home, "--method", "full", "--set", "max_steps=2").returncode == 0
+    pack = json.loads(understudy(home, "verify", "pirate", "--json").stdout)
+    losses = {name: found["loss"]["value"] for name, found in pack["contestants"].items()}
+    assert losses["adapter"] != losses["base"]
+    assert pack["parity"] is None
+
+
 def test_a_held_out_row_that_is_trained_on_is_refused_by_check_and_by_train(home: Path) -> None:
     hold_out(home, [*items(range(40, 42)), {"prompt": "tell me about ITEM 3", "completion": "Ahoy!"}])
     done = understudy(home, "check", "pirate", "--no-engine", "--json")
