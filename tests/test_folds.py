@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.pirate import home, only_run, train
-from train.folds import Folds, choose, family, split
+from train.folds import Folds, choose, split
 from train.model import keep_trainable, load_model
 from understudy.bases import resolve_base
 from understudy.examples import Example
+from understudy.families import families
 from understudy.training import Training
 
 __all__ = ["home"]
@@ -45,15 +46,16 @@ def test_rows_made_from_one_another_stay_in_one_fold_and_none_is_lost(rows: list
     examples = [example(prompt, parent) for prompt, parent in rows]
     parts = split(examples, 4, seed=1)
     assert sorted(e.model_dump_json() for part in parts for e in part) == sorted(e.model_dump_json() for e in examples)
-    families = [{family(e) for e in part} for part in parts]
-    assert all(part for part in parts)
-    assert sum(map(len, families)) == len(set.union(*families)), "a family stands in two folds"
+    assert all(parts)
+    homes = {row: n for n, part in enumerate(parts) for row in part}
+    for group in families(examples):
+        assert len({homes[examples[number]] for number in group}) == 1, "a family stands in two folds"
     assert parts == split(examples, 4, seed=1)
 
 
-def test_prompts_that_differ_in_case_only_are_one_family() -> None:
-    assert family(example("Hello ")) == family(example("hello"))
-    assert family(example("Hello", "row 3")) == family(example("Another", "row 3"))
+def test_prompts_that_differ_in_case_only_and_rows_made_from_one_another_are_families() -> None:
+    rows = [example("Hello "), example("hello"), example("Ask", "row 3"), example("Other", "row 3"), example("Alone")]
+    assert families(rows) == [[0, 1], [2, 3], [4]]
 
 
 def test_gradients_flow_after_an_evaluation_in_the_midst_of_training() -> None:

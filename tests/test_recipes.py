@@ -10,9 +10,10 @@ import pytest
 from train.augment import augment, balanced
 from train.profiles import Person, kept, profile, read_people, rows, write_rows
 from understudy.cli.demo import _train_missing
-from understudy.data_source import families, split_off
+from understudy.data_source import split_off
 from understudy.errors import ExamplesError, NotFoundError, RecipeError
 from understudy.examples import Example
+from understudy.families import families
 from understudy.overlap import measure_overlap
 from understudy.processes import Child
 from understudy.recipes import Recipe, load_recipe, recipe_names

@@ -13,6 +13,7 @@ from train.preflight import training_rows
 from train.trainer import build_trainer
 from understudy.bases import Base
 from understudy.examples import Example
+from understudy.families import families
 from understudy.training import Training
 
 FOLDS = 4
@@ -55,7 +56,7 @@ def resolve(
     """
     if training.epochs != "auto":
         return training
-    if len(examples) >= FEW or len({family(example) for example in examples}) < 2:
+    if len(examples) >= FEW or len(families(examples)) < 2:
         return training.model_copy(update={"epochs": USUAL_EPOCHS})
     if file.is_file():
         found = Folds.model_validate_json(file.read_text())
@@ -79,7 +80,7 @@ def cross_validate(
 ) -> Folds:
     """Trains on all folds but one, `folds` times, and measures the one left out after each epoch.
 
-    Rows that were made from one another (same `parent`, or same prompt) stay in one fold.
+    Rows of one family (`understudy.families`) stay in one fold.
 
     Args:
         epochs: the most epochs that are tried; every fold follows the schedule of a run of that length.
@@ -124,23 +125,13 @@ def choose(losses: Sequence[Sequence[float]]) -> Folds:
 
 def split(examples: Sequence[Example], folds: int, seed: int) -> list[list[Example]]:
     """`folds` parts of about one size (fewer when there are fewer families of rows)."""
-    families: dict[str, list[Example]] = {}
-    for example in examples:
-        families.setdefault(family(example), []).append(example)
-    shuffled = list(families.values())
-    random.Random(seed).shuffle(shuffled)
-    shuffled.sort(key=len, reverse=True)
-    parts: list[list[Example]] = [[] for _ in range(min(folds, len(shuffled)))]
-    for rows in shuffled:
-        min(parts, key=len).extend(rows)
+    groups = families(examples)
+    random.Random(seed).shuffle(groups)
+    groups.sort(key=len, reverse=True)
+    parts: list[list[Example]] = [[] for _ in range(min(folds, len(groups)))]
+    for group in groups:
+        min(parts, key=len).extend(examples[number] for number in group)
     return parts
-
-
-def family(example: Example) -> str:
-    """What rows share that were made from one another: the row they came from, else their prompt."""
-    if example.parent:
-        return example.parent
-    return "\n".join(message["content"].strip().casefold() for message in example.prompt)
 
 
 def _losses(

@@ -1,8 +1,7 @@
 """Data that a recipe names instead of shipping it: read, thinned out, and split into training and held-out rows."""
 
 import random
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +13,7 @@ from understudy.conversations import Example
 from understudy.data import LoadedData, load_data
 from understudy.data_files import HUB
 from understudy.errors import ExamplesError
+from understudy.families import families
 
 MOST_HELDOUT = 500
 """Held-out rows that are ever split off: more make verification slow and hardly surer."""
@@ -72,7 +72,7 @@ class SplitData:
 def read_source(data: DataSource, folder: Path) -> SplitData:
     """Both sides of the data. The same source is read once in a process.
 
-    Rows of one family (see `families`) stay on one side.
+    Rows of one family (see `understudy.families`) stay on one side.
 
     Raises:
         ExamplesError: as `load_data` does, or all rows are too long, or one is and `on_bad` is "refuse".
@@ -93,41 +93,6 @@ def split_off(examples: Sequence[Example], share: float, seed: int) -> tuple[lis
     for number, example in enumerate(examples):
         sides[number in held].append(example)
     return sides
-
-
-def families(examples: Sequence[Example]) -> list[list[int]]:
-    """Numbers of the rows that belong together, family by family, in the order of their first rows.
-
-    Rows are of one family when they have the same prompt (but for case, punctuation and spaces), the same `parent`, or
-    when the `parent` of one is the `source` of the other.
-    """
-    parents = {example.parent for example in examples if example.parent}
-    leader = list(range(len(examples)))
-
-    def lead(number: int) -> int:
-        while leader[number] != number:
-            leader[number] = number = leader[leader[number]]
-        return number
-
-    first: dict[tuple[str, str], int] = {}
-    for number, example in enumerate(examples):
-        for mark in _marks(example, parents):
-            a, b = sorted((lead(first.setdefault(mark, number)), lead(number)))
-            leader[b] = a
-    groups: dict[int, list[int]] = {}
-    for number in range(len(examples)):
-        groups.setdefault(lead(number), []).append(number)
-    return list(groups.values())
-
-
-def _marks(example: Example, parents: set[str]) -> Iterator[tuple[str, str]]:
-    """What relatives have in common. Prompts are compared as `understudy.overlap` compares them."""
-    prompt = "\n".join(message.content for message in example.messages[:-1] if message.role != "system")
-    yield "prompt", " ".join(re.findall(r"\w+", prompt.casefold())) or prompt
-    if example.parent:
-        yield "parent", example.parent
-    if example.source in parents:
-        yield "parent", str(example.source)
 
 
 @lru_cache(maxsize=4)
