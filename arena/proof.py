@@ -85,7 +85,7 @@ def prove(testimony: Testimony, thresholds: Thresholds, *, seed: int = 0) -> Pro
             f"{t.recipe} has {len(t.heldout)} held-out rows; write at least two (better twenty) into its heldout.jsonl"
         )
     styles = {name: _style(t, heard.answers, seed) for name, heard in t.heard.items()}
-    contestants = {name: _measures(t, name, styles[name], seed) for name in t.heard}
+    contestants: dict[ContestantName, Measures] = {name: _measures(t, name, styles[name], seed) for name in t.heard}
     adapter, base = t.heard["adapter"], t.heard["base"]
     pack = ProofPack(
         recipe=t.recipe,
