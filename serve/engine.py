@@ -106,6 +106,7 @@ def engine_command(plan: EnginePlan) -> tuple[str, ...]:
 def engine_environment(plan: EnginePlan) -> dict[str, str]:
     """Variables that the engine needs on top of ours."""
     env = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_COLOR": "0"}
+    env["VLLM_LOGGING_LEVEL"] = "INFO"  # importing TRL sets it to ERROR for the whole process (trl/_compat.py)
     if plan.on_cpu:
         # The model itself is not compiled on a CPU; what is left (log-probabilities) would stall the engine
         # for 15 s at its first use, and gains nothing.

@@ -60,6 +60,7 @@ def test_the_embedded_base_is_served_in_float32_within_its_context() -> None:
     assert int(option(command, "--max-model-len") or 0) >= 1024
     assert engine_environment(plan)["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
     assert engine_environment(plan)["HF_HUB_OFFLINE"] == "1"
+    assert engine_environment(plan)["VLLM_LOGGING_LEVEL"] == "INFO"
 
 
 def test_on_a_cpu_the_scheduler_computes_itself_unless_told_otherwise() -> None:
