@@ -26,7 +26,7 @@ ACTIVATIONS = 34
 """Bytes per token, hidden unit and layer that a transformer keeps for the backward pass in 16 bits
 (Korthikanti et al., arXiv:2205.05198, equation 1, without attention scores)."""
 
-LIBRARIES = 900
+LIBRARIES = 1100
 """MiB that Python, torch and the trainer take with nothing loaded."""
 
 
