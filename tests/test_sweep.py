@@ -22,7 +22,7 @@ def test_a_sweep_goes_on_where_it_was_and_its_best_settings_become_a_recipe(home
     assert first.returncode == 0, first.stderr
     done = understudy(home, "sweep", "pirate", "--trials", "2", *OVER, "--write", "pirate-best", "--json")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[0])
+    found = json.loads(done.stdout)
     assert [trial["number"] for trial in found["trials"]] == [0, 1]
     assert found["trials"][0]["settings"] == {"learning_rate": 0.001, "rows": 1.0}, "the recipe's own settings"
     assert json.loads((home / "home" / "sweeps" / "pirate.json").read_text())["trials"] == found["trials"]

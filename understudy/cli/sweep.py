@@ -8,7 +8,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from understudy.cli.training import prepare, status, steps
+from understudy.cli.training import console, prepare, status, steps
 from understudy.errors import RecipeError
 from understudy.recipes import Recipe, load_recipe
 from understudy.settings import Settings
@@ -55,7 +55,7 @@ def sweep_recipe(
     if folder is not None:
         base = str(found.best.settings.get("base", bases[0]))
         _write(recipe, settings_of(found.best, training), base, folder)
-        out.print(f"the best settings are the recipe {folder.name}: {folder / 'recipe.yaml'}")
+        console.print(f"the best settings are the recipe {folder.name}: {folder / 'recipe.yaml'}")
 
 
 def _print(found: "Sweep", storage: Path) -> None:
@@ -75,7 +75,7 @@ def _print(found: "Sweep", storage: Path) -> None:
     if given_up:
         out.print(f"{given_up} trials were given up after the first folds: worse than most")
     for name, share in found.importance.items():
-        out.print(f"{name:>14} {'█' * round(40 * share)} {share:.0%} of the differences")
+        out.print(f"{name:>14} {'█' * round(40 * share)} {share:.0%} of what decided")
     own = next((trial for trial in found.trials if trial.number == 0 and trial.loss is not None), None)
     if own is not None and best is not None and own is not best:
         out.print(f"the recipe's own settings: {own.loss:.3f}; the best: {best.loss:.3f} nats per token")
