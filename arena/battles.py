@@ -1,4 +1,8 @@
-"""Battles: the sides are committed before the answers are asked for; texts and revisions are kept for replay."""
+"""Battles: the sides are committed before the answers are asked for; texts and revisions are kept for replay.
+
+While the engine is away, `BattleStore.replay` offers the two answers of an earlier battle for another blind vote. It
+makes a battle of its own: sides shuffled anew, `origin` replay, and the id of the original.
+"""
 
 import hashlib
 import secrets
@@ -6,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, Select, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from arena.fairness import BASE, new_seed, sampling_seed, shuffle
@@ -19,6 +24,11 @@ OPEN = "open"
 """Both answers are complete; the one vote may be cast."""
 VOID = "void"
 """An error, an identity leak or nothing to choose between: it never counts."""
+
+LIVE = "live"
+"""Origin of a battle whose answers were asked for when it was fought."""
+REPLAY = "replay"
+"""Origin of a battle that shows the answers of an earlier one."""
 
 
 class BattleError(UnderstudyError, ValueError):
@@ -56,6 +66,9 @@ class Battle:
     right_answer: Answer
     status: str
     reason: str
+    origin: str = LIVE
+    replay_of: str | None = None
+    """Id of the battle whose answers these are; `None` unless `origin` is replay."""
 
     @property
     def persona(self) -> str:
@@ -102,6 +115,31 @@ class BattleStore:
             nonce=digest(ticket.secret),
         )
         with Session(self.engine) as db, db.begin():
+            db.add(row)
+            db.flush()
+            return _battle(row), ticket
+
+    def replay(self, *, session: str, persona: str | None = None) -> tuple[Battle, Ticket] | None:
+        """Opens a battle with the answers of an earlier one that this session has neither fought nor been shown.
+
+        With `persona`, one of its battles. `None` when there is none left. The choice is random; the sides are
+        shuffled by a seed of their own, so nobody who remembers the original knows who is who.
+
+        Raises:
+            BattleError: this session opened the same one in this very moment from elsewhere.
+        """
+        try:
+            return self._replay(session, persona)
+        except IntegrityError:
+            raise BattleError("two replays of one battle were asked for at once: ask again") from None
+
+    def _replay(self, session: str, persona: str | None) -> tuple[Battle, Ticket] | None:
+        with Session(self.engine) as db, db.begin():
+            original = db.scalar(_unseen(digest(session), persona))
+            if original is None:
+                return None
+            ticket = Ticket(battle=secrets.token_hex(16), secret=secrets.token_urlsafe(32))
+            row = _again(original, ticket, digest(session))
             db.add(row)
             db.flush()
             return _battle(row), ticket
@@ -157,6 +195,44 @@ class BattleStore:
                 raise BattleError(f"battle {battle!r} is not under way: it cannot become {values['status']}")
 
 
+def _unseen(session: str, persona: str | None) -> Select[tuple[BattleRow]]:
+    """One finished battle, at random, that this session does not know."""
+    seen = select(BattleRow.replay_of).where(BattleRow.session == session, BattleRow.replay_of.is_not(None))
+    query = select(BattleRow).where(
+        BattleRow.status == OPEN, BattleRow.origin == LIVE, BattleRow.session != session, BattleRow.id.not_in(seen)
+    )
+    if persona:
+        query = query.where(or_(BattleRow.left == persona, BattleRow.right == persona))
+    return query.order_by(func.random()).limit(1)
+
+
+def _again(original: BattleRow, ticket: Ticket, session: str) -> BattleRow:
+    """A new battle with the answers of `original`, on sides of its own."""
+    seed = new_seed()
+    sides = shuffle(original.left, original.right, seed=seed)
+    left, right = (original.left_text, original.left_revision), (original.right_text, original.right_revision)
+    if sides.left != original.left:
+        left, right = right, left
+    return BattleRow(
+        id=ticket.battle,
+        session=session,
+        prompt=original.prompt,
+        seed=seed,
+        sampling=dict(original.sampling),
+        left=sides.left,
+        right=sides.right,
+        left_text=left[0],
+        left_revision=left[1],
+        right_text=right[0],
+        right_revision=right[1],
+        status=OPEN,
+        reason="",
+        nonce=digest(ticket.secret),
+        origin=REPLAY,
+        replay_of=original.id,
+    )
+
+
 def _battle(row: BattleRow) -> Battle:
     return Battle(
         id=row.id,
@@ -170,4 +246,6 @@ def _battle(row: BattleRow) -> Battle:
         right_answer=Answer(row.right_text or "", row.right_revision),
         status=row.status,
         reason=row.reason,
+        origin=row.origin,
+        replay_of=row.replay_of,
     )

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, Insert, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from arena.battles import OPEN, VOID, Ticket, digest
+from arena.battles import LIVE, OPEN, VOID, Ticket, digest
 from arena.fairness import BASE
 from understudy.errors import UnderstudyError
 from understudy.evidence import Ballot
@@ -35,6 +35,8 @@ class Vote:
     """left, right, tie or both_bad, as it was cast."""
     winner: str | None
     """The contestant that was preferred; `None` for a tie or both bad."""
+    origin: str = LIVE
+    """live, or replay: a vote on answers that somebody had judged before."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +69,17 @@ def cast_vote(engine: Engine, ticket: Ticket, verdict: str, *, session: str) -> 
 
 def list_votes(engine: Engine, persona: str | None = None) -> list[Vote]:
     """Every vote, oldest first; with `persona`, those of its battles against the base."""
-    query = select(VoteRow, BattleRow.left, BattleRow.right).join(BattleRow, BattleRow.id == VoteRow.battle)
+    query = select(VoteRow, BattleRow).join(BattleRow, BattleRow.id == VoteRow.battle)
     if persona is not None:
         query = query.where((BattleRow.left == persona) | (BattleRow.right == persona))
     with Session(engine) as db:
         rows = db.execute(query.order_by(VoteRow.at, VoteRow.battle)).all()
-    return [_vote(row, left, right) for row, left, right in rows]
+    return [_vote(row, battle) for row, battle in rows]
 
 
 def tally(engine: Engine, persona: str) -> Tally:
-    """Wins, losses, ties and both-bad of `persona` against the base."""
-    votes = list_votes(engine, persona)
+    """Wins, losses, ties and both-bad of `persona` against the base, each pair of answers once: no replays."""
+    votes = [vote for vote in list_votes(engine, persona) if vote.origin == LIVE]
     return Tally(
         wins=sum(vote.winner == persona for vote in votes),
         losses=sum(vote.winner == BASE for vote in votes),
@@ -93,12 +95,15 @@ class BattleVotes:
         self._engine = engine
 
     def ballots(self, persona: str, since: datetime) -> list[Ballot]:
-        """Decisive votes since that moment on battles of the persona against the base, oldest first."""
+        """Decisive votes since that moment on battles of the persona against the base, oldest first.
+
+        Votes on replays are left out: they judge answers that have been judged before, so they are no new evidence.
+        """
         query = (
             select(VoteRow.battle, VoteRow.verdict, BattleRow.left, BattleRow.left_revision, BattleRow.right_revision)
             .join(BattleRow, BattleRow.id == VoteRow.battle)
             .where((BattleRow.left == persona) | (BattleRow.right == persona))
-            .where(VoteRow.at >= since, VoteRow.verdict.in_(("left", "right")))
+            .where(BattleRow.origin == LIVE, VoteRow.at >= since, VoteRow.verdict.in_(("left", "right")))
             .order_by(VoteRow.at, VoteRow.battle)
         )
         with Session(self._engine) as db:
@@ -132,7 +137,7 @@ def _why_refused(db: Session, ticket: Ticket) -> str:
     return "Your vote on this battle has been counted already."
 
 
-def _vote(row: VoteRow, left: str, right: str) -> Vote:
-    winner = {"left": left, "right": right}.get(row.verdict)
-    persona = right if left == BASE else left
-    return Vote(battle=row.battle, at=row.at, persona=persona, verdict=row.verdict, winner=winner)
+def _vote(row: VoteRow, battle: BattleRow) -> Vote:
+    winner = {"left": battle.left, "right": battle.right}.get(row.verdict)
+    persona = battle.right if battle.left == BASE else battle.left
+    return Vote(battle=row.battle, at=row.at, persona=persona, verdict=row.verdict, winner=winner, origin=battle.origin)

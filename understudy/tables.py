@@ -1,4 +1,4 @@
-"""The tables of the one database: revisions, personas, events, keys, battles, votes."""
+"""The tables of the one database: revisions, personas, events, keys, battles, votes, exports."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -103,6 +103,7 @@ class BattleRow(Table):
     """One prompt and two anonymous answers, complete enough to be replayed."""
 
     __tablename__ = "battles"
+    __table_args__ = (Index("ix_battles_replayed", "session", "replay_of", unique=True),)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     at: Mapped[datetime] = mapped_column(default=now)
@@ -125,6 +126,10 @@ class BattleRow(Table):
     """Why it is void."""
     nonce: Mapped[str] = mapped_column(String(64))
     """SHA-256 of the secret that allows the one vote."""
+    origin: Mapped[str] = mapped_column(String(15), default="live", server_default="live")
+    """live (asked of the engine for this battle), or replay (the answers of an earlier battle, voted on again)."""
+    replay_of: Mapped[str | None] = mapped_column(String(32))
+    """The battle whose answers a replay shows; it may be in another database, so no foreign key."""
 
 
 class VoteRow(Table):
@@ -138,3 +143,15 @@ class VoteRow(Table):
     session: Mapped[str] = mapped_column(String(64))
     verdict: Mapped[str] = mapped_column(String(15))
     """left, right, tie or both_bad."""
+
+
+class ExportRow(Table):
+    """What a votes repository has acknowledged, so that nothing is sent twice."""
+
+    __tablename__ = "exports"
+
+    repo: Mapped[str] = mapped_column(String(255), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(15), primary_key=True)
+    """battle or vote."""
+    battle: Mapped[str] = mapped_column(String(32), primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now)
