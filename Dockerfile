@@ -1,27 +1,116 @@
-# The same demo as `make demo`, in one image: engine, gateway and app on a CPU.
+# The images of Understudy. deploy/README.md says which is for what; deploy/compose.yaml puts them together.
 #
-#   docker build -t understudy .
-#   docker run --rm -p 7860:7860 -p 8000:8000 -v understudy:/home/user/app/.understudy understudy
+#   docker build -t understudy .                          engine, gateway, training and app on a CPU (the last stage)
+#   docker run --rm -p 7860:7860 -p 8000:8000 -v understudy:/home/user/state understudy
+#   docker build --target engine -t understudy:engine .   gateway and engine on an NVIDIA GPU
+#   docker build --target space -t understudy:space .     the Gradio app alone, without torch and vLLM
 #
-# UID 1000 and port 7860 are what Hugging Face's Docker Spaces expect.
-FROM python:3.11-slim-bookworm
+# Every image runs as UID 1000, keeps what it must keep in /home/user/state and what it can fetch again in
+# /home/user/.cache, and writes nowhere else but in /tmp. Nothing secret is needed to build one.
+FROM ghcr.io/astral-sh/uv:0.13.9 AS uv
 
-# libnuma1: vLLM's CPU build; libgomp1: its threads. Debian drops old versions, so pins would break the build.
+# Debian and Ubuntu drop old versions of packages, so pinning those would break the build; hence the ignored DL3008.
+FROM python:3.11.14-slim-bookworm AS python
+# libnuma1: vLLM's CPU build; libgomp1: its threads; tini: passes signals on and reaps orphans.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends libgomp1 libnuma1 make \
+    && apt-get install -y --no-install-recommends libgomp1 libnuma1 tini \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --create-home --uid 1000 user
-
-USER 1000
+    && useradd --create-home --uid 1000 user \
+    && install -d -o user -g user /home/user/state /home/user/.cache
 WORKDIR /home/user/app
-COPY --chown=1000 . .
-RUN VARIANT=cpu ./setup.sh
-
 # Published ports must be reachable from outside the container; the engine stays on loopback all the same.
-ENV UNDERSTUDY_HOST=0.0.0.0 \
-    VARIANT=cpu
+ENV PATH=/home/user/app/.venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    UNDERSTUDY_HOST=0.0.0.0 \
+    UNDERSTUDY_HOME=/home/user/state \
+    UNDERSTUDY_RUNS_DIR=/home/user/state/runs \
+    HF_HOME=/home/user/.cache/huggingface \
+    VLLM_CONFIG_ROOT=/home/user/.cache/vllm-config \
+    MPLCONFIGDIR=/tmp/matplotlib
+ENTRYPOINT ["tini", "--"]
+
+
+# --- the Gradio app -------------------------------------------------------------------------------------------------
+FROM python AS space-environment
+COPY --from=uv /uv /usr/local/bin/uv
+COPY requirements/cpu.txt requirements/cpu.txt
+COPY space/requirements.txt space/requirements.txt
+RUN python -m venv --without-pip .venv \
+    && uv pip install --no-cache --compile-bytecode --python .venv/bin/python --constraint requirements/cpu.txt \
+        -r space/requirements.txt "psycopg[binary]"
+
+FROM python AS space
+COPY --from=space-environment /home/user/app/.venv .venv
+COPY understudy understudy
+COPY arena arena
+COPY space space
+USER 1000
+EXPOSE 7860
+HEALTHCHECK --interval=15s --timeout=5s --start-period=60s \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:7860/', timeout=4)"]
+CMD ["python", "-m", "space.app"]
+
+
+# --- gateway and engine on a GPU ------------------------------------------------------------------------------------
+# vLLM's own image has vLLM in its system's Python 3.12; the gateway's few packages go into an environment on top of
+# it. requirements/gpu.txt was resolved together with this vLLM, so nothing of the image is replaced by what it refuses.
+FROM vllm/vllm-openai:v0.32.0 AS engine
+USER 0
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends tini \
+    && rm -rf /var/lib/apt/lists/* \
+    && (getent passwd 1000 || useradd --create-home --uid 1000 user) \
+    && install -d -o 1000 -g 1000 /home/user /home/user/state /home/user/.cache
+WORKDIR /home/user/app
+COPY --from=uv /uv /usr/local/bin/uv
+COPY pyproject.toml ./
+COPY requirements/gpu.txt requirements/gpu.txt
+RUN python3 -m venv --system-site-packages --without-pip .venv \
+    && uv pip install --no-cache --compile-bytecode --python .venv/bin/python --constraint requirements/gpu.txt \
+        -r pyproject.toml --extra serve --extra postgres
+COPY understudy understudy
+COPY arena arena
+COPY serve serve
+COPY recipes recipes
+ENV PATH=/home/user/app/.venv/bin:$PATH \
+    HOME=/home/user \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONPATH=/home/user/app \
+    PYTHONUNBUFFERED=1 \
+    UNDERSTUDY_HOST=0.0.0.0 \
+    UNDERSTUDY_HOME=/home/user/state \
+    HF_HOME=/home/user/.cache/huggingface \
+    VLLM_CONFIG_ROOT=/home/user/.cache/vllm-config \
+    TRITON_CACHE_DIR=/home/user/.cache/triton
+USER 1000
+EXPOSE 8000
+# A base of some billion parameters is fetched and loaded before /ready says yes.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=900s \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/ready', timeout=4)"]
+ENTRYPOINT ["tini", "--"]
+CMD ["python", "-m", "understudy", "serve"]
+
+
+# --- everything on a CPU: the same as `make demo` -------------------------------------------------------------------
+FROM python AS cpu-environment
+COPY --from=uv /uv /usr/local/bin/uv
+COPY pyproject.toml ./
+COPY requirements requirements
+RUN python -m venv .venv \
+    && uv pip install --no-cache --compile-bytecode --python .venv/bin/python --torch-backend cpu \
+        --constraint requirements/cpu.txt --override requirements/overrides-cpu.txt \
+        -r pyproject.toml --extra cpu --extra postgres
+
+FROM python AS cpu
+COPY --from=cpu-environment /home/user/app/.venv .venv
+COPY . .
+# Installed, not only on the path: that is how vLLM finds our plugin for adapters on a CPU.
+RUN pip install --no-cache-dir --no-deps --no-build-isolation -e .
+USER 1000
 EXPOSE 7860 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=300s \
-    CMD [".venv/bin/python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/ready', timeout=4)"]
-CMD [".venv/bin/understudy", "demo"]
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/ready', timeout=4)"]
+CMD ["understudy", "demo"]
