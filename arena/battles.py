@@ -195,7 +195,7 @@ class BattleStore:
                 raise BattleError(f"battle {battle!r} is not under way: it cannot become {values['status']}")
 
 
-def _unseen(session: str, persona: str | None) -> Select[tuple[BattleRow]]:
+def _unseen(session: str, persona: str | None) -> Select[BattleRow]:
     """One finished battle, at random, that this session does not know."""
     seen = select(BattleRow.replay_of).where(BattleRow.session == session, BattleRow.replay_of.is_not(None))
     query = select(BattleRow).where(

@@ -48,8 +48,8 @@ def changes(seen: Snapshot | None, new: Snapshot, chosen: str | None, rival: str
     if seen == new:
         return [gr.skip() for _ in range(10)]
     notice = gr.skip()
-    if seen is None or seen.readiness != new.readiness:
-        text = banner(new.readiness)
+    if seen is None or (seen.readiness, seen.away, seen.again) != (new.readiness, new.away, new.again):
+        text = banner(new.readiness, away=new.away, again=new.again)
         notice = gr.update(value=text, visible=bool(text))
     if seen is not None and seen.contestants == new.contestants:
         return [new, notice, *(gr.skip() for _ in range(8))]

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from arena.battles import Battle, Ticket
 from arena.votes import VoteError
-from space.banner import Snapshot
+from space.banner import BASE, Snapshot
 from space.battle import MAX_CHARACTERS, Ring, View, fight, settle, suggestions
 from space.events import QUIET
 
@@ -32,6 +32,11 @@ def plate(side: str, battle: Battle | None = None, verdict: str = "", title: str
     chosen = " <em>Your choice</em>" if verdict == side else ""
     kind = "plate known chosen" if verdict == side else "plate known"
     return f'<div class="{kind}"><b>{letter}</b><span>{html.escape(title)} <code>{handle}</code></span>{chosen}</div>'
+
+
+def recorded(prompt: str) -> str:
+    """The line over a recorded battle: that it is one, and what was asked."""
+    return f'<div class="recorded"><em>Recorded earlier</em><span>{html.escape(prompt)}</span></div>' if prompt else ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ def refresh(snapshot: Snapshot, chosen: str | None) -> list[Any]:
 class Stage:
     """The parts of the tab that a battle changes."""
 
+    recorded: gr.HTML
+    """Above the answers: the prompt of a battle that was recorded earlier."""
     plates: tuple[gr.HTML, gr.HTML]
     texts: tuple[gr.Markdown, gr.Markdown]
     message: gr.HTML
@@ -71,12 +78,13 @@ class Stage:
     @property
     def outputs(self) -> list[Any]:
         controls = [self.prompt, self.start, self.following]
-        return [*self.plates, *self.texts, self.message, *self.buttons, *controls, self.ticket]
+        return [self.recorded, *self.plates, *self.texts, self.message, *self.buttons, *controls, self.ticket]
 
 
 def show(view: View) -> list[Any]:
     """Updates for `Stage.outputs` while a battle runs and when it ends."""
     return [
+        gr.update(value=recorded(view.recorded), visible=bool(view.recorded)),
         plate("left"),
         plate("right"),
         view.left,
@@ -92,9 +100,11 @@ def show(view: View) -> list[Any]:
 
 def unmask(battle: Battle, verdict: str, snapshot: Snapshot) -> list[Any]:
     """Updates for `Stage.outputs` after the vote."""
-    titles = {side: snapshot.find(name).title for side, name in (("left", battle.left), ("right", battle.right))}
+    known = {one.name: one.title for one in (BASE, *snapshot.contestants)}
+    titles = {side: known.get(name, name) for side, name in (("left", battle.left), ("right", battle.right))}
     thanks = {"left": "You chose A.", "right": "You chose B.", "tie": "A tie.", "both_bad": "Both bad."}[verdict]
     return [
+        gr.skip(),
         plate("left", battle, verdict, titles["left"]),
         plate("right", battle, verdict, titles["right"]),
         gr.skip(),
@@ -126,6 +136,7 @@ def build_arena(ring: Ring) -> ArenaTab:
         )
         start = gr.Button("Start battle", variant="primary", scale=0, min_width=140, elem_id="start")
     prompts = gr.Dataset(components=["textbox"], samples=[], label="Suggestions", elem_id="suggestions", visible=False)
+    earlier = gr.HTML(visible=False, elem_id="recorded")
     with gr.Row(elem_id="answers", equal_height=True):
         plates, texts = zip(*(_side(side) for side in ("left", "right")), strict=True)
     message = gr.HTML(_message("Two answers: one is the base's, one a persona's. You judge blind."), elem_id="verdict")
@@ -135,7 +146,7 @@ def build_arena(ring: Ring) -> ArenaTab:
             for verdict, label in VERDICTS.items()
         )
         following = gr.Button("Next battle", variant="primary", visible=False, elem_id="next")
-    stage = Stage(plates, texts, message, buttons, prompt, start, following, gr.State(None))
+    stage = Stage(earlier, plates, texts, message, buttons, prompt, start, following, gr.State(None))
     tab = ArenaTab(persona, prompts)
     _wire(ring, tab, stage)
     return tab

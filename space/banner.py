@@ -3,7 +3,8 @@
 import asyncio
 import html
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from space.gateway_client import Contestant, GatewayClient, Readiness
 from understudy.errors import GatewayError
@@ -12,12 +13,15 @@ POLL = 3.0
 """Seconds between two looks of one page."""
 FRESH = 1.5
 """Seconds for which one answer of the gateway serves every page."""
+BACK_OFF = (1, 1, 2, 2, 4, 6)
+"""Times that many seconds pass between two looks at a gateway that is away; the last one goes on."""
 
 BASE = Contestant(name="base", kind="base", title="Base model", voice="The model that every persona shares.")
 """Who there is while the gateway has told us nothing."""
 
 HEADLINES = {
     "starting": "The model is starting.",
+    "waking": "The model is waking up.",
     "down": "The model is not available right now.",
 }
 
@@ -28,6 +32,14 @@ class Snapshot:
 
     readiness: Readiness
     contestants: tuple[Contestant, ...] = (BASE,)
+    away: int = 0
+    """Seconds since it was last seen ready, or since we first looked; 0 while it is ready."""
+    again: int = 0
+    """Seconds until the next look at a server that is away."""
+
+    @property
+    def ready(self) -> bool:
+        return self.readiness.status == "ready"
 
     @property
     def personas(self) -> tuple[Contestant, ...]:
@@ -40,25 +52,53 @@ class Snapshot:
 
 
 class Backend:
-    """Looks at the gateway at most every `fresh` seconds, however many pages are open."""
+    """Looks at the gateway at most every `fresh` seconds, however many pages are open; more rarely while it is away."""
 
-    def __init__(self, gateway: GatewayClient, *, fresh: float = FRESH) -> None:
+    def __init__(
+        self, gateway: GatewayClient, *, fresh: float = FRESH, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._gateway = gateway
         self._fresh = fresh
+        self._clock = clock
         self._lock = asyncio.Lock()
-        self._looked = float("-inf")
+        self._looked = self._left = float("-inf")
+        self._misses = 0
         self._last = Snapshot(Readiness(status="starting"))
 
-    async def look(self) -> Snapshot:
-        """The newest snapshot; the contestants known before stay while the gateway cannot list them."""
+    async def look(self, *, at_once: bool = False) -> Snapshot:
+        """The newest snapshot; the contestants known before stay while the gateway cannot list them.
+
+        `at_once` asks without the back-off: somebody wants something now.
+        """
         async with self._lock:
-            if time.monotonic() - self._looked >= self._fresh:
+            if self._clock() - self._looked >= (self._fresh if at_once else self._pause()):
                 self._last = await self._ask()
-                self._looked = time.monotonic()
+                self._looked = self._clock()
+                self._count()
+            return self._clocked()
+
+    def _pause(self) -> float:
+        return self._fresh * BACK_OFF[min(self._misses, len(BACK_OFF) - 1)]
+
+    def _count(self) -> None:
+        if self._last.ready:
+            self._misses = 0
+            return
+        if not self._misses:
+            self._left = self._looked
+        self._misses += 1
+
+    def _clocked(self) -> Snapshot:
+        if self._last.ready:
             return self._last
+        now = self._clock()
+        again = max(0, round(self._looked + self._pause() - now))
+        return replace(self._last, away=int(now - self._left), again=again)
 
     async def _ask(self) -> Snapshot:
         readiness = await self._gateway.readiness()
+        if readiness.status in ("waking", "down"):
+            return Snapshot(readiness, self._last.contestants)
         try:
             contestants = await self._gateway.contestants()
         except GatewayError as error:
@@ -68,14 +108,19 @@ class Backend:
         return Snapshot(readiness, contestants or (BASE,))
 
 
-def banner(readiness: Readiness) -> str:
-    """HTML of the banner; empty while all is well."""
+def banner(readiness: Readiness, *, away: int = 0, again: int = 0) -> str:
+    """HTML of the banner; empty while all is well. `away` and `again` as in `Snapshot`."""
     if readiness.status == "ready":
         return ""
     headline = HEADLINES[readiness.status]
     detail = html.escape(readiness.detail.strip())
+    clock = f"For {_span(away)} so far; looking again {f'in {again} s' if again else 'now'}. " if away else ""
     return (
         f'<div class="banner {readiness.status}" role="status"><span class="dot"></span>'
         f"<div><strong>{headline}</strong> {detail} "
-        "<span>This page notices by itself when it is back.</span></div></div>"
+        f'<span class="clock">{clock}</span><span>This page notices by itself when it is back.</span></div></div>'
     )
+
+
+def _span(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"

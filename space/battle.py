@@ -1,4 +1,7 @@
-"""One blind battle, from the commitment of its sides to the vote; nothing here knows how a page looks."""
+"""One blind battle, from the commitment of its sides to the vote; nothing here knows how a page looks.
+
+While the engine is away, the answers of an earlier battle are shown instead, and say so.
+"""
 
 import asyncio
 import html
@@ -10,7 +13,7 @@ from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from arena.battles import Answer, Battle, BattleStore, Ticket
+from arena.battles import Answer, Battle, BattleError, BattleStore, Ticket
 from arena.fairness import Pace, fault
 from arena.votes import VoteError, cast_vote
 from space.banner import Backend, Snapshot
@@ -20,6 +23,7 @@ from space.streaming import BEAT, Growing, listening
 MAX_CHARACTERS = 4000
 """Longest prompt of a battle."""
 ABANDONED = "it ended before both answers were complete"
+ALL_SEEN = "The model is away, and there is no recorded battle here that you have not seen. It will be back."
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class View:
     """Class of the message: empty, `trouble` or `reveal`."""
     ticket: Ticket | None = None
     """Set once the vote may be cast. It stays on the server."""
+    recorded: str = ""
+    """The prompt of a battle that was recorded earlier; empty for a battle of now."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +67,13 @@ def suggestions(snapshot: Snapshot, choice: str | None) -> list[str]:
 
 
 async def fight(ring: Ring, prompt: str, choice: str | None, session: str) -> AsyncGenerator[View]:
-    """One battle from the commitment of its sides to the moment the vote opens."""
+    """One battle from the commitment of its sides to the moment the vote opens; a recorded one while nobody answers."""
     prompt = prompt.strip()[:MAX_CHARACTERS]
-    persona = draw(await ring.backend.look(), choice)
+    snapshot = await ring.backend.look(at_once=True)
+    if not snapshot.ready:
+        yield await asyncio.to_thread(replay, ring, choice, session)
+        return
+    persona = draw(snapshot, choice)
     if not prompt or persona is None:
         missing = "Write a prompt first." if persona else "No persona is live yet, so there is nobody to compare."
         yield View(message=missing, kind="trouble")
@@ -83,6 +93,24 @@ async def fight(ring: Ring, prompt: str, choice: str | None, session: str) -> As
                 yield view
     except SQLAlchemyError:
         yield View(message="The battle could not be saved. Please try again.", kind="trouble")
+
+
+def replay(ring: Ring, choice: str | None, session: str) -> View:
+    """A battle recorded earlier: of the chosen persona if there is one, else of anybody."""
+    try:
+        found = ring.store.replay(session=session, persona=choice) if choice else None
+        found = found or ring.store.replay(session=session)
+    except BattleError as error:
+        return View(message=html.escape(str(error)), kind="trouble")
+    except SQLAlchemyError:
+        return View(message="No recorded battle can be read right now. Please try again.", kind="trouble")
+    if found is None:
+        return View(message=ALL_SEEN, kind="trouble")
+    battle, ticket = found
+    message = "The model is away, so this battle was recorded earlier. Which answer is better?"
+    return View(
+        battle.left_answer.text, battle.right_answer.text, message=message, ticket=ticket, recorded=battle.prompt
+    )
 
 
 async def _answers(ring: Ring, battle: Battle, ticket: Ticket, persona: Contestant, user: str) -> AsyncGenerator[View]:
@@ -112,10 +140,12 @@ async def _answers(ring: Ring, battle: Battle, ticket: Ticket, persona: Contesta
 
 async def _reveal(left: Growing, right: Growing) -> AsyncGenerator[View]:
     """Both answers as they may be seen, until both are complete or one has failed."""
-    pace = Pace()
+    pace, news = Pace(), ""
     while not (left.error or right.error):
         await asyncio.sleep(BEAT)
         before = pace
+        if news != (news := left.news or right.news):
+            yield View(busy=True, message=html.escape(news) or "Both sides are thinking…")
         pace = pace.advance(left.text, right.text, left_done=left.done, right_done=right.done)
         if pace.shown != before.shown:
             yield View(

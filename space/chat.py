@@ -66,10 +66,13 @@ async def answer(
     yield chat
     sampling = {"temperature": temperature, "max_tokens": max_tokens}
     stream = gateway.stream(who.name, plain(history), **sampling, user=pseudonym(session))
-    shown = ""
+    shown = news = ""
     async with listening(stream) as (growing,):
         while not growing.done:
             await asyncio.sleep(BEAT)
+            if growing.news != news:
+                news = growing.news
+                yield replace(chat, note=_note(html.escape(news) or f"{html.escape(who.title)} is thinking…"))
             if growing.text != shown:
                 shown = growing.text
                 chat = replace(

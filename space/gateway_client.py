@@ -1,8 +1,15 @@
-"""The gateway over HTTP: is it ready, whom can we talk to, and the answer as it is being written."""
+"""The gateway over HTTP: is it ready, whom can we talk to, and the answer as it is being written.
 
+It may be away: starting, asleep (an Inference Endpoint scaled to zero answers 503 and wakes up), behind a proxy that
+answers 502 or 504, or not there at all. A question that was not begun to be answered is asked again a few times.
+"""
+
+import asyncio
 import hashlib
 import json
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any, Literal
 
 import httpx
@@ -15,6 +22,15 @@ TIMEOUT = httpx.Timeout(60, connect=5, pool=30)
 """Seconds. An answer may take long as a whole, but never this long between two pieces."""
 QUICK = httpx.Timeout(5)
 UNREACHABLE = "The model server cannot be reached right now."
+WAKING = "The model is waking up."
+PAUSES = (1.0, 2.0, 4.0)
+"""Seconds between the tries of one question while nobody is there to answer it."""
+LONGEST_PAUSE = 10.0
+"""Most seconds of a Retry-After that are waited for before the next try."""
+SCALE_UP = {"X-Scale-Up-Timeout": "30"}
+"""Seconds for which an Inference Endpoint that is waking up holds a question instead of refusing it."""
+ASLEEP = (502, 503, 504)
+"""What proxies answer while the server behind them is not up."""
 
 
 class Readiness(BaseModel):
@@ -22,7 +38,8 @@ class Readiness(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    status: Literal["ready", "starting", "down"]
+    status: Literal["ready", "starting", "waking", "down"]
+    """starting: the gateway says so; waking: a proxy answers for a server that is not up yet."""
     detail: str = ""
 
 
@@ -48,28 +65,47 @@ class Piece(BaseModel):
 
     text: str = ""
     revision: str = ""
+    news: str = ""
+    """For people: what is being waited for before the question is asked again."""
+
+
+class AwayError(GatewayError):
+    """Nobody is there to answer: nothing has been said yet, so the same question may be asked again."""
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class GatewayClient:
-    """One client for the whole app; it belongs to the event loop that first uses it."""
+    """One client for the whole app; it belongs to the event loop that first uses it.
 
-    def __init__(self, url: str, api_key: str = "") -> None:
+    `pauses` are the seconds between the tries of one question; their number bounds the tries.
+    """
+
+    def __init__(self, url: str, api_key: str = "", *, pauses: tuple[float, ...] = PAUSES) -> None:
+        self._pauses = pauses
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         limits = httpx.Limits(max_connections=256, max_keepalive_connections=32)
         self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=TIMEOUT, limits=limits, trust_env=False)
 
     async def readiness(self) -> Readiness:
-        """What `GET /ready` says; a gateway that does not answer is down. Never raises."""
+        """What `GET /ready` says, or what became of the question. Asking wakes what sleeps. Never raises."""
         try:
             response = await self._http.get("/ready", timeout=QUICK)
-        except httpx.HTTPError:
-            return Readiness(status="down", detail=UNREACHABLE)
+        except httpx.HTTPError as error:
+            return Readiness(status="down", detail=_absence(error))
+        status = response.status_code
         if response.is_success:
             return Readiness(status="ready")
         try:
             return Readiness.model_validate(response.json())
         except (ValueError, ValidationError):
-            return Readiness(status="down", detail=f"The model server answered {response.status_code} when asked.")
+            if status == 503:
+                return Readiness(status="waking", detail="It sleeps while nobody asks, and has been called.")
+            if status in ASLEEP:
+                return Readiness(status="waking", detail=f"Its proxy answers, the model behind it not yet ({status}).")
+            return Readiness(status="down", detail=f"The model server answered {status} when asked.")
 
     async def contestants(self) -> tuple[Contestant, ...]:
         """The base and every live persona.
@@ -98,7 +134,8 @@ class GatewayClient:
     ) -> AsyncGenerator[Piece]:
         """The answer, piece by piece; the request is withdrawn when the iterator is closed.
 
-        `user` is a pseudonym that keeps a person with one revision while another is on trial.
+        `user` is a pseudonym that keeps a person with one revision while another is on trial. While nobody is there
+        to answer, the question is asked again after each pause, and pieces of news say so.
 
         Raises:
             GatewayError: the request is refused, or the answer is cut off; the message is fit for people.
@@ -114,16 +151,35 @@ class GatewayClient:
             body["seed"] = seed
         if user:
             body["user"] = user
+        for pause in (*self._pauses, None):
+            try:
+                async with aclosing(self._try(body)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+                return
+            except AwayError as error:
+                if pause is None:
+                    raise
+                wait = min(max(pause, error.retry_after), LONGEST_PAUSE)
+                yield Piece(news=f"{error} Trying again in {wait:.0f} s…")
+                await asyncio.sleep(wait)
+
+    async def _try(self, body: dict[str, Any]) -> AsyncGenerator[Piece]:
+        """Asks once. Raises AwayError when nobody was there, and GatewayError for every other end before the end."""
+        answered = False
         try:
-            async with self._http.stream("POST", "/v1/chat/completions", json=body) as response:
+            async with self._http.stream("POST", "/v1/chat/completions", json=body, headers=SCALE_UP) as response:
                 await _refuse_errors(response)
+                answered = True
                 yield Piece(revision=_revision(response.headers.get("x-understudy-revision")))
                 async for piece in _pieces(response):
                     yield piece
+        except httpx.ConnectTimeout as error:
+            raise AwayError(UNREACHABLE) from error
         except httpx.TimeoutException as error:
             raise GatewayError("The model server took too long to answer.") from error
         except httpx.HTTPError as error:
-            raise GatewayError(UNREACHABLE) from error
+            raise (GatewayError if answered else AwayError)(UNREACHABLE) from error
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -162,7 +218,28 @@ async def _refuse_errors(response: httpx.Response) -> None:
         body = json.loads(await response.aread())
     except ValueError:
         body = {}
+    if response.status_code in ASLEEP:
+        raise AwayError(_message(body, response.status_code), _seconds(response.headers.get("retry-after")))
     raise GatewayError(_message(body, response.status_code))
+
+
+def _seconds(retry_after: str | None) -> float:
+    """Seconds of a Retry-After; a date in it, or nonsense, counts as none."""
+    return float(retry_after) if retry_after and retry_after.isdecimal() else 0.0
+
+
+def _absence(error: httpx.HTTPError) -> str:
+    """Why nobody answered, in words for people; addresses stay out of it."""
+    if isinstance(error, httpx.TimeoutException):
+        return "It does not answer in time."
+    causes: list[BaseException] = [error]
+    while following := causes[-1].__cause__ or causes[-1].__context__:
+        causes.append(following)
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        return "Its address is not known (no DNS entry)."
+    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        return "It refuses connections: nothing runs there now."
+    return UNREACHABLE
 
 
 def _message(body: dict[str, Any], status: int) -> str:
@@ -176,7 +253,9 @@ def _message(body: dict[str, Any], status: int) -> str:
     if status == 429:
         return "The model server is busy. Wait a moment and try again."
     if status == 503:
-        return said or "The model server is starting."
+        return said or WAKING
+    if status in ASLEEP:
+        return f"{WAKING} (Its proxy answered {status}.)"
     return said or f"The model server refused the request ({status})."
 
 

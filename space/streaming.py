@@ -21,6 +21,8 @@ class Growing:
     done: bool = False
     error: str = ""
     """Why it ended early, for people; empty when it did not."""
+    news: str = ""
+    """What is being waited for before the question is asked again."""
 
 
 @contextlib.asynccontextmanager
@@ -43,6 +45,7 @@ async def _listen(stream: AsyncGenerator[Piece], answer: Growing) -> None:
         async with contextlib.aclosing(stream):
             async for piece in stream:
                 answer.text += piece.text
+                answer.news = piece.news
                 answer.revision = piece.revision or answer.revision
     except GatewayError as error:
         answer.error = str(error)

@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 EMAIL = "3fa91c0d2b7e"
@@ -75,6 +75,10 @@ class FakeGateway:
         self.models = cards()
         self.status = "ready"
         self.detail = ""
+        self.asleep = 0
+        """Status that a proxy answers everything with while it is not 0, as in front of an endpoint that sleeps."""
+        self.headers: list[dict[str, str]] = []
+        """Headers of every chat request."""
         self.answers: dict[str, deque[Answer]] = defaultdict(deque)
         self.requests: list[dict[str, Any]] = []
         self.withdrawn: list[str] = []
@@ -119,16 +123,23 @@ class FakeGateway:
             self._server = self._thread = None
 
     async def _ready(self, request: Request) -> Response:
+        if self.asleep:
+            return PlainTextResponse("Service Unavailable", self.asleep)
         if self.status == "ready":
             return JSONResponse({"status": "ready"})
         return JSONResponse({"status": self.status, "detail": self.detail}, 503)
 
     async def _models(self, request: Request) -> Response:
+        if self.asleep:
+            return PlainTextResponse("Service Unavailable", self.asleep)
         return self._refusal(request) or JSONResponse({"object": "list", "data": list(self.models.values())})
 
     async def _chat(self, request: Request) -> Response:
         body = json.loads(await request.body())
         self.requests.append(body)
+        self.headers.append(dict(request.headers))
+        if self.asleep:
+            return PlainTextResponse("Service Unavailable", self.asleep)
         name = body["model"]
         if refusal := self._refusal(request):
             return refusal

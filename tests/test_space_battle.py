@@ -5,15 +5,16 @@ from typing import Any
 
 import pytest
 
-from arena.battles import ASKED, OPEN, VOID, BattleStore
-from arena.votes import VoteError, list_votes
-from space.arena_tab import show
+from arena.battles import ASKED, OPEN, VOID, Answer, BattleStore
+from arena.votes import BattleVotes, VoteError, list_votes, tally
+from space.arena_tab import show, unmask
 from space.banner import BASE, Backend, Snapshot
 from space.battle import Ring, View, draw, fight, settle, suggestions
-from space.gateway_client import GatewayClient
+from space.gateway_client import GatewayClient, Readiness
 from tests.fake_gateway import EMAIL, STAND_UP, FakeGateway
 from tests.fake_gateway import Answer as Said
 from tests.space_helpers import EMAIL_CARD, READY, eventually, only_battle
+from understudy.tables import now
 
 TELLING = ("email-copy", "stand-up", "Email copywriter", "Stand-up", EMAIL, STAND_UP)
 
@@ -145,3 +146,97 @@ def test_surprise_draws_everyone_sooner_or_later_and_a_choice_is_kept():
     assert draw(Snapshot(READY.readiness, (BASE,)), "") is None
     assert suggestions(two, "") == ["Sell it.", "Joke."]
     assert suggestions(two, "stand-up") == ["Joke.", "Sell it."]
+
+
+# Nobody there: battles recorded earlier
+
+
+async def fought_by(fake: FakeGateway, store: BattleStore, session: str, choice: str = "") -> View:
+    ring = Ring(client := GatewayClient(fake.url, pauses=()), Backend(client), store)
+    return [view async for view in fight(ring, "Ignored while away", choice, session)][-1]
+
+
+def record(store: BattleStore, persona: str, count: int = 1, session: str = "others") -> list[str]:
+    """Finished battles, as somebody fought them earlier; their ids."""
+    ids = []
+    for number in range(count):
+        battle, _ = store.create(
+            prompt=f"{persona} {number}", persona=persona, session=session, temperature=0.5, max_tokens=9
+        )
+        said = {"base": Answer(f"plain {number}"), persona: Answer(f"{persona[:3]} {number}", EMAIL)}
+        store.finish(battle.id, said[battle.left], said[battle.right])
+        ids.append(battle.id)
+    return ids
+
+
+@pytest.mark.parametrize("away", ["stopped", "asleep", "starting"])
+def test_while_nobody_answers_recorded_battles_are_voted_on_blind(fake: FakeGateway, store: BattleStore, away: str):
+    originals = record(store, "email-copy", 3)
+    if away == "stopped":
+        fake.stop()
+    fake.asleep = 503 if away == "asleep" else 0
+    fake.status = "starting"
+    shown = []
+    for _ in originals:
+        view = asyncio.run(fought_by(fake, store, "visitor"))
+        assert view.ticket is not None
+        assert "recorded earlier" in view.message
+        *visible, _ = show(view)
+        assert EMAIL not in repr(visible)
+        assert view.ticket.battle not in repr(visible)
+        battle = settle(Ring(c := GatewayClient(fake.url), Backend(c), store), "left", view.ticket, "visitor")
+        assert (battle.origin, view.recorded, view.left) == ("replay", battle.prompt, battle.left_answer.text)
+        original = store.get(battle.replay_of or "")
+        answers = {battle.left: battle.left_answer, battle.right: battle.right_answer}
+        assert answers == {original.left: original.left_answer, original.right: original.right_answer}
+        shown.append(battle.replay_of)
+    assert sorted(shown) == sorted(originals), "nobody gets the same one twice"
+    none_left = asyncio.run(fought_by(fake, store, "visitor"))
+    assert none_left.ticket is None
+    assert "not seen" in none_left.message
+    assert asyncio.run(fought_by(fake, store, "another visitor")).ticket is not None
+
+
+def test_votes_on_recorded_battles_are_told_apart(fake: FakeGateway, store: BattleStore):
+    since = now()
+    (original,) = record(store, "email-copy")
+    fake.stop()
+    for visitor in ("one", "two"):
+        view = asyncio.run(fought_by(fake, store, visitor))
+        settle(Ring(c := GatewayClient(fake.url), Backend(c), store), "left", view.ticket, visitor)
+    votes = list_votes(store.engine)
+    assert [vote.origin for vote in votes] == ["replay", "replay"]
+    assert original not in {vote.battle for vote in votes}, "the original's own vote is untouched"
+    assert tally(store.engine, "email-copy").votes == 0
+    assert BattleVotes(store.engine).ballots("email-copy", since) == []
+
+
+def test_only_finished_battles_of_others_are_replayed_and_the_chosen_persona_first(store: BattleStore):
+    record(store, "stand-up", 5)
+    record(store, "email-copy", 1)
+    record(store, "email-copy", 2, session="me")
+    store.create(prompt="Hi", persona="email-copy", session="others", temperature=0, max_tokens=9)
+    void, _ = store.create(prompt="Hi", persona="email-copy", session="others", temperature=0, max_tokens=9)
+    store.void(void.id, "error: boom")
+    fake = FakeGateway()  # never started
+    first = asyncio.run(fought_by(fake, store, "me", "email-copy"))
+    assert first.recorded == "email-copy 0"
+    rest = [asyncio.run(fought_by(fake, store, "me", "email-copy")).recorded for _ in range(6)]
+    assert sorted(rest[:5]) == [f"stand-up {number}" for number in range(5)]
+    assert rest[5] == ""
+
+
+def test_sides_of_a_replay_are_shuffled_anew(store: BattleStore):
+    (original,) = record(store, "email-copy")
+    sides = {found[0].left for n in range(40) if (found := store.replay(session=f"visitor {n}"))}
+    assert sides == {"base", "email-copy"}
+    assert store.get(original).origin == "live"
+
+
+def test_names_of_a_replay_come_out_even_if_nobody_has_listed_the_personas(store: BattleStore):
+    record(store, "email-copy")
+    found = store.replay(session="me")
+    assert found
+    shown = repr(unmask(found[0], "left", Snapshot(Readiness(status="down"))))
+    assert f"email-copy@{EMAIL}" in shown
+    assert shown.count("Base model") == 1

@@ -54,7 +54,7 @@ def test_the_client_streams_an_answer_and_says_who_gave_it(fake: FakeGateway):
 def test_what_goes_wrong_is_said_for_people(fake: FakeGateway, answer: Said, says: str):
     fake.say("email-copy", answer)
     with pytest.raises(GatewayError, match=re.escape(says)):
-        asyncio.run(heard(GatewayClient(fake.url)))
+        asyncio.run(heard(GatewayClient(fake.url, pauses=())))
 
 
 def test_the_client_carries_the_key(fake: FakeGateway):
@@ -65,7 +65,7 @@ def test_the_client_carries_the_key(fake: FakeGateway):
 
 
 def test_a_gateway_that_is_away():
-    client = GatewayClient(f"http://127.0.0.1:{free_port()}")
+    client = GatewayClient(f"http://127.0.0.1:{free_port()}", pauses=(0.01,))
 
     async def ask() -> Readiness:
         with pytest.raises(GatewayError, match="cannot be reached"):
@@ -75,6 +75,75 @@ def test_a_gateway_that_is_away():
         return await client.readiness()
 
     assert asyncio.run(ask()).status == "down"
+
+
+@pytest.mark.parametrize(
+    ("url", "asleep", "status", "says"),
+    [
+        ("", 503, "waking", "sleeps while nobody asks"),
+        ("", 502, "waking", "(502)"),
+        ("", 504, "waking", "(504)"),
+        ("", 404, "down", "answered 404"),
+        ("http://127.0.0.1:9", 0, "down", "refuses connections"),
+        ("http://no-such-host.invalid", 0, "down", "no DNS entry"),
+    ],
+)
+def test_why_nobody_answers_is_told_apart(fake: FakeGateway, url: str, asleep: int, status: str, says: str):
+    fake.asleep = asleep
+    readiness = asyncio.run(GatewayClient(url or fake.url).readiness())
+    assert readiness.status == status
+    assert says in readiness.detail
+    assert "invalid" not in readiness.detail, "addresses are nobody's business"
+
+
+async def told(client: GatewayClient) -> list[tuple[str, str]]:
+    stream = client.stream("email-copy", HELLO, temperature=0.5, max_tokens=9)
+    return [(piece.text, piece.news) async for piece in stream if piece.text or piece.news]
+
+
+@pytest.mark.parametrize("asleep", [502, 503, 504])
+def test_a_question_that_nobody_heard_is_asked_again_until_somebody_does(fake: FakeGateway, asleep: int):
+    fake.asleep = asleep
+
+    fake.say("email-copy", "Hello.")
+
+    async def ask() -> list[tuple[str, str]]:
+        asking = asyncio.create_task(told(GatewayClient(fake.url, pauses=(0.05,) * 100)))
+        await eventually(lambda: len(fake.requests) >= 3)
+        fake.asleep = 0
+        return await asking
+
+    *waiting, last = asyncio.run(ask())
+    assert last == ("Hello.", "")
+    assert len(waiting) >= 2
+    assert all(not text and "waking up" in news and "Trying again" in news for text, news in waiting)
+    assert len({repr(asked) for asked in fake.requests}) == 1
+    assert fake.headers[0]["x-scale-up-timeout"] == "30"
+
+
+def test_tries_are_bounded_and_what_was_begun_is_never_asked_again(fake: FakeGateway):
+    fake.asleep = 503
+    with pytest.raises(GatewayError, match="waking up"):
+        asyncio.run(told(GatewayClient(fake.url, pauses=(0.01, 0.01))))
+    assert len(fake.requests) == 3
+    fake.asleep = 0
+    fake.say("email-copy", Said("half an answer", cut=True))
+    with pytest.raises(GatewayError, match="cut off"):
+        asyncio.run(told(GatewayClient(fake.url, pauses=(0.01, 0.01))))
+    assert len(fake.requests) == 4
+
+
+def test_the_server_may_say_when_to_come_back_within_bounds(fake: FakeGateway, monkeypatch: pytest.MonkeyPatch):
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr("space.gateway_client.asyncio.sleep", sleep)
+    fake.status = "starting"  # 503 with Retry-After: 5
+    with pytest.raises(GatewayError, match="starting"):
+        asyncio.run(told(GatewayClient(fake.url)))
+    assert waits == [5, 5, 5]
 
 
 def test_an_answer_that_is_no_longer_wanted_is_withdrawn(fake: FakeGateway):
@@ -92,12 +161,16 @@ def test_an_answer_that_is_no_longer_wanted_is_withdrawn(fake: FakeGateway):
     asyncio.run(leave())
 
 
-@pytest.mark.parametrize("status", ["starting", "down"])
+@pytest.mark.parametrize("status", ["starting", "waking", "down"])
 def test_the_banner_explains_and_hides_nothing_dangerous(status: Any):
     shown = banner(Readiness(status=status, detail="Loading <b>x</b>"))
     assert "Loading &lt;b&gt;x&lt;/b&gt;" in shown
     assert status in shown
     assert banner(Readiness(status="ready")) == ""
+    assert "looking again" not in shown, "nothing is known yet of how long"
+    timed = banner(Readiness(status=status), away=42, again=3)
+    assert "For 42 s so far; looking again in 3 s." in timed
+    assert "For 3 min so far; looking again now." in banner(Readiness(status=status), away=200)
 
 
 def test_the_backend_notices_outage_recovery_and_new_personas(fake: FakeGateway):
@@ -116,6 +189,39 @@ def test_the_backend_notices_outage_recovery_and_new_personas(fake: FakeGateway)
         back = await backend.look()
         assert back.readiness.status == "ready"
         assert [one.name for one in back.personas] == ["email-copy", "stand-up", "pirate"]
+
+    asyncio.run(watch())
+
+
+def test_a_gateway_that_is_away_is_asked_more_and_more_rarely_until_somebody_wants_it(fake: FakeGateway):
+    fake.asleep = 503
+    now, asked = 0.0, []
+    client = GatewayClient(fake.url)
+    honest = client.readiness
+
+    async def counted() -> Readiness:
+        asked.append(now)
+        return await honest()
+
+    client.readiness = counted
+
+    async def watch() -> None:
+        nonlocal now
+        backend = Backend(client, fresh=1, clock=lambda: now)
+        for second in range(20):
+            now = second
+            await backend.look()
+        assert asked == [0, 1, 3, 5, 9, 15]
+        away = await backend.look()
+        assert (away.readiness.status, away.away, away.again) == ("waking", 19, 2)
+        await backend.look(at_once=True)
+        assert asked[-1] == 19, "somebody wants something"
+        fake.asleep = 0
+        now = 25
+        assert (await backend.look()).ready
+        now = 26
+        assert (await backend.look()).away == 0
+        assert asked[-2:] == [25, 26]
 
     asyncio.run(watch())
 
