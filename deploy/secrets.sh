@@ -10,7 +10,7 @@ mkdir -p "$folder"
 chmod 700 "$folder"
 
 keep() { # NAME: takes what it is to hold from standard input, unless it is there
-  if [ ! -e "$folder/$1" ]; then cat >"$folder/$1"; fi
+  if [ -e "$folder/$1" ]; then cat >/dev/null; else cat >"$folder/$1"; fi
   chmod 644 "$folder/$1"
 }
 random() { head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n'; }

@@ -151,6 +151,8 @@ def test_prometheus_reads_both_pages_with_a_key_from_a_file() -> None:
     assert {scrape["authorization"]["credentials_file"] for scrape in SCRAPES} == {"metrics.key"}
     assert "metrics.key" in (DEPLOY / ".gitignore").read_text().split()
     assert all("credentials" not in scrape["authorization"] for scrape in SCRAPES)
+    assert [scrape["file_sd_configs"] for scrape in SCRAPES] == 2 * [[{"files": ["targets.yml"]}]]
+    assert yaml.safe_load((DEPLOY / "targets.yml").read_text()) == [{"targets": ["localhost:8000"]}]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ def test_promtool_accepts_the_rules() -> None:
 
 
 def test_promtool_accepts_the_scrape_configuration(tmp_path: Path) -> None:
-    for name in ("prometheus.yml", "alerts.yml"):
+    for name in ("prometheus.yml", "alerts.yml", "targets.yml"):
         shutil.copy(DEPLOY / name, tmp_path)
     (tmp_path / "metrics.key").write_text("a key")
     promtool("check", "config", tmp_path / "prometheus.yml")

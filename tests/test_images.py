@@ -1,0 +1,343 @@
+"""Dockerfile and compose file: what can be checked without a container engine, and the entry points run by hand."""
+
+import io
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.dockerfile import Stage, stages
+from understudy import settings as settings_module
+from understudy.processes import free_port
+from understudy.settings import PROJECT, Settings, load_settings
+
+DEPLOY = PROJECT / "deploy"
+COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+SERVICES: dict[str, Any] = COMPOSE["services"]
+STAGES = stages()
+TARGETS = ("space", "engine", "cpu")
+OURS = [name for name, service in SERVICES.items() if "build" in service]
+SETTINGS = {f"UNDERSTUDY_{name.upper()}" for name in Settings.model_fields}
+
+
+def sources(service: str) -> list[str]:
+    """What is mounted into a service: paths, and names of volumes."""
+    return [volume.split(":")[0] for volume in SERVICES[service].get("volumes", [])]
+
+
+def secrets(service: str) -> list[str]:
+    return [s if isinstance(s, str) else s["source"] for s in SERVICES[service].get("secrets", [])]
+
+
+# --- the images -----------------------------------------------------------------------------------------------------
+def test_hadolint_has_nothing_to_say() -> None:
+    tool = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([tool, PROJECT / "Dockerfile"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_image_is_built_on_a_version_that_is_named() -> None:
+    outside = [stage.base for stage in STAGES.values() if stage.base not in STAGES]
+    assert len(outside) == 3
+    assert all(re.search(r":v?\d+\.\d+\.\d+", base) for base in outside), outside
+    requirements = (PROJECT / "requirements" / "gpu.txt").read_text()
+    assert STAGES["engine"].base.partition(":v")[2] == re.search(r"^vllm==(\S+)", requirements, re.MULTILINE).group(1)  # pyright: ignore[reportOptionalMemberAccess]
+    assert list(STAGES)[-1] == "cpu", "the last stage is what `docker build .` makes"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_image_runs_as_nobody_special_and_passes_signals_on(target: str) -> None:
+    stage = STAGES[target]
+    assert stage.last("USER") == "1000"
+    assert stage.command("ENTRYPOINT") == ["tini", "--"]
+    assert stage.command("CMD")
+    assert stage.command("HEALTHCHECK")[0] == "python"
+    assert {name for name in stage.variables() if name.startswith("UNDERSTUDY_")} <= SETTINGS
+    assert stage.variables()["UNDERSTUDY_HOST"] == "0.0.0.0"
+
+
+@pytest.mark.parametrize("target", ["space", "engine"])
+def test_an_image_holds_only_what_it_needs(target: str) -> None:
+    copied = set(STAGES[target].copied())
+    assert all((PROJECT / path).exists() for path in copied)
+    assert "train" not in copied
+    assert ("serve" in copied) == (target == "engine")
+    asked = (PROJECT / "space" / "requirements.txt").read_text()
+    assert not re.search(r"^(torch|vllm|transformers)", asked, re.MULTILINE)
+
+
+@pytest.fixture
+def context() -> Iterator[list[str]]:
+    """The paths that Docker's client sends to the builder."""
+    docker = shutil.which("docker")
+    if docker is None:
+        pytest.skip("docker is not on PATH")
+    sent: list[bytes] = []
+
+    class Daemon(BaseHTTPRequestHandler):
+        """As much of Docker's API as a client needs to send its build context."""
+
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            self._answer(b"{}")
+
+        def do_POST(self) -> None:
+            body = bytearray()
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            sent.append(bytes(body))
+            self._answer(b"{}")
+
+        def _answer(self, body: bytes) -> None:
+            self.send_response(200)
+            for name, value in {"Api-Version": "1.50", "OSType": "linux", "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - named by the library
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Daemon) as daemon:
+        threading.Thread(target=daemon.serve_forever, daemon=True).start()
+        env = {**os.environ, "DOCKER_BUILDKIT": "0", "DOCKER_HOST": f"tcp://127.0.0.1:{daemon.server_port}"}
+        subprocess.run([docker, "build", "."], cwd=PROJECT, env=env, capture_output=True, timeout=60, check=True)
+        daemon.shutdown()
+    with tarfile.open(fileobj=io.BytesIO(sent[0])) as archive:
+        yield archive.getnames()
+
+
+def test_the_build_context_holds_what_is_copied_and_nothing_private(context: list[str]) -> None:
+    for stage in STAGES.values():
+        for path in stage.copied():
+            assert path == "." or any(name == path or name.startswith(f"{path}/") for name in context), path
+    tops = {name.split("/")[0] for name in context}
+    assert not tops & {".git", ".venv", ".understudy", "runs", "artifacts", "deploy", "docs", "tests"}
+    assert not [name for name in context if re.search(r"\.key$|\.env$|__pycache__|secrets/", name)]
+
+
+# --- the compose file -----------------------------------------------------------------------------------------------
+def test_every_service_is_built_here_or_has_a_version() -> None:
+    for name, service in SERVICES.items():
+        if name in OURS:
+            assert service["build"]["target"] in STAGES
+            assert (DEPLOY / service["build"]["context"] / "Dockerfile").is_file()
+        else:
+            assert re.search(r":v?\d+\.\d+", service["image"]), service["image"]
+
+
+def test_everything_a_service_names_is_declared_and_everything_declared_is_used() -> None:
+    used = {"networks": set(), "volumes": set(), "secrets": set()}
+    for name, service in SERVICES.items():
+        used["networks"] |= set(service["networks"])
+        used["volumes"] |= {source for source in sources(name) if not source.startswith(("./", "${"))}
+        used["secrets"] |= set(secrets(name))
+        assert set(service.get("depends_on", {})) <= set(SERVICES)
+    assert {kind: set(COMPOSE[kind]) for kind in used} == used
+
+
+def test_every_file_that_is_mounted_exists() -> None:
+    mounted = [source for name in SERVICES for source in sources(name) if source.startswith("./")]
+    assert len(mounted) >= 5
+    assert all((DEPLOY / path).exists() for path in mounted), mounted
+
+
+def test_every_variable_is_one_that_somebody_reads() -> None:
+    told = dict(line.split("=", 1) for line in (DEPLOY / ".env.example").read_text().splitlines() if "=" in line)
+    asked = set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text()))
+    assert asked | {"COMPOSE_PROFILES"} == set(told)
+    for name in OURS:
+        ours = {key for key in SERVICES[name]["environment"] if key.startswith("UNDERSTUDY_")}
+        assert ours <= SETTINGS, ours - SETTINGS
+    names = {name.upper() for name in COMPOSE["secrets"] if name.startswith("understudy_")}
+    assert names <= SETTINGS
+
+
+def test_only_gateway_space_and_grafana_can_be_reached_and_only_from_this_machine() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert set(published) == {"gateway-cpu", "gateway-gpu", "space", "grafana"}
+    assert published["gateway-cpu"] == published["gateway-gpu"], "one of them runs"
+    ports = {ports[0].rpartition(":")[2] for ports in published.values()}
+    assert ports == {"8000", "7860", "3000"}
+    assert all(ports[0].startswith(("${BIND:-127.0.0.1}:", "127.0.0.1:")) for ports in published.values())
+    assert {name for name, network in COMPOSE["networks"].items() if network} == {"state", "watching"}
+    assert all(COMPOSE["networks"][name] == {"internal": True} for name in ("state", "watching"))
+    for name in ("postgres", "prometheus"):
+        assert "outside" not in SERVICES[name]["networks"]
+
+
+def test_either_gateway_is_the_gateway_and_a_gpu_is_asked_for_by_one() -> None:
+    cpu, gpu = SERVICES["gateway-cpu"], SERVICES["gateway-gpu"]
+    assert (cpu["profiles"], gpu["profiles"]) == (["cpu"], ["gpu"])
+    for service in (cpu, gpu):
+        assert all(service["networks"][name]["aliases"] == ["gateway"] for name in ("outside", "watching"))
+    assert "deploy" not in cpu
+    (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
+    assert device["capabilities"] == ["gpu"]
+    assert SERVICES["space"]["environment"]["UNDERSTUDY_GATEWAY_URL"] == "http://gateway:8000"
+    assert yaml.safe_load((DEPLOY / "compose" / "targets.yml").read_text()) == [{"targets": ["gateway:8000"]}]
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if name != "postgres"])
+def test_a_service_cannot_write_its_image_or_gain_rights(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["restart"] == "unless-stopped"
+
+
+def test_no_secret_is_in_an_environment_and_each_goes_only_where_it_is_needed() -> None:
+    for name, service in SERVICES.items():
+        for key, value in service.get("environment", {}).items():
+            if re.search("PASSWORD|KEY|TOKEN|SECRET", key):
+                assert str(value).startswith("/run/secrets/"), (name, key)
+    holders = {secret: {name for name in SERVICES if secret in secrets(name)} for secret in COMPOSE["secrets"]}
+    gateways = {"gateway-cpu", "gateway-gpu"}
+    assert holders["understudy_admin_key"] == gateways
+    assert holders["hf_token"] == gateways
+    assert holders["metrics_key"] == {"prometheus"}
+    assert holders["postgres_password"] == {"postgres"}
+
+
+def test_every_health_check_asks_a_port_of_its_own_service() -> None:
+    for service in SERVICES.values():
+        words = service.get("healthcheck", {}).get("test") or []
+        if "build" not in service:
+            assert words[0] == "CMD"
+    checked = {target: re.findall(r"127\.0\.0\.1:(\d+)", STAGES[target].last("HEALTHCHECK")) for target in TARGETS}
+    for target, ports in checked.items():
+        assert set(ports) <= set(STAGES[target].last("EXPOSE").split())
+
+
+def test_secrets_are_made_once_for_every_name(tmp_path: Path) -> None:
+    script = shutil.copy(DEPLOY / "secrets.sh", tmp_path)
+    subprocess.run([script], check=True, capture_output=True, timeout=30)
+    folder = tmp_path / "secrets"
+    made = {path.name: path.read_text() for path in folder.iterdir()}
+    assert set(made) == {Path(secret["file"]).name for secret in COMPOSE["secrets"].values()}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert f":{made['postgres_password']}@postgres:5432/" in made["understudy_database_url"]
+    drawn = [text for name, text in made.items() if name.endswith(("_key", "_password")) and text]
+    assert len(set(drawn)) == len(drawn) == 4
+    assert min(map(len, drawn)) == 64
+    subprocess.run([script], check=True, capture_output=True, timeout=30)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == made
+    assert "secrets/" in (DEPLOY / ".gitignore").read_text().split()
+
+
+def test_settings_are_read_from_secret_files_and_the_environment_goes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings_module, "SECRETS", tmp_path)
+    (tmp_path / "understudy_admin_key").write_text("from a file\n")
+    (tmp_path / "understudy_api_key").write_text("from a file")
+    monkeypatch.setenv("UNDERSTUDY_API_KEY", "from the environment")
+    settings = load_settings()
+    assert settings.admin_secret == "from a file"
+    assert settings.api_key is not None
+    assert settings.api_key.get_secret_value() == "from the environment"
+
+
+# --- the entry points, by hand --------------------------------------------------------------------------------------
+class Container:
+    """What an image starts, as a plain process in a folder that holds what the image does."""
+
+    def __init__(self, stage: Stage, folder: Path, *, command: list[str] | None = None) -> None:
+        copied = stage.copied()
+        for path in ["understudy", "train", "serve", "arena", "space", "recipes"] if "." in copied else copied:
+            shutil.copytree(PROJECT / path, folder / "app" / path, ignore=shutil.ignore_patterns("__pycache__"))
+        self.ports = {"8000": str(free_port()), "7860": str(free_port())}
+        env = {name: value.replace("/home/user", str(folder)) for name, value in stage.variables().items()}
+        env |= {"UNDERSTUDY_PORT": self.ports["8000"], "UNDERSTUDY_SPACE_PORT": self.ports["7860"]}
+        self.env = env | {"PATH": os.environ["PATH"], "PYTHONPATH": "", "HF_HUB_OFFLINE": "1"}
+        self.stage, self.folder = stage, folder / "app"
+        program, *rest = command or stage.command("CMD")
+        words = [sys.executable, *(["-m", "understudy"] if program == "understudy" else []), *rest]
+        self.log = folder / "log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                words, cwd=self.folder, env={**os.environ, **self.env}, stdout=log, stderr=log
+            )
+
+    def healthy(self) -> bool:
+        """What its HEALTHCHECK says."""
+        _, *rest = self.stage.command("HEALTHCHECK")
+        rest = [re.sub(r"127\.0\.0\.1:(\d+)", lambda m: f"127.0.0.1:{self.ports[m[1]]}", word) for word in rest]
+        return subprocess.run([sys.executable, *rest], capture_output=True, timeout=30, check=False).returncode == 0
+
+    def wait_healthy(self, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while not self.healthy():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.5)
+
+    def stop(self) -> int:
+        """SIGTERM, as `docker stop` sends it; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(45)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+def test_the_space_image_starts_with_what_it_holds_and_stops_when_told(tmp_path: Path) -> None:
+    container = Container(STAGES["space"], tmp_path)
+    try:
+        container.wait_healthy(90)
+    finally:
+        code = container.stop()
+    assert code in (0, 128 + signal.SIGTERM, -signal.SIGTERM), container.log.read_text()
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_engine_image_gets_ready_with_what_it_holds_and_stops_when_told(tmp_path: Path) -> None:
+    container = Container(STAGES["engine"], tmp_path)
+    try:
+        assert not container.healthy()
+        container.wait_healthy(240)
+    finally:
+        code = container.stop()
+    assert code == 0, container.log.read_text()
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_cpu_image_is_the_demo(tmp_path: Path) -> None:
+    container = Container(STAGES["cpu"], tmp_path)
+    try:
+        container.wait_healthy(500)
+        deadline = time.monotonic() + 120
+        while "Ctrl-C ends everything" not in container.log.read_text() and time.monotonic() < deadline:
+            time.sleep(0.5)
+    finally:
+        code = container.stop()
+    said = container.log.read_text()
+    assert "email-copy@" in said
+    assert code == 0, said
+    assert (tmp_path / "state" / "runs" / "email-copy").is_dir(), "everything that is kept is in the state's volume"
