@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 from pydantic import BaseModel, ConfigDict
 
-from understudy.bases import Base
+from understudy.bases import Base, base_revision, read_model_config
 from understudy.errors import EngineError
 from understudy.processes import QUIET_OPENMP, Child, free_port
 from understudy.settings import Settings
@@ -95,6 +95,8 @@ def engine_command(plan: EnginePlan) -> tuple[str, ...]:
         *("--enable-auto-tool-choice", "--tool-call-parser", plan.tool_call_parser),
         "--disable-uvicorn-access-log",
     ]
+    if not plan.base.local and (commit := base_revision(plan.base)):
+        command += ["--revision", commit, "--tokenizer-revision", commit]
     if plan.max_model_len:
         command += ["--max-model-len", str(plan.max_model_len)]
     if plan.base.embedded:
@@ -213,10 +215,7 @@ def _cores() -> int:
 
 
 def _context(base: Base, on_cpu: bool) -> int:
-    if not base.local:
-        return 0
-    config = json.loads((Path(base.location) / "config.json").read_text())
-    trained = config.get("max_position_embeddings", 0)
+    trained = read_model_config(base).get("max_position_embeddings", 0)
     return min(trained, CPU_CONTEXT) if on_cpu and trained else 0
 
 

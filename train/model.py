@@ -15,7 +15,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from understudy.bases import Base
+from understudy.bases import Base, pinned
 from understudy.errors import BaseModelError
 from understudy.training import Training
 
@@ -33,7 +33,7 @@ def quiet() -> None:
 def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
     """The base's tokenizer. Raises BaseModelError."""
     try:
-        return AutoTokenizer.from_pretrained(base.location)
+        return AutoTokenizer.from_pretrained(base.location, **pinned(base))
     except (OSError, ValueError) as error:
         raise BaseModelError(f"base {base.name}: its tokenizer cannot be loaded: {first_line(error)}") from error
 
@@ -54,7 +54,7 @@ def load_model(base: Base, training: Training) -> PreTrainedModel:
     dtype = torch.float32 if training.method == "full" else computed_in
     try:
         return AutoModelForCausalLM.from_pretrained(
-            base.location, dtype=dtype, quantization_config=quantization, device_map={"": device()}
+            base.location, dtype=dtype, quantization_config=quantization, device_map={"": device()}, **pinned(base)
         )
     except (OSError, ValueError) as error:
         raise BaseModelError(f"base {base.name} cannot be loaded: {first_line(error)}") from error
@@ -74,7 +74,7 @@ def keep_trainable(model: torch.nn.Module) -> None:
 def stop_tokens(tokenizer: PreTrainedTokenizerBase, base: Base) -> set[int]:
     """Ids of the tokens that end an answer when it is served: the tokenizer's and those of generation_config.json."""
     try:
-        configured = GenerationConfig.from_pretrained(base.location).eos_token_id
+        configured = GenerationConfig.from_pretrained(base.location, **pinned(base)).eos_token_id
     except OSError:
         configured = None
     found = [tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])]

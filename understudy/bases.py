@@ -2,18 +2,25 @@
 
 import hashlib
 import json
+import logging
 import os
 import struct
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from understudy.errors import BaseModelError
 
+log = logging.getLogger("understudy.bases")
+
 EMBEDDED = "embedded"
 HUB_TIMEOUT = 10.0
 """Seconds that the Hub gets to say whether it has a base."""
+
+_commits: dict[str, str] = {}
+"""Commit of each Hub base that this process works on."""
 
 EMBEDDED_DIR = Path(__file__).resolve().parent / "embedded_base"
 
@@ -89,33 +96,50 @@ def require_base(name: str) -> Base:
 def base_revision(base: Base) -> str | None:
     """What pins the base's weights: for a local one the first 12 hex digits of their SHA-256.
 
-    For a Hub id the commit in the local cache, or None when it was never fetched.
+    For a Hub id the commit of `main`, or of the cache where the Hub cannot be asked; None when nobody knows it. Asked
+    once a process: everything in it works on the same commit, whatever is pushed meanwhile.
     """
     if base.local:
         return _weights_hash(base.location)
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
+    if base.location not in _commits:
+        commit = _commit(base.location)
+        if commit is None:
+            return None
+        _commits[base.location] = commit
+    return _commits[base.location]
 
-    try:
-        repos = [r for r in scan_cache_dir().repos if r.repo_id == base.location and r.repo_type == "model"]
-    except CacheNotFound:
-        return None
-    commits = [v.commit_hash for r in repos for v in r.revisions if "main" in v.refs]
-    return commits[0] if commits else None
+
+def pinned(base: Base) -> dict[str, Any]:
+    """The `revision` for `from_pretrained` of a base on the Hub; nothing for a local one."""
+    return {} if base.local else {"revision": base_revision(base)}
 
 
 def weight_shapes(base: Base) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of the base, read from the safetensors headers alone.
+    """Name and shape of every tensor of the base, from the safetensors headers alone: here, or else on the Hub.
 
     Raises:
-        BaseModelError: the base is not on this machine.
+        BaseModelError: the base is neither on this machine nor on the Hub in safetensors form.
     """
-    folder = Path(base.location) if base.local else _cached_snapshot(base.location)
+    folder = Path(base.location) if base.local else _cached_snapshot(base)
     shapes: dict[str, tuple[int, ...]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted(folder.glob("*.safetensors")) if folder else ():
         header = read_safetensors_header(path)
         shapes |= {name: tuple(info["shape"]) for name, info in header.items() if name != "__metadata__"}
-    return shapes
+    return shapes if shapes or base.local else _shapes_on_the_hub(base)
+
+
+def read_model_config(base: Base) -> dict[str, Any]:
+    """The base's config.json. Raises BaseModelError when it cannot be had."""
+    if base.local:
+        return json.loads((Path(base.location) / "config.json").read_text(encoding="utf-8"))
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return json.loads(
+            Path(hf_hub_download(base.location, "config.json", **pinned(base))).read_text(encoding="utf-8")
+        )
+    except Exception as error:  # the client's transport has errors of its own, and they change with its version
+        raise BaseModelError(f"base {base.name}: its config.json cannot be had: {error}") from error
 
 
 def read_safetensors_header(path: Path) -> dict:
@@ -143,13 +167,40 @@ def _require_model(folder: Path, message: str) -> None:
         raise BaseModelError(message)
 
 
-def _cached_snapshot(repo: str) -> Path:
-    from huggingface_hub import snapshot_download
+def _commit(repo: str) -> str | None:
+    from huggingface_hub import HfApi, scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
 
     try:
-        return Path(snapshot_download(repo, allow_patterns=["*.safetensors", "*.json"], local_files_only=True))
-    except Exception as error:
-        raise BaseModelError(f"base {repo} is not in the local Hub cache: {error}") from error
+        return HfApi().model_info(repo, timeout=HUB_TIMEOUT).sha
+    except Exception as error:  # the client's transport has errors of its own, and they change with its version
+        log.info("the Hub does not say which commit %s is at (%s); looking into the cache", repo, error)
+    try:
+        repos = [r for r in scan_cache_dir().repos if r.repo_id == repo and r.repo_type == "model"]
+    except CacheNotFound:
+        return None
+    return next((v.commit_hash for r in repos for v in r.revisions if "main" in v.refs), None)
+
+
+def _cached_snapshot(base: Base) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    wanted = ["*.safetensors", "*.json"]
+    try:
+        return Path(snapshot_download(base.location, allow_patterns=wanted, local_files_only=True, **pinned(base)))
+    except LocalEntryNotFoundError:
+        return None
+
+
+def _shapes_on_the_hub(base: Base) -> dict[str, tuple[int, ...]]:
+    from huggingface_hub import HfApi
+
+    try:
+        found = HfApi().get_safetensors_metadata(base.location, timeout=HUB_TIMEOUT, **pinned(base))
+    except Exception as error:  # the client's transport has errors of its own, and they change with its version
+        raise BaseModelError(f"base {base.name}: not in the local Hub cache, and the Hub says: {error}") from error
+    return {name: tuple(t.shape) for file in found.files_metadata.values() for name, t in file.tensors.items()}
 
 
 @lru_cache(maxsize=8)
