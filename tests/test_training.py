@@ -1,5 +1,6 @@
 """Training for real: QLoRA on the embedded base, interrupted and resumed, refused when it must be."""
 
+import importlib.util
 import json
 import os
 import re
@@ -134,7 +135,7 @@ def test_a_full_fine_tune_makes_a_base_of_its_own(home: Path) -> None:
 def test_every_setting_of_training_reaches_the_trainer(home: Path) -> None:
     settings = "rslora=true loraplus=16 neftune=5 packing=true micro_batch_size=2 weight_decay=0.01 precision=fp32"
     settings += " scheduler=polynomial gradient_checkpointing=true max_steps=3"
-    done = train(home, "--tensorboard", *(part for s in settings.split() for part in ("--set", s)))
+    done = train(home, "--tracker", "tensorboard", *(part for s in settings.split() for part in ("--set", s)))
     assert done.returncode == 0, done.stderr
     run = only_run(home)
     adapter = json.loads((run / "adapter" / CONFIG).read_text())
@@ -167,3 +168,11 @@ def test_a_base_whose_template_ends_no_answer_is_refused_before_training(home: P
     done = train(home, "--base", str(folder))
     assert done.returncode == 1
     assert "is not trained, so the answers would never stop" in done.stderr
+
+
+def test_a_tracker_that_is_not_installed_says_what_to_install(home: Path) -> None:
+    if importlib.util.find_spec("trackio"):
+        pytest.skip("Trackio is installed here")
+    done = train(home, "--tracker", "trackio")
+    assert done.returncode == 1
+    assert "error: trackio is not installed; install it with `pip install trackio`, or leave --tracker" in done.stderr

@@ -1,17 +1,15 @@
 """What a run costs: memory before it starts, memory and speed when it is over."""
 
-import json
 import math
 import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from train.errors import refuse
-from understudy.bases import Base, weight_shapes
+from understudy.bases import Base, read_model_config, weight_shapes
 from understudy.errors import BaseModelError
 from understudy.training import Training
 
@@ -76,13 +74,18 @@ def need(base: Base, training: Training, longest: int) -> Need | None:
     )
 
 
-def check_memory(base: Base, training: Training, longest: int) -> Need | None:
-    """Refuses a run for which there is not enough memory. Raises TrainingError with the numbers."""
+def check_memory(base: Base, training: Training, longest: int, *, processes: int = 1) -> Need | None:
+    """Refuses a run for which there is not enough memory; `processes` have a GPU each, or share this machine's.
+
+    Raises TrainingError with the numbers.
+    """
     needed, there = need(base, training, longest), available()
-    if needed is not None and needed.total > there:
+    sharing = 1 if torch.cuda.is_available() else processes
+    if needed is not None and sharing * needed.total > there:
         where = "on the GPU" if torch.cuda.is_available() else "here"
+        each = f"{sharing} times " if sharing > 1 else ""
         raise refuse(
-            f"this run needs about {needed} and {there:,.0f} MiB are free {where}",
+            f"this run needs {each}about {needed} and {there:,.0f} MiB are free {where}",
             "use method qlora, a smaller micro_batch_size or max_length, gradient_checkpointing, or a smaller base",
         )
     return needed
@@ -113,7 +116,7 @@ def tokens_seen(lengths: Sequence[int], rows_trained: float) -> float:
 def _activations(
     base: Base, shapes: dict[str, tuple[int, ...]], training: Training, length: int, on_gpu: bool
 ) -> float:
-    config = json.loads((Path(base.location) / "config.json").read_text()) if base.local else {}
+    config = read_model_config(base)
     hidden = config.get("hidden_size") or max(min(s) for s in shapes.values() if len(s) == 2)
     layers = config.get("num_hidden_layers") or len(
         {n.split("layers.")[1].split(".")[0] for n in shapes if "layers." in n}

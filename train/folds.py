@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from transformers import PreTrainedTokenizerBase
 
 from train.preflight import training_rows
+from train.processes import main_process
 from train.trainer import build_trainer
 from understudy.bases import Base
 from understudy.examples import Example
@@ -62,7 +63,8 @@ def resolve(
         found = Folds.model_validate_json(file.read_text())
     else:
         found = cross_validate(base, tokenizer, training, examples, epochs=MOST_EPOCHS, on_fold=on_fold)
-        file.write_text(found.model_dump_json(indent=2))
+        if main_process():
+            file.write_text(found.model_dump_json(indent=2))
     return training.model_copy(update={"epochs": MOST_EPOCHS, "stop_after": found.epochs})
 
 

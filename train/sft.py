@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
-from transformers.integrations.integration_utils import TensorBoardCallback
 
 from train.card import adapter_card
 from train.check import check_leaks
@@ -16,11 +15,14 @@ from train.cost import check_memory, peak_memory, tokens_seen
 from train.folds import resolve
 from train.model import load_tokenizer, stop_tokens
 from train.preflight import TokenRow, check_lengths, token_rows, training_rows
+from train.processes import count, joined, main_process, shared, wait_for_all
 from train.runs import Run, RunSettings, run_settings
+from train.tracking import Tracker, tracking
 from train.trainer import Progress, Report, Trainer, build_trainer, check_trainer
 from understudy.adapters import CONFIG
 from understudy.bases import Base, base_revision, resolve_base
 from understudy.errors import TrainingError
+from understudy.examples import Example
 from understudy.recipes import Recipe
 from understudy.training import Training
 
@@ -50,8 +52,9 @@ def train(
     base: str,
     training: Training,
     runs_dir: Path,
+    examples: list[Example] | None = None,
     fresh: bool = False,
-    tensorboard: bool = False,
+    tracker: Tracker = "none",
     on_step: Progress,
     on_fold: Callable[[int, int], None] = lambda done, total: None,
 ) -> Trained:
@@ -60,36 +63,66 @@ def train(
 
     The same settings and data are the same run: finished, it is returned as it is; interrupted, it goes on
     from its last checkpoint. `fresh` forgets what is there. `on_fold` is told about cross-validation (`epochs: auto`).
+    Several processes (`train.processes`) that call this alike take the steps of one together; the main one writes.
+
+    Args:
+        examples: the recipe's rows, where they have been read already.
 
     Raises:
         ExamplesError, BaseModelError: the data or the base cannot be used.
-        TrainingError: preflight refused the run, there is not enough memory for it, or the loss is not a number
-            any more.
+        TrainingError: preflight refused the run, there is not enough memory for it, its batch cannot be divided
+            among the processes, or the loss is not a number any more.
     """
     resolved = resolve_base(base)
-    examples = recipe.load_examples(resolved.name)
+    examples = recipe.load_examples(resolved.name) if examples is None else examples
     settings = run_settings(recipe, training, examples, resolved.name, base_revision(resolved))
     run = Run(runs_dir / recipe.name / settings.id, training.method)
-    if fresh:
+    training = shared(training, count())
+    with joined():
+        reused = _open(run, settings, fresh=fresh)
+        if reused:
+            return reused
+        trainer, rows = _prepare(recipe, resolved, training, examples, run, tracker, on_step, on_fold)
+        return _run(trainer, run, settings, recipe, resolved, rows)
+
+
+def _open(run: Run, settings: RunSettings, *, fresh: bool) -> Trained | None:
+    """Makes the run's folder; what the run left where it had finished before."""
+    if fresh and main_process():
         run.clear()
+    wait_for_all()
     if run.finished:
         return Trained(run, settings, **json.loads(run.result.read_text()), reused=True, resumed_at=0)
-    run.folder.mkdir(parents=True, exist_ok=True)
-    (run.folder / "settings.json").write_text(settings.model_dump_json(indent=2))
+    wait_for_all()
+    if main_process():
+        run.folder.mkdir(parents=True, exist_ok=True)
+        (run.folder / "settings.json").write_text(settings.model_dump_json(indent=2))
+    return None
 
-    tokenizer = load_tokenizer(resolved)
+
+def _prepare(
+    recipe: Recipe,
+    base: Base,
+    training: Training,
+    examples: list[Example],
+    run: Run,
+    tracker: Tracker,
+    on_step: Progress,
+    on_fold: Callable[[int, int], None],
+) -> tuple[Trainer, list[TokenRow]]:
+    """Everything that can refuse the run, before its first step."""
+    tokenizer = load_tokenizer(base)
     chats = training_rows(examples)
     rows = token_rows(chats, tokenizer)
-    check_lengths(rows, training.max_length, recipe.examples_at(resolved.name))
-    check_leaks(examples, recipe.load_heldout(resolved.name), recipe.heldout_at(resolved.name))
-    check_memory(resolved, training, max(len(row.input_ids) for row in rows))
-    training = resolve(resolved, tokenizer, training, examples, run.folder / "folds.json", on_fold=on_fold)
-    callbacks: list[TrainerCallback] = [Report(on_step)]
-    if tensorboard:
-        callbacks.append(_tensorboard(run))
-    trainer = build_trainer(resolved, tokenizer, training, chats, run.checkpoints, callbacks=callbacks)
-    check_trainer(trainer, rows, stop_tokens(tokenizer, resolved))
-    return _run(trainer, run, settings, recipe, resolved, rows)
+    check_lengths(rows, training.max_length, recipe.examples_at(base.name))
+    check_leaks(examples, recipe.load_heldout(base.name), recipe.heldout_at(base.name))
+    check_memory(base, training, max(len(row.input_ids) for row in rows), processes=count())
+    callbacks: list[TrainerCallback] = [Report(on_step), *tracking(tracker, run)]
+    training = resolve(base, tokenizer, training, examples, run.folder / "folds.json", on_fold=on_fold)
+    trainer = build_trainer(base, tokenizer, training, chats, run.checkpoints, callbacks=callbacks)
+    trainer.args.project, trainer.args.run_name = "understudy", f"{recipe.name} {run.folder.name}"  # for trackers
+    check_trainer(trainer, rows, stop_tokens(tokenizer, base))
+    return trainer, rows
 
 
 def _run(
@@ -114,9 +147,11 @@ def _run(
         "tokens_per_second": round(seen / max(seconds, 1e-9), 1),
         "peak_memory_mib": round(peak_memory()),
     }
-    _save(trainer, run, settings, recipe, base)
-    run.log.write_text("".join(json.dumps(entry) + "\n" for entry in state.log_history))
-    run.result.write_text(json.dumps(result))
+    if main_process():
+        _save(trainer, run, settings, recipe, base)
+        run.log.write_text("".join(json.dumps(entry) + "\n" for entry in state.log_history))
+        run.result.write_text(json.dumps(result))
+    wait_for_all()
     return Trained(run, settings, **result, reused=False, resumed_at=resumed_at)
 
 
@@ -139,14 +174,6 @@ def _save(trainer: Trainer, run: Run, settings: RunSettings, recipe: Recipe, bas
     if isinstance(config.get("target_modules"), list):
         config["target_modules"].sort()
     path.write_text(json.dumps(config, indent=2, sort_keys=True))
-
-
-def _tensorboard(run: Run) -> TensorBoardCallback:
-    try:
-        from torch.utils.tensorboard.writer import SummaryWriter
-    except ImportError:
-        raise TrainingError("TensorBoard is not installed; install it with `pip install tensorboard`") from None
-    return TensorBoardCallback(SummaryWriter(log_dir=str(run.folder / "tensorboard")))
 
 
 def _finite(loss: float) -> bool:

@@ -21,6 +21,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from train.model import keep_trainable, load_model, lora_config, quiet
 from train.preflight import TokenRow, TrainingRow, check_masks, check_stop_trained
+from train.processes import count
 from understudy.bases import Base
 from understudy.training import Training
 
@@ -125,7 +126,7 @@ class Report(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs=None, **_: object
     ) -> None:
         loss = (logs or {}).get("loss")
-        if loss is not None:
+        if loss is not None and state.is_world_process_zero:
             self.on_step(state.global_step, state.max_steps, loss)
 
 
@@ -148,7 +149,7 @@ def _arguments(training: Training, folder: Path, *, evaluated: bool, checkpoints
         max_steps=training.max_steps or -1,
         per_device_train_batch_size=training.rows_at_once,
         per_device_eval_batch_size=training.rows_at_once,
-        gradient_accumulation_steps=training.batch_size // training.rows_at_once,
+        gradient_accumulation_steps=training.batch_size // (training.rows_at_once * count()),
         learning_rate=training.learning_rate,
         lr_scheduler_type=training.scheduler,
         warmup_steps=training.warmup,
@@ -164,6 +165,7 @@ def _arguments(training: Training, folder: Path, *, evaluated: bool, checkpoints
         use_cpu=not cuda,
         gradient_checkpointing=checkpointing,
         dataloader_pin_memory=cuda,
+        ddp_find_unused_parameters=False,
         eval_strategy="epoch" if evaluated else "no",
         save_strategy="steps" if checkpoints else "no",
         save_steps=1 / CHECKPOINTS,

@@ -71,7 +71,12 @@ def train(
             "--set", metavar="NAME=VALUE", help="Any other setting of training, such as neftune=5. Repeatable."
         ),
     ] = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard logs beside the run.")] = False,
+    tracker: Annotated[
+        Literal["tensorboard", "trackio", "none"], typer.Option(help="Where its losses can be watched meanwhile.")
+    ] = "none",
+    processes: Annotated[
+        int | None, typer.Option(help="Processes that share each batch; default: one a GPU.", min=1)
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, even if this run exists.")] = False,
 ) -> None:
     """Teach the base a persona (TRL SFTTrainer, QLoRA) and register the adapter.
@@ -89,7 +94,8 @@ def train(
         "method": method,
         **said(other or []),
     }
-    train_recipe(load_settings(base=base), recipe, base, changes, fresh=fresh, tensorboard=tensorboard)
+    options = {"fresh": fresh, "tracker": tracker, "processes": processes}
+    train_recipe(load_settings(base=base), recipe, base, changes, **options)
 
 
 @app.command()

@@ -7,14 +7,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from understudy.adapters import short
-from understudy.bases import EMBEDDED_DIR, require_base
+from understudy.bases import EMBEDDED_DIR
+from understudy.cli.base_choice import choose_base
 from understudy.errors import RecipeError, UnderstudyError
 from understudy.processes import QUIET_OPENMP
 from understudy.recipes import FEW_ROWS, Recipe, load_recipe
@@ -22,40 +23,85 @@ from understudy.registry import open_registry
 from understudy.settings import Settings
 from understudy.training import Training
 
+if TYPE_CHECKING:
+    from train.sft import Trained
+    from train.tracking import Tracker
+
 console = Console(stderr=True, highlight=False, soft_wrap=True)
+Settable = TypeVar("Settable", bound=BaseModel)
 
 
 def train_recipe(
-    settings: Settings, name: str, base: str | None, changes: dict[str, Any], *, fresh: bool, tensorboard: bool
+    settings: Settings,
+    name: str,
+    base: str | None,
+    changes: dict[str, Any],
+    *,
+    fresh: bool,
+    tracker: "Tracker",
+    processes: int | None,
 ) -> None:
     """Trains a recipe and registers the adapter as its persona's newest revision."""
-    recipe = load_recipe(name, settings.recipes_dir)
-    base = require_base(base or recipe.base or settings.base).name
-    training = changed(recipe.training_for(base), changes)
-    examples = recipe.load_examples(base)
-    if len(examples) < FEW_ROWS:
-        console.print(
-            f"warning: {recipe.name} has only {len(examples)} examples; expect it to repeat them",
-            style="yellow",
-        )
     prepare()
+    recipe = load_recipe(name, settings.recipes_dir)
+    base = choose_base(settings, recipe, base).name
+    training = changed(recipe.training_for(base), changes)
+    if _in_several_processes(base, training, processes):
+        return
+    examples = recipe.load_examples(base)
+    _print_plan(recipe, base, training, changes, len(examples))
+    with status("loading libraries and base"):
+        import torch
+
+        from train.processes import main_process
+        from train.sft import train
+    if not torch.cuda.is_available():
+        console.print("no GPU here: training on the CPU", style="dim")
+    options = {"base": base, "training": training, "runs_dir": settings.runs_dir, "fresh": fresh, "tracker": tracker}
+    with steps(f"training {recipe.name}") as on_step:
+        trained = train(recipe, **options, examples=examples, on_step=on_step, on_fold=_fold)
+    _print_outcome(trained)
+    if training.method == "full" or not main_process():
+        return
+    revision = open_registry(settings).push(recipe.name, trained.run.product, card=persona_card(recipe), actor=actor())
     console.print(
-        f"{recipe.name}: {training.method} on {base}, {len(examples)} examples, {_epochs(training)}",
-        end="",
+        f"registered as {recipe.name}@{short(revision.id)}; put it on stage: understudy publish {recipe.name}"
     )
+
+
+def _in_several_processes(base: str, training: Training, wanted: int | None) -> bool:
+    """Whether the run was left to processes of its own, one a GPU, and is over; in those it goes on here.
+
+    Raises:
+        TrainingError: the batch cannot be divided among them, or one failed.
+    """
+    from train.processes import launch, launched, main_process, shared, usual
+
+    if launched():
+        console.quiet = not main_process()
+        return False
+    processes = wanted or usual(training)
+    if processes == 1:
+        return False
+    shared(training, processes)
+    console.print(f"{processes} processes, {training.batch_size // processes} rows of each batch to each")
+    code = launch([*sys.argv[1:], "--base", base], processes)
+    if code:
+        sys.exit(code)
+    return True
+
+
+def _print_plan(recipe: Recipe, base: str, training: Training, changes: dict[str, Any], rows: int) -> None:
+    if rows < FEW_ROWS:
+        console.print(f"warning: {recipe.name} has only {rows} examples; expect it to repeat them", style="yellow")
+    console.print(f"{recipe.name}: {training.method} on {base}, {rows} examples, {_epochs(training)}", end="")
     console.print(_inherited(recipe, training, changes))
     split = recipe.split(base)
     if split:
         console.print(f"  data from {split}")
-    with status("loading libraries and base"):
-        import torch
 
-        from train.sft import train
-    if not torch.cuda.is_available():
-        console.print("no GPU here: training on the CPU", style="dim")
-    options = {"base": base, "training": training, "runs_dir": settings.runs_dir, "fresh": fresh}
-    with steps(f"training {recipe.name}") as on_step:
-        trained = train(recipe, **options, tensorboard=tensorboard, on_step=on_step, on_fold=_fold)
+
+def _print_outcome(trained: "Trained") -> None:
     if trained.reused:
         console.print(f"already trained with these settings and examples: {trained.run.folder} (--fresh trains anew)")
     else:
@@ -65,13 +111,8 @@ def train_recipe(
             f"last loss {trained.loss:.3f}, "
             f"{trained.tokens_per_second:,.0f} tokens/s, at most {trained.peak_memory_mib:,.0f} MiB"
         )
-    if training.method == "full":
+    if trained.settings.training.method == "full":
         console.print(f"a whole model, no adapter: {trained.run.product}; serve it with UNDERSTUDY_BASE set to that")
-        return
-    revision = open_registry(settings).push(recipe.name, trained.run.product, card=persona_card(recipe), actor=actor())
-    console.print(
-        f"registered as {recipe.name}@{short(revision.id)}; put it on stage: understudy publish {recipe.name}"
-    )
 
 
 def said(settings: list[str]) -> dict[str, Any]:
@@ -136,19 +177,20 @@ def evaluate_base(path: Path | None, limit: int | None, *, json_output: bool) ->
     print(report.to_json() if json_output else report)
 
 
-def changed(training: Training, changes: dict[str, Any]) -> Training:
+def changed(training: Settable, changes: dict[str, Any]) -> Settable:
     """The settings with the ones that the command line gives. Raises RecipeError."""
     wanted = {key: value for key, value in changes.items() if value is not None}
     try:
-        return Training.model_validate({**training.model_dump(), **wanted})
+        return type(training).model_validate({**training.model_dump(), **wanted})
     except ValidationError as error:
         first = error.errors()[0]
         if not first["loc"]:
             raise RecipeError(first["msg"].removeprefix("Value error, ")) from None
         name = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(name, Training.model_fields, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"settings there are: {', '.join(Training.model_fields)}"
+            known = type(training).model_fields
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"settings there are: {', '.join(known)}"
             raise RecipeError(f"--set {name}: there is no such setting of training; {hint}") from None
         option = "--" + name.replace("_", "-")
         raise RecipeError(f"{option}: {first['msg']}, found {first['input']!r}") from None
