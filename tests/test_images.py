@@ -264,8 +264,10 @@ class Container:
     """What an image starts, as a plain process in a folder that holds what the image does."""
 
     def __init__(self, stage: Stage, folder: Path, *, command: list[str] | None = None) -> None:
-        copied = stage.copied()
-        for path in ["understudy", "train", "serve", "arena", "space", "recipes"] if "." in copied else copied:
+        copied = set(stage.copied())
+        for path in ("understudy", "train", "serve", "arena", "space", "recipes"):
+            if not copied & {path, "."}:
+                continue
             shutil.copytree(PROJECT / path, folder / "app" / path, ignore=shutil.ignore_patterns("__pycache__"))
         self.ports = {"8000": str(free_port()), "7860": str(free_port())}
         env = {name: value.replace("/home/user", str(folder)) for name, value in stage.variables().items()}
