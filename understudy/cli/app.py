@@ -182,6 +182,30 @@ def report(
 
 
 @app.command()
+def rank(
+    votes: Annotated[
+        Path | None,
+        typer.Argument(help="CSV, JSONL or Parquet of left, right, winner; default: the arena's own votes."),
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Machine-readable: every figure.")] = False,
+    base: Annotated[str, typer.Option(help="The contestant that the others are measured against.")] = "base",
+    min_votes: Annotated[int, typer.Option(help="Votes below which a contestant is hidden.", min=1)] = 30,
+    by: Annotated[str | None, typer.Option(help="Column to rank by, besides all votes.", metavar="COLUMN")] = None,
+    bootstrap: Annotated[
+        int, typer.Option(help="Intervals from so many resamples of the voters instead of the sandwich.", min=0)
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
+) -> None:
+    """Rank contestants by people's votes: every figure of the leaderboard, explained in docs/arena.md."""
+    from understudy.cli.rank import rank_votes
+
+    settings = load_settings()
+    rank_votes(
+        settings, votes, json_output=json_output, base=base, min_votes=min_votes, by=by, bootstrap=bootstrap, seed=seed
+    )
+
+
+@app.command()
 def serve(port: Port = None, host: Host = None, base: BaseModelName = None) -> None:
     """Start the engine (vLLM, on loopback) and the gateway in front of it."""
     from understudy.cli.personas import serve_personas
