@@ -1,0 +1,293 @@
+"""From votes to preferences: pairs and labels to train on, each with the votes behind it and nothing about voters.
+
+The rules, in the order in which they are followed:
+
+1. Only open battles that have their vote count; void ones take none. A replay shows an earlier battle's answers to
+   somebody else, blind again: its vote joins those on the same answers (rule 5) and is marked.
+2. A battle counts for a persona when it answered on at least one side and no other persona on the other: another
+   persona's win would teach another voice. The base, few-shot, imported answers and its own revisions are fine rivals.
+3. Battles with an empty answer, or with the same answer twice, teach nothing.
+4. A tie makes no pair and no label. Both bad makes no pair, but two unwanted answers.
+5. Votes on the same two answers to the same prompt are one pair: the majority is followed, an even split drops it.
+   The same holds for an answer's label.
+6. A prompt is on one side of the split, whatever was answered to it (`understudy.preferences.split_of`).
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from arena.battles import OPEN
+from understudy.adapters import short
+from understudy.conversations import Message
+from understudy.errors import UnderstudyError
+from understudy.preferences import HELDOUT, Cast, Label, Pair, Split, split_of
+from understudy.tables import BattleRow, VoteRow
+
+LEAST = 8
+"""Fewer pairs or labels to train on than this are no preference but an accident."""
+
+Side = Literal["left", "right"]
+OTHER: dict[Side, Side] = {"left": "right", "right": "left"}
+
+
+class TooFewVotesError(UnderstudyError, ValueError):
+    """There is too little to learn a preference from."""
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """An answer in a battle."""
+
+    contestant: str
+    revision: str | None
+    text: str
+
+    @property
+    def persona(self) -> str:
+        """The contestant without the revision it may be pinned to."""
+        return self.contestant.partition("@")[0]
+
+    @property
+    def by(self) -> str:
+        """Contestant and revision, as people see them."""
+        return f"{self.persona}@{short(self.revision)}" if self.revision else self.contestant
+
+
+@dataclass(frozen=True)
+class Voted:
+    """A battle and its vote."""
+
+    battle: str
+    at: datetime
+    prompt: str
+    left: Spoken
+    right: Spoken
+    verdict: str
+    sampling: dict[str, Any]
+    replay: bool = False
+
+
+class Counted(BaseModel):
+    """What became of the votes: each is in exactly one of `followed` to `other_personas`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    votes: int
+    followed: int
+    """Decisive votes that pairs stand on."""
+    outvoted: int
+    """Decisive votes against the majority on the same answers."""
+    undecided: int
+    """Decisive votes on answers that got as many for as against."""
+    ties: int
+    both_bad: int
+    """They make labels, no pairs."""
+    identical: int
+    empty: int
+    other_personas: int
+    replays: int
+    """Votes among all these that were cast on a replay."""
+    pairs: int
+    pairs_heldout: int
+    labels: int
+    labels_heldout: int
+    prompts: int
+    prompts_heldout: int
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """Everything that votes say about a persona's answers, oldest vote first."""
+
+    pairs: list[Pair]
+    labels: list[Label]
+    counted: Counted
+
+    def rows(self, form: Literal["dpo", "kto"]) -> list[Pair] | list[Label]:
+        """Pairs for DPO, labels for KTO."""
+        return self.labels if form == "kto" else self.pairs
+
+
+def voted_battles(engine: Engine, persona: str) -> list[Voted]:
+    """Every battle with a vote in which that persona, or a pinned revision of it, answered; oldest vote first."""
+    query = (
+        select(VoteRow.at, VoteRow.verdict, BattleRow)
+        .join(BattleRow, BattleRow.id == VoteRow.battle)
+        .where(BattleRow.status == OPEN)
+        .order_by(VoteRow.at, VoteRow.battle)
+    )
+    with Session(engine) as db:
+        found = [_voted(at, verdict, row) for at, verdict, row in db.execute(query)]
+    return [voted for voted in found if persona in (voted.left.persona, voted.right.persona)]
+
+
+def preferences(
+    voted: Sequence[Voted],
+    persona: str,
+    *,
+    personas: Collection[str] = (),
+    kept: Collection[str] = (),
+    heldout: float = HELDOUT,
+) -> Preferences:
+    """What those votes say about `persona`, by the rules above.
+
+    Args:
+        personas: names of all personas; battles against another one are left out.
+        kept: prompts that must not be trained on whatever their hash says, such as a recipe's held-out ones.
+        heldout: share of the prompts that are kept for measuring.
+    """
+    left_out: dict[str, int] = defaultdict(int)
+    pairs: dict[tuple[str, frozenset[str]], list[Voted]] = defaultdict(list)
+    labels: dict[tuple[str, str], list[tuple[Voted, Side, bool]]] = defaultdict(list)
+    for one in voted:
+        reason = _why_left_out(one, persona, personas)
+        if reason:
+            left_out[reason] += 1
+            continue
+        if one.verdict != "both_bad":
+            pairs[_key(one.prompt), frozenset((one.left.text, one.right.text))].append(one)
+        for side in OTHER:
+            labels[_key(one.prompt), _spoken(one, side).text].append((one, side, one.verdict == side))
+    keep = {_key(prompt) for prompt in kept}
+    sides: dict[str, Split] = {_key(one.prompt): _side(one.prompt, keep, heldout) for one in voted}
+    made = [pair for votes in pairs.values() for pair in _pair(votes, sides)]
+    labelled = [label for votes in labels.values() for label in _label(votes, sides)]
+    return Preferences(made, labelled, _counted(voted, left_out, pairs, made, labelled))
+
+
+def require_enough(rows: Sequence[Pair | Label], persona: str, *, least: int = LEAST) -> None:
+    """Raises TooFewVotesError when fewer than `least` rows may be trained on."""
+    found = sum(row.side == "train" for row in rows)
+    if found < least:
+        kind = "labels" if rows and isinstance(rows[0], Label) else "pairs"
+        raise TooFewVotesError(
+            f"{persona}: votes give {found} {kind} to train on and {len(rows) - found} held out, {least} are needed; "
+            "collect more votes in the arena"
+        )
+
+
+def _why_left_out(one: Voted, persona: str, personas: Collection[str]) -> str:
+    rivals = {one.left.persona, one.right.persona} - {persona}
+    if rivals.intersection(personas):
+        return "other_personas"
+    if not one.left.text.strip() or not one.right.text.strip():
+        return "empty"
+    if one.left.text.strip() == one.right.text.strip():
+        return "identical"
+    return "ties" if one.verdict == "tie" else ""
+
+
+def _pair(votes: list[Voted], sides: dict[str, Split]) -> list[Pair]:
+    """The pair that votes on the same two answers make; none when they are evenly split."""
+    first = votes[0]
+    for_left = [one for one in votes if _winner(one).text == first.left.text]
+    for_right = [one for one in votes if _winner(one).text != first.left.text]
+    if len(for_left) == len(for_right):
+        return []
+    followed, outvoted = sorted((for_left, for_right), key=len, reverse=True)
+    best = followed[0]
+    loser = _spoken(best, OTHER[_decided(best)])
+    return [
+        Pair(
+            prompt=(Message(role="user", content=best.prompt),),
+            chosen=(Message(role="assistant", content=_winner(best).text),),
+            rejected=(Message(role="assistant", content=loser.text),),
+            split=sides[_key(best.prompt)],
+            votes=tuple(_cast(one, _decided(one)) for one in followed),
+            outvoted=len(outvoted),
+            chosen_by=_winner(best).by,
+            rejected_by=loser.by,
+        )
+    ]
+
+
+def _label(votes: list[tuple[Voted, Side, bool]], sides: dict[str, Split]) -> list[Label]:
+    wanted: list[tuple[Voted, Side]] = [(one, side) for one, side, good in votes if good]
+    unwanted: list[tuple[Voted, Side]] = [(one, side) for one, side, good in votes if not good]
+    if len(wanted) == len(unwanted):
+        return []
+    followed, outvoted = sorted((wanted, unwanted), key=len, reverse=True)
+    one, side = followed[0]
+    return [
+        Label(
+            prompt=(Message(role="user", content=one.prompt),),
+            completion=(Message(role="assistant", content=_spoken(one, side).text),),
+            label=followed is wanted,
+            split=sides[_key(one.prompt)],
+            votes=tuple(_cast(one, side) for one, side in followed),
+            outvoted=len(outvoted),
+            by=_spoken(one, side).by,
+        )
+    ]
+
+
+def _counted(
+    voted: Sequence[Voted],
+    left_out: dict[str, int],
+    by_pair: dict[tuple[str, frozenset[str]], list[Voted]],
+    pairs: list[Pair],
+    labels: list[Label],
+) -> Counted:
+    followed, outvoted = sum(len(pair.votes) for pair in pairs), sum(pair.outvoted for pair in pairs)
+    decisive = sum(map(len, by_pair.values()))
+    named = ("ties", "identical", "empty", "other_personas")
+    prompts = {_key(row.prompt[0].content): row.side for row in labels}
+    return Counted(
+        votes=len(voted),
+        followed=followed,
+        outvoted=outvoted,
+        undecided=decisive - followed - outvoted,
+        both_bad=len(voted) - decisive - sum(left_out.values()),
+        **{name: left_out[name] for name in named},
+        replays=sum(one.replay for one in voted),
+        pairs=len(pairs),
+        pairs_heldout=sum(pair.side == "heldout" for pair in pairs),
+        labels=len(labels),
+        labels_heldout=sum(label.side == "heldout" for label in labels),
+        prompts=len(prompts),
+        prompts_heldout=sum(side == "heldout" for side in prompts.values()),
+    )
+
+
+def _side(prompt: str, kept: Collection[str], heldout: float) -> Split:
+    return "heldout" if _key(prompt) in kept else split_of((Message(role="user", content=prompt),), heldout)
+
+
+def _key(prompt: str) -> str:
+    return " ".join(prompt.split()).casefold()
+
+
+def _decided(one: Voted) -> Side:
+    return "left" if one.verdict == "left" else "right"
+
+
+def _spoken(one: Voted, side: Side) -> Spoken:
+    return one.left if side == "left" else one.right
+
+
+def _winner(one: Voted) -> Spoken:
+    return _spoken(one, _decided(one))
+
+
+def _cast(one: Voted, side: Side) -> Cast:
+    return Cast(battle=one.battle, at=one.at, side=side, replay=one.replay, sampling=one.sampling)
+
+
+def _voted(at: datetime, verdict: str, row: BattleRow) -> Voted:
+    return Voted(
+        battle=row.id,
+        at=at,
+        prompt=row.prompt,
+        left=Spoken(row.left, row.left_revision, row.left_text or ""),
+        right=Spoken(row.right, row.right_revision, row.right_text or ""),
+        verdict=verdict,
+        sampling=dict(row.sampling),
+        replay=row.origin == "replay",
+    )
