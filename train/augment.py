@@ -1,18 +1,17 @@
-"""Augments profiles: the same rows plus paraphrased, swapped and balanced ones, each naming the row it comes from.
+"""Augments rows: the same ones and more that are made from them, each naming the row it comes from.
 
-    python -m train.augment recipes/profiles-original/records.jsonl recipes/profiles-augmented/examples.jsonl
+    understudy data augment profiles-original --out recipes/profiles-augmented/examples.jsonl
 
-The same records and seed give the same rows. A row that was made from another has that one's id as its `parent`, and
-rows of a family stay on one side of every split.
+Records of people give paraphrased, swapped and balanced profiles; any other rows the same answers to other wordings
+of their prompts. The same rows and seed give the same rows. A row that was made from another has that one's `source`
+as its `parent`, and rows of a family stay on one side of every split.
 """
 
-import argparse
 import random
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
-from train.profiles import HOBBIES, Person, read_people, row, rows, write_rows
+from train.profiles import HOBBIES, Person, row, rows
 from understudy.conversations import Example
 
 PARAPHRASES = (
@@ -32,6 +31,44 @@ NAMES = {
     "he": ("Adam Kowal", "Felix Brandt", "Hugo Marsh", "Ivan Sokol", "Noel Adeyemi", "Peter Vance", "Yusuf Demir"),
 }
 """Invented names for the rows that balance a group."""
+
+
+WORDINGS = ("{typed}", "Please help me with this. {prompt}", "Here is what I need: {prompt}")
+"""Frames that hold for any prompt; the first is the prompt as people type it."""
+
+
+def reword(examples: Sequence[Example], *, seed: int = 0, times: int = 1) -> list[Example]:
+    """The rows as they are (each with a `source`), then each `times` times with another wording of its prompt.
+
+    Only the last message before the answer changes; at most as many times as there are WORDINGS.
+    """
+    rng = random.Random(seed)
+    named = [
+        example if example.source else example.model_copy(update={"source": f"row {number}"})
+        for number, example in enumerate(examples, 1)
+    ]
+    made = [
+        _reworded(example, wording, number)
+        for example in named
+        for number, wording in enumerate(rng.sample(WORDINGS, min(times, len(WORDINGS))), 1)
+    ]
+    return [*named, *made]
+
+
+def _reworded(example: Example, wording: str, number: int) -> Example:
+    *before, asked, answer = example.messages
+    typed = asked.content.rstrip(" .?!") or asked.content
+    first = typed.split()[0] if typed.split() else ""
+    if first[1:].islower():  # neither a name in capitals nor `I`
+        typed = typed[0].lower() + typed[1:]
+    said = asked.model_copy(update={"content": wording.format(prompt=asked.content, typed=typed)})
+    return example.model_copy(
+        update={
+            "messages": (*before, said, answer),
+            "source": f"{example.source} reworded {number}",
+            "parent": example.parent or example.source,
+        }
+    )
 
 
 def augment(people: Sequence[Person], *, seed: int = 0) -> list[Example]:
@@ -82,17 +119,3 @@ def balanced(people: Sequence[Person], rng: random.Random) -> list[Example]:
 
 def _wording(rng: random.Random) -> int:
     return rng.randrange(len(HOBBIES))
-
-
-def main() -> None:
-    """Reads records, writes the augmented rows."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("records", type=Path, help="JSONL of people")
-    parser.add_argument("out", type=Path, help="where the rows go")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    write_rows(augment(read_people(arguments.records), seed=arguments.seed), arguments.out)
-
-
-if __name__ == "__main__":
-    main()

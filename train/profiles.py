@@ -106,9 +106,14 @@ def rows(people: Iterable[Person]) -> list[Example]:
 
 
 def write_rows(examples: Iterable[Example], path: Path) -> None:
-    """Writes rows as a recipe keeps them, one JSON object a line."""
+    """Writes rows as a recipe keeps them."""
+    path.write_text(dump_rows(examples), encoding="utf-8")
+
+
+def dump_rows(examples: Iterable[Example]) -> str:
+    """Rows as a recipe keeps them, one JSON object a line."""
     lines = [json.dumps(example.model_dump(exclude_none=True), ensure_ascii=False) for example in examples]
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return "".join(line + "\n" for line in lines)
 
 
 def kept(person: Person, text: str) -> dict[str, bool]:

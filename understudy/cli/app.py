@@ -396,6 +396,24 @@ def keys_revoke(key: Annotated[str, typer.Argument(help="A key's id, or its name
     revoke_key(load_settings(), key)
 
 
+@data_app.command("augment")
+def data_augment(
+    source: Annotated[
+        str, typer.Argument(help="A recipe, or a file of rows or of records of people.", metavar="RECIPE_OR_FILE")
+    ],
+    out: Annotated[str | None, typer.Option(help="File to write; default: standard output.", metavar="FILE")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    times: Annotated[int, typer.Option(help="Other wordings of each prompt (rows, not records).", min=1, max=3)] = 1,
+) -> None:
+    """Make more rows from rows: each names its parent, and stays on its side of every split.
+
+    Records of people become paraphrased, swapped and balanced profiles; other rows get other wordings of their prompts.
+    """
+    from understudy.cli.data import augment_data
+
+    augment_data(load_settings(), source, out, seed=seed, times=times)
+
+
 @data_app.command("inspect")
 def data_inspect(
     source: Annotated[

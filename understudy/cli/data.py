@@ -1,16 +1,23 @@
-"""`understudy data inspect`: what is in training data, as tables or JSON."""
+"""`understudy data`: what is in training data, as tables or JSON; and more rows made from it."""
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from understudy.errors import ExamplesError
+from understudy.examples import load_examples
 from understudy.inspection import Inspection, Spread, inspect_data
+from understudy.recipes import load_recipe
+from understudy.settings import Settings
 
 console = Console(highlight=False, soft_wrap=True)
+error_console = Console(stderr=True, highlight=False, soft_wrap=True)
+RECORDS = "records.jsonl"
+"""Where a recipe keeps the records of people that its examples tell of."""
 
 FINDINGS = {
     "placeholder_answer": "answers that look like a placeholder",
@@ -43,6 +50,50 @@ def print_inspection(
     else:
         _print(found)
     return 0 if found.trainable else 1
+
+
+def augment_data(settings: Settings, source: str, out: str | None, *, seed: int, times: int) -> None:
+    """Writes the rows of a recipe or a file, and those made from them, to `out` or to standard output.
+
+    A recipe's records of people (`records.jsonl`) are taken where it has them, else its examples.
+
+    Raises:
+        ExamplesError: the data cannot be read, or `out` is there already.
+        NotFoundError: there is neither such a file nor such a recipe.
+    """
+    from train.augment import augment, reword
+    from train.profiles import dump_rows, read_people
+
+    path = Path(source)
+    if not path.is_file():
+        recipe = load_recipe(source, settings.recipes_dir)
+        records = recipe.folder / RECORDS
+        path = records if records.is_file() else recipe.folder / recipe.examples
+    target = Path(out) if out else None
+    if target is not None and target.exists():
+        raise ExamplesError(f"{target}: there is something already; choose another file with --out")
+    if _holds_people(path):
+        before = read_people(path)
+        rows = augment(before, seed=seed)
+    else:
+        before = load_examples(path)
+        rows = reword(before, seed=seed, times=times)
+    if target is None:
+        print(dump_rows(rows), end="")
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(dump_rows(rows), encoding="utf-8")
+    error_console.print(f"{len(before)} rows of {path}, and {len(rows) - len(before)} made from them")
+
+
+def _holds_people(path: Path) -> bool:
+    """Whether the first row is a record of a person, not a training row."""
+    first = path.read_bytes().lstrip().partition(b"\n")[0]
+    try:
+        row = json.loads(first)
+    except ValueError:
+        return False
+    return isinstance(row, dict) and {"id", "name"} <= row.keys() and "messages" not in row
 
 
 def parse_columns(text: str) -> dict[str, str]:
