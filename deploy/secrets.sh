@@ -18,6 +18,7 @@ random() { head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n'; }
 random | keep postgres_password
 random | keep understudy_admin_key
 random | keep understudy_api_key
+random | keep understudy_webhook_secret
 random | keep grafana_password
 printf 'postgresql+psycopg://understudy:%s@postgres:5432/understudy' "$(cat "$folder/postgres_password")" |
   keep understudy_database_url

@@ -150,14 +150,14 @@ def test_everything_a_service_names_is_declared_and_everything_declared_is_used(
     used = {"networks": set(), "volumes": set(), "secrets": set()}
     for name, service in SERVICES.items():
         used["networks"] |= set(service["networks"])
-        used["volumes"] |= {source for source in sources(name) if not source.startswith(("./", "${"))}
+        used["volumes"] |= {source for source in sources(name) if not source.startswith(".")}
         used["secrets"] |= set(secrets(name))
         assert set(service.get("depends_on", {})) <= set(SERVICES)
     assert {kind: set(COMPOSE[kind]) for kind in used} == used
 
 
 def test_every_file_that_is_mounted_exists() -> None:
-    mounted = [source for name in SERVICES for source in sources(name) if source.startswith("./")]
+    mounted = [source for name in SERVICES for source in sources(name) if source.startswith(".")]
     assert len(mounted) >= 5
     assert all((DEPLOY / path).exists() for path in mounted), mounted
 
@@ -215,7 +215,7 @@ def test_no_secret_is_in_an_environment_and_each_goes_only_where_it_is_needed() 
     holders = {secret: {name for name in SERVICES if secret in secrets(name)} for secret in COMPOSE["secrets"]}
     gateways = {"gateway-cpu", "gateway-gpu"}
     assert holders["understudy_admin_key"] == gateways
-    assert holders["hf_token"] == gateways
+    assert holders["hf_token"] == holders["understudy_webhook_secret"] == gateways
     assert holders["metrics_key"] == {"prometheus"}
     assert holders["postgres_password"] == {"postgres"}
 
@@ -238,8 +238,8 @@ def test_secrets_are_made_once_for_every_name(tmp_path: Path) -> None:
     assert set(made) == {Path(secret["file"]).name for secret in COMPOSE["secrets"].values()}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert f":{made['postgres_password']}@postgres:5432/" in made["understudy_database_url"]
-    drawn = [text for name, text in made.items() if name.endswith(("_key", "_password")) and text]
-    assert len(set(drawn)) == len(drawn) == 4
+    drawn = [text for name, text in made.items() if name.endswith(("_key", "_password", "_secret")) and text]
+    assert len(set(drawn)) == len(drawn) == 5
     assert min(map(len, drawn)) == 64
     subprocess.run([script], check=True, capture_output=True, timeout=30)
     assert {path.name: path.read_text() for path in folder.iterdir()} == made
