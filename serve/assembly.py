@@ -6,13 +6,17 @@ import aiohttp
 
 from serve.admission import Admission
 from serve.engine import BASE_NAME, Engine, plan_engine, slots_for
+from serve.follower import Backstage, Looked
+from serve.guest_store import GuestStore
 from serve.loader import Happening, Loader
 from serve.metrics import Metrics
 from serve.news import News
+from serve.on_demand import Guests
 from serve.publish import Publisher
 from serve.routing import RoutingTable
 from serve.slots import Slots
 from serve.supervisor import Status, Supervisor
+from serve.watch import Watcher
 from understudy.adapters import short
 from understudy.bases import resolve_base
 from understudy.evidence import Votes
@@ -47,6 +51,42 @@ class Gateway:
             on_change=self._engine_changed,
         )
         self.metrics.watch_adapters(lambda: len(self.table.loaded), plan.slots)
+        self.guests = self._make_guests(loader)
+        self.watcher = self._make_watcher()
+        self.watcher.prepare()
+
+    def _make_watcher(self) -> Watcher:
+        settings = self.settings
+        backstage = Backstage(
+            registry=self.registry,
+            publisher=self.publisher,
+            ready=lambda: self.supervisor.status.status == "ready",
+            well=self._well,
+            tell=self._looked,
+            endpoint=settings.hub_endpoint,
+            poll=settings.hub_poll,
+        )
+        return Watcher(settings.personas_file, backstage, lambda problem: self.metrics.follow_file(bool(problem)))
+
+    def _make_guests(self, loader: Loader) -> Guests | None:
+        """None when nobody's adapters may be asked for by their Hub id."""
+        settings, endpoint = self.settings, self.settings.hub_endpoint
+        if not settings.hub_orgs.strip(" ,"):
+            return None
+        store = GuestStore(settings.home / "guests", settings.hub_store_bytes, endpoint)
+        return Guests(
+            settings.hub_orgs,
+            self.table,
+            loader,
+            self.engine,
+            store,
+            well=self._well,
+            tell=self.metrics.guest,
+            endpoint=endpoint,
+        )
+
+    async def _well(self) -> bool:
+        return await self.engine.healthy(self.session)
 
     def models(self) -> list[dict[str, Any]]:
         """What /v1/models lists: the base and every live persona, with what people are told about them."""
@@ -89,6 +129,14 @@ class Gateway:
             self.metrics.engine_down()
             self.news.announce("engine_down", "", "", status.detail)
 
+    def _looked(self, it: Looked) -> None:
+        """Tells metrics and followers what a look at a persona's repository came to."""
+        self.metrics.looked(it.persona, it.outcome, it.failing)
+        if it.told:
+            title = self.table.cards.get(it.persona, {}).get("title", it.persona)
+            text = f"{title}: its repository cannot be used now ({it.outcome}); what is on stage stays."
+            self.news.announce("hub_trouble", it.persona, "", text, title=title)
+
     def _tell(self, it: Happening) -> None:
         """Tells metrics and followers what happened to a persona."""
         revision, persona, metrics = short(it.revision), it.persona, self.metrics
@@ -100,6 +148,8 @@ class Gateway:
             metrics.forget(persona, revision)
         elif it.kind == "rejected":
             metrics.rejected(persona, it.stage)
+            text = f"{title}: a new revision was refused ({it.stage}); what is on stage stays."
+            self.news.announce("refused", persona, revision, text, **facts)
         elif it.kind == "canary":
             metrics.canary(persona, it.share)
             share = f"{100 * it.share:g}%"

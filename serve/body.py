@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -28,16 +28,24 @@ class RefusedError(Exception):
         param: str | None = None,
         code: str | None = None,
         retry_after: int | None = None,
+        reasons: Sequence[str] = (),
     ) -> None:
         super().__init__(message)
-        self.status, self.message = status, message
+        self.status, self.message, self.reasons = status, message, list(reasons)
         self.reason: Refusal = reason
         self.param, self.code, self.retry_after = param, code, retry_after
 
     @property
     def response(self) -> JSONResponse:
         """The refusal in OpenAI's shape."""
-        return error_response(self.status, self.message, param=self.param, code=self.code, retry_after=self.retry_after)
+        return error_response(
+            self.status,
+            self.message,
+            param=self.param,
+            code=self.code,
+            retry_after=self.retry_after,
+            reasons=self.reasons,
+        )
 
 
 async def read_body(request: Request, *, max_bytes: int) -> dict:
@@ -49,6 +57,14 @@ async def read_body(request: Request, *, max_bytes: int) -> dict:
     """
     if request.method != "POST":
         raise RefusedError(405, f"{request.method} is not possible here; use POST")
+    body = await read_object(request, max_bytes=max_bytes)
+    if not isinstance(body.get("model"), str):
+        raise RefusedError(400, f"'model' must be a string, found {body.get('model')!r:.80}", param="model")
+    return body
+
+
+async def read_object(request: Request, *, max_bytes: int) -> dict:
+    """The body of a request: a JSON object. Raises as `read_body`."""
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
             raw = await _read(request, max_bytes)
@@ -61,8 +77,6 @@ async def read_body(request: Request, *, max_bytes: int) -> dict:
         raise RefusedError(400, f"the request body is not JSON: {_reason(error)}") from None
     if not isinstance(body, dict):
         raise RefusedError(400, f"the request body must be a JSON object, found {type(body).__name__}")
-    if not isinstance(body.get("model"), str):
-        raise RefusedError(400, f"'model' must be a string, found {body.get('model')!r:.80}", param="model")
     return body
 
 

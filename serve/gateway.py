@@ -10,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
 from serve.assembly import Gateway
+from serve.hooks import hook_routes
 from serve.middleware import RequestIds, origins
 from serve.openapi import PASSED, describe
 from serve.proxy import REVISION_HEADER, Desk, Proxy
@@ -36,20 +37,22 @@ def build_gateway(settings: Settings, votes: Votes | None = None) -> FastAPI:
         ) as session:
             gateway = app.state.gateway = Gateway(settings, session, votes)
             app.router.routes.extend(_passed_routes(gateway))
-            background = [asyncio.create_task(gateway.supervisor.run())]
+            background = [asyncio.create_task(part.run()) for part in (gateway.supervisor, gateway.watcher)]
             if votes is not None:
                 background.append(asyncio.create_task(gateway.publisher.count_votes(votes)))
             try:
                 yield
             finally:
                 gateway.news.close()
+                if gateway.guests is not None:
+                    await gateway.guests.close()
                 await gateway.publisher.close()
                 for task in background:
                     task.cancel()
                 await asyncio.gather(*background, return_exceptions=True)
 
     app = FastAPI(title="Understudy gateway", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    for router in (open_routes(), caller_routes(), figure_routes(), admin_routes()):
+    for router in (open_routes(), caller_routes(), figure_routes(), admin_routes(), hook_routes()):
         app.include_router(router)
     shape_errors(app)
     describe(app)
@@ -76,5 +79,6 @@ def _passed_routes(gateway: Gateway) -> list[Route]:
         status=lambda: gateway.supervisor.status,
         answered=gateway.publisher.answered,
         max_body=gateway.settings.max_body_bytes,
+        visit=gateway.guests.visit if gateway.guests else None,
     )
     return [Route(path, Proxy(path, desk)) for path in PASSED]  # nothing else of vLLM can be reached from outside

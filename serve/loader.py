@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import aiohttp
@@ -19,6 +20,16 @@ from understudy.errors import EngineError, PublishError
 from understudy.registry import Registry, Revision
 
 log = logging.getLogger("understudy.publish")
+
+
+class NotFitError(Exception):
+    """An adapter did not pass; its text names the stage and the first reasons."""
+
+    def __init__(self, stage: Stage, problems: list[str], figures: dict[str, Any] | None = None) -> None:
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        super().__init__(f"{stage}: {'; '.join(problems[:3])}{more}")
+        self.stage: Stage = stage
+        self.problems, self.figures = problems, figures or {}
 
 
 class Happening(BaseModel):
@@ -72,29 +83,49 @@ class Loader:
         async with self._one:
             return await self._prove(revision, actor)
 
+    async def visiting(self, revision: Revision, folder: Path) -> Loaded:
+        """The same for an adapter of no persona, which nobody but its own name leads to.
+
+        Raises:
+            NotFitError: refused; nothing stays loaded.
+            EngineError: the engine was started anew meanwhile.
+        """
+        async with self._one:
+            return await self._try(revision, folder, {}, None)
+
+    async def dismiss(self, guest: Loaded) -> None:
+        """Unloads an adapter of no persona that no answer is in flight on; its name is unknown at once."""
+        self._table.remove(guest)
+        async with self._one:
+            await self._unload(guest)
+
     async def _prove(self, revision: Revision, actor: str) -> Loaded:
         self._tell(Happening(kind="ordered", persona=revision.persona, revision=revision.id))
         persona = await asyncio.to_thread(self._registry.persona, revision.persona)
         card = self._table.cards[persona.name] = persona.card
-        folder, plan, life = self._registry.path(revision), self._engine.plan, self._table.life
+        live = self._table.live.get(persona.name)
+        try:
+            return await self._try(revision, self._registry.path(revision), card, live.name if live else None)
+        except NotFitError as error:
+            raise await self._refuse(revision, actor, error) from error
+
+    async def _try(self, revision: Revision, folder: Path, card: dict[str, Any], incumbent: str | None) -> Loaded:
+        """Validates, loads and probes. Raises NotFitError and EngineError as `visiting`."""
+        plan, life, name = self._engine.plan, self._table.life, revision.served_name
         problems = await asyncio.to_thread(validate, folder, plan.base, max_rank=plan.max_rank)
         if problems:
-            raise await self._refuse(revision, actor, "validation", problems)
+            raise NotFitError("validation", problems)
         try:
-            await self._engine.load(self._session, revision.served_name, folder)
+            await self._engine.load(self._session, name, folder)
         except EngineError as error:
-            raise await self._refuse(revision, actor, "load", [str(error)]) from error
-        live = self._table.live.get(persona.name)
+            raise NotFitError("load", [str(error)]) from error
         report = await self._probe.check(
-            revision.served_name,
-            card.get("prompts", []),
-            golden=card.get("golden", []),
-            incumbent=live.name if live else None,
+            name, card.get("prompts", []), golden=card.get("golden", []), incumbent=incumbent
         )
         if report.problems:
             with contextlib.suppress(EngineError):  # the refusal is what counts; a dead engine is noticed elsewhere
-                await self._engine.unload(self._session, revision.served_name)
-            raise await self._refuse(revision, actor, "probe", report.problems, report.figures)
+                await self._engine.unload(self._session, name)
+            raise NotFitError("probe", report.problems, report.figures)
         if life != self._table.life:
             raise EngineError("the engine was started anew in the meantime; try again")
         return self._table.add(revision, life, report.figures)
@@ -119,24 +150,20 @@ class Loader:
                 return  # it is back on stage, or the engine that had it is gone
             self._table.remove(old)
             await old.idle(self._drain_timeout)  # somebody may have called it by its pinned name a moment ago
-            try:
-                await self._engine.unload(self._session, old.name)
-            except EngineError as error:
-                log.warning("%s could not be unloaded: %s", old.name, error)
+            await self._unload(old)
+
+    async def _unload(self, old: Loaded) -> None:
+        try:
+            await self._engine.unload(self._session, old.name)
+        except EngineError as error:
+            log.warning("%s could not be unloaded: %s", old.name, error)
         self._tell(Happening(kind="unloaded", persona=old.revision.persona, revision=old.revision.id))
 
-    async def _refuse(
-        self,
-        revision: Revision,
-        actor: str,
-        stage: Stage,
-        problems: list[str],
-        checks: dict[str, Any] | None = None,
-    ) -> PublishError:
-        detail = {"stage": stage, "reasons": problems} | ({"checks": checks} if checks else {})
+    async def _refuse(self, revision: Revision, actor: str, error: NotFitError) -> PublishError:
+        problems, stage = error.problems, error.stage
+        detail = {"stage": stage, "reasons": problems} | ({"checks": error.figures} if error.figures else {})
         await asyncio.to_thread(self._registry.record, revision, actor=actor, action="reject", detail=detail)
-        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        said = f"{revision.served_name} was refused by {stage}: {'; '.join(problems[:3])}{more}"
+        said = f"{revision.served_name} was refused by {error}"
         log.warning("%s", said)
         self._tell(
             Happening(kind="rejected", persona=revision.persona, revision=revision.id, stage=stage, reason=problems[0])

@@ -6,6 +6,7 @@ address, no secret, no unknown model's name.
 
 import asyncio
 import time
+import typing
 from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
@@ -15,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 Clock: TypeAlias = Callable[[], float]
 Stage: TypeAlias = Literal["validation", "load", "probe", "golden"]
-Refusal: TypeAlias = Literal["key", "rate_limit", "overloaded", "body", "unknown_model", "engine"]
+Refusal: TypeAlias = Literal["key", "rate_limit", "overloaded", "body", "unknown_model", "engine", "hub"]
 
 OF_REVISION = ("persona", "revision")
 CLIENT_GONE = 499
@@ -162,14 +163,21 @@ class Metrics:
         self._rollbacks = counter("rollbacks_total", "Ways back to an earlier revision.", "persona", "reason")
         self._canary_share = gauge("canary_share_ratio", "Share of users on the candidate, 0 to 1.", "persona")
         self._decisions = counter("canary_decisions_total", "How trials ended.", "persona", "decision")
+        self._looks = counter("hub_looks_total", "Looks at followed repositories.", "persona", "outcome")
+        self._failing = gauge("hub_failing", "1 while a followed repository cannot be read or used.", "persona")
+        self._file_bad = gauge("follow_file_bad", "1 while personas.yaml has a mistake and is not used.")
+        self._hooks = counter("hooks_total", "Calls of the Hub's webhook.", "outcome")
+        self._guests = counter("on_demand_total", "Adapters asked for by Hub id, unless they were loaded.", "outcome")
         self._up = gauge("engine_up", "1 while the engine answers and the personas are on stage.")
         self._restarts = counter("engine_restarts_total", "Starts of the engine after the first.")
         self._start = gauge("engine_start_seconds", "How long the last start took, personas included.")
         self._loaded = gauge("adapters_loaded", "Adapters that the engine knows.")
         self._slots = gauge("slots", "Adapters that the engine can compute with at once.")
         self._starts = 0
-        for reason in ("key", "rate_limit", "overloaded", "body", "unknown_model", "engine"):
+        for reason in typing.get_args(Refusal):
             self._refused.labels(reason)
+        for outcome in ("accepted", "unknown", "refused"):
+            self._hooks.labels(outcome)
 
     # Requests
 
@@ -234,6 +242,25 @@ class Metrics:
     def canary_decided(self, persona: str, decision: Literal["promoted", "rolled_back", "ended"]) -> None:
         """A trial came to its end."""
         self._decisions.labels(persona, decision).inc()
+
+    # The Hub
+
+    def looked(self, persona: str, outcome: str, failing: bool) -> None:
+        """A followed repository was looked at: same, published, refused, or in one word what kept us from it."""
+        self._looks.labels(persona, outcome).inc()
+        self._failing.labels(persona).set(failing)
+
+    def follow_file(self, bad: bool) -> None:
+        """personas.yaml was read."""
+        self._file_bad.set(bad)
+
+    def hook(self, outcome: Literal["accepted", "unknown", "refused"]) -> None:
+        """The webhook was called."""
+        self._hooks.labels(outcome).inc()
+
+    def guest(self, outcome: str) -> None:
+        """Somebody asked for an adapter by its Hub id that was not loaded: loaded, refused, missing, full or hub."""
+        self._guests.labels(outcome).inc()
 
     # Engine
 

@@ -25,7 +25,9 @@ from serve.openai_errors import error_response
 
 log = logging.getLogger("understudy.news")
 
-Kind: TypeAlias = Literal["live", "canary", "promoted", "rolled_back", "engine_ready", "engine_down"]
+Kind: TypeAlias = Literal[
+    "live", "canary", "promoted", "rolled_back", "refused", "hub_trouble", "engine_ready", "engine_down"
+]
 
 HISTORY = 200
 """News remembered for clients that come back."""

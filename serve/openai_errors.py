@@ -1,5 +1,6 @@
 """Errors in the shape that OpenAI's clients understand."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -35,7 +36,11 @@ def error_response(
     param: str | None = None,
     code: str | None = None,
     retry_after: int | None = None,
+    reasons: Sequence[str] = (),
 ) -> JSONResponse:
-    """The same as a response; `retry_after` in seconds."""
+    """The same as a response; `retry_after` in seconds, `reasons` one by one where there are several."""
     headers = {"Retry-After": str(retry_after)} if retry_after is not None else None
-    return JSONResponse(error_body(status, message, param=param, code=code), status, headers)
+    body = error_body(status, message, param=param, code=code)
+    if reasons:
+        body["error"]["reasons"] = list(reasons)
+    return JSONResponse(body, status, headers)

@@ -30,9 +30,15 @@ REFUSALS = {
     "408": "The body did not arrive in time.",
     "409": "The revision was refused; `reasons` says why.",
     "413": "The body is too large.",
+    "422": "The adapter of that Hub id was refused; `reasons` says why.",
     "429": "A limit is reached; Retry-After says for how many seconds.",
     "502": "The engine failed on this request.",
     "503": "The engine is starting or down; Retry-After says when to ask again.",
+}
+OF_ROUTE = {
+    "/health": ("405", "503"),
+    "/ready": ("405", "503"),
+    "/hooks/hub": ("400", "401", "404", "405", "408", "413"),
 }
 OF_OURS = ("400", "401", "403", "404", "405", "409", "503")
 
@@ -71,16 +77,21 @@ def _describe(app: FastAPI) -> dict[str, Any]:
     for path, methods in schema["paths"].items():
         for operation in methods.values():
             operation["responses"].pop("422", None)  # ours are 400
-            wanted = OF_OURS if path not in ("/health", "/ready") else ("405", "503")
+            wanted = OF_ROUTE.get(path, OF_OURS)
             _add_refusals(operation, [status for status in wanted if status not in operation["responses"]])
             operation["security"] = [{"key": []}] if path.startswith(("/admin", "/metrics")) else [{}, {"key": []}]
+            if path.startswith("/hooks"):
+                operation["security"] = [{"webhook": []}]
     for path, (summary, fields) in PASSED.items():
         schema["paths"][path] = {"post": _passed(summary, fields)}
     schemas = schema.setdefault("components", {}).setdefault("schemas", {})
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
     schemas["Error"] = ERROR
-    schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    schema["components"]["securitySchemes"] = {
+        "key": {"type": "http", "scheme": "bearer"},
+        "webhook": {"type": "apiKey", "in": "header", "name": "X-Webhook-Secret"},
+    }
     return schema
 
 
@@ -89,7 +100,7 @@ def _passed(summary: str, fields: dict[str, Any]) -> dict[str, Any]:
         "type": "object",
         "required": ["model", *fields],
         "properties": {
-            "model": {"type": "string", "description": "`base`, a persona, or `persona@revision`."},
+            "model": {"type": "string", "description": "`base`, a persona, `persona@revision`, or a Hub id."},
             **fields,
             "max_tokens" if "input" not in fields else "max_output_tokens": {"type": "integer", "minimum": 1},
             "temperature": {"type": "number", "minimum": 0, "maximum": 2},

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,8 @@ class Desk:
     status: Callable[[], Status]
     answered: Callable[[Loaded | None, Outcome], None]
     max_body: int
+    visit: Callable[[str], Awaitable[str]] | None = None
+    """Fetches adapters that are asked for by their Hub id; returns the name under which the table knows them."""
 
 
 class Proxy:
@@ -67,7 +69,8 @@ class Proxy:
             async with desk.admission.enter(who) as ticket:
                 body = await self._body(request)
                 user = user_of(body, request.headers, caller)
-                with desk.table.lease(body["model"], user) as target:
+                model = await self._present(body["model"], receive)
+                with desk.table.lease(model, user) as target:
                     exchange = Exchange(self._path, desk, target, ticket, body)
                     connected = await _while_connected(receive, exchange.run(send))
             if connected:  # only now, with its place given back, does the client see the end: it may ask again at once
@@ -96,6 +99,19 @@ class Proxy:
         if caller.id.startswith("key:"):
             self._desk.metrics.key_used(caller.id.removeprefix("key:"))
         return caller
+
+    async def _present(self, model: str, receive: Receive) -> str:
+        """The name under which the table knows `model`, which is fetched if it is a Hub id. Raises as `visit`."""
+        visit, found = self._desk.visit, [model]
+        if visit is None or "/" not in model:
+            return model
+
+        async def look() -> None:
+            found[0] = await visit(model)
+
+        if not await _while_connected(receive, look()):
+            raise ClientDisconnect
+        return found[0]
 
     async def _body(self, request: Request) -> dict:
         body = await read_body(request, max_bytes=self._desk.max_body)

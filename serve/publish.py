@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -96,14 +97,30 @@ class Publisher:
         revision = revision or await asyncio.to_thread(self._previous, persona)
         return await self.publish(persona, revision, actor=actor, action="rollback")
 
-    async def promote(self, persona: str, *, actor: str) -> Published:
+    async def promote(self, persona: str, *, actor: str, reason: str = "asked for") -> Published:
         """Makes the revision on trial live. Raises NotFoundError when there is none."""
         started = time.monotonic()
-        live, trial = self._table.live.get(persona), self._table.trials.get(persona)
-        if trial is None:
-            raise NotFoundError(f"{persona} has no revision on trial; begin one with `understudy publish --canary 10%`")
-        await self._end_trial(trial, Verdict(promote=True, reason="asked for"), actor)
+        live, trial = self._table.live.get(persona), self._trial(persona)
+        await self._end_trial(trial, Verdict(promote=True, reason=reason), actor)
         return _published(trial.loaded.revision, live, started)
+
+    def hold(self, persona: str) -> Published:
+        """Keeps a trial from being promoted for want of evidence against it; `promote` still does.
+
+        It holds until the trial or this process ends. Raises NotFoundError when there is no trial.
+        """
+        trial = self._trial(persona)
+        trial.held = True
+        return _published(trial.loaded.revision, self._table.live.get(persona), 0, share=trial.share, changed=False)
+
+    def live(self, persona: str) -> str | None:
+        """The revision on stage, or None."""
+        loaded = self._table.live.get(persona)
+        return loaded.revision.id if loaded else None
+
+    def introduce(self, persona: str, card: dict[str, Any]) -> None:
+        """What people are told about a persona from now on."""
+        self._table.cards[persona] = card
 
     def answered(self, loaded: Loaded | None, outcome: Outcome) -> None:
         """Notes what became of an answer; it may decide a trial."""
@@ -117,6 +134,12 @@ class Publisher:
             task = asyncio.create_task(self._end_trial(trial, verdict, GATEWAY))
             self._endings.add(task)
             task.add_done_callback(self._endings.discard)
+
+    def _trial(self, persona: str) -> Trial:
+        trial = self._table.trials.get(persona)
+        if trial is None:
+            raise NotFoundError(f"{persona} has no revision on trial; begin one with `understudy publish --canary 10%`")
+        return trial
 
     async def count_votes(self, votes: Votes) -> None:
         """Looks for votes on revisions on trial until cancelled."""

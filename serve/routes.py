@@ -31,6 +31,10 @@ class PublishRequest(BaseModel):
     share: float = Field(default=1.0, gt=0, le=1)
     """Of the users, 0 to 1; below 1 the revision goes on trial (publish only)."""
     actor: str = Field(default="admin", max_length=63)
+    when: Literal["now", "better"] = "now"
+    """better: not now, and not for want of evidence against it, but when asked again (promote only)."""
+    reason: str = Field(default="asked for", max_length=200)
+    """What the history says about it (promote only)."""
 
 
 def gateway_of(request: Request) -> Gateway:
@@ -137,13 +141,15 @@ def admin_routes() -> APIRouter:
 
     @router.post("/promote")
     async def promote(body: PublishRequest, gateway: GatewayOf) -> Published:
-        """Makes the revision on trial live."""
+        """Makes the revision on trial live, or lets only proof that it is better do so."""
         _require_ready(gateway)
-        return await gateway.publisher.promote(body.persona, actor=body.actor)
+        if body.when == "better":
+            return gateway.publisher.hold(body.persona)
+        return await gateway.publisher.promote(body.persona, actor=body.actor, reason=body.reason)
 
     @router.get("/status")
     async def status(gateway: GatewayOf) -> dict[str, Any]:
-        """What the engine has loaded, who is on trial with which figures, and what goes on right now."""
+        """What the engine has loaded, who is on trial, what follows which repository, and what goes on right now."""
         table = gateway.table
         return {
             "engine": gateway.supervisor.status.model_dump() | {"restarts": gateway.supervisor.restarts},
@@ -155,6 +161,8 @@ def admin_routes() -> APIRouter:
                 name: {"revision": short(trial.loaded.revision.id), **trial.figures()}
                 for name, trial in sorted(table.trials.items())
             },
+            "following": gateway.watcher.status(),
+            "on_demand": gateway.guests.status() if gateway.guests else None,
         }
 
     return router

@@ -44,6 +44,7 @@ class FakeEngine(Engine):
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/load_lora_adapter", self._load)
         app.router.add_post("/v1/unload_lora_adapter", self._unload)
+        app.router.add_get("/health", self._health)
         runner = web.AppRunner(app, handler_cancellation=True)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -55,6 +56,9 @@ class FakeEngine(Engine):
         finally:
             self.hold.set()
             await runner.cleanup()
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return web.Response(status=503 if self.misbehave == "500" else 200)
 
     async def _load(self, request: web.Request) -> web.Response:
         body = await request.json()

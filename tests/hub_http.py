@@ -54,6 +54,8 @@ class Fault:
     times: int | None = None
     status: int = 0
     """Answer with this status instead."""
+    retry_after: int | None = None
+    """Seconds that it says to wait."""
     seconds: float = 0.0
     """Answer so much later."""
     after_bytes: int = -1
@@ -66,3 +68,11 @@ class Fault:
         if self.times is not None:
             self.times -= 1
         return True
+
+    @property
+    def answer(self) -> Answer:
+        """The answer that a `status` stands for."""
+        answer = told({"error": "ordered by the test"}, self.status)
+        if self.retry_after is not None:
+            answer.headers["Retry-After"] = str(self.retry_after)
+        return answer

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tests.hub_access import READ_TOKEN, TOKEN, USER
-from tests.hub_http import Answer, Asked, Fault, told
+from tests.hub_http import Answer, Asked, Fault
 from tests.hub_routes import respond
 from tests.hub_store import Repo, Space, object_id
 
@@ -79,9 +79,11 @@ class HubServer:
         names = {"HF_ENDPOINT": self.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
         return names | {"HF_TOKEN": token, "HF_HUB_DISABLE_TELEMETRY": "1"}
 
-    def fail(self, status: int, *, matching: str = "", times: int | None = None) -> None:
+    def fail(
+        self, status: int, *, matching: str = "", times: int | None = None, retry_after: int | None = None
+    ) -> None:
         """Answers matching requests with `status`. `matching` is searched for in `METHOD /path`."""
-        self._faults.append(Fault(re.compile(matching), times, status=status))
+        self._faults.append(Fault(re.compile(matching), times, status=status, retry_after=retry_after))
 
     def slow(self, seconds: float, *, matching: str = "", times: int | None = None) -> None:
         """Answers matching requests so much later."""
@@ -176,11 +178,11 @@ class HubServer:
         body = _body(request, cut)
         if body is None:
             return _close(request)
-        status = next((fault.status for fault in faults if fault.status), 0)
+        refusal = next((fault for fault in faults if fault.status), None)
         token = (request.headers.get("authorization") or "").removeprefix("Bearer ")
         headers = {name.lower(): value for name, value in request.headers.items()}
         asked = Asked(request.command, url.path, dict(parse_qsl(url.query)), token, headers, body)
-        answer = told({"error": "ordered by the test"}, status) if status else respond(self, asked)
+        answer = refusal.answer if refusal else respond(self, asked)
         return _send(request, answer, cut)
 
 

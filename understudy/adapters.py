@@ -1,10 +1,12 @@
 """Adapters: PEFT LoRA folders, what of them is kept, and the revision that names their content."""
 
+import contextlib
 import hashlib
 import json
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ KEPT = re.compile(
     r"tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|chat_template\.jinja)"
 )
 """Everything else in a folder (pickles, code, checkpoints) stays behind."""
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+"""What the Hub calls a commit. Local revisions have 64 hex digits, so the two never meet."""
 
 SHORT = 12
 """Hex digits of a revision that people see."""
@@ -74,14 +79,45 @@ def store_adapter(folder: Path, store_dir: Path) -> tuple[str, Path]:
     target = store_dir / revision
     if target.is_dir():
         return revision, target
-    store_dir.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".incoming-", dir=store_dir))
-    try:
+    with _incoming(target) as staging:
         for path in kept_files(folder):
             shutil.copyfile(path, staging / path.name)
-        copied = content_revision(staging)
-        if copied != revision:
+        if content_revision(staging) != revision:
             raise AdapterError(f"{folder}: its files changed while they were copied; push it again")
+    return revision, target
+
+
+def store_snapshot(snapshot: Path, commit: str, store_dir: Path) -> Path:
+    """Copies a commit that the Hub's client has downloaded into the store, atomically, under the commit's id.
+
+    The client keeps a snapshot as links to its blobs; these, and no other links, are followed. What the client's
+    cache does later changes nothing here.
+
+    Raises:
+        AdapterError: `commit` is none, or there is no adapter in `snapshot`.
+    """
+    if not COMMIT.fullmatch(commit):
+        raise AdapterError(f"{commit!r:.80} is no commit; the Hub names them with 40 hex digits")
+    target = store_dir / commit
+    if target.is_dir():
+        return target
+    read_config(snapshot)
+    blobs = (snapshot.parent.parent / "blobs").resolve()
+    with _incoming(target) as staging:
+        for path in sorted(p for p in snapshot.iterdir() if KEPT.fullmatch(p.name) and p.is_file()):
+            if path.is_symlink() and path.resolve().parent != blobs:
+                raise AdapterError(f"{path.name} is a link to another place; push the file itself")
+            shutil.copyfile(path, staging / path.name)
+    return target
+
+
+@contextlib.contextmanager
+def _incoming(target: Path) -> Iterator[Path]:
+    """A folder that becomes `target` when the block ends well, and is deleted when it does not."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".incoming-", dir=target.parent))
+    try:
+        yield staging
         staging.chmod(0o755)
         try:
             staging.rename(target)
@@ -90,4 +126,3 @@ def store_adapter(folder: Path, store_dir: Path) -> tuple[str, Path]:
                 raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return revision, target

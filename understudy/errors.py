@@ -21,8 +21,28 @@ class AdapterError(UnderstudyError, ValueError):
     """An adapter folder is not one that we can store, validate or serve."""
 
 
+class HubError(AdapterError):
+    """The Hub does not give us an adapter: it is not there, closed to us, too large, or the Hub is in trouble."""
+
+    def __init__(
+        self, message: str, kind: str = "unreachable", *, passing: bool = False, retry_after: float = 0.0
+    ) -> None:
+        """`kind` is one word for the cause; `passing` means that it may be over by itself, and `retry_after` seconds
+        that the Hub wants us to wait at least."""
+        super().__init__(message)
+        self.kind, self.passing, self.retry_after = kind, passing, retry_after
+
+
+class FollowError(UnderstudyError, ValueError):
+    """The file that says which repositories are followed cannot be read; what was followed before still is."""
+
+
 class TrainingError(UnderstudyError, RuntimeError):
     """A training run was refused before it started, or cannot go on."""
+
+
+class JobError(UnderstudyError, RuntimeError):
+    """A job for somebody else's machine cannot be written, was refused, or failed there."""
 
 
 class NotFoundError(UnderstudyError, LookupError):
@@ -57,5 +77,17 @@ class DatabaseError(UnderstudyError, RuntimeError):
     """The database cannot be opened or migrated."""
 
 
+class JudgeError(UnderstudyError, RuntimeError):
+    """A judge model's endpoint does not answer; what it has said so far is kept."""
+
+
 class CodeEvalError(UnderstudyError, ValueError):
     """Problems or samples of a code evaluation cannot be read; the message names file and line."""
+
+
+class VotesRepoError(UnderstudyError, ConnectionError):
+    """A data set repository for votes is misnamed, closed to us, or cannot be reached."""
+
+
+class DeployError(UnderstudyError, RuntimeError):
+    """A Space cannot be made or updated as asked."""

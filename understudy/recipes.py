@@ -1,23 +1,20 @@
 """Recipes: how a persona is made (`recipes/<name>/recipe.yaml`), checked key by key."""
 
-import difflib
 import re
-import types
-import typing
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from understudy.bases import EMBEDDED
 from understudy.data_source import DataSource, SplitData, read_source
 from understudy.errors import NotFoundError, RecipeError
 from understudy.examples import Example, load_examples
+from understudy.mistakes import checked
 from understudy.proof import Thresholds
 from understudy.training import Training
 
 FEW_ROWS = 8
-Model = typing.TypeVar("Model", bound=BaseModel)
 ESCAPE_OR_SET = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]")
 """What stands for one character in a regular expression: an escape, or a set in brackets."""
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
@@ -65,7 +62,9 @@ class Recipe(BaseModel):
     voice: str
     """One sentence that says how this persona speaks."""
     base: str | None = None
-    """Base to train on; none means the base in the settings (UNDERSTUDY_BASE)."""
+    """Base it is made for: used where the Hub has it and it fits, unless `--base` or UNDERSTUDY_BASE say otherwise."""
+    chat_template: str | None = None
+    """A file in the recipe's folder for a `base` that has no chat template of its own."""
     examples: str = "examples.jsonl"
     heldout: str = "heldout.jsonl"
     data: DataSource | None = None
@@ -74,6 +73,8 @@ class Recipe(BaseModel):
     """Settings on any base."""
     embedded: dict[str, object] = {}
     """Settings of `training` that differ on the embedded base, which is tiny and wants a high learning rate."""
+    push_to: str | None = Field(default=None, pattern=r"^(registry|hub:[^/\s]+/[^/\s]+)$")
+    """Where `understudy push` sends it: `hub:ORG/REPO`, or `registry` (this machine), which is the default."""
     demo: bool = True
     """Whether `understudy demo` trains it before it starts."""
     sampling: Sampling = Sampling()
@@ -122,7 +123,7 @@ class Recipe(BaseModel):
         if base != EMBEDDED or not self.embedded:
             return self.training
         merged = {**self.training.model_dump(), **self.embedded}
-        return _validated(Training, merged, f"{self.folder / 'recipe.yaml'}: embedded")
+        return checked(Training, merged, f"{self.folder / 'recipe.yaml'}: embedded", RecipeError)
 
 
 def recipe_names(recipes_dir: Path) -> list[str]:
@@ -148,56 +149,6 @@ def load_recipe(name: str, recipes_dir: Path) -> Recipe:
         raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: found {type(data).__name__}; a recipe is a mapping such as `title: ...`")
-    recipe = _validated(Recipe, {"name": folder.resolve().name, **data, "folder": folder}, str(path))
+    recipe = checked(Recipe, {"name": folder.resolve().name, **data, "folder": folder}, str(path), RecipeError)
     recipe.training_for(EMBEDDED)
     return recipe
-
-
-def _validated(model: type[Model], data: dict, where: str) -> Model:
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        raise RecipeError(f"{where}: " + "; ".join(_explain(model, e) for e in error.errors())) from None
-
-
-def _explain(model: type[BaseModel], error: typing.Any) -> str:
-    parts = [str(part) for part in error["loc"]]
-    if error["type"] != "extra_forbidden":
-        parts = [part for part in parts if re.fullmatch(r"\w+", part)]  # not the names of a union's members
-    *parents, key = parts or [""]
-    at = ".".join([*parents, key])
-    if error["type"] == "extra_forbidden":
-        known = list(_fields(model, parents))
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.6) or _near_below(model, key)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-        return f"unknown key {at!r}; {hint}"
-    if error["type"] == "missing":
-        return f"missing key {at!r}"
-    if error["type"] == "value_error" and not at:
-        return error["msg"].removeprefix("Value error, ")
-    return f"{at}: {error['msg']}, found {error['input']!r}"
-
-
-def _near_below(model: type[BaseModel], key: str) -> list[str]:
-    """The nearest key one level down: people forget under which heading a setting goes."""
-    below = [
-        f"{name}.{key_below}"
-        for name, field in model.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        for key_below in field.annotation.model_fields
-    ]
-    near = difflib.get_close_matches(key, [path.partition(".")[2] for path in below], n=1, cutoff=0.8)
-    return [path for path in below if path.partition(".")[2] in near]
-
-
-def _fields(model: type[BaseModel], parents: list[str]) -> dict[str, typing.Any]:
-    for name in parents:
-        if name.isdecimal():
-            continue  # a place in a list
-        annotation = model.model_fields[name].annotation
-        if typing.get_origin(annotation) is list:
-            annotation = typing.get_args(annotation)[0]
-        if isinstance(annotation, types.UnionType):
-            annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
-        model = typing.cast(type[BaseModel], annotation)
-    return {name: field for name, field in model.model_fields.items() if not field.exclude}

@@ -1,5 +1,6 @@
 """The registry: which revisions there are, which one each persona shows, and everything that happened."""
 
+import math
 import re
 from datetime import datetime
 from pathlib import Path
@@ -9,12 +10,16 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from understudy.adapters import read_config, short, store_adapter
+from understudy.adapters import read_config, short, store_adapter, store_snapshot
 from understudy.database import open_database
 from understudy.errors import AdapterError, NotFoundError
 from understudy.recipes import NAME
 from understudy.settings import Settings
-from understudy.tables import EventRow, PersonaRow, RevisionRow, now
+from understudy.tables import EventRow, FollowRow, PersonaRow, RevisionRow, now
+
+
+MAX_RANK = 2**20
+"""Nothing that is larger is a rank; the database's numbers end, too."""
 
 
 class Revision(BaseModel):
@@ -64,6 +69,17 @@ class Event(BaseModel):
     detail: dict[str, Any]
 
 
+class Handled(BaseModel):
+    """A commit of a followed repository that was published or refused."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+    repo: str
+    wanted: str
+    """The policy that led to it, such as `latest` or `v1`."""
+    commit: str
+
+
 class Registry:
     """Reads and writes the registry; every method is one transaction."""
 
@@ -77,34 +93,56 @@ class Registry:
         Raises:
             AdapterError: the folder is no adapter, or the persona's name cannot be one.
         """
-        if not re.fullmatch(NAME, persona) or persona == "base":
-            raise AdapterError(f"{persona!r} cannot be a persona's name: use a-z, 0-9 and -, and not 'base'")
-        config = read_config(folder)
-        rank = config.get("r")
-        if not isinstance(rank, int) or rank < 1:
-            raise AdapterError(f"{folder}: adapter_config.json has rank r = {rank!r}; a LoRA rank is 1 or more")
+        _require_name(persona)
+        config = _config(folder)
         revision, path = store_adapter(folder, self.store_dir)
+        return self._register(persona, revision, path, config, folder.name, card, actor)
+
+    def adopt(
+        self, persona: str, snapshot: Path, commit: str, *, source: str, card: dict[str, Any] | None = None, actor: str
+    ) -> Revision:
+        """Stores a commit that the Hub's client has downloaded as a revision of `persona`, whose id is the commit.
+
+        Raises:
+            AdapterError: as `push`, or `commit` is none.
+        """
+        _require_name(persona)
+        config = _config(snapshot)
+        path = store_snapshot(snapshot, commit, self.store_dir)
+        return self._register(persona, commit, path, config, source, card, actor)
+
+    def welcome(self, persona: str, card: dict[str, Any] | None = None) -> None:
+        """Makes the persona if there is none, and its card what is given. Raises AdapterError as `push`."""
+        _require_name(persona)
+        with Session(self.engine) as session, session.begin():
+            _introduce(session, persona, card)
+
+    def _register(
+        self,
+        persona: str,
+        revision: str,
+        path: Path,
+        config: dict[str, Any],
+        source: str,
+        card: dict[str, Any] | None,
+        actor: str,
+    ) -> Revision:
         with Session(self.engine) as session, session.begin():
             row = session.get(RevisionRow, (persona, revision))
             if row is None:
-                base = str(config.get("base_model_name_or_path") or "")
-                size = sum(p.stat().st_size for p in path.glob("*.safetensors"))
                 row = RevisionRow(
                     persona=persona,
                     id=revision,
-                    base=base,
-                    base_revision=config.get("revision"),
-                    rank=rank,
-                    size=size,
-                    source=folder.name,
+                    base=str(config.get("base_model_name_or_path") or "")[:255],
+                    base_revision=str(config.get("revision") or "")[:64] or None,
+                    rank=config["r"],
+                    size=sum(p.stat().st_size for p in path.glob("*.safetensors")),
+                    source=source,
                 )
                 session.add(row)
-                session.add(EventRow(actor=actor, persona=persona, revision=revision, action="push"))
-            known = session.get(PersonaRow, persona)
-            if known is None:
-                session.add(PersonaRow(name=persona, live=None, card=card or {}))
-            elif card and known.card != card:
-                known.card, known.updated_at = card, now()
+                detail = {"source": source}
+                session.add(EventRow(actor=actor, persona=persona, revision=revision, action="push", detail=detail))
+            _introduce(session, persona, card)
             session.flush()
             session.refresh(row)
             return Revision.model_validate(row)
@@ -182,6 +220,22 @@ class Registry:
         with Session(self.engine) as session, session.begin():
             session.add(self._event(revision, actor, action, detail))
 
+    def note(self, persona: str, revision: str | None, *, actor: str, action: str, detail: dict[str, Any]) -> None:
+        """Writes an event about something that is no registered revision, such as a repository that cannot be read."""
+        with Session(self.engine) as session, session.begin():
+            session.add(EventRow(actor=actor, persona=persona, revision=revision, action=action, detail=detail))
+
+    def handled(self, persona: str) -> Handled | None:
+        """What was last done about the repository that `persona` follows."""
+        with Session(self.engine) as session:
+            row = session.get(FollowRow, persona)
+            return Handled.model_validate(row) if row else None
+
+    def set_handled(self, persona: str, handled: Handled) -> None:
+        """Notes that a commit was published or refused; it is not tried again."""
+        with Session(self.engine) as session, session.begin():
+            session.merge(FollowRow(persona=persona, at=now(), **handled.model_dump()))
+
     def history(self, persona: str) -> list[Event]:
         """What happened to a persona, newest first."""
         with Session(self.engine) as session:
@@ -191,6 +245,40 @@ class Registry:
     @staticmethod
     def _event(revision: Revision, actor: str, action: str, detail: dict[str, Any]) -> EventRow:
         return EventRow(actor=actor, persona=revision.persona, revision=revision.id, action=action, detail=detail)
+
+
+def share_of(text: str) -> float:
+    """A share such as `10%` or `0.1`, as a number above 0 and up to 1. Raises ValueError."""
+    number, percent, rest = text.strip().partition("%")
+    try:
+        share = float(number) / (100 if percent else 1)
+    except ValueError:
+        share = math.nan
+    if rest or not 0 < share <= 1:
+        raise ValueError("give a share of the users such as 10%")
+    return share
+
+
+def _require_name(persona: str) -> None:
+    if not re.fullmatch(NAME, persona) or persona == "base":
+        raise AdapterError(f"{persona!r} cannot be a persona's name: use a-z, 0-9 and -, and not 'base'")
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """The adapter's configuration, with a rank that is one."""
+    config = read_config(folder)
+    rank = config.get("r")
+    if not isinstance(rank, int) or not 1 <= rank <= MAX_RANK:
+        raise AdapterError(f"{folder}: adapter_config.json has rank r = {rank!r:.80}; a LoRA rank is 1 or more")
+    return config
+
+
+def _introduce(session: Session, persona: str, card: dict[str, Any] | None) -> None:
+    known = session.get(PersonaRow, persona)
+    if known is None:
+        session.add(PersonaRow(name=persona, live=None, card=card or {}))
+    elif card and known.card != card:
+        known.card, known.updated_at = card, now()
 
 
 def open_registry(settings: Settings) -> Registry:

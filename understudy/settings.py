@@ -10,6 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from understudy.errors import UnderstudyError
 
 PROJECT = Path(__file__).resolve().parent.parent
+SECRETS = Path("/run/secrets")
+"""Where containers find secrets as files, named like the variable in small letters. The environment goes first."""
 
 
 class Settings(BaseSettings):
@@ -50,6 +52,9 @@ class Settings(BaseSettings):
     admin_key: SecretStr | None = None
     """Key for publish and rollback; none means the one in `home`/admin.key, made at first start."""
 
+    judge_key: SecretStr | None = None
+    """Key of the judge model's endpoint (`understudy report --judge`); sent there and nowhere else."""
+
     anonymous: bool | None = None
     """Whether requests without a key are answered; unset means: as long as there is no `api_key` and no inference key
     was ever made. (Revoking the last key does not open the door.)"""
@@ -75,6 +80,38 @@ class Settings(BaseSettings):
 
     canary_answers: int = Field(default=200, ge=1)
     """Answers after which a revision on trial is promoted if nothing speaks against it."""
+
+    hub_endpoint: str = ""
+    """Address of the Hub; empty means the client's own default (HF_ENDPOINT, else https://huggingface.co)."""
+
+    personas_file: Path | None = None
+    """Which persona follows which repository of the Hub (deploy/personas.example.yaml); none means nobody does."""
+
+    hub_poll: float = Field(default=30, gt=0)
+    """Seconds between two looks at a followed repository, when no webhook says to look sooner."""
+
+    webhook_secret: SecretStr | None = None
+    """What the Hub must send as X-Webhook-Secret to /hooks/hub; none means that there is no such route."""
+
+    hub_orgs: str = ""
+    """Whose adapters may be asked for by their Hub id: organisations (`ann`) and repositories (`ann/poet`) with commas
+    between them; empty means nobody's."""
+
+    hub_store_bytes: int = Field(default=10 * 2**30, ge=0)
+    """Bytes of disk for adapters that were asked for by their Hub id; beyond it, the one unused longest is deleted."""
+
+    votes_repo: str = ""
+    """Data set repository that the Space sends battles and votes to, and restores them from: `hub:ORG/NAME`; empty
+    means none. Needed where the disk does not outlive a restart."""
+
+    votes_token: SecretStr | None = None
+    """Hub token that may write `votes_repo`; none means the one that the Hub's client finds (HF_TOKEN)."""
+
+    votes_every: float = Field(default=300, gt=0)
+    """Seconds between two exports, when there is something new."""
+
+    votes_batch: int = Field(default=20, ge=1)
+    """Votes after which an export begins at once: about as many are lost at most when the Space is killed."""
 
     log_json: bool | None = None
     """Logs of the gateway as JSON lines; unset means: unless they go to a terminal."""
@@ -147,13 +184,15 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Settings from the environment, then `overrides` that are not None.
+    """Settings from files in SECRETS, then from the environment, then `overrides` that are not None.
 
     Raises:
         UnderstudyError: a variable has a value that cannot be used; the message names it.
     """
     try:
-        return Settings(**{k: v for k, v in overrides.items() if v is not None})  # pyright: ignore[reportArgumentType]
+        said = {k: v for k, v in overrides.items() if v is not None}
+        said["_secrets_dir"] = SECRETS if SECRETS.is_dir() else None
+        return Settings(**said)  # pyright: ignore[reportArgumentType]
     except ValidationError as error:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"])

@@ -33,7 +33,7 @@ class RevisionRow(Table):
 
     persona: Mapped[str] = mapped_column(String(63), primary_key=True)
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    """SHA-256 of the adapter folder's content."""
+    """SHA-256 of the adapter folder's content; for an adapter from the Hub, its commit."""
     base: Mapped[str] = mapped_column(String(255))
     base_revision: Mapped[str | None] = mapped_column(String(64))
     """What pins the base's weights: a Hub commit, or the start of a hash."""
@@ -41,7 +41,7 @@ class RevisionRow(Table):
     size: Mapped[int] = mapped_column(BigInteger)
     """Bytes of the weights."""
     source: Mapped[str] = mapped_column(Text, default="")
-    """Where it came from, for people."""
+    """Where it came from, for people; `hub:org/name@tag` for the Hub."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -68,12 +68,27 @@ class EventRow(Table):
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     at: Mapped[datetime] = mapped_column(default=now)
-    actor: Mapped[str] = mapped_column(String(63))
+    actor: Mapped[str] = mapped_column(String(255))
     persona: Mapped[str] = mapped_column(String(63), index=True)
     revision: Mapped[str | None] = mapped_column(String(64))
     action: Mapped[str] = mapped_column(String(31))
-    """push, publish, reject, canary (a trial begins), promote or withdraw (it ends), rollback."""
+    """push, publish, reject, canary (a trial begins), promote or withdraw (it ends), rollback, and hub (a followed
+    repository could not be read)."""
     detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class FollowRow(Table):
+    """What was last done about the repository that a persona follows; it outlives restarts."""
+
+    __tablename__ = "follows"
+
+    persona: Mapped[str] = mapped_column(String(63), primary_key=True)
+    repo: Mapped[str] = mapped_column(String(200))
+    wanted: Mapped[str] = mapped_column(String(200))
+    """The policy under which `commit` was found; a pin on a tag stays at it."""
+    commit: Mapped[str] = mapped_column(String(64))
+    """Published or refused, and so not tried again."""
+    at: Mapped[datetime] = mapped_column(default=now)
 
 
 class KeyRow(Table):

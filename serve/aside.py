@@ -1,0 +1,40 @@
+"""Blocking work in threads that nobody waits for at the end: a Hub that hangs must not keep the gateway from ending."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def aside(timeout: float, work: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
+    """What `work` returns or raises, in a daemon thread of its own.
+
+    Raises:
+        TimeoutError: it took longer than `timeout` seconds. The thread goes on by itself; its work must end some time.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: Exception | None) -> None:
+        if future.done():
+            return  # nobody waits any more
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # pyright: ignore[reportArgumentType] - None is a result, too
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work(*args, **more)
+        except Exception as raised:
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, name=f"aside {getattr(work, '__name__', '')}", daemon=True).start()
+    return await asyncio.wait_for(future, timeout)

@@ -1,0 +1,61 @@
+"""What is wrong with settings that a person wrote, in one line: unknown keys are named with the nearest known one."""
+
+import difflib
+import re
+import types
+import typing
+
+from pydantic import BaseModel, ValidationError
+
+Model = typing.TypeVar("Model", bound=BaseModel)
+
+
+def checked(model: type[Model], data: dict, where: str, error: type[Exception]) -> Model:
+    """`data` as a `model`. Raises `error`, which says what is wrong with which key of the file `where`."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as found:
+        raise error(f"{where}: " + "; ".join(_explain(model, e) for e in found.errors())) from None
+
+
+def _explain(model: type[BaseModel], error: typing.Any) -> str:
+    parts = [str(part) for part in error["loc"]]
+    if error["type"] != "extra_forbidden":
+        parts = [part for part in parts if re.fullmatch(r"\w+", part)]  # not the names of a union's members
+    *parents, key = parts or [""]
+    at = ".".join([*parents, key])
+    if error["type"] == "extra_forbidden":
+        known = list(_fields(model, parents))
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.6) or _near_below(model, key)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return f"unknown key {at!r}; {hint}"
+    if error["type"] == "missing":
+        return f"missing key {at!r}"
+    if error["type"] == "value_error" and not at:
+        return error["msg"].removeprefix("Value error, ")
+    return f"{at}: {error['msg'].removeprefix('Value error, ')}, found {error['input']!r}"
+
+
+def _near_below(model: type[BaseModel], key: str) -> list[str]:
+    """The nearest key one level down: people forget under which heading a setting goes."""
+    below = [
+        f"{name}.{key_below}"
+        for name, field in model.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        for key_below in field.annotation.model_fields
+    ]
+    near = difflib.get_close_matches(key, [path.partition(".")[2] for path in below], n=1, cutoff=0.8)
+    return [path for path in below if path.partition(".")[2] in near]
+
+
+def _fields(model: type[BaseModel], parents: list[str]) -> dict[str, typing.Any]:
+    for name in parents:
+        if name.isdecimal():
+            continue  # a place in a list
+        annotation = model.model_fields[name].annotation
+        if isinstance(annotation, types.UnionType):
+            annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
+        if typing.get_origin(annotation) is list:
+            annotation = typing.get_args(annotation)[0]
+        model = typing.cast(type[BaseModel], annotation)
+    return {name: field for name, field in model.model_fields.items() if not field.exclude}
