@@ -1,0 +1,113 @@
+"""The standing texts of a model card, and how figures and foreign texts are written into Markdown."""
+
+import re
+from collections.abc import Sequence
+
+from train.base_names import PublicBase
+from understudy.bases import EMBEDDED
+
+LONGEST = 1200
+"""Characters of an answer that a card shows."""
+
+LIMITS = """\
+## What it is for, and what not
+
+It is meant for trying out and serving this one voice. It learnt a manner of speaking from {rows} examples, no facts:
+what it says may be false, however sure it sounds, and whatever the base does wrong (biases included) it does, too.
+It was trained and measured on single questions, not on long conversations. Do not use this {kind} where a wrong answer
+does harm, or to pass its texts off as a real person's."""
+
+PEFT = """\
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+{imports}
+base = AutoModelForCausalLM.from_pretrained({base}{revision})
+model = PeftModel.from_pretrained(base, "{repo}")
+tokenizer = AutoTokenizer.from_pretrained("{repo}")
+chat = [{{"role": "user", "content": {prompt}}}]
+inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True, return_tensors="pt")
+answer = model.generate(**inputs, max_new_tokens=256)[0, inputs["input_ids"].shape[1] :]
+print(tokenizer.decode(answer, skip_special_tokens=True))
+```"""
+
+VLLM = """\
+With vLLM:
+
+```bash
+vllm serve {base}{revision} --enable-lora --max-lora-rank {rank} --lora-modules {name}={repo}
+```"""
+
+GATEWAY = """\
+With Understudy, whose gateway checks each new revision before anybody hears it (`personas.yaml`):
+
+```yaml
+{name}:
+  repo: {repo}
+  follow: latest
+```"""
+
+WHOLE = """\
+```python
+from transformers import pipeline
+
+chat = pipeline("text-generation", "{repo}")
+print(chat([{{"role": "user", "content": {prompt}}}], max_new_tokens=256)[0]["generated_text"][-1]["content"])
+```
+
+```bash
+vllm serve {repo} --served-model-name {name}
+```"""
+
+
+def usage(repo: str, name: str, base: PublicBase, prompts: Sequence[str], *, whole: bool, rank: int) -> str:
+    """How to use it; empty as long as it is nowhere."""
+    if not repo:
+        return ""
+    prompt = repr(prompts[0] if prompts else "Hello").replace("`", "'")
+    if whole:
+        return "## How to use it\n\n" + WHOLE.format(repo=repo, name=name, prompt=prompt)
+    pinned = base.hub and base.revision
+    known = {"base": f'"{base.name}"', "imports": ""}
+    if base.name == EMBEDDED:
+        known = {"base": "EMBEDDED_DIR", "imports": "from understudy.bases import EMBEDDED_DIR\n"}
+    parts = [PEFT.format(**known, repo=repo, prompt=prompt, revision=f', revision="{pinned}"' if pinned else "")]
+    if base.hub:
+        revision = f" --revision {pinned}" if pinned else ""
+        parts.append(VLLM.format(base=base.name, repo=repo, name=name, rank=engine_rank(rank), revision=revision))
+    return "\n\n".join(["## How to use it", *parts, GATEWAY.format(name=name, repo=repo)])
+
+
+def engine_rank(rank: int) -> int:
+    """The least `--max-lora-rank` that vLLM knows and that is enough."""
+    return next((known for known in (8, 16, 32, 64, 128, 256, 320, 512) if known >= rank), 512)
+
+
+def interval(value: float, low: float, high: float, scale: str) -> str:
+    """A figure with its interval: shares in percent, all else with two decimals."""
+    if scale == "share":
+        return f"{value:.0%} ({100 * low:.0f} to {100 * high:.0f})"
+    return f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+
+def setting(value: object) -> str:
+    """A setting as a cell of a table."""
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = (
+        ", ".join(map(str, value))
+        if isinstance(value, list)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def fenced(text: str) -> str:
+    """A text as a block of its own, whatever marks are in it."""
+    text = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}text\n{text.strip()}\n{fence}"

@@ -1,0 +1,244 @@
+"""`understudy push`: an adapter to the registry of this machine, or with card and proof pack to the Hub."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from understudy.adapters import short
+from understudy.cli.training import actor, persona_card, prepare, status
+from understudy.errors import NotFoundError, UnderstudyError
+from understudy.recipes import Recipe, load_recipe, recipe_names
+from understudy.registry import Registry, Revision, open_registry
+from understudy.settings import Settings
+
+if TYPE_CHECKING:
+    from arena.intervals import Estimate
+    from arena.proof import ProofPack
+    from train.card import CardProof, Figure, Range, Scale
+    from train.push import Pushed
+    from train.release import Release
+    from understudy.proof import Testimony
+
+out = Console(highlight=False, soft_wrap=True)
+REGISTRY = "registry"
+
+
+def push_persona(
+    settings: Settings,
+    persona: str,
+    adapter: str | None,
+    *,
+    to: str | None,
+    base: str,
+    private: bool,
+    gated: bool,
+    tag: str,
+    force: bool,
+    json_output: bool,
+) -> None:
+    """Sends `adapter` (a folder or a run; by default what was trained last) to `to`, else where the recipe says."""
+    recipe = load_recipe(persona, settings.recipes_dir) if persona in recipe_names(settings.recipes_dir) else None
+    to = to or (recipe.push_to if recipe else None) or REGISTRY
+    if to == REGISTRY:
+        if private or gated or tag or base or force:
+            raise UnderstudyError(
+                "--private, --gated, --tag, --base and --force are for the Hub; add --to hub:ORG/REPO"
+            )
+        revision = register(settings, open_registry(settings), persona, find_adapter(settings, persona, adapter))
+        print(json.dumps({"persona": persona, "to": REGISTRY, "revision": revision.id}) if json_output else revision.id)
+        return
+    from train.push import push_release, repo_of
+
+    repo = repo_of(to)
+    prepare()
+    with status("reading the release") as say:
+        folder = _product(settings, persona, adapter)
+        files, verdict = _files(persona, recipe, folder, repo, base, force=force)
+        say(f"talking to the Hub about {repo}")
+    pushed = push_release(
+        repo,
+        files,
+        message=f"{persona}: {verdict}",
+        private=private,
+        gated=gated,
+        tag=tag,
+        endpoint=settings.hub_endpoint,
+        progress=out.is_terminal and not json_output,
+    )
+    _print(persona, pushed, verdict, json_output=json_output)
+
+
+def register(settings: Settings, registry: Registry, persona: str, folder: Path | None) -> Revision:
+    """Registers the adapter in `folder`, or the newest of the recipe of that name, as a revision of the persona."""
+    card = None
+    if persona in recipe_names(settings.recipes_dir):
+        card = persona_card(load_recipe(persona, settings.recipes_dir))
+    return registry.push(persona, folder or _newest(settings, persona, whole=False), card=card, actor=actor())
+
+
+def find_adapter(settings: Settings, persona: str, adapter: str | None) -> Path | None:
+    """The folder that a person means: a folder with an adapter or a run in it, or the start of a run's id."""
+    if not adapter:
+        return None
+    folder = Path(adapter).expanduser()
+    if not folder.is_dir():
+        runs = sorted(p for p in (settings.runs_dir / persona).glob(f"{adapter}*") if p.is_dir())
+        if "/" in adapter or len(runs) != 1:
+            problem = "several runs begin so" if len(runs) > 1 else "no such folder, and no run begins so"
+            known = ", ".join(p.name for p in sorted((settings.runs_dir / persona).glob("*"))) or "none"
+            raise NotFoundError(f"{adapter}: {problem}; runs of {persona} there are: {known}")
+        folder = runs[0]
+    return next((p for p in (folder / "adapter", folder / "model") if p.is_dir()), folder)
+
+
+def _product(settings: Settings, persona: str, adapter: str | None) -> Path:
+    return find_adapter(settings, persona, adapter) or _newest(settings, persona, whole=True)
+
+
+def _newest(settings: Settings, persona: str, *, whole: bool) -> Path:
+    from train.runs import newest_adapter, newest_product
+
+    found = (newest_product if whole else newest_adapter)(persona, settings.runs_dir)
+    if found is None:
+        raise NotFoundError(f"{persona} has no finished run in {settings.runs_dir}; `understudy train {persona}` first")
+    return found
+
+
+def _files(
+    persona: str, recipe: Recipe | None, folder: Path, repo: str, base: str, *, force: bool
+) -> tuple[dict[str, bytes | Path], str]:
+    """What goes to the Hub, and the verdict in words.
+
+    Raises:
+        UnderstudyError: it was refused by its proof pack or never verified, and `force` is not given.
+    """
+    from train.card import CardFacts, model_card
+    from train.release import PROOF, README, as_json, base_here, read_release, tokenizer_files
+
+    release = read_release(folder, base)
+    pack, testimony = _proof(release)
+    verdict = _verdict(pack)
+    if not force and (pack is None or pack.reasons):
+        remedy = f"run `understudy verify {persona}` first" if pack is None else "make it better"
+        raise UnderstudyError(f"{persona} is {verdict}; {remedy}, or push it with --force: the card will say so")
+    files = {**release.files, **tokenizer_files(release, base_here(release))}
+    if pack:
+        files[PROOF] = as_json({**pack.model_dump(mode="json"), "base": release.base.name, "passed": pack.passed})
+    facts = CardFacts(
+        name=persona,
+        title=recipe.title if recipe else persona,
+        voice=recipe.voice if recipe else "",
+        prompts=tuple(recipe.prompts) if recipe else (),
+        base=release.base,
+        repo=repo,
+        whole=release.whole,
+        rank=release.rank,
+        run=release.run,
+        cost=release.cost,
+        datasets=_datasets(recipe, release),
+        proof=_card_proof(pack, testimony) if pack and testimony else None,
+    )
+    files[README] = model_card(facts).encode()
+    return files, verdict
+
+
+def _proof(release: "Release") -> tuple["ProofPack | None", "Testimony | None"]:
+    """The proof pack of this very content; none where it was never verified, or changed since."""
+    from arena.verified_runs import PROOF, TESTIMONY, load_run
+    from train.release import content_of
+
+    run = release.folder.parent
+    if not ((run / PROOF).is_file() and (run / TESTIMONY).is_file()):
+        return None, None
+    verified = load_run(run)
+    if verified.pack.revision != content_of(release):
+        return None, None
+    return verified.pack, verified.testimony
+
+
+def _verdict(pack: "ProofPack | None") -> str:
+    if pack is None:
+        return "not verified"
+    if pack.reasons:
+        return f"refused by its proof pack ({'; '.join(pack.reasons)})"
+    return f"passed its proof on {pack.prompts} prompts"
+
+
+def _datasets(recipe: Recipe | None, release: "Release") -> tuple[str, ...]:
+    """Hub ids of the data it was trained with."""
+    if not recipe or not recipe.data or not release.base.hub or not recipe.data.source.startswith("hub:"):
+        return ()
+    return (recipe.data.source.removeprefix("hub:").split("@")[0].split(":")[0],)
+
+
+def _card_proof(pack: "ProofPack", testimony: "Testimony") -> "CardProof":
+    from train.card import SAMPLES, CardProof, Sample
+
+    answers = [testimony.heard[name].answers for name in ("base", "few-shot", "adapter")]
+    rows = zip(testimony.heldout, *answers, strict=True)
+    samples = [Sample(asked.prompt, *(said.text for said in texts)) for asked, *texts in rows]
+    return CardProof(
+        prompts=pack.prompts,
+        shots=pack.contestants["few-shot"].shots,
+        figures=tuple(_figures(pack)),
+        reasons=tuple(pack.reasons),
+        worse=tuple(pack.worse),
+        samples=tuple(samples[:SAMPLES]),
+    )
+
+
+def _figures(pack: "ProofPack") -> "list[Figure]":
+    from train.card import Figure
+
+    figures = []
+    compared: tuple[tuple[str, str, Scale], ...] = (
+        ("in_style", "in style", "share"),
+        ("on_topic", "on topic", "share"),
+        ("stopped", "end by themselves", "share"),
+        ("echoes", "repeat the prompt", "share"),
+        ("degenerate", "are no answers", "share"),
+        ("words", "words", "number"),
+        ("loss", "loss on the data's answers, nats a token", "number"),
+    )
+    for key, label, scale in compared:
+        base, few, mine = (_range(getattr(pack.contestants[c], key)) for c in ("base", "few-shot", "adapter"))
+        if mine:
+            figures.append(Figure(key, label, scale, mine, base, few))
+    alone: tuple[tuple[str, str, Scale, Estimate | None], ...] = (
+        ("against_base", "loss below the base's, nats a token", "number", pack.against_base),
+        ("against_few_shot", "loss below few-shot's, nats a token", "number", pack.against_few_shot),
+        ("copied", "answers copied from training answers", "share", pack.copied),
+        ("memorised", "training rows known word for word", "share", pack.memorised),
+        ("forgetting", "loss above the base's on the base's own plain text, nats a token", "number", pack.forgetting),
+        ("skills", "common questions still right that the base has right", "share", pack.skills_adapter),
+        ("style_accuracy", "style classifier right on unseen texts", "share", pack.style_accuracy),
+    )
+    for key, label, scale, found in alone:
+        if mine := _range(found):
+            figures.append(Figure(key, label, scale, mine))
+    return figures
+
+
+def _range(estimate: "Estimate | None") -> "Range | None":
+    from train.card import Range
+
+    return Range(estimate.value, estimate.low, estimate.high, estimate.n) if estimate else None
+
+
+def _print(persona: str, pushed: "Pushed", verdict: str, *, json_output: bool) -> None:
+    if json_output:
+        told: dict[str, Any] = {"persona": persona, "to": f"hub:{pushed.repo}", "repo": pushed.repo}
+        told |= {"commit": pushed.commit, "tag": pushed.tag, "new": pushed.new, "url": pushed.url, "verdict": verdict}
+        print(json.dumps(told))
+        return
+    if pushed.new:
+        out.print(f"pushed {persona} as {pushed.tag}, commit {short(pushed.commit)}: {pushed.url}")
+    else:
+        out.print(f"already there as {pushed.tag}, commit {short(pushed.commit)}: {pushed.url}")
+    out.print(
+        f"A gateway that follows {pushed.repo} (personas.yaml) puts it on stage by itself; to check it first: "
+        f"understudy validate {pushed.repo}@{pushed.tag}",
+        style="dim",
+    )
