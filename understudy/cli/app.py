@@ -224,14 +224,29 @@ def space(space_port: SpacePort = None, host: Host = None) -> None:
 @app.command()
 def push(
     persona: Persona,
-    adapter: Annotated[
-        Path | None, typer.Argument(help="Adapter folder; default: the newest run of that recipe.")
+    folder: Annotated[
+        str | None,
+        typer.Argument(metavar="[ADAPTER]", help="Adapter folder, or a run; default: the recipe's newest run."),
     ] = None,
+    adapter: Annotated[str | None, typer.Option(help="The same, as an option.", metavar="FOLDER|RUN")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="registry, or hub:ORG/REPO; default: the recipe's push_to, else registry.")
+    ] = None,
+    base: Annotated[str, typer.Option(help="Hub id of the base, if it was trained on a folder.")] = "",
+    private: Annotated[bool, typer.Option("--private", help="Only who may see the repository can.")] = False,
+    gated: Annotated[bool, typer.Option("--gated", help="Readers must ask for access.")] = False,
+    tag: Annotated[str, typer.Option(help="Tag of the commit; default: the next free one of v1, v2, …")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Even if refused or not verified; its card says so.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
-    """Register an adapter as a new revision of a persona, without showing it to anybody."""
-    from understudy.cli.personas import push_adapter
+    """Register an adapter as a new revision, or send it to the Hub with a model card and its proof pack.
 
-    typer.echo(push_adapter(load_settings(), persona, adapter).id)
+    Nobody is shown it by that alone; `understudy publish`, or a gateway that follows the repository, does that.
+    """
+    from understudy.cli.push import push_persona
+
+    where = {"to": to, "base": base, "private": private, "gated": gated, "tag": tag}
+    push_persona(load_settings(), persona, adapter or folder, **where, force=force, json_output=json_output)
 
 
 @app.command()
@@ -240,7 +255,9 @@ def publish(
     adapter: Annotated[
         Path | None, typer.Argument(help="Adapter folder to push first; default: the newest revision.")
     ] = None,
-    revision: Annotated[str, typer.Option(help="A registered revision, or the start of one.")] = "",
+    revision: Annotated[
+        str, typer.Option(help="A registered revision or the start of one, or hub:ORG/NAME@REVISION.")
+    ] = "",
     canary: Annotated[str, typer.Option(help="Share of the users who get it on trial first, such as 10%.")] = "100%",
 ) -> None:
     """Put a revision on stage: validate, load, prove, flip the name. No request fails meanwhile.
@@ -248,9 +265,9 @@ def publish(
     With --canary, a share of the users gets it, always the same ones; it is promoted after enough good answers, and
     withdrawn when it fails more often, is slower, or loses votes. `understudy history` tells how it ended.
     """
-    from understudy.cli.personas import publish_revision, share_of
+    from understudy.cli.personas import canary_share, publish_revision
 
-    publish_revision(load_settings(), persona, adapter, revision, share_of(canary))
+    publish_revision(load_settings(), persona, adapter, revision, canary_share(canary))
 
 
 @app.command()

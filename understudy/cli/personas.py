@@ -1,6 +1,5 @@
-"""`understudy serve`, `push`, `publish`, `promote`, `rollback`, `personas`, `history` and `ask`."""
+"""`understudy serve`, `publish`, `promote`, `rollback`, `personas`, `history` and `ask`."""
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,18 +9,17 @@ from rich.table import Table
 
 from understudy.adapters import short
 from understudy.cli.admin import AdminClient
+from understudy.cli.push import register
 from understudy.cli.training import actor, persona_card
-from understudy.errors import GatewayError, NotFoundError, UnderstudyError
+from understudy.errors import GatewayError, UnderstudyError
 from understudy.recipes import load_recipe, recipe_names
-from understudy.registry import Registry, Revision, open_registry
+from understudy.registry import Registry, Revision, open_registry, share_of
 from understudy.settings import Settings
 
 console = Console(highlight=False)
 
-
-def push_adapter(settings: Settings, persona: str, adapter: Path | None) -> Revision:
-    """Registers `adapter`, or the newest run of the recipe of that name."""
-    return _push(settings, open_registry(settings), persona, adapter)
+HUB = "hub:"
+"""How the source of a revision from the Hub begins."""
 
 
 def serve_personas(settings: Settings) -> None:
@@ -32,23 +30,23 @@ def serve_personas(settings: Settings) -> None:
     serve(settings, BattleVotes(open_registry(settings).engine))
 
 
-def share_of(text: str) -> float:
-    """A share such as `10%` or `0.1`, as a number above 0 and up to 1. Raises UnderstudyError."""
-    number, percent, rest = text.strip().partition("%")
+def canary_share(text: str) -> float:
+    """What --canary says, as a number above 0 and up to 1. Raises UnderstudyError."""
     try:
-        share = float(number) / (100 if percent else 1)
-    except ValueError:
-        share = math.nan
-    if rest or not 0 < share <= 1:
-        raise UnderstudyError(f"--canary is {text!r}; give a share of the users such as 10%")
-    return share
+        return share_of(text)
+    except ValueError as error:
+        raise UnderstudyError(f"--canary is {text!r}; {error}") from None
 
 
 def publish_revision(settings: Settings, persona: str, adapter: Path | None, revision: str, share: float = 1.0) -> None:
-    """Pushes if an adapter is given, then asks the gateway to publish."""
+    """Pushes if an adapter is given, or fetches it if `revision` is hub:ORG/NAME@REVISION; then asks the gateway."""
     registry = open_registry(settings)
-    if adapter is not None:
-        revision = _push(settings, registry, persona, adapter).id
+    if revision.startswith(HUB):
+        if adapter is not None:
+            raise UnderstudyError(f"give an adapter folder or --revision {revision}, not both")
+        revision = _adopt(settings, registry, persona, revision).id
+    elif adapter is not None:
+        revision = register(settings, registry, persona, adapter).id
     else:
         revision = registry.revision(persona, revision).id
     done = AdminClient(settings).publish(persona, revision, actor(), share=share)
@@ -84,7 +82,7 @@ def list_personas(settings: Settings) -> None:
     registry = open_registry(settings)
     known = {p.name: p for p in registry.personas()}
     table = Table(box=None, pad_edge=False)
-    for header in ("persona", "live", "on trial", "newest"):
+    for header in ("persona", "live", "on trial", "newest", "from"):
         table.add_column(header, no_wrap=True)
     table.add_column("voice")
     for name in sorted({*known, *recipe_names(settings.recipes_dir)}):
@@ -92,11 +90,11 @@ def list_personas(settings: Settings) -> None:
         voice = persona.card.get("voice", "") if persona else load_recipe(name, settings.recipes_dir).voice
         live = short(persona.live) if persona and persona.live else "-"
         trial = f"{100 * persona.share:g}% {short(persona.candidate)}" if persona and persona.candidate else "-"
-        try:
-            newest = short(registry.revision(name).id)
-        except NotFoundError:
-            newest = "not trained"
-        table.add_row(name, live, trial, newest, voice)
+        revisions = registry.revisions(name)
+        newest = short(revisions[0].id) if revisions else "not trained"
+        on_stage = next((r for r in revisions if persona and r.id == persona.live), None)
+        source = on_stage.source if on_stage and on_stage.source.startswith(HUB) else "-"
+        table.add_row(name, live, trial, newest, source, voice)
     console.print(table)
 
 
@@ -149,16 +147,13 @@ def ask_model(settings: Settings, model: str, prompt: str, *, temperature: float
         ) from None
 
 
-def _push(settings: Settings, registry: Registry, persona: str, adapter: Path | None) -> Revision:
-    card = None
-    if persona in recipe_names(settings.recipes_dir):
-        card = persona_card(load_recipe(persona, settings.recipes_dir))
-    if adapter is None:
-        from train.runs import newest_adapter
+def _adopt(settings: Settings, registry: Registry, persona: str, source: str) -> Revision:
+    """Fetches `hub:ORG/NAME[@REVISION]` into the registry, pinned to its commit."""
+    from understudy.hub import fetch_adapter
 
-        adapter = newest_adapter(persona, settings.runs_dir)
-        if adapter is None:
-            raise NotFoundError(
-                f"{persona} has no finished run in {settings.runs_dir}; `understudy train {persona}` first"
-            )
-    return registry.push(persona, adapter, card=card, actor=actor())
+    repo, _, wanted = source.removeprefix(HUB).partition("@")
+    wanted = wanted or "main"
+    folder, commit = fetch_adapter(repo, wanted, endpoint=settings.hub_endpoint)
+    known = persona in recipe_names(settings.recipes_dir)
+    card = persona_card(load_recipe(persona, settings.recipes_dir)) if known else None
+    return registry.adopt(persona, folder, commit, source=f"{HUB}{repo}@{wanted}", card=card, actor=actor())
