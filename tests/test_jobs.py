@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.hub_server import TOKEN as PUSH_TOKEN
+from tests.hub_server import HubServer
 from tests.jobs_server import JOB, TOKEN, JobsServer
 from train.jobs import IMAGE, JobPlan, WrittenJob, bundle, requirements, write_job
 from understudy.errors import BaseModelError, JobError, UnderstudyError
@@ -39,10 +41,10 @@ def recipes(tmp_path: Path) -> Path:
     folder = tmp_path / "recipes" / "poet"
     folder.mkdir(parents=True)
     (folder / "recipe.yaml").write_text("title: Poet\nvoice: Rhymes.\nprompts: [Hi.]\ntraining: {epochs: 1}\n")
-    rows = [
-        f'{{"prompt": "Tell me about a {x}.", "completion": "O {x}, so blue – ☂"}}\n' for x in ("tea", "pot", "hat")
-    ]
+    row = '{{"prompt": "Tell me about a {0}.", "completion": "O {0}, so blue – ☂"}}\n'
+    rows = [row.format(thing) for thing in ("tea", "pot", "hat")]
     (folder / "examples.jsonl").write_text("".join(rows))
+    (folder / "heldout.jsonl").write_text(row.format("boat") + row.format("kite"))
     return folder.parent
 
 
@@ -83,7 +85,7 @@ def test_the_header_names_the_versions_that_training_uses_here(recipes: Path) ->
 def test_a_package_takes_the_place_of_the_bundle(recipes: Path) -> None:
     job = written(recipes, package="git+https://github.com/ann/understudy@3fa91c0")
     assert job.bundle is None
-    assert header(job)["dependencies"][0] == "understudy[train] @ git+https://github.com/ann/understudy@3fa91c0"
+    assert header(job)["dependencies"][0] == "understudy[train,verify] @ git+https://github.com/ann/understudy@3fa91c0"
     assert requirements("understudy[train]==0.1.0")[0] == "understudy[train]==0.1.0"
     assert job.command[-1] == str(job.script)
 
@@ -147,6 +149,13 @@ def test_the_bundle_holds_our_sources_and_the_embedded_base_only_where_it_is_use
 def test_a_plan_that_the_hub_would_refuse_is_refused_here(recipes: Path, plan: dict[str, str], says: str) -> None:
     with pytest.raises(JobError, match=says):
         written(recipes, **plan)
+
+
+def test_a_job_does_not_push_what_it_cannot_verify(recipes: Path) -> None:
+    (recipes / "poet" / "heldout.jsonl").unlink()
+    with pytest.raises(JobError, match=r"heldout.jsonl: a job pushes what it has verified"):
+        written(recipes, push="hub:ann/poet")
+    assert written(recipes).script.is_file()
 
 
 def test_what_a_job_could_not_see_is_refused(recipes: Path, tmp_path: Path) -> None:
@@ -290,3 +299,18 @@ def test_the_script_trains_with_its_own_sources_and_keeps_the_run(recipes: Path,
     (adapter,) = (tmp_path / "job" / "runs" / "poet").glob("*/adapter/adapter_model.safetensors")
     assert f"kept: {adapter.parent.parent}" in done.stdout
     assert not list((tmp_path / "job" / "runs").rglob("checkpoints"))
+
+
+@pytest.mark.slow
+def test_the_script_verifies_and_pushes_what_it_trained(tmp_path: Path) -> None:
+    recipe = load_recipe("email-copy", PROJECT / "recipes")
+    job = write_job(recipe, "embedded", [], JobPlan(push="hub:ann/email-copy"), tmp_path / "runs")
+    with HubServer() as hub:
+        done = run_script(job, tmp_path / "job", **hub.env(tmp_path / "cache", PUSH_TOKEN))
+        assert done.returncode == 0, done.stdout + done.stderr
+        pushed = hub.repos["ann/email-copy"]
+    files = pushed.commits[pushed.refs["v1"]]
+    (kept,) = (tmp_path / "job" / "runs" / "email-copy").glob("*/adapter")
+    assert files["adapter_model.safetensors"] == (kept / "adapter_model.safetensors").read_bytes()
+    assert (kept.parent / "proof.json").is_file()
+    assert b"library_name: peft" in files["README.md"]

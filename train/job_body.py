@@ -1,4 +1,4 @@
-"""What a job does where it runs: unpack, train, push, keep. Its text becomes the script that `train.jobs` writes.
+"""What a job does where it runs: unpack, train, verify, keep, push. Its text goes into what `train.jobs` writes.
 
 It stands on Python's own library alone; the script's header says what else `understudy train` needs there.
 """
@@ -21,7 +21,7 @@ class Job(TypedDict):
     options: list[str]
     """Of `understudy train`."""
     push: str
-    """Where `understudy push` sends the adapter, such as `hub:ann/poet`; nowhere when empty."""
+    """Where `understudy push` sends the adapter once it is verified, such as `hub:ann/poet`; nowhere when empty."""
     bundle: str
     """SHA-256 of the program's own sources, which come as a file beside this script; empty when they are installed."""
     files: dict[str, str]
@@ -29,8 +29,7 @@ class Job(TypedDict):
 
 
 def run_job(job: Job) -> None:
-    """Trains, pushes, and leaves the run beside this script, which on Hugging Face Jobs is in your bucket."""
-    here = Path(__file__).resolve().parent
+    """Trains, verifies and pushes; leaves the run beside this script, which on Hugging Face Jobs is in your bucket."""
     work = Path(tempfile.mkdtemp(prefix="understudy-"))
     if job["bundle"]:
         unpack(Path(sys.argv[1]), job["bundle"], work / "program")
@@ -38,14 +37,22 @@ def run_job(job: Job) -> None:
         target = work / "recipes" / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
-    understudy(work, "train", job["recipe"], *job["options"])
-    for run in (work / "runs" / job["recipe"]).iterdir():
-        kept = here / "runs" / job["recipe"] / run.name
+    code = understudy(work, "train", job["recipe"], *job["options"])
+    if code == 0 and job["push"]:
+        understudy(work, "verify", job["recipe"], "--no-engine")  # what it found, push reads, and says what follows
+    keep(work / "runs" / job["recipe"])
+    if code == 0 and job["push"]:
+        code = understudy(work, "push", job["recipe"], "--to", job["push"])
+    shutil.rmtree(work)
+    sys.exit(code)
+
+
+def keep(runs: Path) -> None:
+    """Copies what training and verification wrote, but for checkpoints."""
+    for run in runs.glob("*"):
+        kept = Path(__file__).resolve().parent / "runs" / runs.name / run.name
         shutil.copytree(run, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoints"))
         print(f"kept: {kept}", flush=True)
-    if job["push"]:
-        understudy(work, "push", job["recipe"], "--to", job["push"])
-    shutil.rmtree(work)
 
 
 def unpack(bundle: Path, sha256: str, target: Path) -> None:
@@ -57,8 +64,8 @@ def unpack(bundle: Path, sha256: str, target: Path) -> None:
         archive.extractall(target)
 
 
-def understudy(work: Path, *arguments: str) -> None:
-    """Runs the command line with everything it writes in `work`; ends with its exit code when it fails."""
+def understudy(work: Path, *arguments: str) -> int:
+    """Runs the command line with everything it writes in `work`; returns its exit code."""
     env = {
         **os.environ,
         "PYTHONPATH": str(work / "program"),
@@ -67,6 +74,4 @@ def understudy(work: Path, *arguments: str) -> None:
         "UNDERSTUDY_RUNS_DIR": str(work / "runs"),
     }
     print("$ understudy", *arguments, flush=True)
-    done = subprocess.run([sys.executable, "-m", "understudy", *arguments], cwd=work, env=env, check=False)
-    if done.returncode:
-        sys.exit(done.returncode)
+    return subprocess.run([sys.executable, "-m", "understudy", *arguments], cwd=work, env=env, check=False).returncode

@@ -29,10 +29,13 @@ IMAGE = "ghcr.io/astral-sh/uv:python3.11-bookworm"
 """Has uv and the Python that we are tested with."""
 
 PACKAGES = ("understudy", "train", "arena")
-"""What `understudy train` and `understudy push` need of this program."""
+"""What `understudy train`, `verify` and `push` need of this program."""
 
 MAX_BYTES = 20 * 2**20
 """Largest recipe with its data that is sent along; larger data belongs on the Hub."""
+
+LEAST = 2
+"""Held-out rows without which `understudy verify` can say nothing."""
 
 TIMEOUT = r"\d+(\.\d+)?[smhd]?"
 PUSH = r"hub:[\w.-]+/[\w.-]+"
@@ -76,14 +79,19 @@ def write_job(recipe: Recipe, base: str, options: list[str], plan: JobPlan, runs
     """Writes the job's files to `runs/<recipe>-jobs/<id>/`; the same job has the same id.
 
     Raises:
-        JobError: the base is a folder of this machine, the recipe's data cannot be sent along, or the plan says
-            something that the Hub does not know.
+        JobError: the base is a folder of this machine, the recipe's data cannot be sent along, the plan says
+            something that the Hub does not know, or is to push what cannot be verified.
         BaseModelError: as `resolve_base`.
     """
     check(plan)
     found = resolve_base(base)
     if found.local and not found.embedded:
         raise JobError(f"base {base} is a folder of this machine, and a job cannot see it; name one on the Hub")
+    if plan.push and not _verifiable(recipe, base):
+        raise JobError(
+            f"{recipe.heldout_at(base)}: a job pushes what it has verified, and that takes at least {LEAST} held-out "
+            f"rows; add some, or leave --push out and push the run that the job keeps"
+        )
     program = b"" if plan.package else bundle(with_embedded=found.embedded)
     job = Job(
         recipe=recipe.name,
@@ -99,6 +107,12 @@ def write_job(recipe: Recipe, base: str, options: list[str], plan: JobPlan, runs
     if program:
         (folder / "bundle.zip").write_bytes(program)
     return WrittenJob(plan=plan, script=folder / "train.py", bundle=folder / "bundle.zip" if program else None)
+
+
+def _verifiable(recipe: Recipe, base: str) -> bool:
+    if recipe.data and base != EMBEDDED:
+        return recipe.data.heldout > 0
+    return len(recipe.load_heldout(base)) >= LEAST
 
 
 def check(plan: JobPlan) -> None:
@@ -184,7 +198,7 @@ def _sources(with_embedded: bool) -> Iterator[Path]:
 def requirements(package: str) -> list[str]:
     """What the script installs: the versions that training uses here, and everything those need."""
     pins: dict[str, str] = {}
-    waiting = [Requirement("understudy[train]")]
+    waiting = [Requirement("understudy[train,verify]")]
     seen: set[str] = set()
     while waiting:
         need = waiting.pop()
@@ -201,7 +215,7 @@ def requirements(package: str) -> list[str]:
         pins[found.name] = f"{found.name}=={found.version.partition('+')[0]}"
         waiting += [Requirement(text) for text in found.requires or [] if _applies(Requirement(text), need.extras)]
     pins.pop("understudy", None)
-    ours = [package if package.startswith("understudy") else f"understudy[train] @ {package}"] if package else []
+    ours = [package if package.startswith("understudy") else f"understudy[train,verify] @ {package}"] if package else []
     return [*ours, *sorted(pins.values(), key=str.lower)]
 
 
