@@ -94,30 +94,34 @@ def draw(report: Report) -> tuple[Drawing, ...]:
     return tuple(one for one in found if one is not None)
 
 
+def measured(contestants: Sequence[Contestant], key: str) -> list[tuple[int, str, Estimate]]:
+    """Place, name and figure of each contestant that has this one."""
+    return [(i, one.name, figure) for i, one in enumerate(contestants) if (figure := one.figures.get(key))]
+
+
 def _style(report: Report) -> Drawing | None:
-    title = "Answers in style"
-    return _intervals(report, "style", title, "in_style", "share", limits=(0, 1), asked=report.style_asked)
+    rows = measured(report.contestants, "in_style")
+    return intervals("style", "Answers in style", rows, "share", limits=(0, 1), asked=report.style_asked)
 
 
 def _loss(report: Report) -> Drawing | None:
-    return _intervals(report, "loss", "Loss on held-out answers, nats per token", "loss", "number")
+    rows = measured(report.contestants, "loss")
+    return intervals("loss", "Loss on held-out answers, nats per token", rows, "number")
 
 
-def _intervals(
-    report: Report,
+def intervals(
     name: str,
     title: str,
-    key: str,
+    rows: Sequence[tuple[int, str, Estimate]],
     scale: Scale,
     *,
     limits: tuple[float, float] | None = None,
     asked: float | None = None,
 ) -> Drawing | None:
-    """One line a contestant: name and figure in words, below them the interval and the figure as a mark."""
-    rows = [(i, one, figure) for i, one in enumerate(report.contestants) if (figure := one.figures.get(key))]
+    """One line a row (its colour's number, its name, its figure): both in words, below them interval and mark."""
     if not rows:
         return None
-    figure, axes = _canvas(42.0 * len(rows), 20.0)
+    figure, axes = canvas(42.0 * len(rows), 20.0)
     low, high = limits or (0.0, 1.08 * max(one.high for _, _, one in rows))
     axes.set(xlim=(low - 0.02 * (high - low), high + 0.02 * (high - low)), ylim=(len(rows) - 0.68, -0.7), yticks=[])
     axes.spines["left"].set_visible(False)
@@ -125,16 +129,16 @@ def _intervals(
     axes.set_axisbelow(True)
     if asked is not None:
         axes.axvline(asked, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)))
-    for y, (i, one, estimate) in enumerate(rows):
+    for y, (i, label, estimate) in enumerate(rows):
         _mark(axes, y, i, estimate)
         across = axes.get_yaxis_transform()
-        axes.text(0.02, y - 0.4, _short(one.name), transform=across, va="center", ha="left", bbox=_halo())
+        axes.text(0.02, y - 0.4, _short(label), transform=across, va="center", ha="left", bbox=_halo())
         axes.text(0.98, y - 0.4, _worded(estimate, scale), transform=across, va="center", ha="right", bbox=_halo())
     if scale == "share":
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
-    alt = f"{title}: " + "; ".join(f"{one.name} {_worded(estimate, scale)}" for _, one, estimate in rows)
+    alt = f"{title}: " + "; ".join(f"{label} {_worded(estimate, scale)}" for _, label, estimate in rows)
     dashed = f". The dashed line is what the recipe asks for, {asked:.0%}." if asked is not None else "."
-    return _drawing(figure, name, title, alt + dashed)
+    return drawing(figure, name, title, alt + dashed)
 
 
 def _mark(axes: Axes, y: float, i: int, estimate: Estimate) -> None:
@@ -157,7 +161,7 @@ def _curves(report: Report) -> Drawing | None:
     runs = [(i, run) for i, run in runs if run.facts.train_curve or run.facts.heldout_curve]
     if not runs:
         return None
-    figure, axes = _canvas(200.0, 34.0, left=30.0)
+    figure, axes = canvas(200.0, 34.0, left=30.0)
     said = []
     for i, run in runs:
         for points, what, line, mark in (
@@ -173,7 +177,7 @@ def _curves(report: Report) -> Drawing | None:
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.legend(loc="upper right", labelcolor=INK)
     title = "Loss while training, nats per token"
-    return _drawing(figure, "curves", title, f"{title}. " + "; ".join(said) + ".")
+    return drawing(figure, "curves", title, f"{title}. " + "; ".join(said) + ".")
 
 
 def _cost(report: Report) -> Drawing | None:
@@ -186,7 +190,7 @@ def _cost(report: Report) -> Drawing | None:
     if len(report.runs) < 2 or not panels:
         return None
     height = 24.0 * len(report.runs) + 34.0
-    figure, first = _canvas(height * len(panels), 6.0)
+    figure, first = canvas(height * len(panels), 6.0)
     first.remove()
     said = []
     for k, (what, values) in enumerate(panels):
@@ -201,7 +205,7 @@ def _cost(report: Report) -> Drawing | None:
             axes.text(0.32, y, _short(name, 16), va="center", ha="right", color=MUTED)
             axes.text(0.35 + 0.45 * value / most, y, f"{value:,.0f}", va="center", ha="left")
         said.append(f"{what}: " + ", ".join(f"{name} {value:,.0f}" for _, name, value in values))
-    return _drawing(figure, "cost", "What training took", "What training took. " + "; ".join(said) + ".")
+    return drawing(figure, "cost", "What training took", "What training took. " + "; ".join(said) + ".")
 
 
 COSTS = (
@@ -213,7 +217,7 @@ COSTS = (
 """What of a training costs something, and the field of RunFacts."""
 
 
-def _canvas(height: float, below: float, *, left: float = 4.0) -> tuple[Figure, Axes]:
+def canvas(height: float, below: float, *, left: float = 4.0) -> tuple[Figure, Axes]:
     """A figure with axes `height` points high and room below them for ticks and a label."""
     whole = height + below + 8
     figure = Figure(figsize=(WIDTH / 72, whole / 72), dpi=72)
@@ -243,7 +247,7 @@ def contestant_color(contestants: Sequence[Contestant], key: str) -> str:
     return f"var(--s{[one.key for one in contestants].index(key) % len(SERIES)})"
 
 
-def _drawing(figure: Figure, name: str, title: str, alt: str) -> Drawing:
+def drawing(figure: Figure, name: str, title: str, alt: str) -> Drawing:
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return Drawing(name, title, alt, _cleaned(file.getvalue(), name, alt))

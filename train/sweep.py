@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import fmean
 
 import optuna
-from pydantic import BaseModel, ConfigDict
 
 from train.errors import refuse
 from train.folds import cross_validate
@@ -18,47 +17,13 @@ from understudy.errors import TrainingError
 from understudy.examples import Example
 from understudy.recipes import Recipe
 from understudy.training import Training
+from understudy.trials import Sweep, Try
 
 FOLDS = 3
 MOST_ROWS = 512
 """Rows that a trial uses at most."""
 
 Choice = Callable[[optuna.Trial, Training], object]
-
-
-class Try(BaseModel):
-    """One trial."""
-
-    model_config = ConfigDict(frozen=True)
-
-    number: int
-    settings: dict[str, float | int | str]
-    loss: float | None
-    """Mean held-out loss over folds after the last epoch, in nats per token of the answer; None when it was given
-    up."""
-    best_epoch: int | None
-    seconds: float
-    state: str
-    """`complete`, `pruned` (worse than most after the first folds) or `fail`."""
-
-
-class Sweep(BaseModel):
-    """What a sweep found so far."""
-
-    model_config = ConfigDict(frozen=True)
-
-    recipe: str
-    over: list[str]
-    trials: list[Try]
-    importance: dict[str, float]
-    """How much each setting decides whether a trial is among the best, in shares of one (PED-ANOVA, Optuna's default:
-    Watanabe et al. 2023, arXiv:2304.10255); empty for fewer than four complete trials."""
-
-    @property
-    def best(self) -> Try | None:
-        """The trial with the smallest loss."""
-        done = [trial for trial in self.trials if trial.loss is not None]
-        return min(done, key=lambda trial: trial.loss or 0.0, default=None)
 
 
 def _learning_rate(trial: optuna.Trial, start: Training) -> float:
@@ -115,7 +80,8 @@ def sweep(
     )
     examples = recipe.load_examples(bases[0])[:MOST_ROWS]
     if not study.trials:
-        study.enqueue_trial(_start(training, over, bases))
+        for base in bases:
+            study.enqueue_trial(_start(training, over, base if len(bases) > 1 else None))
     done = _finished(study)
     while done < trials:
         on_trial(done, trials, _best(study))
@@ -170,12 +136,12 @@ def _whole(chosen: dict) -> dict:
     return {**chosen, "alpha": 2 * chosen["rank"]} if "rank" in chosen else chosen
 
 
-def _start(training: Training, over: Sequence[str], bases: Sequence[str]) -> dict[str, object]:
-    """The recipe's own settings are the first trial, so that the sweep can only do better."""
+def _start(training: Training, over: Sequence[str], base: str | None) -> dict[str, object]:
+    """The recipe's own settings are tried first, on each base, so that the sweep can only do better."""
     own = {**training.model_dump(), "rows": 1.0}
     own["epochs"] = 8 if own["epochs"] == "auto" else own["epochs"]
     first = {name: own[name] for name in over}
-    return {**first, "base": bases[0]} if len(bases) > 1 else first
+    return {**first, "base": base} if base else first
 
 
 def _name(recipe: Recipe, over: Sequence[str], bases: Sequence[str]) -> str:

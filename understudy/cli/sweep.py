@@ -2,20 +2,18 @@
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
 from rich.console import Console
 from rich.table import Table
 
+from understudy.cli.base_choice import choose_base
 from understudy.cli.training import console, prepare, status, steps
 from understudy.errors import RecipeError
 from understudy.recipes import Recipe, load_recipe
 from understudy.settings import Settings
 from understudy.training import Training
-
-if TYPE_CHECKING:
-    from train.sweep import Sweep
+from understudy.trials import Sweep
 
 out = Console(highlight=False, soft_wrap=True)
 SHOWN = 10
@@ -33,12 +31,13 @@ def sweep_recipe(
 ) -> None:
     """Tries settings until there are `trials` trials, prints what was found, and writes the best as a recipe."""
     recipe = load_recipe(name, settings.recipes_dir)
-    bases = bases or [recipe.base or settings.base]
+    bases = bases or [choose_base(settings, recipe, None).name]
     folder = settings.recipes_dir / write if write else None
     if folder is not None and folder.exists():
         raise RecipeError(f"{folder}: there is something already; choose another name with --write")
     prepare()
     with status("loading libraries"):
+        from arena.sweep_page import write_sweep
         from train.sweep import USUAL, settings_of, sweep
     training = recipe.training_for(bases[0])
     storage = settings.home / "sweeps" / f"{recipe.name}.db"
@@ -46,21 +45,21 @@ def sweep_recipe(
     with steps(f"sweeping {recipe.name}") as on_trial:
         found = sweep(recipe, training, bases=bases, over=wanted, trials=trials, storage=storage, on_trial=on_trial)
     assert found.best is not None
-    report = storage.with_suffix(".json")
-    report.write_text(found.model_dump_json(indent=2))
+    page = write_sweep(found, settings.runs_dir / recipe.name / "sweep")
     if json_output:
         print(found.model_dump_json())
     else:
-        _print(found, storage)
+        _print(found)
+        out.print(f"figures and all trials: {page}")
+        out.print(f"{storage} (more trials go on from here)", style="dim")
     if folder is not None:
         base = str(found.best.settings.get("base", bases[0]))
         _write(recipe, settings_of(found.best, training), base, folder)
         console.print(f"the best settings are the recipe {folder.name}: {folder / 'recipe.yaml'}")
 
 
-def _print(found: "Sweep", storage: Path) -> None:
-    best = found.best
-    done = sorted((t for t in found.trials if t.loss is not None), key=lambda trial: trial.loss or 0.0)
+def _print(found: Sweep) -> None:
+    best, done = found.best, found.done
     names = list(found.trials[0].settings)
     table = Table(
         "trial", *names, "held-out loss", "best epoch", title=f"{found.recipe}: {len(done)} trials to the end"
@@ -79,7 +78,6 @@ def _print(found: "Sweep", storage: Path) -> None:
     own = next((trial for trial in found.trials if trial.number == 0 and trial.loss is not None), None)
     if own is not None and best is not None and own is not best:
         out.print(f"the recipe's own settings: {own.loss:.3f}; the best: {best.loss:.3f} nats per token")
-    out.print(f"{storage} (more trials go on from here)", style="dim")
 
 
 def _write(recipe: Recipe, training: Training, base: str, folder: Path) -> None:
@@ -92,7 +90,7 @@ def _write(recipe: Recipe, training: Training, base: str, folder: Path) -> None:
         usual = recipe.training.model_dump()
         data["embedded"] = {name: value for name, value in training.model_dump().items() if value != usual[name]}
     else:
-        data["training"] = changed
+        data["base"], data["training"] = base, changed
     head = f"# {recipe.title}, with the settings that `understudy sweep {recipe.name}` found best.\n"
     path.write_text(head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
     load_recipe(str(folder), folder.parent)
