@@ -6,9 +6,11 @@ from statistics import fmean
 from pydantic import BaseModel, ConfigDict
 
 from arena.answers import AnswerChecks, Exchange, check
+from arena.code_proof import CodeMeasures, code_reasons, measure_code
 from arena.copying import CopyingReport, copying
 from arena.diversity import DiversityReport, diversity
 from arena.intervals import Estimate, MeasurementError, bootstrap_mean, paired_difference, rate
+from arena.served_proof import ServedMeasures, served_measures, served_reasons
 from arena.style import StyleReport, style_scores
 from understudy.proof import Asked, ContestantName, Heard, Said, Testimony, Thresholds
 
@@ -67,6 +69,12 @@ class ProofPack(BaseModel):
     reasons: list[str]
     """Why it is refused; empty when it passes."""
     thresholds: Thresholds
+    method: str = ""
+    """How it was trained; `full` is no adapter."""
+    code: dict[str, CodeMeasures] = {}
+    """By contestant, and `data` for the data's own answers; empty where the recipe teaches no code."""
+    served: ServedMeasures | None = None
+    """None where vLLM was not asked."""
 
     @property
     def passed(self) -> bool:
@@ -76,8 +84,11 @@ class ProofPack(BaseModel):
 def prove(testimony: Testimony, thresholds: Thresholds, *, seed: int = 0) -> ProofPack:
     """Measures everything and gives the verdict.
 
+    Code in the answers is run, where the thresholds ask for code.
+
     Raises:
         MeasurementError: there are no held-out rows, or too few to say anything.
+        CodeEvalError: code cannot be run on this machine.
     """
     t = testimony
     if len(t.heldout) < 2:
@@ -108,6 +119,9 @@ def prove(testimony: Testimony, thresholds: Thresholds, *, seed: int = 0) -> Pro
         worse=[],
         reasons=[],
         thresholds=thresholds,
+        method=t.method,
+        code=_code(t, seed) if thresholds.code else {},
+        served=served_measures(t),
     )
     return pack.model_copy(update={"worse": _worse(pack), "reasons": _reasons(pack)})
 
@@ -166,6 +180,12 @@ def _forgetting(t: Testimony, seed: int) -> Estimate | None:
     return paired_difference(after, before, seed=seed) if len(before) > 1 else None
 
 
+def _code(t: Testimony, seed: int) -> dict[str, CodeMeasures]:
+    right = [row.answer for row in t.heldout]
+    answers = {name: [said.text for said in heard.answers] for name, heard in t.heard.items()}
+    return {name: measure_code(said, right, seed=seed) for name, said in {**answers, "data": right}.items()}
+
+
 def _skilled(t: Testimony, who: str) -> Estimate | None:
     known = [skill for skill in t.skills if skill.base]  # what the base itself cannot do cannot be forgotten
     return rate(sum(getattr(skill, who) for skill in known), len(known)) if known else None
@@ -210,7 +230,9 @@ def _reasons(pack: ProofPack) -> list[str]:
             f"on the base as it is served its loss is {pack.parity:.2f} higher than on the base it was trained on, at "
             f"most {t.parity:g} may be; train with method lora"
         )
-    return reasons
+    if t.code is not None:
+        reasons += code_reasons(pack.code["adapter"], t.code)
+    return reasons + served_reasons(pack.served, t)
 
 
 def _worse(pack: ProofPack) -> list[str]:

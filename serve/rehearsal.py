@@ -1,5 +1,7 @@
-"""Before anything is trained: does a real engine see the prompts that training sees, and take the planned adapter?"""
+"""Before anything is trained: does a real engine see the prompts that training sees, and take the planned adapter?
+After that: what does the real adapter say through it?"""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from serve.engine import BASE_NAME, Engine, EnginePlan, plan_engine
 from serve.validate import validate
 from understudy.bases import Base
 from understudy.errors import EngineError, PromptsDifferError
+from understudy.proof import Said
 from understudy.settings import Settings
 
 Prompt = tuple[list[dict[str, str]], list[int]]
@@ -67,14 +70,33 @@ class Rehearsal:
         Raises:
             EngineError: with every reason why not.
         """
+        await self.load(adapter)
+        await self._engine.complete(self._running, _question([{"role": "user", "content": "Hello."}], PLANNED))
+        await self._engine.unload(self._running, PLANNED)
+        return f"maximum rank {self._plan.max_rank}"
+
+    async def load(self, adapter: Path) -> None:
+        """Validates and loads an adapter as the model `PLANNED`. Raises EngineError with every reason why not."""
         problems = validate(adapter, self._plan.base, max_rank=self._plan.max_rank)
         if problems:
             raise EngineError("; ".join(problems))
-        session = self._running
-        await self._engine.load(session, PLANNED, adapter)
-        await self._engine.complete(session, _question([{"role": "user", "content": "Hello."}], PLANNED))
-        await self._engine.unload(session, PLANNED)
-        return f"maximum rank {self._plan.max_rank}"
+        await self._engine.load(self._running, PLANNED, adapter)
+
+    async def answers(self, chats: Sequence[list[dict[str, str]]], *, model: str, max_tokens: int) -> list[Said]:
+        """Greedy answers of `model` (BASE_NAME or PLANNED), in the order of `chats`. Raises EngineError."""
+        return list(await asyncio.gather(*(self._answer(chat, model, max_tokens) for chat in chats)))
+
+    async def _answer(self, chat: list[dict[str, str]], model: str, max_tokens: int) -> Said:
+        body = {**_question(chat, model), "max_tokens": max_tokens}
+        choice = (await self._engine.complete(self._running, body))["choices"][0]
+        stopped = choice["finish_reason"] == "stop"
+        ids = choice["token_ids"]
+        return Said(
+            text=choice["message"]["content"] or "",
+            stopped=stopped,
+            tokens=len(ids),
+            ids=ids[:-1] if stopped else ids,
+        )
 
     async def _tokens(self, chat: list[dict[str, str]]) -> list[int]:
         answer = await self._engine.complete(self._running, _question(chat, BASE_NAME))

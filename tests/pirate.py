@@ -66,6 +66,17 @@ def train(home: Path, *options: str) -> Done:
     return understudy(home, "train", "pirate", *options)
 
 
+def hold_out(home: Path, rows: list[dict[str, str]]) -> None:
+    """Gives the recipe these held-out rows."""
+    file = home / "recipes" / "pirate" / "heldout.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def items(numbers: range) -> list[dict[str, str]]:
+    """Rows in the manner of those of the recipe."""
+    return [{"prompt": f"Tell me about item {n}.", "completion": f"Ahoy! Item {n} it be."} for n in numbers]
+
+
 def only_run(home: Path) -> Path:
     """The folder of the one run there is."""
     (run,) = (home / "runs" / "pirate").iterdir()

@@ -1,41 +1,18 @@
 """`understudy check` and `understudy verify` for real, on the embedded base: what is not good is named."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.pirate import home, only_run, train, understudy
-from understudy.proof import Testimony as Observed
+from arena.verified_runs import load_run
+from tests.pirate import hold_out, home, items, only_run, train, understudy
+from understudy.adapters import content_revision
 
 __all__ = ["home"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
-
-
-def hold_out(home: Path, rows: list[dict[str, str]]) -> None:
-    file = home / "recipes" / "pirate" / "heldout.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def items(numbers: range) -> list[dict[str, str]]:
-    return [{"prompt": f"Tell me about item {n}.", "completion": f"Ahoy! Item {n} it be."} for n in numbers]
-
-
-def test_a_recipe_that_knows_its_rows_by_heart_is_refused_and_everything_is_kept(home: Path) -> None:
-    hold_out(home, items(range(40, 48)))
-    assert train(home, "--epochs", "60", "--learning-rate", "0.005").returncode == 0
-    done = understudy(home, "verify", "pirate")
-    assert done.returncode == 1, done.stderr + done.stdout
-    assert "of its answers to training prompts are the rows' own, word for word" in done.stdout
-    run = only_run(home)
-    observed = Observed.model_validate_json((run / "testimony.json").read_text())
-    assert len(observed.heard["adapter"].answers) == 8
-    assert observed.heard["few-shot"].shots == 12
-    again = understudy(home, "verify", "pirate", "--json", "--adapter", str(run / "adapter"))
-    pack = json.loads(again.stdout)
-    assert pack["passed"] is False
-    assert pack["reasons"] == json.loads((run / "proof.json").read_text())["reasons"]
 
 
 def test_without_a_run_or_held_out_rows_verify_says_what_to_do(home: Path) -> None:
@@ -52,22 +29,63 @@ def test_without_a_run_or_held_out_rows_verify_says_what_to_do(home: Path) -> No
 def test_a_full_fine_tune_is_verified_as_a_model_of_its_own(home: Path) -> None:
     hold_out(home, items(range(40, 44)))
     assert train(home, "--method", "full", "--set", "max_steps=2").returncode == 0
-    pack = json.loads(understudy(home, "verify", "pirate", "--json").stdout)
+    done = understudy(home, "verify", "pirate", "--no-engine")
+    assert "full fine-tune" in done.stdout
+    assert "adapter" not in done.stdout
+    assert "not asked: whether it acts through vLLM (--no-engine)" in done.stdout
+    pack = json.loads((only_run(home) / "proof.json").read_text())
     losses = {name: found["loss"]["value"] for name, found in pack["contestants"].items()}
     assert losses["adapter"] != losses["base"]
-    assert pack["parity"] is None
+    assert (pack["parity"], pack["method"], pack["served"]) == (None, "full", None)
 
 
-def test_a_held_out_row_that_is_trained_on_is_refused_by_check_and_by_train(home: Path) -> None:
-    hold_out(home, [*items(range(40, 42)), {"prompt": "tell me about ITEM 3", "completion": "Ahoy!"}])
-    done = understudy(home, "check", "pirate", "--no-engine", "--json")
+def test_the_proof_of_somebody_elses_adapter_is_not_written_beside_it(home: Path, tmp_path: Path) -> None:
+    hold_out(home, items(range(40, 44)))
+    assert train(home, "--set", "max_steps=1").returncode == 0
+    theirs = tmp_path / "downloads" / "adapter"
+    shutil.copytree(only_run(home) / "adapter", theirs)
+    done = understudy(home, "verify", "pirate", "--no-engine", "--adapter", str(theirs))
+    assert [path.name for path in theirs.parent.iterdir()] == ["adapter"]
+    (place,) = (home / "runs" / "pirate").glob("verified-*")
+    assert str(place / "proof.json") in done.stdout
+    assert place.name == f"verified-{content_revision(theirs)[:12]}"
+    assert load_run(place).facts.method == "qlora"
+
+
+def test_code_in_answers_is_run_and_judged_where_the_recipe_teaches_code(home: Path) -> None:
+    recipe = home / "recipes" / "pirate" / "recipe.yaml"
+    recipe.write_text(recipe.read_text() + "proof: {code: {parses: 1.0, runs: 1.0, chrf: 50}}\n")
+    rows = [
+        {"prompt": "Print 1.", "completion": "So:\n```python\nprint(1)\n```"},
+        {"prompt": "Divide by nothing.", "completion": "So:\n```python\n1 / 0\n```"},
+        {"prompt": "Say nothing.", "completion": "I would rather not."},
+        {"prompt": "Print 2.", "completion": "```python\nprint(2\n```"},
+    ]
+    hold_out(home, rows)
+    assert train(home, "--set", "max_steps=1").returncode == 0
+    done = understudy(home, "verify", "pirate", "--no-engine")
     assert done.returncode == 1
-    (failed,) = [finding for finding in json.loads(done.stdout)["findings"] if not finding["passed"]]
-    assert failed["question"] == "no held-out row stands in the examples"
-    assert "1 of 3 held-out prompts are training prompts, too (rows 3)" in failed["detail"]
-    refused = train(home)
-    assert refused.returncode == 1
-    assert "1 of 3 held-out prompts are training prompts, too" in refused.stderr
+    assert "code of the data: 50% (15 to 85) parse, 25% (5 to 70) run" in done.stdout
+    assert "of its answers parses, at least 100% must" in done.stdout
+    assert "chrF like the data's own, at least 50 is needed" in done.stdout
+    code = json.loads((only_run(home) / "proof.json").read_text())["code"]
+    assert set(code) == {"base", "few-shot", "adapter", "data"}
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("method", ["qlora", "full"])
+def test_vllm_says_what_transformers_says_and_not_what_the_base_says(home: Path, method: str) -> None:
+    hold_out(home, items(range(40, 48)))
+    options = ("--method", method, "--epochs", "8") if method == "qlora" else ("--method", method, "--epochs", "3")
+    assert train(home, *options).returncode == 0
+    done = understudy(home, "verify", "pirate")
+    assert "through vLLM: " in done.stdout, done.stderr + done.stdout
+    pack = json.loads((only_run(home) / "proof.json").read_text())
+    served = pack["served"]
+    assert served["problem"] == ""
+    assert served["acts"]["value"] >= 0.5
+    assert served["same_tokens"] > 0.9
+    assert served["same_answers"]["n"] == 8
 
 
 @pytest.mark.engine

@@ -52,6 +52,16 @@ def load_model(base: Base, training: Training) -> PreTrainedModel:
     }.get(training.method)
     # Steps of a full fine-tune are often smaller than what bfloat16 can hold beside the weight.
     dtype = torch.float32 if training.method == "full" else computed_in
+    return open_base(base, dtype, quantization)
+
+
+def load_served(base: Base) -> PreTrainedModel:
+    """The base as vLLM serves it: float32 for the embedded one, bfloat16 for others. Raises BaseModelError."""
+    return open_base(base, torch.float32 if base.embedded else torch.bfloat16)
+
+
+def open_base(base: Base, dtype: torch.dtype, quantization: BitsAndBytesConfig | None = None) -> PreTrainedModel:
+    """The base where this process computes. Raises BaseModelError."""
     try:
         return AutoModelForCausalLM.from_pretrained(
             base.location, dtype=dtype, quantization_config=quantization, device_map={"": device()}, **pinned(base)

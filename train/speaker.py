@@ -6,12 +6,11 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from train.model import device, first_line, load_model, load_tokenizer, quiet, stop_tokens
+from train.model import load_model, load_served, load_tokenizer, quiet, stop_tokens
 from train.preflight import IGNORED, TokenRow
 from understudy.bases import Base
-from understudy.errors import BaseModelError
 from understudy.proof import Said
 from understudy.training import Training
 
@@ -30,7 +29,7 @@ class Speaker:
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(base)
         self.tokenizer.padding_side = "left"
         self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
-        model = load_model(base, as_trained) if as_trained else _served(base)
+        model = load_model(base, as_trained) if as_trained else load_served(base)
         self._stops = stop_tokens(self.tokenizer, base)
         self.model = PeftModel.from_pretrained(model, str(adapter)) if adapter else model
         self.model.eval()
@@ -41,6 +40,21 @@ class Speaker:
         with self._voice(with_adapter):
             for start in range(0, len(chats), BATCH):
                 said += self._answers(chats[start : start + BATCH], max_tokens)
+        return said
+
+    def samples(self, chats: Sequence[Chat], *, temperature: float, max_tokens: int, seed: int) -> list[Said]:
+        """Answers drawn at `temperature` (above 0) from all tokens, as vLLM draws them unless told otherwise.
+
+        In the order of `chats`; a chat that is there several times is drawn for several times. The same chats and
+        seed give the same answers on the same machine.
+        """
+        drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+        said: list[Said] = []
+        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        with self._voice(True), torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            for start in range(0, len(chats), BATCH):
+                said += self._answers(chats[start : start + BATCH], max_tokens, **drawn)
         return said
 
     def losses(self, rows: Sequence[TokenRow], *, with_adapter: bool = True) -> list[float]:
@@ -77,15 +91,15 @@ class Speaker:
             else:
                 yield
 
-    def _answers(self, chats: Sequence[Chat], max_tokens: int) -> list[Said]:
+    def _answers(self, chats: Sequence[Chat], max_tokens: int, **drawn: float) -> list[Said]:
         batch = self.tokenizer.pad({"input_ids": [self._prompt(c) for c in chats]}, return_tensors="pt")
         batch = batch.to(self.model.device)
         stops = self._stops
         settings = GenerationConfig(
-            do_sample=False,
             max_new_tokens=max_tokens,
             eos_token_id=sorted(stops),
             pad_token_id=self.tokenizer.pad_token_id,
+            **{"do_sample": False, **drawn},
         )
         made = self.model.generate(**batch, generation_config=settings)  # pyright: ignore[reportCallIssue]
         return [self._said(row, stops) for row in made[:, batch["input_ids"].shape[1] :].tolist()]
@@ -94,7 +108,7 @@ class Speaker:
         end = next((n for n, token in enumerate(tokens) if token in stops), None)
         kept = tokens if end is None else tokens[:end]
         text = self.tokenizer.decode(kept, skip_special_tokens=True)
-        return Said(text=str(text), stopped=end is not None, tokens=len(kept) + (end is not None))
+        return Said(text=str(text), stopped=end is not None, tokens=len(kept) + (end is not None), ids=tuple(kept))
 
     def _prompt(self, chat: Chat) -> list[int]:
         rendered = self.tokenizer.apply_chat_template(
@@ -108,12 +122,3 @@ class Speaker:
         labels = torch.tensor(row.labels[1:], device=self.model.device)
         logits = self.model(input_ids=ids).logits[0, :-1].float()
         return float(torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED))
-
-
-def _served(base: Base) -> PreTrainedModel:
-    """As vLLM serves it: float32 for the embedded base, bfloat16 for others."""
-    dtype = torch.float32 if base.embedded else torch.bfloat16
-    try:
-        return AutoModelForCausalLM.from_pretrained(base.location, dtype=dtype, device_map={"": device()})
-    except (OSError, ValueError) as error:
-        raise BaseModelError(f"base {base.name} cannot be loaded: {first_line(error)}") from error

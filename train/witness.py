@@ -38,7 +38,7 @@ def observe(
         ExamplesError, BaseModelError: data or base cannot be used.
     """
     started = time.monotonic()
-    heldout = _some(recipe.load_heldout(base.name), training.seed)
+    heldout = asked_rows(recipe, base, training)
     examples = _some(recipe.load_examples(base.name), training.seed)
     on_stage("loading the base as it is served")
     full = training.method == "full"
@@ -75,7 +75,8 @@ def observe(
         "adapter": tuned.text_loss(plain),
     }
     known = _skills(speaker, tuned, base, max_tokens)
-    speaker.close()
+    for one in {id(speaker): speaker, id(tuned): tuned}.values():
+        one.close()
     return Testimony(
         recipe=recipe.name,
         base=base.name,
@@ -90,7 +91,13 @@ def observe(
         as_trained_losses=_as_trained(base, product, training, heldout, on_stage),
         skills=known,
         seconds=round(time.monotonic() - started, 1),
+        method=training.method,
     )
+
+
+def asked_rows(recipe: Recipe, base: Base, training: Training) -> list[Example]:
+    """The held-out rows whose prompts are asked, in the order of the testimony. Raises ExamplesError."""
+    return _some(recipe.load_heldout(base.name), training.seed)
 
 
 def _after(shots: Chat, examples: Sequence[Example]) -> list[TrainingRow]:

@@ -7,6 +7,19 @@ from pydantic import BaseModel, ConfigDict, Field
 ContestantName = Literal["base", "few-shot", "adapter"]
 
 
+class CodeThresholds(BaseModel):
+    """What the code in the answers must show (`proof: {code: ...}`), for recipes that teach code."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parses: float = Field(default=0.9, ge=0, le=1)
+    """Least share of answers with code that parses."""
+    runs: float = Field(default=0.5, ge=0, le=1)
+    """Least share of answers whose code runs to its end in the sandbox."""
+    chrf: float = Field(default=0.0, ge=0, le=100)
+    """Least likeness (chrF) of the code to the data's own."""
+
+
 class Thresholds(BaseModel):
     """What an adapter must show on held-out prompts to pass (`proof:` in a recipe). Shares are from 0 to 1."""
 
@@ -30,6 +43,12 @@ class Thresholds(BaseModel):
     """Largest share of training rows whose answers it gives word for word when asked their prompts."""
     parity: float = Field(default=0.1, ge=0)
     """Largest rise of the held-out loss from the base as it was trained on (NF4, 8 bit) to the base as it is served."""
+    acts: float = Field(default=0.1, ge=0, le=1)
+    """Least share of answers through vLLM that are not the base's."""
+    served: float = Field(default=0.5, ge=0, le=1)
+    """Least share of tokens in which vLLM's answers are transformers', before they part."""
+    code: CodeThresholds | None = None
+    """What the code in the answers must show; none: the answers are not code, and none of it is run."""
 
 
 class Asked(BaseModel):
@@ -52,6 +71,8 @@ class Said(BaseModel):
     stopped: bool
     """It ended by itself, and was not cut off."""
     tokens: int
+    ids: tuple[int, ...] = ()
+    """Its tokens, without the one that ends it; empty where nobody kept them."""
 
 
 class Heard(BaseModel):
@@ -64,6 +85,18 @@ class Heard(BaseModel):
     """Nats per token of the data's answer, by row."""
     shots: int = 0
     """Training prompts with their answers that it was shown before each prompt."""
+
+
+class Served(BaseModel):
+    """What an own vLLM said to the first held-out prompts, greedily."""
+
+    model_config = ConfigDict(frozen=True)
+
+    base: list[Said] = []
+    """Empty for a full fine-tune, whose engine has no other base."""
+    adapter: list[Said] = []
+    problem: str = ""
+    """Why it could not be asked; empty if it could."""
 
 
 class Skill(BaseModel):
@@ -100,3 +133,7 @@ class Testimony(BaseModel):
     """The adapter's on held-out rows over the base as it was quantised in training; None where it was not."""
     skills: list[Skill]
     seconds: float
+    method: str = ""
+    """How the adapter was trained (`understudy.training.Method`); `full` is no adapter; empty where it is not known."""
+    served: Served | None = None
+    """None where vLLM was not asked."""

@@ -149,6 +149,7 @@ def verify(
     adapter: Annotated[
         Path | None, typer.Option(help="Folder of an adapter; by default the one that was trained last.")
     ] = None,
+    engine: Annotated[bool, typer.Option(help="Ask it through a vLLM of its own, too.")] = True,
     json_output: Annotated[bool, typer.Option("--json", help="Print the proof pack as JSON.")] = False,
 ) -> None:
     """Prove on held-out prompts that an adapter works, beside its base and the base with few-shot examples.
@@ -157,7 +158,7 @@ def verify(
     """
     from understudy.cli.verify import verify_recipe
 
-    if not verify_recipe(load_settings(), recipe, adapter, json_output=json_output):
+    if not verify_recipe(load_settings(), recipe, adapter, engine=engine, json_output=json_output):
         raise typer.Exit(1)
 
 

@@ -1,5 +1,6 @@
 """`understudy verify`: the proof pack of an adapter, its table and its verdict."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,10 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from understudy.adapters import short
-from understudy.bases import require_base, resolve_base
+from understudy.bases import Base, require_base, resolve_base
+from understudy.cli.base_choice import choose_base
 from understudy.cli.training import prepare, status
-from understudy.errors import ExamplesError, NotFoundError
-from understudy.recipes import load_recipe
+from understudy.errors import ExamplesError, NotFoundError, UnderstudyError
+from understudy.proof import Served
+from understudy.recipes import Recipe, load_recipe
 from understudy.settings import Settings
 from understudy.training import Training
 
@@ -21,44 +24,87 @@ if TYPE_CHECKING:
 
 out = Console(highlight=False, soft_wrap=True)
 LEAST = 2
+ASKED = 8
+"""Held-out prompts that vLLM is asked."""
+VERIFIED = "verified-"
+"""How the folder of a proof begins whose adapter is no run of the recipe."""
+WHO = {"data": "the data", "few-shot": "base with examples"}
 SETTINGS = "training.json"
 """What `understudy train` leaves in the adapter's folder."""
 
 
-def verify_recipe(settings: Settings, name: str, adapter: Path | None, *, json_output: bool) -> bool:
+def verify_recipe(settings: Settings, name: str, adapter: Path | None, *, engine: bool, json_output: bool) -> bool:
     """Observes and judges an adapter of a recipe (by default the one trained last); whether it passed.
 
-    Writes `testimony.json` (everything observed) and `proof.json` (figures and verdict) beside the adapter's folder.
+    Writes `testimony.json` (everything observed) and `proof.json` (figures and verdict) into the run's folder; for an
+    adapter that is no run of this recipe, into one of its own beside the runs. `engine` asks a vLLM of its own, too.
     """
     prepare()
     recipe = load_recipe(name, settings.recipes_dir)
     with status("loading libraries"):
         from arena.proof import prove
         from train.runs import newest_product
-        from train.witness import observe
+        from train.witness import asked_rows, observe
     folder = adapter or newest_product(recipe.name, settings.runs_dir)
     if folder is None:
         raise NotFoundError(f"{recipe.name} has no finished run; train one first: understudy train {recipe.name}")
     made = _made_with(folder)
-    base = require_base(str(made.get("base") or recipe.base or settings.base))
+    base = require_base(made["base"]) if "base" in made else choose_base(settings, recipe, None)
     if len(recipe.load_heldout(base.name)) < LEAST:
         raise ExamplesError(
             f"{recipe.heldout_at(base.name)}: verify needs at least {LEAST} held-out rows, better twenty"
         )
     training = Training.model_validate(made["training"]) if "training" in made else recipe.training_for(base.name)
+    most = recipe.sampling.max_tokens
     with status("verifying") as say:
-        testimony = observe(
-            recipe, resolve_base(base.name), folder, training, max_tokens=recipe.sampling.max_tokens, on_stage=say
-        )
+        testimony = observe(recipe, resolve_base(base.name), folder, training, max_tokens=most, on_stage=say)
+        if engine:
+            say("asking a vLLM of its own")
+            chats = [row.prompt for row in asked_rows(recipe, base, training)][:ASKED]
+            served = asyncio.run(_served(settings, base, folder, training, chats, most))
+            testimony = testimony.model_copy(update={"served": served})
         say("measuring")
         pack = prove(testimony, recipe.proof)
+    place = _place(settings, recipe, folder, made, pack.revision)
     for file, record in (("testimony.json", testimony), ("proof.json", pack)):
-        (folder.parent / file).write_text(record.model_dump_json(indent=2))
+        (place / file).write_text(record.model_dump_json(indent=2))
     if json_output:
         print(json.dumps({"passed": pack.passed, **pack.model_dump()}))
     else:
-        _print(pack, folder, testimony.seconds)
+        _print(pack, place, testimony.seconds)
     return pack.passed
+
+
+async def _served(
+    settings: Settings, base: Base, product: Path, training: Training, chats: list[list[dict[str, str]]], most: int
+) -> Served:
+    """What vLLM says with the adapter and without it; a full fine-tune is served by itself."""
+    from serve.engine import BASE_NAME
+    from serve.rehearsal import PLANNED, Rehearsal
+
+    full = training.method == "full"
+    wanted = settings.model_copy(update={"max_lora_rank": max(settings.max_lora_rank, training.rank)})
+    try:
+        async with Rehearsal(wanted, resolve_base(str(product)) if full else base) as engine:
+            own = await engine.answers(chats, model=BASE_NAME, max_tokens=most)
+            if full:
+                return Served(adapter=own)
+            await engine.load(product.resolve())
+            return Served(base=own, adapter=await engine.answers(chats, model=PLANNED, max_tokens=most))
+    except UnderstudyError as error:
+        return Served(problem=str(error))
+
+
+def _place(settings: Settings, recipe: Recipe, product: Path, made: dict, revision: str) -> Path:
+    """Where the proof goes: the run's own folder, never the folder around somebody else's adapter."""
+    runs = (settings.runs_dir / recipe.name).resolve()
+    if product.resolve().parent.parent == runs:
+        return product.parent
+    place = settings.runs_dir / recipe.name / f"{VERIFIED}{short(revision)}"
+    place.mkdir(parents=True, exist_ok=True)
+    if made:
+        (place / "settings.json").write_text(json.dumps(made, indent=2))
+    return place
 
 
 def _made_with(folder: Path) -> dict:
@@ -68,13 +114,13 @@ def _made_with(folder: Path) -> dict:
         return {}
 
 
-def _print(pack: "ProofPack", folder: Path, seconds: float) -> None:
+def _print(pack: "ProofPack", place: Path, seconds: float) -> None:
     shots = pack.contestants["few-shot"].shots
     table = Table(
         "on held-out prompts",
         "base",
         f"base + {shots} shots",
-        "adapter",
+        "full fine-tune" if pack.method == "full" else "adapter",
         title=f"{pack.recipe}@{short(pack.revision)} on {pack.base}: {pack.prompts} prompts, {pack.examples} examples",
     )
     rows = (
@@ -99,13 +145,23 @@ def _print(pack: "ProofPack", folder: Path, seconds: float) -> None:
         out.print(f"questions that the base has right: {_shown(pack.skills_adapter, True)} still right")
     if pack.parity is not None:
         out.print(f"served base against trained-on base: {pack.parity:+.3f} nats")
+    for name, code in pack.code.items():
+        shown = f"{_shown(code.parses, True)} parse, {_shown(code.runs, True)} run, chrF {code.chrf.value:.0f}"
+        out.print(f"code of {WHO.get(name, name)}: {shown}")
+    if pack.served is not None and pack.served.acts is not None:
+        out.print(
+            f"through vLLM: {_shown(pack.served.acts, True)} of the answers are not the base's; as transformers: "
+            f"{_shown(pack.served.same_answers, True)} of the answers, {pack.served.same_tokens:.0%} of their tokens"
+        )
+    elif pack.served is None:
+        out.print("not asked: whether it acts through vLLM (--no-engine)", style="yellow")
     for line in pack.worse:
         out.print(f"got worse: {line}", style="yellow")
     for line in pack.reasons:
         out.print(f"refused: {line}", style="red")
     if pack.passed:
         out.print("passed", style="green")
-    out.print(f"{folder.parent / 'proof.json'} ({seconds:.0f} s)", style="dim")
+    out.print(f"{place / 'proof.json'} ({seconds:.0f} s)", style="dim")
 
 
 def _shown(estimate: "Estimate | None", share: bool) -> str:
