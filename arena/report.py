@@ -169,16 +169,16 @@ def _contestants(entries: Sequence[_Entry], runs: Sequence[VerifiedRun]) -> tupl
             note=entry.note,
             asked=entry.asked,
             figures=entry.figures,
-            best=tuple(m.key for m in MEASURES if _is_best(entry, entries, m)),
+            best=tuple(m.key for m in MEASURES if is_best(i, [one.figures for one in entries], m)),
         )
         for i, (entry, name) in enumerate(zip(entries, apart, strict=True))
     )
 
 
-def _is_best(entry: _Entry, entries: Sequence[_Entry], measure: Measure) -> bool:
-    """Whether the whole interval is better than everybody else's whole interval, and there is somebody else."""
-    mine = entry.figures.get(measure.key)
-    others = [figure for one in entries if one is not entry and (figure := one.figures.get(measure.key)) is not None]
+def is_best(place: int, figures: Sequence[Mapping[str, Estimate | None]], measure: Measure) -> bool:
+    """Whether the whole interval at `place` is better than everybody else's, and there is somebody else."""
+    mine = figures[place].get(measure.key)
+    others = [figure for i, one in enumerate(figures) if i != place and (figure := one.get(measure.key)) is not None]
     if mine is None or not others or not measure.better:
         return False
     if measure.better == "more":

@@ -87,6 +87,33 @@ SUMMARY = """
 </section>
 """
 
+JUDGE = """
+{% if report.judge %}
+<section id="judge">
+<h2>The judge</h2>
+<p class="note">{{ report.judge.model }} compared each first answer with that of {{ report.judge.against }}, in both
+orders. Where the order changed its choice, the pair is a tie.</p>
+{% call box("The judge") -%}
+<table>
+<thead><tr><th scope="col">Contestant</th><th scope="col">Preferred, ties half</th><th scope="col">Won</th>
+<th scope="col">Tied</th><th scope="col">Lost</th><th scope="col">Ties by order</th>
+<th scope="col">Not understood</th><th scope="col">Chose the first</th></tr></thead>
+<tbody>
+{% for row in report.judge.rows -%}
+<tr><th scope="row">{{ dot(row.contestant) }}{{ names[row.contestant] }}<small>{{ row.pairs }} pairs</small></th>
+{{- figure_cell(row.share, "share") }}<td>{{ row.won }}</td><td>{{ row.tied }}</td><td>{{ row.lost }}</td>
+<td>{{ row.contradicted }}</td><td>{{ row.not_understood | length }}</td>{{ figure_cell(row.first, "share") }}</tr>
+{% endfor -%}
+</tbody></table>
+{%- endcall %}
+{% for row in report.judge.rows if row.not_understood -%}
+<details><summary>{{ names[row.contestant] }}: pairs on which the judge was not understood</summary>
+<ul>{% for prompt in row.not_understood %}<li>{{ prompt }}</li>{% endfor %}</ul></details>
+{% endfor -%}
+</section>
+{% endif %}
+"""
+
 ANSWERS = """
 {%- macro said(answer) -%}
 {% if answer.text %}<p class="text" dir="auto">{{ answer.text }}</p>
@@ -187,8 +214,9 @@ def html_page(report: Report, drawings: Sequence[Drawing]) -> str:
     environment.globals.update(
         shown=shown, ways_apart=ways_apart, svg=lambda drawing: Markup(drawing.svg)
     )  # ours, escaped where drawn
-    return environment.from_string(TABLES + HEAD + SUMMARY + ANSWERS + REST).render(
+    return environment.from_string(TABLES + HEAD + SUMMARY + JUDGE + ANSWERS + REST).render(
         report=report,
+        names={one.key: one.name for one in report.contestants},
         outcome=outcome(report),
         made=made_with(report),
         css=Markup(CSS),

@@ -20,10 +20,11 @@ def markdown_page(report: Report, drawings: Sequence[Drawing]) -> str:
     parts = (
         _head(report),
         _summary(report),
+        _judge(report),
         _answers(report),
         _worse(report),
-        _pictures("Loss curves", [one for one in drawings if one.name == "curves"]),
-        _pictures("Figures", [one for one in drawings if one.name != "curves"]),
+        pictures("Loss curves", [one for one in drawings if one.name == "curves"]),
+        pictures("Figures", [one for one in drawings if one.name != "curves"]),
         _training(report),
         ["## How it is measured", "", *(f"- **{plain(name)}**: {plain(how)}" for name, how in explanations(report))],
         ["## What these figures cannot say", "", *(f"- {plain(limit)}" for limit in report.limits)],
@@ -58,35 +59,70 @@ def _summary(report: Report) -> list[str]:
         f"{report.prompts} held-out prompts, 95% intervals in brackets; – was not measured. “Best” is said only where "
         "the whole interval is better than everybody else's.",
         "",
-        *_table(
-            ["Contestant", *(_headed(measure) for measure in report.measures)],
-            ([f"{plain(one.name)} ({plain(one.note)})", *_figures(one, report.measures)] for one in report.contestants),
+        *table(
+            ["Contestant", *(headed(measure) for measure in report.measures)],
+            (
+                [f"{plain(one.name)} ({plain(one.note)})", *figure_cells(one, report.measures)]
+                for one in report.contestants
+            ),
         ),
         "",
         "### Further figures of what was trained",
         "",
-        *_table(
+        *table(
             ["Figure", *(plain(run.name) for run in report.runs)],
-            ([plain(row.name), *(_figure(*shown(one, row.scale)) for one in row.figures)] for row in report.further),
+            (
+                [plain(row.name), *(figure_cell(*shown(one, row.scale)) for one in row.figures)]
+                for row in report.further
+            ),
         ),
     ]
 
 
-def _headed(measure: Measure) -> str:
+def _judge(report: Report) -> list[str]:
+    if report.judge is None:
+        return []
+    names = {one.key: plain(one.name) for one in report.contestants}
+    columns = ("Preferred, ties half", "Won", "Tied", "Lost", "Ties by order", "Not understood", "Chose the first")
+    lines = []
+    for row in report.judge.rows:
+        counts = (row.won, row.tied, row.lost, row.contradicted, len(row.not_understood))
+        share, first = (figure_cell(*shown(figure, "share")) for figure in (row.share, row.first))
+        lines.append([names[row.contestant], share, *map(str, counts), first])
+    said = [
+        "## The judge",
+        "",
+        f"{plain(report.judge.model)} compared each first answer with that of {plain(report.judge.against)}, in both "
+        "orders. Where the order changed its choice, the pair is a tie.",
+        "",
+        *table(["Contestant", *columns], lines),
+    ]
+    for row in report.judge.rows:
+        if row.not_understood:
+            said += ["", f"{names[row.contestant]}, pairs on which the judge was not understood:", ""]
+            said += [f"- {plain(prompt)}" for prompt in row.not_understood]
+    return said
+
+
+def headed(measure: Measure) -> str:
+    """A column's heading, with the arrow to its better end."""
     return measure.name + {"more": " ↑", "less": " ↓", "": ""}[measure.better]
 
 
-def _figures(one: Contestant, measures: Sequence[Measure]) -> Iterable[str]:
+def figure_cells(one: Contestant, measures: Sequence[Measure]) -> Iterable[str]:
+    """The cells of a contestant's figures."""
     for measure in measures:
-        cell = _figure(*shown(one.figures[measure.key], measure.scale))
+        cell = figure_cell(*shown(one.figures[measure.key], measure.scale))
         yield f"**{cell}** best" if measure.key in one.best else cell
 
 
-def _figure(value: str, interval: str) -> str:
+def figure_cell(value: str, interval: str) -> str:
+    """A figure and its interval as one text."""
     return f"{value} ({interval})" if interval else value
 
 
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
+def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
+    """A table of Markdown, its cells as they are."""
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines)]
 
 
@@ -114,7 +150,7 @@ def _side_by_side(row: PromptRow, contestants: Sequence[Contestant]) -> list[str
         lines += [[plain(one.name), _said(answer)] for answer in given] or [[plain(one.name), "*no answer*"]]
     if row.reference is not None:
         lines.append(["*the data's own*", plain(row.reference)])
-    return _table(["", "Answer"], lines)
+    return table(["", "Answer"], lines)
 
 
 def _said(answer: ShownAnswer) -> str:
@@ -132,11 +168,12 @@ def _worse(report: Report) -> list[str]:
     return lines
 
 
-def _pictures(heading: str, drawings: Sequence[Drawing]) -> list[str]:
+def pictures(heading: str, drawings: Sequence[Drawing]) -> list[str]:
+    """The figures under a heading; nothing without any."""
     if not drawings:
         return []
-    pictures = (f"**{plain(one.title)}**\n\n![{plain(one.alt)}]({FIGURES}/{one.name}.svg)" for one in drawings)
-    return [f"## {heading}", "", "\n\n".join(pictures)]
+    shown = (f"**{plain(one.title)}**\n\n![{plain(one.alt)}]({FIGURES}/{one.name}.svg)" for one in drawings)
+    return [f"## {heading}", "", "\n\n".join(shown)]
 
 
 def _training(report: Report) -> list[str]:
@@ -144,6 +181,6 @@ def _training(report: Report) -> list[str]:
     lines = []
     if took.lines:
         cells = ([plain(name), *map(plain, values)] for name, values in took.lines)
-        lines += ["### Cost of training", "", *_table(["Run", *took.names], cells), ""]
+        lines += ["### Cost of training", "", *table(["Run", *took.names], cells), ""]
     cells = ([plain(name), *map(plain, values)] for name, values in settings.lines)
-    return [*lines, "## Settings and data", "", *_table(["Setting", *map(plain, settings.names)], cells)]
+    return [*lines, "## Settings and data", "", *table(["Setting", *map(plain, settings.names)], cells)]

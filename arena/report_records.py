@@ -126,6 +126,35 @@ class TrainedRun(Record):
     facts: RunFacts
 
 
+class JudgedContestant(Record):
+    """What a judge model made of one contestant's answers beside the base's."""
+
+    contestant: str
+    """Its key."""
+    pairs: int
+    won: int
+    tied: int
+    """Both orders said so, or they contradicted each other."""
+    lost: int
+    contradicted: int
+    """Of the ties, those in which the judge chose the same place in both orders."""
+    not_understood: tuple[str, ...]
+    """Prompts of pairs that do not count, because one of the two answers of the judge named no choice."""
+    share: Estimate | None
+    """Won, ties half, of all that count; None where none does."""
+    first: Estimate | None
+    """Share of its choices that fell on the answer shown first; one half is fair."""
+
+
+class JudgedReport(Record):
+    """What a judge model said."""
+
+    model: str
+    against: str
+    """Name of the contestant that all others met."""
+    rows: tuple[JudgedContestant, ...]
+
+
 class Report(Record):
     """A whole report; rendering adds words and colours, never figures."""
 
@@ -148,3 +177,5 @@ class Report(Record):
     gaps: tuple[Gap, ...]
     runs: tuple[TrainedRun, ...]
     limits: tuple[str, ...]
+    judge: JudgedReport | None = None
+    """None where no judge was asked."""

@@ -175,11 +175,19 @@ def report(
     ] = None,
     prompts: Annotated[Path | None, typer.Option(help="File of the prompts to show; default: all held-out.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write to; default: report/ in the run's.")] = None,
+    judge: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="A model that compares every answer with the base's.")
+    ] = None,
+    judge_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Its endpoint, such as http://host/v1; the key: UNDERSTUDY_JUDGE_KEY."),
+    ] = None,
 ) -> None:
     """Put a verified run, its base, few-shot and other systems side by side: one HTML page, one Markdown file."""
     from understudy.cli.report import report_recipe
 
-    report_recipe(load_settings(), recipe, run or [], answers or [], prompts, out)
+    options = {"judge": judge, "judge_url": judge_url}
+    report_recipe(load_settings(), recipe, run or [], answers or [], prompts, out, **options)
 
 
 @app.command()

@@ -21,17 +21,26 @@ MEASURED_WITH = ("understudy", "scikit-learn", "scipy", "matplotlib")
 
 
 def report_recipe(
-    settings: Settings, name: str, runs: list[str], answers: list[str], prompts: Path | None, folder: Path | None
+    settings: Settings,
+    name: str,
+    runs: list[str],
+    answers: list[str],
+    prompts: Path | None,
+    folder: Path | None,
+    *,
+    judge: str | None = None,
+    judge_url: str | None = None,
 ) -> Path:
     """Writes `index.html`, `report.md` and `figures/`; the folder, by default `report/` in the (first) run's own.
 
     `runs` are ids (by default the run verified last), `answers` are written NAME=FILE, `prompts` is a file of the
-    prompts to show (by default all held-out ones).
+    prompts to show (by default all held-out ones), `judge` is a model that compares the answers.
 
     Raises:
         NotFoundError: there is no such recipe or run, or it has no proof pack yet.
         ExamplesError: a file of answers or prompts cannot be read.
         RunFilesError: a file in a run's folder is broken.
+        JudgeError: the judge's endpoint does not answer.
         UnderstudyError: the folder cannot be written to.
     """
     from arena.imported import read_prompts
@@ -53,6 +62,10 @@ def report_recipe(
     )
     folder = folder or folders[0] / "report"
     try:
+        if judge:
+            from understudy.cli.judge import judge_report
+
+            report = judge_report(report, folder, model=judge, url=judge_url, key=settings.judge_key)
         write_report(report, folder)
     except OSError as error:
         reason = error.strerror or type(error).__name__

@@ -1,0 +1,148 @@
+"""Asks a judge model over any OpenAI-compatible endpoint, and keeps what it said, so that nobody pays twice."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from pydantic import SecretStr
+
+from understudy.cli.training import steps
+from understudy.errors import JudgeError
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+    from arena.judge import Case, Choice, Opinion
+    from arena.report_records import Report
+
+KEPT = "judge.jsonl"
+"""Everything that the judge said, by SHA-256 of model and question; beside the report."""
+AT_ONCE = 4
+RETRIES = 3
+"""Further attempts at a question that the endpoint did not answer (its limits, its faults, the connection)."""
+TIMEOUT = 120.0
+"""Seconds for one answer."""
+OPENAI = "https://api.openai.com/v1"
+
+Chat = list[dict[str, str]]
+
+
+def judge_report(report: "Report", folder: Path, *, model: str, url: str | None, key: SecretStr | None) -> "Report":
+    """The report with the judge's verdicts. Answers that `folder` has already are not asked for again.
+
+    Raises:
+        JudgeError: the endpoint does not answer; the message says how many answers are kept.
+    """
+    from arena.judge import cases, with_judge
+
+    return with_judge(report, model, _opinions(cases(report), folder / KEPT, model, url or OPENAI, key))
+
+
+def _opinions(cases: Sequence["Case"], file: Path, model: str, url: str, key: SecretStr | None) -> list["Opinion"]:
+    from arena.judge import SAME, Opinion, choice, question
+
+    pairs = [
+        (question(case.prompt, case.mine, case.base), question(case.prompt, case.base, case.mine)) for case in cases
+    ]
+    open_ = [pair for case, pair in zip(cases, pairs, strict=True) if case.mine != case.base]
+    said = _ask([chat for pair in open_ for chat in pair], file, model, url, key)
+
+    def heard(chat: Chat) -> "Choice | None":
+        return choice(said[_id(model, chat)])
+
+    return [
+        SAME if case.mine == case.base else Opinion(mine_first=heard(one), base_first=heard(other))
+        for case, (one, other) in zip(cases, pairs, strict=True)
+    ]
+
+
+def _ask(chats: Sequence[Chat], file: Path, model: str, url: str, key: SecretStr | None) -> dict[str, str]:
+    """Everything that was said, by id; each new answer is written down as it comes."""
+    from openai import OpenAI, OpenAIError
+
+    said = _kept(file)
+    missing = {id_: chat for chat in chats if (id_ := _id(model, chat)) not in said}
+    if not missing:
+        return said
+    secret = key.get_secret_value() if key else "none"
+    failed: OpenAIError | None = None
+    with (
+        OpenAI(base_url=url, api_key=secret, max_retries=RETRIES, timeout=TIMEOUT) as client,
+        _opened(file) as kept,
+        steps(f"asking {model}") as on_step,
+        _asking(client, model, missing) as asked,
+    ):
+        for done, answer in enumerate(as_completed(asked), 1):
+            try:
+                said[asked[answer]] = answer.result()
+            except CancelledError:
+                continue
+            except OpenAIError as error:
+                failed = failed or error
+                for other in asked:
+                    other.cancel()
+                continue
+            kept.write(json.dumps({"id": asked[answer], "said": said[asked[answer]]}) + "\n")
+            kept.flush()
+            on_step(done, len(missing), None)
+    if failed:
+        reason = " ".join(str(failed).split()).replace(secret, "***")[:300]
+        got = sum(_id(model, chat) in said for chat in chats)
+        raise JudgeError(
+            f"judge {model} at {url}: {reason}; {got} of {len(chats)} answers are kept in {file}: "
+            "mend it (--judge-url, UNDERSTUDY_JUDGE_KEY) and run the same again to go on"
+        )
+    return said
+
+
+@contextmanager
+def _asking(client: "OpenAI", model: str, chats: dict[str, Chat]) -> Iterator[dict[Future[str], str]]:
+    """Asks some at a time; whoever leaves early asks no more."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        asked = {pool.submit(_answer, client, model, chat): id_ for id_, chat in chats.items()}
+        try:
+            yield asked
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _opened(file: Path) -> TextIO:
+    """The file, to be added to, on a line of its own even after one that a kill cut short."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    kept = file.open("a+", encoding="utf-8")
+    if file.stat().st_size and not file.read_bytes().endswith(b"\n"):
+        kept.write("\n")
+    return kept
+
+
+def _answer(client: "OpenAI", model: str, chat: Chat) -> str:
+    """What the judge says, at temperature 0 where the model lets one choose it."""
+    from openai import BadRequestError
+
+    try:
+        made = client.chat.completions.create(model=model, messages=chat, temperature=0)  # pyright: ignore
+    except BadRequestError as error:
+        if "temperature" not in str(error):
+            raise
+        made = client.chat.completions.create(model=model, messages=chat)  # pyright: ignore
+    return (made.choices[0].message.content or "") if made.choices else ""
+
+
+def _id(model: str, chat: Chat) -> str:
+    return hashlib.sha256(json.dumps([model, chat]).encode()).hexdigest()
+
+
+def _kept(file: Path) -> dict[str, str]:
+    """What was said before; a line that a kill cut short is passed over, and asked again."""
+    said: dict[str, str] = {}
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+        try:
+            row = json.loads(line)
+            said[row["id"]] = row["said"]
+        except (ValueError, KeyError, TypeError):
+            continue
+    return said
