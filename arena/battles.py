@@ -88,19 +88,21 @@ class BattleStore:
         self.engine = engine
 
     def create(
-        self, *, prompt: str, persona: str, session: str, temperature: float, max_tokens: int
+        self, *, prompt: str, persona: str, session: str, temperature: float, max_tokens: int, rival: str = BASE
     ) -> tuple[Battle, Ticket]:
-        """Commits a battle of `persona` against the base: the seed, the sides and the sampling of both.
+        """Commits a battle of `persona` against its rival: the seed, the sides and the sampling of both.
+
+        Two revisions of a persona meet as `persona@revision`.
 
         Raises:
-            BattleError: the prompt is empty, or `persona` is the base itself.
+            BattleError: the prompt is empty, or `persona` is the rival itself.
         """
         if not prompt.strip():
             raise BattleError("a battle needs a prompt: found an empty one")
-        if persona == BASE:
-            raise BattleError("a battle needs a persona: the base cannot meet itself")
+        if persona == rival:
+            raise BattleError(f"a battle needs two contestants: {persona} cannot meet itself")
         seed = new_seed()
-        sides = shuffle(BASE, persona, seed=seed)
+        sides = shuffle(rival, persona, seed=seed)
         ticket = Ticket(battle=secrets.token_hex(16), secret=secrets.token_urlsafe(32))
         row = BattleRow(
             id=ticket.battle,

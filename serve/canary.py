@@ -49,6 +49,8 @@ class Trial:
     def __init__(self, loaded: Loaded, share: float, *, answers: int) -> None:
         self.loaded, self.share = loaded, share
         self.began = now()
+        self.held = False
+        """Whether it is promoted only when somebody asks for it (who has proof that it is better)."""
         self._answers = answers
         """Answers after which a trial without evidence against it is promoted."""
         self._failures = MoreOften()
@@ -96,7 +98,7 @@ class Trial:
         if majority(slower, not_slower) >= limit:
             return Verdict(promote=False, reason=f"it is slower in {slower} of {slower + not_slower} comparisons")
         failed, answered = self._failures.trial
-        if answered >= self._answers:
+        if answered >= self._answers and not self.held:
             return Verdict(promote=True, reason=f"{answered} answers, {failed} failed: no evidence against it")
         return None
 

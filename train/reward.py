@@ -10,7 +10,7 @@ from peft import LoraConfig, PeftModel
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from train.errors import refuse
-from train.model import PRECISIONS, device, first_line, load_tokenizer
+from train.model import PRECISIONS, device, first_line, load_tokenizer, quiet
 from train.preference_rows import chat
 from train.runs import Run
 from understudy.adapters import CONFIG
@@ -38,6 +38,7 @@ class RewardRun(Run):
 
 def classifier(base: Base, training: Training) -> PreTrainedModel:
     """The base with a head that gives one number, unquantised. Raises BaseModelError."""
+    quiet()
     try:
         return AutoModelForSequenceClassification.from_pretrained(
             base.location, num_labels=1, dtype=PRECISIONS[training.precision], device_map={"": device()}

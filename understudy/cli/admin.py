@@ -28,9 +28,13 @@ class AdminClient:
         """Raises as `publish`."""
         return self._send("POST", "/admin/rollback", {"persona": persona, "revision": revision, "actor": actor})
 
-    def promote(self, persona: str, actor: str) -> dict[str, Any]:
+    def promote(self, persona: str, actor: str, *, reason: str = "asked for") -> dict[str, Any]:
         """Raises as `publish`."""
-        return self._send("POST", "/admin/promote", {"persona": persona, "actor": actor})
+        return self._send("POST", "/admin/promote", {"persona": persona, "actor": actor, "reason": reason})
+
+    def hold(self, persona: str) -> dict[str, Any]:
+        """Lets only `promote` end the trial well from now on. Raises as `publish`."""
+        return self._send("POST", "/admin/promote", {"persona": persona, "when": "better"})
 
     def live_personas(self) -> list[str]:
         """The personas on stage. Raises GatewayError."""

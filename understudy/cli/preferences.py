@@ -96,7 +96,8 @@ def _from_votes(settings: Settings, registry: Registry, persona: str) -> "Prefer
     kept = ()
     if persona in recipe_names(settings.recipes_dir):
         recipe = load_recipe(persona, settings.recipes_dir)
-        kept = _heldout_prompts(recipe, registry.revision(persona).base or settings.base)
+        bases = [revision.base for revision in registry.revisions(persona)]
+        kept = _heldout_prompts(recipe, next(filter(None, bases), settings.base))
     others = [known.name for known in registry.personas() if known.name != persona]
     return preferences(voted_battles(registry.engine, persona), persona, personas=others, kept=kept)
 
