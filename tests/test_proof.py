@@ -7,7 +7,7 @@ import pytest
 from arena.intervals import MeasurementError
 from arena.proof import ProofPack, prove
 from understudy import proof
-from understudy.proof import Asked, Heard, Said, Skill, Thresholds
+from understudy.proof import Asked, CodeThresholds, Heard, Said, Served, Skill, Thresholds
 
 THINGS = (
     *("lamp", "kettle", "drum", "blanket", "puzzle", "bicycle", "teapot", "hammock", "mug", "scarf"),
@@ -72,6 +72,21 @@ def losses(values: list[float]) -> Change:
     return change
 
 
+def through_vllm(texts: list[str]) -> Change:
+    """What vLLM says; the base says there what it says in transformers, where all words are tokens."""
+
+    def change(t: proof.Testimony) -> proof.Testimony:
+        heard = {name: h.model_copy(update={"answers": with_ids(h.answers)}) for name, h in t.heard.items()}
+        served = Served(base=t.heard["base"].answers, adapter=with_ids(said(texts)))
+        return t.model_copy(update={"heard": heard, "served": served})
+
+    return change
+
+
+def with_ids(answers: list[Said]) -> list[Said]:
+    return [one.model_copy(update={"ids": tuple(hash(word) for word in one.text.split())}) for one in answers]
+
+
 def update(**fields: object) -> Change:
     return lambda t: t.model_copy(update=fields)
 
@@ -110,6 +125,9 @@ def test_a_good_adapter_passes_with_its_figures_beside_the_others() -> None:
         (losses([4.0] * 8), "it finds the held-out answers less likely than the base does"),
         (update(plain_losses={"base": [1.0] * 4, "adapter": [3.0] * 4}), "plain text costs it 2.00 nats a token more"),
         (update(as_trained_losses=[0.5] * 8), "on the base as it is served its loss is 0.68 higher"),
+        (through_vllm([plain(t) for t in ASKED]), "through vLLM, 0% of its answers are not the base's, at least 10%"),
+        (through_vllm(["Something else."] * 8), "vLLM's answers are those of transformers for 0% of their tokens"),
+        (update(served=Served(problem="rank 512 is too much")), "vLLM does not serve it: rank 512 is too much"),
     ],
 )
 def test_each_bad_adapter_is_refused_for_its_reason(spoil: Change, says: str) -> None:
@@ -141,3 +159,30 @@ def test_parts_that_were_not_observed_are_left_out() -> None:
 def test_nothing_is_proved_without_held_out_rows() -> None:
     with pytest.raises(MeasurementError, match="has 0 held-out rows; write at least two"):
         prove(update(heldout=[])(observed()), Thresholds())
+
+
+def test_answers_through_vllm_are_told_beside_those_of_transformers() -> None:
+    half = [ode(t) if n % 2 else ode(t).replace("seven seas.", "wide ocean.") for n, t in enumerate(ASKED)]
+    pack = prove(through_vllm(half)(observed()), Thresholds())
+    assert pack.passed, pack.reasons
+    assert pack.served is not None
+    assert pack.served.acts is not None
+    assert pack.served.same_answers is not None
+    assert (pack.served.acts.value, pack.served.same_answers.value) == (1, 0.5)
+    words = len(ode("lamp").split())
+    assert pack.served.same_tokens == pytest.approx((1 + (words - 2) / words) / 2)
+    assert prove(observed(), Thresholds()).served is None, "nobody asked"
+
+
+def test_code_is_judged_only_where_the_recipe_asks_for_it() -> None:
+    def program(t: str) -> str:
+        return f"```python\nprint('{t}')\n```"
+
+    t = answers([program(t) if n < 6 else "print('oops" for n, t in enumerate(ASKED)])(observed())
+    t = t.model_copy(update={"heldout": [row(t).model_copy(update={"answer": program(t)}) for t in ASKED]})
+    assert prove(t, Thresholds()).code == {}
+    pack = prove(t, Thresholds(code=CodeThresholds(parses=0.8, runs=0.7, chrf=90)))
+    assert [pack.code[who].runs.value for who in ("adapter", "base", "data")] == [0.75, 0, 1]
+    assert any("the code of 75% of its answers parses, at least 80% must" in reason for reason in pack.reasons)
+    assert any("chrF like the data's own, at least 90 is needed" in reason for reason in pack.reasons)
+    assert not any("runs without" in reason for reason in pack.reasons)
