@@ -1,16 +1,21 @@
 """The whole page: header, banner, chat, arena. Run it with `understudy space` or `python -m space.app`."""
 
+import logging
+import signal
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
 from arena.battles import BattleStore
 from space import arena_tab, chat
+from space.ballot_box import BallotBox
 from space.banner import POLL, Backend, Snapshot, banner
 from space.battle import Ring
 from space.events import QUIET
 from space.gateway_client import GatewayClient
 from space.theme import HEAD, HEADER, css, theme
+from space.votes_repo import VotesRepo
 from understudy.database import open_database
 from understudy.processes import require_port
 from understudy.settings import Settings, load_settings
@@ -20,8 +25,8 @@ CONCURRENCY = 16
 PORT_OPTION = "--space-port (or UNDERSTUDY_SPACE_PORT)"
 
 
-def build_app(gateway: GatewayClient, store: BattleStore) -> gr.Blocks:
-    """The page. Nothing is asked of the gateway before somebody opens it, so it may be down."""
+def build_app(gateway: GatewayClient, store: BattleStore, voted: Callable[[], None] = lambda: None) -> gr.Blocks:
+    """The page; `voted` is called after each vote. Nothing is asked of the gateway before somebody opens the page."""
     backend = Backend(gateway)
     with gr.Blocks(title="Understudy", analytics_enabled=False) as app:
         gr.HTML(HEADER)
@@ -30,7 +35,7 @@ def build_app(gateway: GatewayClient, store: BattleStore) -> gr.Blocks:
             with gr.Tab("Chat", id="chat"):
                 talk = chat.build_chat(gateway, backend)
             with gr.Tab("Arena", id="arena"):
-                ring = arena_tab.build_arena(Ring(gateway, backend, store))
+                ring = arena_tab.build_arena(Ring(gateway, backend, store, voted))
         seen = gr.State(None)
 
         async def look(seen: Snapshot | None, chosen: str | None, rival: str | None) -> list[Any]:
@@ -81,15 +86,40 @@ def start(app: gr.Blocks, *, host: str, port: int, block: bool = True) -> None:
 
 
 def launch(settings: Settings) -> None:
-    """Opens the database and serves the page until interrupted.
+    """Opens the database and serves the page until interrupted; with a `votes_repo`, votes are kept there.
 
     Raises:
         PortError: the port is taken.
         DatabaseError: the database cannot be opened.
+        VotesRepoError: `votes_repo` is no name of a repository.
     """
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     store = BattleStore(open_database(settings.database))
-    start(build_app(GatewayClient(settings.gateway, key), store), host=settings.host, port=settings.space_port)
+    gateway = GatewayClient(settings.gateway, key)
+    if not settings.votes_repo:
+        start(build_app(gateway, store), host=settings.host, port=settings.space_port)
+        return
+    box = _ballot_box(settings, store)
+    app = build_app(gateway, store, box.voted)
+    signal.signal(signal.SIGTERM, _leave)
+    box.open()
+    try:
+        start(app, host=settings.host, port=settings.space_port)
+    finally:
+        app.close()  # no vote comes in after the last export
+        box.close()
+
+
+def _ballot_box(settings: Settings, store: BattleStore) -> BallotBox:
+    logging.basicConfig(format="%(levelname)s %(message)s")
+    logging.getLogger("space").setLevel(logging.INFO)
+    token = settings.votes_token.get_secret_value() if settings.votes_token else ""
+    repo = VotesRepo(settings.votes_repo, token=token, endpoint=settings.hub_endpoint)
+    return BallotBox(store.engine, repo, every=settings.votes_every, batch=settings.votes_batch)
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ While the engine is away, the answers of an earlier battle are shown instead, an
 import asyncio
 import html
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -49,6 +49,8 @@ class Ring:
     gateway: GatewayClient
     backend: Backend
     store: BattleStore
+    voted: Callable[[], None] = lambda: None
+    """Is called after each vote that was counted."""
 
 
 def draw(snapshot: Snapshot, choice: str | None) -> Contestant | None:
@@ -185,6 +187,7 @@ def settle(ring: Ring, verdict: str, ticket: Ticket | None, session: str) -> Bat
     if ticket is None:
         raise VoteError("No battle is waiting for your vote.")
     cast_vote(ring.store.engine, ticket, verdict, session=session)
+    ring.voted()
     return ring.store.get(ticket.battle)
 
 
