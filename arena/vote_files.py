@@ -38,10 +38,8 @@ COLUMNS = {
 WORDS = {
     "left": "left",
     "model_a": "left",
-    "a": "left",
     "right": "right",
     "model_b": "right",
-    "b": "right",
     "tie": "tie",
     "both_bad": "both_bad",
     "both bad": "both_bad",

@@ -50,9 +50,6 @@ def leaderboard(
     """The leaderboard with the rankings of other methods beside it."""
     from arena.arena_votes import arena_votes
     from arena.fairness import BASE
-    from arena.leaderboard import build_leaderboard
-    from arena.rankings import elo, other_rankings
-    from arena.vote_counts import VoteCounts
     from arena.vote_files import read_votes
 
     left_out: dict[str, int] = {}
@@ -69,6 +66,10 @@ def leaderboard(
     if base not in votes.contestants and base != BASE:
         names = ", ".join(sorted(votes.contestants)[:NAMED])
         raise UnderstudyError(f"--base {base}: no votes on it; contestants are {names}")
+    from arena.leaderboard import build_leaderboard
+    from arena.rankings import elo, other_rankings
+    from arena.vote_counts import VoteCounts
+
     counts = VoteCounts()
     counts.add(votes)
     cells = counts.cells()
