@@ -277,7 +277,7 @@ def run_script(job: WrittenJob, folder: Path, **env: str) -> subprocess.Complete
     files = [shutil.copy(path, folder) for path in (job.script, job.bundle)]
     outside = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [sys.executable, *map(str, files)]
-    return subprocess.run(command, cwd=folder, env={**outside, **env}, capture_output=True, text=True, timeout=280)
+    return subprocess.run(command, cwd=folder, env={**outside, **env}, capture_output=True, text=True, timeout=550)
 
 
 def test_a_script_refuses_another_bundle(recipes: Path, tmp_path: Path) -> None:
@@ -292,6 +292,7 @@ def test_a_script_refuses_another_bundle(recipes: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_script_trains_with_its_own_sources_and_keeps_the_run(recipes: Path, tmp_path: Path) -> None:
     job = written(recipes, "embedded", "--set", "epochs=1")
     done = run_script(job, tmp_path / "job", HF_HUB_OFFLINE="1")
@@ -302,6 +303,7 @@ def test_the_script_trains_with_its_own_sources_and_keeps_the_run(recipes: Path,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_script_verifies_and_pushes_what_it_trained(tmp_path: Path) -> None:
     recipe = load_recipe("email-copy", PROJECT / "recipes")
     job = write_job(recipe, "embedded", [], JobPlan(push="hub:ann/email-copy"), tmp_path / "runs")
