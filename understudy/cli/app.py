@@ -215,6 +215,33 @@ def rank(
 
 
 @app.command()
+def compare(
+    recipes: Annotated[list[str], typer.Argument(help="Recipes with a finished run; the first gives the records.")],
+    samples: Annotated[int, typer.Option(help="Answers to each prompt.", min=1, max=100)] = 5,
+    count: Annotated[int, typer.Option(help="Held-out records to ask.", min=2)] = 10,
+    temperature: Annotated[float, typer.Option(help="At which everybody is sampled.", min=0.05, max=2)] = 0.7,
+    seed: Annotated[int, typer.Option(help="Seed of the samples.", min=0)] = 0,
+    swap: Annotated[
+        str, typer.Option(metavar="ATTRIBUTE=ONE/OTHER", help="Values that take each other's place.")
+    ] = "pronoun=she/he",
+    answers: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE", help="Another system's answers (prompt, answer, sample). Repeatable."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; default: runs/compared/...")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
+) -> None:
+    """Compare what adapters, their base and other systems write of the same records: consistency and bias.
+
+    Writes one HTML page and one Markdown file, all answers (profiles.json), and the prompts to ask other systems.
+    """
+    from understudy.cli.compare import Wanted, compare_recipes
+
+    wanted = Wanted(samples, count, temperature, seed, swap, answers or [], out)
+    compare_recipes(load_settings(), recipes, wanted, json_output=json_output)
+
+
+@app.command()
 def serve(port: Port = None, host: Host = None, base: BaseModelName = None) -> None:
     """Start the engine (vLLM, on loopback) and the gateway in front of it."""
     from understudy.cli.personas import serve_personas

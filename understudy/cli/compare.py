@@ -1,0 +1,279 @@
+"""`understudy compare`: what several adapters, their base and other systems write of the same records."""
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from understudy.adapters import content_revision
+from understudy.bases import Base, base_revision, require_base, resolve_base
+from understudy.cli.report import MEASURED_WITH, read_answers
+from understudy.cli.training import prepare, status, steps
+from understudy.errors import ExamplesError, NotFoundError, UnderstudyError
+from understudy.examples import Example
+from understudy.recipes import Recipe, load_recipe
+from understudy.settings import Settings
+
+if TYPE_CHECKING:
+    from arena.probes import Probe
+    from arena.profiles_records import Comparison, Profiles, Sampling, System
+
+out = Console(highlight=False, soft_wrap=True)
+KEPT = "profiles.json"
+PROMPTS = "prompts.jsonl"
+LEAST = 2
+"""Records, for an interval."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How a comparison is asked for."""
+
+    samples: int
+    count: int
+    """Records of the first recipe's held-out data."""
+    temperature: float
+    seed: int
+    swap: str
+    answers: list[str]
+    """Each NAME=FILE."""
+    folder: Path | None
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A recipe and what its newest run made."""
+
+    recipe: Recipe
+    product: Path
+    base: Base
+
+    @property
+    def revision(self) -> str:
+        adapter = (self.product / "adapter_config.json").is_file()
+        return content_revision(self.product) if adapter else base_revision(resolve_base(str(self.product))) or ""
+
+
+def compare_recipes(settings: Settings, names: Sequence[str], wanted: Wanted, *, json_output: bool) -> Path:
+    """Writes the page, the Markdown file, every profile and the prompts to ask elsewhere; the folder they are in.
+
+    Models that were asked the same before, with the same settings, are not asked again.
+
+    Raises:
+        NotFoundError: there is no such recipe, or it has no finished run.
+        ExamplesError: the recipe has too few held-out records, one of them was trained on, or a file of answers
+            cannot be read.
+        UnderstudyError: the folder cannot be written to.
+    """
+    from arena.profiles import compare
+
+    prepare()
+    trained = [_trained(settings, name) for name in dict.fromkeys(names)]
+    recipes = [one.recipe.name for one in trained]
+    folder = wanted.folder or settings.runs_dir / "compared" / "+".join(recipes)
+    profiles = _profiles(trained, wanted, folder)
+    comparison = compare(
+        profiles,
+        title=f"Profiles compared: {', '.join(one.name for one in profiles.systems)}",
+        made_on=datetime.now(UTC).date().isoformat(),
+        versions={name: version(name) for name in (*MEASURED_WITH, "sacrebleu")}
+        | {"Python": platform.python_version()},
+    )
+    try:
+        _write(profiles, comparison, folder)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UnderstudyError(f"{folder}: cannot write there ({reason}); give another folder with --out") from None
+    if json_output:
+        print(comparison.model_dump_json())
+    else:
+        _print(comparison, folder)
+    return folder
+
+
+def _trained(settings: Settings, name: str) -> _Trained:
+    from train.runs import newest_product
+
+    recipe = load_recipe(name, settings.recipes_dir)
+    product = newest_product(recipe.name, settings.runs_dir)
+    if product is None:
+        raise NotFoundError(f"{recipe.name} has no finished run; train one first: understudy train {recipe.name}")
+    file = product.parent / "settings.json"
+    made: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    return _Trained(recipe, product, require_base(str(made.get("base") or settings.base)))
+
+
+def _profiles(trained: Sequence[_Trained], wanted: Wanted, folder: Path) -> "Profiles":
+    """Everything that is asked and said."""
+    from arena.facts import Lexicon, counted, facts_of
+    from arena.probes import probes, read_swap
+    from arena.profiles_records import Profiles, Sampling, read_profiles
+
+    swap = read_swap(wanted.swap)
+    first = trained[0]
+    rows = [one.recipe.load_examples(one.base.name) for one in trained]
+    heldout = first.recipe.load_heldout(first.base.name)
+    asked = _records(first, heldout, wanted.count)
+    _refuse_leaks(trained, rows, asked)
+    taught = [counted(facts_of(_text(row)) for row in own) for own in rows]
+    seeds = counted(facts_of(_text(row)) for row in rows[0] if row.parent is None)
+    there = probes([_text(row) for row in asked], swap, Lexicon(seeds))
+    known = counted(facts_of(text) for text in [*(_text(row) for own in [*rows, heldout] for row in own)])
+    for probe in there:
+        for name, value in probe.facts.items():
+            known[name].setdefault(value, 0)
+    sampling = Sampling(
+        samples=wanted.samples,
+        temperature=wanted.temperature,
+        max_tokens=first.recipe.sampling.max_tokens,
+        seed=wanted.seed,
+    )
+    kept = read_profiles(folder / KEPT)
+    same = kept is not None and (kept.sampling, kept.probes) == (sampling, tuple(there))
+    models = _ask(trained, taught, asked, there, sampling, kept.systems if kept and same else ())
+    return Profiles(
+        recipes=tuple(one.recipe.name for one in trained),
+        swap=swap,
+        sampling=sampling,
+        probes=tuple(there),
+        known=known,
+        systems=(*models, *_imported(wanted.answers, there)),
+    )
+
+
+def _records(first: _Trained, heldout: Sequence[Example], count: int) -> list[Example]:
+    if len(heldout) < LEAST:
+        where = first.recipe.heldout_at(first.base.name)
+        raise ExamplesError(f"{where}: {len(heldout)} held-out records; a comparison needs at least {LEAST}")
+    return list(heldout[:count])
+
+
+def _refuse_leaks(trained: Sequence[_Trained], rows: Sequence[Sequence[Example]], asked: Sequence[Example]) -> None:
+    prompts = {_text(row) for row in asked}
+    for one, own in zip(trained, rows, strict=True):
+        leaked = next((_text(row) for row in own if _text(row) in prompts), None)
+        if leaked is not None:
+            raise ExamplesError(
+                f"{one.recipe.name} was trained on the held-out record {leaked[-60:]!r}; "
+                f"compare on records that nobody was trained on (the first recipe gives them)"
+            )
+
+
+def _ask(
+    trained: Sequence[_Trained],
+    taught: Sequence[dict[str, Any]],
+    asked: Sequence[Example],
+    there: Sequence["Probe"],
+    sampling: "Sampling",
+    kept: Sequence["System"],
+) -> list["System"]:
+    """Bases and adapters, asked or, where they were asked before, as they answered."""
+    from arena.profiles_records import System
+
+    bases = {one.base.name: one.base for one in trained}
+    jobs: list[tuple[System, Base, Path | None]] = []
+    for name, base in bases.items():
+        title = "base" if len(bases) == 1 else f"base {name}"
+        revision = base_revision(base) or ""
+        jobs.append((System(name=title, kind="base", note=name, revision=revision, answers=()), base, None))
+    for one, own in zip(trained, taught, strict=True):
+        note = f"trained on {len(one.recipe.load_examples(one.base.name))} rows"
+        system = System(name=one.recipe.name, kind="trained", note=note, revision=one.revision, answers=(), taught=own)
+        jobs.append((system, one.base, one.product))
+    before = {(one.name, one.kind, one.revision): one.answers for one in kept if one.kind != "imported"}
+    found = []
+    for system, base, product in jobs:
+        answers = before.get((system.name, system.kind, system.revision))
+        if answers is None:
+            answers = _answers(system.name, base, product, asked, there, sampling)
+        found.append(system.model_copy(update={"answers": answers}))
+    return found
+
+
+def _answers(
+    name: str,
+    base: Base,
+    product: Path | None,
+    asked: Sequence[Example],
+    there: Sequence["Probe"],
+    sampling: "Sampling",
+) -> tuple[tuple[str, ...], ...]:
+    """By probe; probes of the same prompt have the same answers."""
+    with status("loading libraries"):
+        from train.samples import sample_answers
+
+    places = {probe.prompt: probe for probe in there}
+    chats = [
+        [*asked[probe.record].prompt[:-1], {"role": "user", "content": prompt}] for prompt, probe in places.items()
+    ]
+    with steps(f"asking {name}") as on_step:
+        said = sample_answers(
+            base,
+            product,
+            chats,
+            **sampling.model_dump(),
+            on_answers=lambda done, total: on_step(done, total, None),
+        )
+    by_prompt = dict(zip(places, said, strict=True))
+    return tuple(by_prompt[probe.prompt] for probe in there)
+
+
+def _imported(answers: list[str], there: Sequence["Probe"]) -> list["System"]:
+    from arena.profiles_records import System
+    from arena.report_records import Gap
+
+    found = []
+    prompts = list(dict.fromkeys(probe.prompt for probe in there))
+    for one in read_answers(answers, prompts):
+        said = dict(zip(prompts, one.answers, strict=True))
+        gap = Gap(system=one.system, file=one.file, unanswered=one.unanswered, unmatched=one.unmatched)
+        note = f"imported, {sum(map(len, one.answers))} profiles"
+        by_probe = tuple(said[probe.prompt] for probe in there)
+        found.append(System(name=one.system, kind="imported", note=note, revision="", answers=by_probe, gap=gap))
+    return found
+
+
+def _text(row: Example) -> str:
+    """What the last message asks."""
+    return row.prompt[-1]["content"]
+
+
+def _write(profiles: "Profiles", comparison: "Comparison", folder: Path) -> None:
+    from arena.profiles_figures import draw_comparison
+    from arena.profiles_html import comparison_page
+    from arena.profiles_markdown import comparison_markdown
+    from arena.report_markdown import FIGURES
+
+    drawings = draw_comparison(comparison)
+    figures = folder / FIGURES
+    figures.mkdir(parents=True, exist_ok=True)
+    for drawing in drawings:
+        (figures / f"{drawing.name}.svg").write_text(drawing.file, encoding="utf-8")
+    prompts = {probe.prompt: probe for probe in profiles.probes}
+    lines = (json.dumps({"prompt": text, "kind": probe.kind}, ensure_ascii=False) for text, probe in prompts.items())
+    (folder / PROMPTS).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    (folder / KEPT).write_text(profiles.model_dump_json(indent=1), encoding="utf-8")
+    (folder / "report.md").write_text(comparison_markdown(comparison, drawings), encoding="utf-8")
+    (folder / "index.html").write_text(comparison_page(comparison, drawings), encoding="utf-8")
+
+
+def _print(comparison: "Comparison", folder: Path) -> None:
+    from arena.profiles_words import asked_words
+
+    out.print(asked_words(comparison), markup=False)
+    names = {one.key: one.name for one in comparison.contestants}
+    for key, sentences in comparison.findings:
+        out.print(names[key], style="bold", markup=False)
+        for sentence in sentences:
+            out.print(f"  {sentence}", markup=False)
+    for gap in comparison.gaps:
+        missing = f"{len(gap.unanswered)} prompts without a profile, {len(gap.unmatched)} not asked here"
+        out.print(f"{gap.system}: {missing}; {folder / PROMPTS} has the prompts", style="yellow", markup=False)
+    for path in ("index.html", "report.md", KEPT, PROMPTS):
+        out.print(str(folder / path), markup=False)
