@@ -171,8 +171,8 @@ class Follower:
         except EngineError as error:
             return await self._trouble(follow, HubError(str(error), "engine", passing=True))
         if self._kind:  # that is over; a refusal stays the last error until something is published
-            self._error, self._kind = "" if outcome == "same" else self._error, ""
-        self._handled, self._failures, self._not_before = wanted.commit, 0, 0.0
+            self._error, self._kind = "", ""
+        self._failures, self._not_before = 0, 0.0
         self._back.tell(Looked(persona=self.persona, outcome=outcome))
         return self._back.poll
 
@@ -194,30 +194,30 @@ class Follower:
         log.info("%s: %s has %s (%s)", self.persona, follow.repo, short(wanted.commit), wanted.name)
         commit, tries = self._tries
         self._tries = (wanted.commit, tries + 1 if commit == wanted.commit else 1)
+        problem = ""
         try:
             revision = await self._stored(follow, wanted)
             await self._publish(follow, revision)
-            outcome = "published"
-            self._error = ""
         except PublishError as error:  # it is in the history already
             if not await self._back.well():
                 raise HubError(f"the engine failed in the middle of it: {error}", "engine", passing=True) from error
-            outcome, self._error = "refused", str(error)
+            problem = str(error)
         except AdapterError as error:
             if isinstance(error, HubError) and error.kind not in OF_THE_COMMIT:
                 raise
-            outcome, self._error = "refused", str(error)
-            detail = {"stage": "fetch", "reasons": [str(error)]}
-            await self._note(follow, "reject", detail, wanted.commit)
-            log.warning("%s: %s", self.persona, error)
+            problem = str(error)
+            await self._note(follow, "reject", {"stage": "fetch", "reasons": [problem]}, wanted.commit)
+            log.warning("%s: %s", self.persona, problem)
         await self._remember(follow, wanted, None)
-        return outcome
+        self._error, self._kind = problem, ""
+        return "refused" if problem else "published"
 
     async def _remember(self, follow: Follow, wanted: Wanted, before: Handled | None) -> None:
         """The commit is dealt with: neither a poll nor a restart tries it again."""
         done = Handled(repo=follow.repo, wanted=follow.follow, commit=wanted.commit)
         if done != before:
             await asyncio.to_thread(self._back.registry.set_handled, self.persona, done)
+        self._handled = wanted.commit
 
     async def _stored(self, follow: Follow, wanted: Wanted) -> Revision:
         """The commit in our own store, fetched if it is not there yet."""

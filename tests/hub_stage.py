@@ -29,7 +29,9 @@ SECRET = "a secret of the hub"
 class Awake(FakeEngine):
     """A fake engine that counts as started for as long as it serves."""
 
-    alive = True
+    @property
+    def alive(self) -> bool:
+        return True
 
     def start(self) -> None:
         self.loaded = {"base": ""}
@@ -60,11 +62,12 @@ class HubStage:
         """Commits another good adapter, or one with `changes` in its configuration; returns the commit."""
         self._made += 1
         adapter = make_adapter(self.folder / f"adapter-{self._made}", tensors(seed=self._made), **changes)
-        if repo not in self.hub.repos:
-            self.hub.repos[repo] = Repo()
+        shelf = self.hub.repos.get(repo) or Repo()
         if ref != "main":
-            self.hub.repos[repo].tags.add(ref)
-        return self.hub.repos[repo].commit_folder(adapter, ref)
+            shelf.tags.add(ref)
+        commit = shelf.commit_folder(adapter, ref)
+        self.hub.repos[repo] = shelf  # only now: somebody may be looking
+        return commit
 
     # The gateway
 

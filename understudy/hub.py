@@ -71,7 +71,7 @@ def wanted_commit(repo: str, policy: str, *, endpoint: str = "") -> Wanted:
             return _of(tags, tag, repo)
         if policy in tags or not re.fullmatch("[0-9a-f]{7,39}", policy):
             return _of(tags, policy, repo)
-        return Wanted(commit=_commit_of(repo, policy, endpoint), name=policy)
+        return _published(repo, policy, branches | tags, endpoint)
 
 
 def published_commit(repo: str, revision: str = "", *, endpoint: str = "") -> Wanted:
@@ -90,12 +90,7 @@ def published_commit(repo: str, revision: str = "", *, endpoint: str = "") -> Wa
             return _of(names, revision or "main", repo)
         if not re.fullmatch("[0-9a-f]{7,40}", revision):
             raise HubError(f"{repo} has no revision {revision!r}; give a branch, a tag or a commit", "revision")
-        commit = _commit_of(repo, revision, endpoint)
-        if commit not in names.values():
-            published = {c.commit_id for c in _api(endpoint).list_repo_commits(repo, revision="main")}
-            if commit not in published:
-                raise HubError(f"{repo}: {short(commit)} is on no branch; give a commit of main, or a tag", "revision")
-        return Wanted(commit=commit, name=short(commit))
+        return _published(repo, revision, names, endpoint)
 
 
 def highest_tag(tags: Iterable[str], pattern: str) -> str | None:
@@ -171,11 +166,18 @@ def _of(refs: dict[str, str], name: str, repo: str) -> Wanted:
     return Wanted(commit=commit, name=name)
 
 
-def _commit_of(repo: str, start: str, endpoint: str) -> str:
-    commit = _api(endpoint).model_info(repo, revision=start, timeout=TIMEOUT).sha or ""
-    if not COMMIT.fullmatch(commit):
-        raise HubError(f"{repo}: the Hub names {start!r} no commit", "revision")
-    return commit
+def _published(repo: str, start: str, names: dict[str, str], endpoint: str) -> Wanted:
+    """The one commit that begins with `start`, among those that have a name and those of main."""
+    commits = {commit for commit in names.values() if commit.startswith(start)}
+    if not commits:
+        history = _api(endpoint).list_repo_commits(repo, revision="main")
+        commits = {c.commit_id for c in history if c.commit_id.startswith(start)}
+    commits = {commit for commit in commits if COMMIT.fullmatch(commit)}
+    if len(commits) != 1:
+        found = "several commits begin so" if commits else "no commit of main begins so"
+        raise HubError(f"{repo} has no revision {start!r}: {found}", "revision")
+    commit = commits.pop()
+    return Wanted(commit=commit, name=short(commit))
 
 
 def _listed(names: Iterable[str]) -> str:
