@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from train.errors import refuse
-from understudy.errors import TrainingError
+from understudy.errors import TrainingError, UnderstudyError
 from understudy.processes import Child, free_port
 from understudy.training import Training
 
@@ -96,7 +96,8 @@ def joined() -> Iterator[None]:
 
             PartialState().destroy_process_group()
     except RuntimeError as error:
-        if count() > 1 and any(word in str(error) for word in GONE):
+        lost = not isinstance(error, UnderstudyError) and any(word in str(error) for word in GONE)
+        if count() > 1 and lost:
             os._exit(LOST)  # an orderly end would wait for the one that has gone
         raise
 
