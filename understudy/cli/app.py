@@ -78,6 +78,18 @@ def train(
         int | None, typer.Option(help="Processes that share each batch; default: one a GPU.", min=1)
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, even if this run exists.")] = False,
+    on: Annotated[
+        Literal["here", "hf-jobs"], typer.Option(help="Train on this machine, or as a job on the Hub's.")
+    ] = "here",
+    flavor: Annotated[str | None, typer.Option(help="A job's hardware (a10g-large).")] = None,
+    timeout: Annotated[str | None, typer.Option(help="Longest time that a job may take (2h).")] = None,
+    push_to: Annotated[
+        str | None, typer.Option("--push", metavar="hub:ORG/NAME", help="Where a job pushes the adapter.")
+    ] = None,
+    package: Annotated[
+        str | None, typer.Option(help="What a job installs us from (git+https://...); default: what is here.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print a job instead of submitting it.")] = False,
 ) -> None:
     """Teach the base a persona (TRL SFTTrainer, QLoRA) and register the adapter.
 
@@ -94,6 +106,12 @@ def train(
         "method": method,
         **said(other or []),
     }
+    from understudy.cli.jobs import job_plan, train_on_hub
+
+    plan = job_plan(on, flavor=flavor, timeout=timeout, push=push_to, package=package, dry_run=dry_run)
+    if plan is not None:
+        train_on_hub(load_settings(base=base), recipe, base, changes, plan, dry_run=dry_run)
+        return
     options = {"fresh": fresh, "tracker": tracker, "processes": processes}
     train_recipe(load_settings(base=base), recipe, base, changes, **options)
 
