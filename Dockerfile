@@ -54,8 +54,9 @@ CMD ["python", "-m", "space.app"]
 
 
 # --- gateway and engine on a GPU ------------------------------------------------------------------------------------
-# vLLM's own image has vLLM in its system's Python 3.12; the gateway's few packages go into an environment on top of
-# it. requirements/gpu.txt was resolved together with this vLLM, so nothing of the image is replaced by what it refuses.
+# vLLM's own image brings vLLM in a Python 3.12 of its own; the gateway's few packages go into an environment on top,
+# which looks there for everything else. requirements/gpu.txt was resolved together with this vLLM, so what lies on top
+# suits it.
 FROM vllm/vllm-openai:v0.32.0 AS engine
 USER 0
 # hadolint ignore=DL3008
@@ -68,9 +69,12 @@ WORKDIR /home/user/app
 COPY --from=uv /uv /usr/local/bin/uv
 COPY pyproject.toml ./
 COPY requirements/gpu.txt requirements/gpu.txt
-RUN python3 -m venv --system-site-packages --without-pip .venv \
+RUN uv venv --no-cache --python "$(command -v python3)" .venv \
     && uv pip install --no-cache --compile-bytecode --python .venv/bin/python --constraint requirements/gpu.txt \
-        -r pyproject.toml --extra serve --extra postgres
+        -r pyproject.toml --extra serve --extra postgres \
+    && python3 -c "import sysconfig as s; print('import site; site.addsitedir(%r)' % s.get_path('purelib'))" \
+        > "$(.venv/bin/python -c "import sysconfig as s; print(s.get_path('purelib'))")/below.pth" \
+    && .venv/bin/python -c "import importlib.metadata as m; print('vLLM', m.version('vllm'))"
 COPY understudy understudy
 COPY arena arena
 COPY serve serve
