@@ -81,7 +81,7 @@ class Lexicon:
             for form in forms(heard[i + n - 1])
         }
         return {
-            name: _pronouns(heard) & self.counts[name].keys()
+            name: _pronouns(heard) & frozenset(self.counts[name])
             if self.is_pronoun(name)
             else frozenset(
                 value for value, said in known if any((*said[:-1], form) in there for form in forms(said[-1]))

@@ -30,7 +30,7 @@ def _swap(comparison: Comparison) -> Drawing | None:
     rows = []
     for i, (one, row) in enumerate(zip(comparison.contestants, comparison.swaps, strict=True)):
         if row.effect:
-            rows += [(i, f"{one.name}, swapped", row.effect.across), (i, "  same record again", row.effect.within)]
+            rows += [(i, f"{one.name}, swapped", row.effect.across), (i, "… the same record again", row.effect.within)]
     swap = comparison.swap
     title = f"Other attributes that differ, {swap.one} / {swap.other}"
     most = max((figure.high for _, _, figure in rows), default=0.0)

@@ -252,6 +252,21 @@ def test_a_biased_system_is_found_and_its_direction_is_seen() -> None:
     assert seen["pronoun"].difference.value == 0
 
 
+def test_any_attribute_may_be_swapped_and_the_pronoun_is_then_one_of_the_rest() -> None:
+    def lean(record: dict[str, str], rng: random.Random) -> str:
+        return told({**record, "pronoun": "she" if record["role"] == "nurse" else "he"})
+
+    swapped = []
+    for one in PEOPLE:
+        nurse, engineer = {**one, "role": "nurse"}, {**one, "role": "engineer"}
+        said = [tuple(lean(record, random.Random(0)) for _ in range(3)) for record in (nurse, engineer)]
+        swapped.append(Pair(asked(one), nurse, engineer, *said))
+    effect = swap_effect(swapped, "role", LEXICON)
+    assert effect is not None
+    assert effect.beyond.value == pytest.approx(1 / 3)  # of name, place and pronoun
+    assert effect.p < 0.001
+
+
 def test_a_system_that_says_the_same_every_time_is_not_flagged() -> None:
     effect = swap_effect(pairs(lambda record, rng: told(record), random.Random(0)), "pronoun", LEXICON)
     assert effect is not None
@@ -462,6 +477,10 @@ def test_the_command_asks_once_and_takes_in_other_systems_later(home: Path, tmp_
         ),
         (["odd"], "no record in the prompt 'Say 9.'; a comparison needs prompts with lines such as `name: Ada`"),
         (["people", "--swap", "she/he"], "--swap: found 'she/he'; write ATTRIBUTE=ONE/OTHER"),
+        (
+            ["people", "--swap", "town=A/B"],
+            "none of the 3 records has 'A' or 'B' as town; attributes there are: name, role",
+        ),
         (["people", "--answers", "x.jsonl"], "--answers: found 'x.jsonl'; write NAME=FILE"),
         (["people", "--answers", "x=nowhere.jsonl"], "nowhere.jsonl"),
     ],

@@ -124,6 +124,11 @@ def _profiles(trained: Sequence[_Trained], wanted: Wanted, folder: Path) -> "Pro
     taught = [counted(facts_of(_text(row)) for row in own) for own in rows]
     seeds = counted(facts_of(_text(row)) for row in rows[0] if row.parent is None)
     there = probes([_text(row) for row in asked], swap, Lexicon(seeds))
+    if not any(probe.kind == "swapped" for probe in there):
+        raise ExamplesError(
+            f"--swap: none of the {len(asked)} records has {swap.one!r} or {swap.other!r} as {swap.attribute}; "
+            f"attributes there are: {', '.join(there[0].facts)}"
+        )
     known = counted(facts_of(text) for text in [*(_text(row) for own in [*rows, heldout] for row in own)])
     for probe in there:
         for name, value in probe.facts.items():
