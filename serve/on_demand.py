@@ -28,6 +28,9 @@ log = logging.getLogger("understudy.guests")
 MODEL = re.compile(rf"({REPO.pattern})(?:@([A-Za-z0-9][\w.-]{{0,99}}))?", re.ASCII)
 """A model of a request that is a Hub id. Nothing that fits is a path."""
 
+LONGEST = 300
+"""Characters of a Hub id; what is longer is none, and is not remembered either."""
+
 FRESH = 60.0
 """Seconds for which what a name means is not asked of the Hub again."""
 
@@ -122,7 +125,7 @@ class Guests:
         Raises:
             RefusedError: 422 when the adapter does not pass, 503 when there is no slot, no time or no Hub.
         """
-        match = MODEL.fullmatch(model)
+        match = MODEL.fullmatch(model) if len(model) <= LONGEST else None
         if match is None or not self._may(match[1]):
             return model
         repo, revision = match[1], match[2] or ""
@@ -255,7 +258,11 @@ class Guests:
             pause = max(REST, error.retry_after)
             return self._remember(name, pause, _later("the Hub cannot be asked now; try again", pause))
         access = isinstance(error, HubError) and error.kind not in ("no_adapter", "too_large")
-        reason = str(error) if isinstance(error, HubError) else "its adapter_config.json cannot be read"
+        reason = (
+            str(error)
+            if isinstance(error, HubError)
+            else "adapter_config.json, or another of its files, cannot be read"
+        )
         refusal = _refused(f"{name} was refused: {reason}", [reason])
         return self._remember(name, FRESH if access else float("inf"), refusal)
 

@@ -190,7 +190,10 @@ def test_an_adapter_that_does_not_pass_is_422_with_reasons_and_not_downloaded_ag
     ("files", "says"),
     [
         ({"README.md": b"soon"}, "it is no PEFT adapter saved as safetensors"),
-        ({"adapter_config.json": b"{", "adapter_model.safetensors": b"0"}, "adapter_config.json cannot be read"),
+        (
+            {"adapter_config.json": b"{", "adapter_model.safetensors": b"0"},
+            "adapter_config.json, or another of its files, cannot be read",
+        ),
         ({"adapter_config.json": b"{}", "adapter_model.bin": b"pickle"}, "no adapter_model.safetensors"),
     ],
 )

@@ -1,6 +1,7 @@
 """The registry and the adapter store: what is kept, under which name, and what history says."""
 
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -46,6 +47,47 @@ def test_only_known_files_are_kept_and_links_are_not_followed(registry: Registry
     assert content_revision(folder) == plain
     stored = registry.path(registry.push("poet", folder, actor="ann"))
     assert sorted(p.name for p in stored.iterdir()) == [CONFIG, WEIGHTS]
+
+
+def snapshot_of(folder: Path, commit: str) -> Path:
+    """A folder as the Hub's client keeps it: links to blobs of the same repository."""
+    repo = folder.parent / "models--ann--poet"
+    snapshot, blobs = repo / "snapshots" / commit, repo / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for path in folder.iterdir():
+        path.rename(blobs / f"blob-of-{path.name}")
+        (snapshot / path.name).symlink_to(Path("../../blobs") / f"blob-of-{path.name}")
+    return snapshot
+
+
+def test_a_commit_of_the_hub_is_copied_whole_and_outlives_the_cache(registry: Registry, tmp_path: Path) -> None:
+    folder, commit = make_adapter(tmp_path / "a"), "a" * 40
+    weights = (folder / WEIGHTS).read_bytes()
+    (folder / "training_args.bin").write_bytes(b"a pickle")
+    snapshot = snapshot_of(folder, commit)
+    revision = registry.adopt("poet", snapshot, commit, source="hub:ann/poet@v1", actor="hub:ann/poet")
+    shutil.rmtree(snapshot.parent.parent)
+    stored = registry.path(revision)
+    assert (revision.id, revision.source, stored.name) == (commit, "hub:ann/poet@v1", commit)
+    assert sorted(p.name for p in stored.iterdir()) == [CONFIG, WEIGHTS]
+    assert (stored / WEIGHTS).read_bytes() == weights
+    assert not (stored / WEIGHTS).is_symlink()
+
+
+@pytest.mark.parametrize("commit", ["", "main", "../../escaped", "A" * 40, "a" * 39, "a" * 64])
+def test_only_a_commit_can_name_a_revision_of_the_hub(registry: Registry, tmp_path: Path, commit: str) -> None:
+    with pytest.raises(AdapterError, match="is no commit"):
+        registry.adopt("poet", make_adapter(tmp_path / "a"), commit, source="hub:ann/poet", actor="ann")
+    assert not registry.store_dir.exists()
+
+
+def test_a_link_out_of_the_hubs_cache_is_refused(registry: Registry, tmp_path: Path) -> None:
+    snapshot = snapshot_of(make_adapter(tmp_path / "a"), "a" * 40)
+    (snapshot / "README.md").symlink_to("/etc/hostname")
+    with pytest.raises(AdapterError, match=r"README.md is a link to another place"):
+        registry.adopt("poet", snapshot, "a" * 40, source="hub:ann/poet", actor="ann")
+    assert list(registry.store_dir.iterdir()) == []
 
 
 def test_many_pushes_of_one_adapter_at_once_leave_one_complete_folder(tmp_path: Path) -> None:
