@@ -30,12 +30,12 @@ def sweep_recipe(
     json_output: bool,
 ) -> None:
     """Tries settings until there are `trials` trials, prints what was found, and writes the best as a recipe."""
+    prepare()
     recipe = load_recipe(name, settings.recipes_dir)
     bases = bases or [choose_base(settings, recipe, None).name]
     folder = settings.recipes_dir / write if write else None
     if folder is not None and folder.exists():
         raise RecipeError(f"{folder}: there is something already; choose another name with --write")
-    prepare()
     with status("loading libraries"):
         from arena.sweep_page import write_sweep
         from train.sweep import USUAL, settings_of, sweep
@@ -54,7 +54,7 @@ def sweep_recipe(
         out.print(f"{storage} (more trials go on from here)", style="dim")
     if folder is not None:
         base = str(found.best.settings.get("base", bases[0]))
-        _write(recipe, settings_of(found.best, training), base, folder)
+        _write(recipe, settings_of(found.best, training), base, folder, several=len(bases) > 1)
         console.print(f"the best settings are the recipe {folder.name}: {folder / 'recipe.yaml'}")
 
 
@@ -80,8 +80,8 @@ def _print(found: Sweep) -> None:
         out.print(f"the recipe's own settings: {own.loss:.3f}; the best: {best.loss:.3f} nats per token")
 
 
-def _write(recipe: Recipe, training: Training, base: str, folder: Path) -> None:
-    """The recipe's folder again, with other settings of training."""
+def _write(recipe: Recipe, training: Training, base: str, folder: Path, *, several: bool) -> None:
+    """The recipe's folder again, with other settings of training; with its base, where there were several to try."""
     shutil.copytree(recipe.folder, folder)
     path = folder / "recipe.yaml"
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -90,7 +90,8 @@ def _write(recipe: Recipe, training: Training, base: str, folder: Path) -> None:
         usual = recipe.training.model_dump()
         data["embedded"] = {name: value for name, value in training.model_dump().items() if value != usual[name]}
     else:
-        data["base"], data["training"] = base, changed
+        data["training"] = changed
+        data |= {"base": base} if several else {}
     head = f"# {recipe.title}, with the settings that `understudy sweep {recipe.name}` found best.\n"
     path.write_text(head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
     load_recipe(str(folder), folder.parent)
