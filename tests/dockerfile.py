@@ -7,6 +7,9 @@ from pathlib import Path
 
 from understudy.settings import PROJECT
 
+TARGETS = ("space", "engine", "cpu")
+"""The stages that are images."""
+
 
 @dataclass
 class Stage:
