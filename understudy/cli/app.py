@@ -24,6 +24,10 @@ keys_app = typer.Typer(help="Keys for the gateway: who may ask, and how much.", 
 app.add_typer(keys_app, name="keys")
 data_app = typer.Typer(help="Training data: what is in a file before it is trained on.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+space_app = typer.Typer(invoke_without_command=True)
+app.add_typer(space_app, name="space")
+votes_app = typer.Typer(help="Votes of the arena: kept on the Hub, and back again.", no_args_is_help=True)
+app.add_typer(votes_app, name="votes")
 
 Port = Annotated[int | None, typer.Option(help="Port of the gateway (8000).", min=1, max=65535)]
 SpacePort = Annotated[int | None, typer.Option(help="Port of the Gradio app (7860).", min=1, max=65535)]
@@ -267,12 +271,86 @@ def serve(port: Port = None, host: Host = None, base: BaseModelName = None) -> N
     serve_personas(load_settings(port=port, host=host, base=base))
 
 
-@app.command()
-def space(space_port: SpacePort = None, host: Host = None) -> None:
-    """Start the Gradio app: chat and blind arena. It only talks HTTP to the gateway."""
-    from space.app import launch
+@space_app.callback()
+def space(context: typer.Context, space_port: SpacePort = None, host: Host = None) -> None:
+    """Start the Gradio app: chat and blind arena. It only talks HTTP to the gateway.
 
-    launch(load_settings(space_port=space_port, host=host))
+    `understudy space deploy` puts it on Hugging Face Spaces.
+    """
+    if context.invoked_subcommand is None:
+        from space.app import launch
+
+        launch(load_settings(space_port=space_port, host=host))
+
+
+@space_app.command("deploy")
+def space_deploy(
+    repo: Annotated[str, typer.Argument(help="The Space on the Hub.", metavar="ORG/SPACE")],
+    endpoint: Annotated[str, typer.Option(help="Address of the gateway, as the internet reaches it.")] = "",
+    flavor: Annotated[
+        Literal["gradio", "docker"], typer.Option(help="gradio: the app alone; docker: engine and gateway, too.")
+    ] = "gradio",
+    hardware: Annotated[str, typer.Option(help="What it runs on, as the Hub names it: cpu-basic, l4x1, …")] = "",
+    private: Annotated[bool, typer.Option("--private", help="Only for its owners.")] = False,
+    dataset: Annotated[
+        str, typer.Option(help="Data set repository for battles and votes, private at first.", metavar="ORG/NAME")
+    ] = "",
+    model: Annotated[list[str] | None, typer.Option(help="ORG/NAME to link to. Repeatable.")] = None,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(help="Docker: a recipe that goes up with its examples and is trained there. Repeatable."),
+    ] = None,
+    title: Annotated[str, typer.Option(help="Name of the page.")] = "Understudy",
+    oauth: Annotated[bool, typer.Option("--oauth", help="Let people sign in with their Hub account.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be sent.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Make or update a Space: its page, the code it needs, variables and secrets. Needs HF_TOKEN.
+
+    UNDERSTUDY_API_KEY and UNDERSTUDY_VOTES_TOKEN become secrets of the Space. What is the same is not sent again.
+    """
+    from space.deploy_files import Wish
+    from understudy.cli.space import deploy_space
+
+    wish = Wish(
+        repo,
+        flavor=flavor,
+        hardware=hardware,
+        title=title,
+        dataset=dataset,
+        oauth=oauth,
+        models=tuple(model or ()),
+        recipes=tuple(recipe or ()),
+    )
+    options = {"private": private, "dry_run": dry_run, "json_output": json_output}
+    deploy_space(load_settings(), wish, endpoint=endpoint, **options)
+
+
+VotesRepoName = Annotated[
+    str, typer.Argument(help="hub:ORG/NAME, a data set repository; default: UNDERSTUDY_VOTES_REPO.", metavar="REPO")
+]
+
+
+@votes_app.command("export")
+def votes_export(
+    repo: VotesRepoName = "",
+    json_output: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Send battles and votes that the repository does not have yet."""
+    from understudy.cli.votes import export_votes
+
+    export_votes(load_settings(), repo, json_output=json_output)
+
+
+@votes_app.command("restore")
+def votes_restore(
+    repo: VotesRepoName = "",
+    json_output: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Add battles and votes of the repository that the database does not have; nothing is overwritten."""
+    from understudy.cli.votes import restore_votes
+
+    restore_votes(load_settings(), repo, json_output=json_output)
 
 
 @app.command()

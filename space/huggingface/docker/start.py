@@ -1,0 +1,170 @@
+"""Entry point of a Docker Space: the page first, then what its models need; SIGTERM ends everything.
+
+The page is up within seconds. Until the gateway has its port, a stand-in there says what is going on, so that the
+banner can. A recipe that went up with the Space is trained when its persona has no revision yet.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+
+from understudy.processes import Child
+from understudy.settings import Settings, load_settings
+
+HERE = Path(__file__).resolve().parent
+LONGEST_PAUSE = 60.0
+"""Seconds between two starts of a gateway that keeps ending."""
+
+
+class Stage:
+    """The parts that run, and what to say while the gateway does not."""
+
+    def __init__(self, settings: Settings, env: dict[str, str]) -> None:
+        self.settings = settings
+        self.env = env
+        self.page = self._start("space", UNDERSTUDY_HOST="0.0.0.0")
+        self.serving: Child | None = None
+        self._news = ""
+        self._stand_in: ThreadingHTTPServer | None = None
+
+    def say(self, news: str) -> None:
+        """What `/ready` answers until `serve`."""
+        print(f"space: {news}", flush=True)
+        self._news = news
+        if self._stand_in is None:
+            self._stand_in = ThreadingHTTPServer(("127.0.0.1", self.settings.port), self._handler())
+            threading.Thread(target=self._stand_in.serve_forever, daemon=True).start()
+
+    def serve(self) -> Child:
+        """Gives the port to gateway and engine."""
+        if self._stand_in is not None:
+            self._stand_in.shutdown()
+            self._stand_in.server_close()
+            self._stand_in = None
+        self.serving = self._start("serve", UNDERSTUDY_HOST="127.0.0.1")
+        return self.serving
+
+    def run(self, *arguments: str) -> bool:
+        """One command of ours, to its end."""
+        command = [sys.executable, "-m", "understudy", *arguments]
+        return subprocess.run(command, env={**os.environ, **self.env}, check=False).returncode == 0
+
+    def end(self) -> None:
+        for child in (self.serving, self.page):
+            if child is not None:
+                child.stop()
+
+    def _start(self, name: str, **more: str) -> Child:
+        return Child([sys.executable, "-m", "understudy", name], log=None, env={**self.env, **more})
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        stage = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = json.dumps({"status": "starting", "detail": stage._news}).encode()
+                self.send_response(503)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_POST = do_GET  # noqa: N815 - named by the library
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - named by the library
+                pass
+
+        return Handler
+
+
+def main() -> None:
+    """Starts everything, keeps the gateway running, and ends when the page does."""
+    env = environment()
+    os.environ.update(env)
+    settings = load_settings(host="127.0.0.1")
+    signal.signal(signal.SIGTERM, _leave)
+    stage = Stage(settings, env)
+    try:
+        recipes = train_missing(stage)
+        pause = 1.0
+        while stage.page.exit_code is None:
+            stage.say("The engine warms up. With a large model this takes a few minutes.")
+            begun = time.monotonic()
+            gateway = stage.serve()
+            publish(stage, gateway, recipes)
+            while gateway.exit_code is None and stage.page.exit_code is None:
+                time.sleep(0.5)
+            pause = 1.0 if time.monotonic() - begun > 600 else min(pause * 2, LONGEST_PAUSE)
+            if stage.page.exit_code is None:
+                stage.say(f"The engine has ended; it is started again in {pause:.0f} s.")
+                time.sleep(pause)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        stage.end()
+
+
+def environment() -> dict[str, str]:
+    """Where things are kept: on the Space's storage if it has any, else until it restarts."""
+    storage = Path("/data")
+    state = storage / "understudy" if os.access(storage, os.W_OK) else HERE.parent / "state"
+    found = {"UNDERSTUDY_HOME": str(state), "UNDERSTUDY_RUNS_DIR": str(state / "runs")}
+    found["UNDERSTUDY_RECIPES_DIR"] = str(HERE / "recipes")
+    if (HERE / "personas.yaml").is_file():
+        found["UNDERSTUDY_PERSONAS_FILE"] = str(HERE / "personas.yaml")
+    return {name: os.environ.get(name, value) for name, value in found.items()}
+
+
+def train_missing(stage: Stage) -> list[str]:
+    """Trains each recipe here that has no revision yet; returns those that can be published."""
+    from understudy.recipes import recipe_names
+    from understudy.registry import open_registry
+
+    folder = stage.settings.recipes_dir
+    ready = []
+    for name in recipe_names(folder) if folder.is_dir() else []:
+        stage.say(f"Teaching {name}. This is done once, and takes a minute or more.")
+        if open_registry(stage.settings).revisions(name) or stage.run("train", name):
+            ready.append(name)
+    return ready
+
+
+def publish(stage: Stage, gateway: Child, recipes: list[str]) -> None:
+    """Puts the recipes' personas on stage once the engine answers; those that are live already stay."""
+    while recipes and gateway.exit_code is None and not _ready(stage.settings):
+        time.sleep(1)
+    live = _live(stage.settings) if recipes and gateway.exit_code is None else set()
+    for name in recipes:
+        if name not in live and gateway.exit_code is None:
+            stage.run("publish", name)
+
+
+def _ready(settings: Settings) -> bool:
+    try:
+        return httpx.get(f"{settings.gateway}/ready", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _live(settings: Settings) -> set[str]:
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        return {one["id"] for one in httpx.get(f"{settings.gateway}/v1/models", headers=headers).json()["data"]}
+    except (httpx.TransportError, ValueError, KeyError):
+        return set()
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()
