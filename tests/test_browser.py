@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sqlalchemy.orm import Session
 
 from arena.battles import OPEN, VOID, BattleStore
+from arena.battles import Answer as Said
 from arena.votes import list_votes
 from space.app import build_app, start
 from space.gateway_client import GatewayClient
@@ -393,6 +394,44 @@ def test_a_page_opened_during_an_outage_fills_itself(browser: Browser, house: Ho
     house.fake.start()
     visitor.see("#personas", "Stand-up comedian")
     visitor.see("#live", EMAIL)
+    visitor.leave()
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_arena_goes_on_with_recorded_battles_while_the_engine_sleeps(
+    browser: Browser, house: House, artifacts: Path, size: tuple[int, int]
+):
+    name = "phone" if size == PHONE else "desktop"
+    battle, _ = house.store.create(
+        prompt="What is wrong with airports?", persona="stand-up", session="x", temperature=0, max_tokens=9
+    )
+    said = {"base": "Airports have long queues.", "stand-up": "You pay for speed, and then you queue."}
+    house.store.finish(battle.id, Said(said[battle.left], None), Said(said[battle.right], STAND_UP))
+    house.fake.asleep = 503
+    visitor = Visitor(browser, house.url, size)
+    visitor.see("#banner .waking", "The model is waking up.")
+    visitor.see("#banner .clock", re.compile(r"For \d+ s so far; looking again"))
+    visitor.say("Anyone there?")
+    visitor.see("#note", re.compile("waking up.*Trying again in"))
+    visitor.shot(artifacts / f"asleep-chat-{name}.png")
+    visitor.start_battle("")
+    visitor.see("#recorded", "What is wrong with airports?")
+    visitor.see("#verdict", "recorded earlier")
+    visitor.shot(artifacts / f"asleep-replay-{name}.png")
+    visitor.vote("left")
+    expect(visitor.page.locator(".plate.known")).to_have_count(2)
+    visitor.shot(artifacts / f"asleep-reveal-{name}.png")
+    assert [vote.origin for vote in list_votes(house.store.engine)] == ["replay"]
+    visitor.page.locator("#next").click()
+    visitor.see("#verdict .trouble", "not seen")
+    visitor.shot(artifacts / f"asleep-all-seen-{name}.png")
+    house.fake.asleep = 0
+    expect(visitor.page.locator("#banner .banner")).to_have_count(0, timeout=PATIENCE)
+    visitor.page.locator("#next").click()
+    visitor.see("#verdict", "Which answer is better?")
+    expect(visitor.page.locator("#recorded")).to_be_hidden()
+    assert visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert visitor.foreign_requests() == []
     visitor.leave()
 
 

@@ -1,7 +1,6 @@
 """The page over HTTP, as an attacker would use it, and how the app starts."""
 
 import json
-import shutil
 import socket
 import subprocess
 import sys
@@ -134,37 +133,25 @@ def test_a_taken_port_is_named_together_with_its_option(tmp_path: Path):
             launch(load_settings(home=tmp_path, space_port=port))
 
 
-def test_the_pins_of_the_space_are_those_we_test_with():
-    pins = {line for line in (PROJECT / "space/requirements.txt").read_text().splitlines() if "==" in line}
-    locked = {line.strip() for line in (PROJECT / "requirements/cpu.txt").read_text().splitlines()}
-    assert pins <= locked
-    gradio = next(pin.split("==")[1] for pin in pins if pin.startswith("gradio=="))
-    assert f"sdk_version: {gradio}" in (PROJECT / "space/huggingface/README.md").read_text()
-
-
-def test_a_hugging_face_space_starts_with_its_files_alone_and_no_gateway(tmp_path: Path):
-    """The folders and files that its README names, in a folder of their own, with the gateway down."""
-    for name in ("arena", "space", "understudy"):
-        shutil.copytree(PROJECT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "embedded_base"))
-    shutil.copy(PROJECT / "space/huggingface/app.py", tmp_path)
+def test_a_space_starts_without_its_gateway(tmp_path: Path):
     port = free_port()
     env = {
         "PATH": "/usr/bin:/bin",
-        "HOME": str(tmp_path),
+        "UNDERSTUDY_HOME": str(tmp_path),
         "UNDERSTUDY_SPACE_PORT": str(port),
         "UNDERSTUDY_GATEWAY_URL": f"http://127.0.0.1:{free_port()}",
     }
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=tmp_path, env=env, stdout=log, stderr=log)
+        process = subprocess.Popen([sys.executable, "-m", "space.app"], cwd=PROJECT, env=env, stdout=log, stderr=log)
     try:
-        page = _wait_for_page(f"http://127.0.0.1:{port}", process, tmp_path / "log")
+        page = wait_for_page(f"http://127.0.0.1:{port}", process, tmp_path / "log")
         assert "not available right now" in page.call("look", None, None, None)
     finally:
         process.terminate()
         process.wait(20)
 
 
-def _wait_for_page(url: str, process: subprocess.Popen[bytes], log: Path) -> Page:
+def wait_for_page(url: str, process: subprocess.Popen[bytes], log: Path) -> Page:
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and process.poll() is None:
         try:

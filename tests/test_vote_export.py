@@ -22,7 +22,7 @@ from space.ballot_box import BallotBox
 from space.votes_repo import VotesRepo
 from tests.fake_gateway import FakeGateway
 from tests.hub_server import READ_TOKEN, TOKEN, HubServer
-from tests.test_space_page import Page, _wait_for_page
+from tests.test_space_page import Page, wait_for_page
 from understudy.database import open_database
 from understudy.errors import VotesRepoError
 from understudy.processes import free_port
@@ -345,7 +345,7 @@ class SpaceProcess:
                 stdout=log,
                 stderr=log,
             )
-        self.page = _wait_for_page(f"http://127.0.0.1:{port}", self.process, self.home / "log")
+        self.page = wait_for_page(f"http://127.0.0.1:{port}", self.process, self.home / "log")
 
     @property
     def log(self) -> str:
