@@ -46,7 +46,7 @@ def served_reasons(found: ServedMeasures | None, asked: Thresholds) -> list[str]
     if found is None:
         return []
     if found.acts is None or found.same_tokens is None:
-        return [f"vLLM does not serve it: {found.problem}"]
+        return [f"vLLM does not serve it: {found.problem} (--no-engine leaves that question out)"]
     reasons = []
     if found.acts.value < asked.acts:
         reasons.append(

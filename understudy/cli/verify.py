@@ -83,7 +83,8 @@ async def _served(
     from serve.rehearsal import PLANNED, Rehearsal
 
     full = training.method == "full"
-    wanted = settings.model_copy(update={"max_lora_rank": max(settings.max_lora_rank, training.rank)})
+    room = {"gpu_memory_utilization": _share_of_gpu(settings)}
+    wanted = settings.model_copy(update={"max_lora_rank": max(settings.max_lora_rank, training.rank), **room})
     try:
         async with Rehearsal(wanted, resolve_base(str(product)) if full else base) as engine:
             own = await engine.answers(chats, model=BASE_NAME, max_tokens=most)
@@ -93,6 +94,16 @@ async def _served(
             return Served(base=own, adapter=await engine.answers(chats, model=PLANNED, max_tokens=most))
     except UnderstudyError as error:
         return Served(problem=str(error))
+
+
+def _share_of_gpu(settings: Settings) -> float:
+    """What vLLM may take: as set, but no more than is free beside us and a gateway; 0 leaves it to the plan."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return settings.gpu_memory_utilization
+    free, total = torch.cuda.mem_get_info()
+    return min(settings.gpu_memory_utilization or 0.9, round(0.95 * free / total, 3))
 
 
 def _place(settings: Settings, recipe: Recipe, product: Path, made: dict, revision: str) -> Path:
