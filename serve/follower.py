@@ -209,7 +209,7 @@ class Follower:
             await self._note(follow, "reject", {"stage": "fetch", "reasons": [problem]}, wanted.commit)
             log.warning("%s: %s", self.persona, problem)
         await self._remember(follow, wanted, None)
-        self._error, self._kind = problem, ""
+        self._error, self._kind = problem, ""  # no await since it was remembered: the status tells both or neither
         return "refused" if problem else "published"
 
     async def _remember(self, follow: Follow, wanted: Wanted, before: Handled | None) -> None:

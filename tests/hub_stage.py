@@ -107,6 +107,17 @@ class HubStage:
 
         await self.until(it_is)
 
+    async def until_handled(self, commit: str, persona: str = "poet") -> dict[str, Any]:
+        """Waits until something was done about a commit; returns the persona's status."""
+        found: dict[str, Any] = {}
+
+        async def it_is() -> bool:
+            found.update(await self.following(persona))
+            return found["handled"] == commit
+
+        await self.until(it_is)
+        return found
+
     async def until_trouble(self, words: str, persona: str = "poet") -> dict[str, Any]:
         """Waits until the persona's last error has these words in it; returns its status."""
         found: dict[str, Any] = {}

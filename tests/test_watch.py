@@ -45,13 +45,13 @@ def test_a_push_goes_live_by_the_poll_and_says_where_it_came_from(play: Plays) -
         await stage.until_answering(first)
         second = stage.push()
         await stage.until_answering(second)
+        status = await stage.until_handled(second)
         told = [(e.actor, e.action, e.revision) for e in stage.history()]
         actor = "hub:ann/poet"
         assert told == [(actor, action, sha) for sha in (first, second) for action in ("push", "publish")]
         revision = stage.gateway.registry.revision("poet", second)
         assert (revision.id, revision.source) == (second, "hub:ann/poet@main")
-        status = await stage.following()
-        assert (status["wanted"], status["handled"]) == ({"commit": second, "name": "main"}, second)
+        assert status["wanted"] == {"commit": second, "name": "main"}
         assert status["last_error"] is None
         assert stage.metric("hub_looks_total", persona="poet", outcome="published") == 2
 
@@ -173,11 +173,8 @@ def test_a_pin_stays_where_it_is_even_when_the_tag_is_moved_and_across_restarts(
 
     async def later(stage: HubStage) -> None:
         stage._made = 9
-        await stage.until(lambda: handled(stage))
+        await stage.until_handled(commits[0])
         assert await stage.answering() == commits[0][:12]
-
-    async def handled(stage: HubStage) -> bool:
-        return (await stage.following())["handled"] == commits[0]
 
     play(scene, "poet: {repo: ann/poet, follow: v1}")
     play(later, "poet: {repo: ann/poet, follow: v1}")
@@ -235,7 +232,7 @@ def test_a_refused_commit_is_tried_once_and_the_incumbent_answers_on(play: Plays
         assert kinds.count("refused") == 1
         better = stage.push()
         await stage.until_answering(better)
-        assert (await stage.following())["last_error"] is None
+        assert (await stage.until_handled(better))["last_error"] is None
 
     async def after_a_restart(stage: HubStage) -> None:
         await stage.looks()
