@@ -21,6 +21,7 @@ from arena.profiles_html import comparison_page
 from arena.profiles_markdown import comparison_markdown
 from arena.profiles_records import Comparison, Profiles, Sampling, System, read_profiles
 from arena.report_markdown import plain
+from tests.adapters_made_here import make_adapter
 from tests.pirate import Done, understudy
 from tests.test_report import NASTY, Page, tables
 from understudy.errors import ExamplesError
@@ -412,9 +413,9 @@ def test_broken_profiles_are_named_with_a_remedy(tmp_path: Path, text: str) -> N
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Recipes on people, of which one is trained, for one step (a second one borrows that), and one without records."""
+    """Recipes on people with an adapter made of random numbers each, one without records, one without a run."""
     place = tmp_path_factory.mktemp("home")
-    recipe = "title: People\nvoice: Plain.\nprompts: [Hello]\nsampling: {max_tokens: 16}\ntraining: {max_steps: 1}\n"
+    recipe = "title: People\nvoice: Plain.\nprompts: [Hello]\nsampling: {max_tokens: 16}\n"
     rows = [json.dumps({"prompt": asked(one), "completion": told(one)}) for one in PEOPLE]
     odd = [json.dumps({"prompt": f"Say {n}.", "completion": f"Number {n}."}) for n in range(12)]
     halves = {"people": (rows[:9], rows[9:]), "leaky": (rows[3:], rows[:3]), "odd": (odd[:9], odd[9:])}
@@ -424,12 +425,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "recipe.yaml").write_text(recipe)
         (folder / "examples.jsonl").write_text("\n".join(examples))
         (folder / "heldout.jsonl").write_text("\n".join(heldout))
-    assert understudy(place, "train", "people").returncode == 0
-    for name in ("leaky", "odd"):
-        trained = next((place / "runs" / "people").iterdir())
-        copy = place / "runs" / name / trained.name
-        copy.parent.mkdir()
-        copy.symlink_to(trained)
+        if name != "untrained":
+            made_here = place / "runs" / name / "aaaa11112222"
+            make_adapter(made_here / "adapter")
+            (made_here / "settings.json").write_text('{"base": "embedded"}')
+            (made_here / "result.json").write_text("{}")
     return place
 
 
