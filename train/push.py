@@ -46,6 +46,7 @@ class _Head:
     tags: Mapping[str, str]
     """Tag to its commit."""
     private: bool
+    gated: bool
 
 
 def repo_of(address: str) -> str:
@@ -83,9 +84,9 @@ def push_release(
         raise HubError(f"--tag {tag!r}: use letters, digits, dots and dashes, such as v3", "name")
     with _explained(repo):
         api = _api(endpoint, progress)
-        head = _head(api, repo) or _create(api, repo, private=private, gated=gated)
+        head = _head(api, repo) or _create(api, repo, private=private)
         _require_kind(repo, head, files)
-        if head.commit and (gated or (private and not head.private)):
+        if (private and not head.private) or (gated and not head.gated):
             api.update_repo_settings(repo, private=private or None, gated="auto" if gated else None)
         stale = _stale(head, files)
         if head.commit and not stale and all(_same(head.files.get(name), data) for name, data in files.items()):
@@ -120,16 +121,14 @@ def _head(api: "HfApi", repo: str) -> _Head | None:
         return None
     tags = {ref.name: ref.target_commit for ref in api.list_repo_refs(repo).tags}
     files = {s.rfilename: (s.lfs.sha256 if s.lfs else s.blob_id) or "" for s in info.siblings or []}
-    return _Head(info.sha, files, tags, bool(info.private))
+    return _Head(info.sha, files, tags, bool(info.private), bool(info.gated))
 
 
-def _create(api: "HfApi", repo: str, *, private: bool, gated: bool) -> _Head:
+def _create(api: "HfApi", repo: str, *, private: bool) -> _Head:
     for kind, name in (("dataset", "data set"), ("space", "Space")):
         if api.repo_exists(repo, repo_type=kind):
             raise HubError(f"{repo} is a {name} on the Hub; give the model a name of its own", "kind")
     api.create_repo(repo, private=private or None, exist_ok=True)
-    if gated:
-        api.update_repo_settings(repo, gated="auto")
     head = _head(api, repo)
     if head is None:
         raise HubError(f"{repo} is there already, but this token may not see it; use another name or token", "closed")

@@ -1,0 +1,473 @@
+"""`understudy push --to hub:ORG/REPO` with the real client against a Hub of our own: what is there afterwards."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from huggingface_hub import ModelCard, ModelCardData
+
+from arena.proof import ProofPack, prove
+from tests import pirate
+from tests.adapters_made_here import config, make_adapter, tensors
+from tests.hub_server import READ_TOKEN, TOKEN, HubServer, Repo, Space
+from tests.pirate import Done, home
+from tests.test_proof import observed
+from train.base_names import PublicBase, public_base
+from train.card_words import fenced
+from understudy.adapters import CONFIG, WEIGHTS, content_revision
+from understudy.bases import EMBEDDED_DIR, base_revision, resolve_base
+from understudy.errors import AdapterError
+from understudy.proof import Testimony as Observed
+from understudy.proof import Thresholds
+
+__all__ = ["home"]
+
+REPO, TO = "ann/pirate", "hub:ann/pirate"
+PIN = base_revision(resolve_base("embedded"))
+RUN = {
+    "recipe": "pirate",
+    "base": "embedded",
+    "base_revision": PIN,
+    "training": {"method": "qlora", "epochs": 4.0, "rank": 4, "learning_rate": 0.001},
+    "rows": 12,
+    "examples_sha256": "e" * 64,
+    "versions": {"peft": "0.21.2"},
+}
+RESULT = {"steps": 12, "epochs": 4.0, "loss": 0.5, "seconds": 3.5, "tokens_per_second": 900.0, "peak_memory_mib": 1200}
+
+
+@pytest.fixture
+def hub() -> Iterator[HubServer]:
+    with HubServer() as server:
+        yield server
+
+
+def make_run(home: Path, *, seed: int = 0, **changes: object) -> Path:
+    """The adapter of a finished run of the recipe `pirate`."""
+    run = home / "runs" / "pirate" / f"{seed:012d}"
+    folder = make_adapter(run / "adapter", tensors(seed=seed), **changes)
+    for path in (run / "settings.json", folder / "training.json"):
+        path.write_text(json.dumps(RUN))
+    (run / "result.json").write_text(json.dumps({**RESULT, "seconds": 3.5 + seed}))
+    for name in ("training_args.bin", "optimizer.pt", "notes.txt"):
+        (folder / name).write_bytes(b"\x80\x04")
+    return folder
+
+
+def verify(folder: Path, thresholds: Thresholds | None = None, testimony: Observed | None = None) -> None:
+    """Leaves a proof pack of this very content, as `understudy verify` does."""
+    revision = {"revision": content_revision(folder)}
+    seen = testimony or observed()
+    (folder.parent / "testimony.json").write_text(seen.model_copy(update=revision).model_dump_json())
+    pack = judged(seen.model_dump_json(), (thresholds or Thresholds()).model_dump_json())
+    (folder.parent / "proof.json").write_text(pack.model_copy(update=revision).model_dump_json())
+
+
+@lru_cache
+def judged(testimony: str, thresholds: str) -> ProofPack:
+    return prove(Observed.model_validate_json(testimony), Thresholds.model_validate_json(thresholds))
+
+
+def push(hub: HubServer, home: Path, *options: str, to: str = TO, token: str = TOKEN) -> Done:
+    """`understudy push pirate` in this process."""
+    env = {"UNDERSTUDY_HUB_ENDPOINT": hub.url, "HF_TOKEN": token}
+    with patch.dict(os.environ, env), patch("huggingface_hub.constants.HF_HUB_DISABLE_XET", True):
+        done = pirate.understudy(home, "push", "pirate", *(["--to", to] if to else []), *options)
+    assert TOKEN not in done.stdout + done.stderr
+    return done
+
+
+def pushed(hub: HubServer, home: Path, *options: str, to: str = TO) -> dict:
+    done = push(hub, home, *options, "--json", to=to)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def files(hub: HubServer, ref: str = "main") -> dict[str, bytes]:
+    return {name: data for name, data in hub.repos[REPO].files(ref).items() if name != ".gitattributes"}
+
+
+def card(hub: HubServer) -> ModelCard:
+    return ModelCard(files(hub)["README.md"].decode())
+
+
+def test_one_commit_brings_adapter_tokenizer_settings_proof_and_card_and_nothing_else(
+    hub: HubServer, home: Path
+) -> None:
+    folder = make_run(home)
+    verify(folder)
+    told = pushed(hub, home)
+    repo = hub.repos[REPO]
+    assert told == {
+        **{"persona": "pirate", "to": TO, "repo": REPO, "commit": repo.refs["main"], "tag": "v1", "new": True},
+        **{"url": f"{hub.url}/{REPO}/tree/v1", "verdict": "passed its proof on 8 prompts"},
+    }
+    assert [repo.log[sha].title for sha in repo.history(repo.refs["v1"])] == [
+        "pirate: passed its proof on 8 prompts",
+        "initial commit",
+    ]
+    there = files(hub)
+    expected = {CONFIG, WEIGHTS, "README.md", "training.json", "proof.json"}
+    assert there.keys() == expected | {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    assert there[WEIGHTS] == (folder / WEIGHTS).read_bytes()
+    assert json.loads(there[CONFIG]) == config(
+        target_modules=json.loads((folder / CONFIG).read_text())["target_modules"]
+    )
+    assert json.loads(there["training.json"]) == RUN
+    proof = json.loads(there["proof.json"])
+    assert (proof["passed"], proof["revision"]) == (True, content_revision(folder))
+    assert b"generation" in there["chat_template.jinja"]
+    for name, data in there.items():
+        assert str(home).encode() not in data, name
+        assert str(EMBEDDED_DIR).encode() not in data, name
+
+
+def test_the_card_tells_the_hub_and_people_everything(hub: HubServer, home: Path) -> None:
+    folder = make_run(home)
+    testimony = observed()
+    forgot = [1.0 + loss for loss in testimony.plain_losses["base"]]
+    plain = {**testimony.plain_losses, "adapter": forgot}
+    verify(folder, Thresholds(forgetting=2), testimony.model_copy(update={"plain_losses": plain}))
+    pushed(hub, home)
+    found = card(hub)
+    data = found.data.to_dict()
+    assert (data["library_name"], data["pipeline_tag"]) == ("peft", "text-generation")
+    assert {"lora", "understudy"} <= set(data["tags"])
+    assert data["widget"] == [{"messages": [{"role": "user", "content": "Hello"}]}]
+    assert "base_model" not in data, "the embedded base is not on the Hub"
+    results = {result.metric_type: result for result in ModelCardData(**data).eval_results or []}
+    assert results["in_style"].metric_value == 1.0
+    assert results["in_style"].metric_args == {"low": 0.6756, "high": 1.0, "n": 8, "confidence": 0.95}
+    assert results["loss"].dataset_name == "pirate: 8 held-out prompts"
+    text = found.text
+    assert "⚠️" not in text
+    assert f"weights: SHA-256 `{PIN}`" in text
+    assert "| in style | 0% (0 to 32) | 0% (0 to 32) | **100% (68 to 100)** |" in text
+    worse = text.partition("## What got worse")[2].partition("##")[0]
+    assert "- plain text: 1.00 nats a token" in worse
+    samples = text.partition("## Side by side")[2].partition("##")[0]
+    assert all(said in samples for said in ("Write about a broom", "A broom is a useful", "Ahoy! The broom be mine"))
+    assert "12 steps, 4 epochs, 4 seconds, 900 tokens a second, 1,200 MiB" in text
+    assert f"| examples (SHA-256) | {'e' * 64} |" in text
+    assert f'PeftModel.from_pretrained(base, "{REPO}")' in text
+
+
+@pytest.mark.parametrize("proved", [False, True])
+def test_what_is_not_proved_goes_only_by_force_and_its_card_begins_with_that(
+    hub: HubServer, home: Path, proved: bool
+) -> None:
+    folder = make_run(home)
+    if proved:
+        verify(folder, Thresholds(forgetting=0.01))
+    done = push(hub, home)
+    assert done.returncode == 1
+    reason = (
+        "pirate is refused by its proof pack (the base's own plain text costs" if proved else "is not verified; run"
+    )
+    assert reason in done.stderr
+    assert "--force" in done.stderr
+    assert hub.repos == {}
+    pushed(hub, home, "--force")
+    warning = next(line for line in card(hub).text.splitlines() if line.startswith(">"))
+    assert warning.startswith("> ⚠️ **Refused by its own proof pack**" if proved else "> ⚠️ **Not verified.**")
+    assert card(hub).text.index(warning) < 100
+    assert ("proof.json" in files(hub)) is proved
+
+
+def test_a_proof_of_other_weights_counts_for_nothing(hub: HubServer, home: Path) -> None:
+    folder = make_run(home)
+    verify(folder)
+    make_adapter(folder, tensors(seed=9))
+    assert "pirate is not verified" in push(hub, home).stderr
+
+
+def test_the_same_again_is_no_commit_and_another_is_the_next_number(hub: HubServer, home: Path) -> None:
+    folder = make_run(home)
+    verify(folder)
+    first = pushed(hub, home)
+    again = push(hub, home)
+    assert again.stdout.startswith(f"already there as v1, commit {first['commit'][:12]}: ")
+    uploads = [line for line in hub.asked if line.startswith("PUT /_lfs/")]
+    other = make_run(home, seed=1)
+    second = pushed(hub, home, "--adapter", str(other), "--force")
+    assert (second["tag"], second["new"]) == ("v2", True)
+    assert "proof.json" not in files(hub), "v1's proof says nothing about v2"
+    assert "proof.json" in files(hub, "v1")
+    assert len([line for line in hub.asked if line.startswith("PUT /_lfs/")]) == len(uploads) + 1
+    back = pushed(hub, home, folder.parent.name)
+    assert (back["tag"], back["new"]) == ("v3", True)
+    assert files(hub) == files(hub, "v1")
+
+
+def test_a_commit_that_lost_its_tag_gets_one(hub: HubServer, home: Path) -> None:
+    verify(make_run(home))
+    hub.fail(400, matching="POST .*/tag/", times=1)
+    assert push(hub, home).returncode == 1
+    told = pushed(hub, home)
+    assert (told["tag"], told["new"]) == ("v1", False)
+    assert len(hub.repos[REPO].commits) == 2
+
+
+def test_a_tag_of_one_s_own(hub: HubServer, home: Path) -> None:
+    verify(make_run(home))
+    assert pushed(hub, home, "--tag", "v3")["tag"] == "v3"
+    assert pushed(hub, home, "--tag", "v3")["new"] is False
+    assert pushed(hub, home, "--tag", "first")["tag"] == "first"
+    verify(make_run(home, seed=1))
+    done = push(hub, home, "000000000001", "--tag", "v3")
+    assert "ann/pirate has a tag v3 already; leave --tag out" in done.stderr
+    assert pushed(hub, home, "000000000001")["tag"] == "v4"
+
+
+def test_private_and_gated_are_so_before_anything_is_in_it(hub: HubServer, home: Path) -> None:
+    verify(make_run(home))
+    pushed(hub, home, "--private", "--gated")
+    repo = hub.repos[REPO]
+    assert (repo.private, repo.gated) == (True, True)
+    order = [line.rpartition("/")[2] for line in hub.asked if line.endswith(("/settings", "/commit/main"))]
+    assert order == ["settings", "main"]
+    repo.private = repo.gated = False
+    pushed(hub, home)
+    assert (repo.private, repo.gated) == (False, False), "not asked for, not touched"
+    pushed(hub, home, "--private")
+    assert (repo.private, repo.gated) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("to", "token", "says"),
+    [
+        (TO, "", "no token for the Hub: run `hf auth login`, or set HF_TOKEN"),
+        (TO, READ_TOKEN, "the token may not write there (the Hub says: you must use a write token"),
+        (TO, "hf_nobody", "the token may not write there"),
+        ("hub:other/pirate", TOKEN, 'the rights to write under the namespace "other"'),
+        ("hub:ann/rows", TOKEN, "ann/rows is a data set on the Hub; give the model a name of its own"),
+        ("hub:ann/stage", TOKEN, "ann/stage is a Space on the Hub"),
+        ("hub:ann/whole", TOKEN, "ann/whole holds a whole model, and this is an adapter"),
+        ("hub:pirate", TOKEN, "'hub:pirate' is no place to push to; use registry, or hub:ORG/REPO"),
+        ("hub:ann/../x", TOKEN, "is no place to push to"),
+        ("s3:ann/pirate", TOKEN, "is no place to push to"),
+    ],
+)
+def test_what_the_hub_does_not_allow_is_one_line(hub: HubServer, home: Path, to: str, token: str, says: str) -> None:
+    verify(make_run(home))
+    hub.foreign.add("other")
+    hub.datasets["ann/rows"], hub.spaces["ann/stage"], hub.repos["ann/whole"] = Repo(), Space(), Repo()
+    for repo in (hub.datasets["ann/rows"], hub.spaces["ann/stage"], hub.repos["ann/whole"]):
+        repo.commit({"config.json": b"{}", "model.safetensors": b""})
+    before = {name: len(repo.commits) for name, repo in hub.repos.items()}
+    done = push(hub, home, to=to, token=token)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert says in done.stderr
+    assert {name: len(repo.commits) for name, repo in hub.repos.items()} == before
+
+
+def test_a_hub_that_is_down_broken_or_slow_is_one_line(
+    hub: HubServer, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify(make_run(home))
+    hub.stop()
+    assert "ann/pirate: the Hub cannot be reached (" in push(hub, home).stderr
+    hub.start()
+    hub.fail(500, matching="/api/models/ann/pirate", times=1)
+    assert "ann/pirate: the Hub answered 500" in push(hub, home).stderr
+    monkeypatch.setattr("train.push.TIMEOUT", 0.3)
+    hub.slow(2, matching="GET /api/models/ann/pirate", times=1)
+    done = push(hub, home)
+    assert "ann/pirate: the Hub cannot be reached (" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert pushed(hub, home)["tag"] == "v1"
+
+
+def meanwhile(hub: HubServer, asked: str, do: Callable[[], object]) -> threading.Thread:
+    """Does something while the Hub, slow for once, has not answered a request yet that matches."""
+    hub.slow(1.0, matching=asked, times=1)
+
+    def wait() -> None:
+        end = time.monotonic() + 30
+        while not any(re.search(asked, line) for line in hub.asked):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        do()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_what_somebody_else_pushed_meanwhile_is_not_overwritten(hub: HubServer, home: Path) -> None:
+    verify(make_run(home))
+    other = meanwhile(hub, "POST .*/commit/", lambda: hub.repos[REPO].commit({"theirs": b"1"}))
+    done = push(hub, home)
+    other.join()
+    assert "ann/pirate: somebody else pushed there at the same time" in done.stderr
+    assert files(hub) == {"theirs": b"1"}
+    assert pushed(hub, home)["tag"] == "v1"
+    assert files(hub)["theirs"] == b"1"
+
+
+def test_a_number_that_somebody_else_took_meanwhile_is_passed_over(hub: HubServer, home: Path) -> None:
+    verify(make_run(home))
+
+    def take() -> None:
+        repo = hub.repos[REPO]
+        repo.refs["v1"] = next(iter(repo.commits))
+        repo.tags.add("v1")
+
+    other = meanwhile(hub, "POST .*/tag/", take)
+    assert pushed(hub, home)["tag"] == "v2"
+    other.join()
+
+
+def test_a_cut_connection_costs_nothing_that_arrived(hub: HubServer, home: Path) -> None:
+    verify(make_run(home))
+    hub.cut(1000, matching="PUT /_lfs/")
+    hub.cut(100, matching="POST .*/commit/")
+    done = push(hub, home)
+    if done.returncode:  # the client itself may try the commit again
+        assert "push again: large files that arrived are not sent twice" in done.stderr
+        pushed(hub, home)
+    assert sum(line.startswith("PUT /_lfs/") for line in hub.asked) == 2, "once in vain, once for good"
+    assert WEIGHTS in files(hub)
+    assert hub.repos[REPO].tags == {"v1"}
+
+
+def test_the_recipe_may_say_where_it_goes(hub: HubServer, home: Path) -> None:
+    verify(make_run(home))
+    recipe = home / "recipes" / "pirate" / "recipe.yaml"
+    assert re.fullmatch(r"[0-9a-f]{64}\n", push(hub, home, to="").stdout), "the registry, by default"
+    recipe.write_text(recipe.read_text() + f"push_to: {TO}\n")
+    assert pushed(hub, home, to="")["repo"] == REPO
+    assert "revision" in json.loads(push(hub, home, "--json", to="registry").stdout)
+    assert "are for the Hub; add --to" in push(hub, home, "--private", to="registry").stderr
+    recipe.write_text(recipe.read_text().replace(TO, "ann/pirate"))
+    assert "push_to" in push(hub, home, to="").stderr
+
+
+def test_a_run_that_is_not_there_is_named_with_those_that_are(hub: HubServer, home: Path) -> None:
+    assert "pirate has no finished run in" in push(hub, home).stderr
+    make_run(home)
+    assert (
+        "abc: no such folder, and no run begins so; runs of pirate there are: 000000000000"
+        in push(hub, home, "abc").stderr
+    )
+
+
+SHA = "a" * 40
+
+
+@pytest.mark.parametrize(
+    ("named", "pin", "asked", "expected"),
+    [
+        ("Qwen/Qwen3-0.6B", SHA, "", PublicBase("Qwen/Qwen3-0.6B", SHA, hub=True)),
+        ("gpt2", None, "", PublicBase("gpt2", None, hub=True)),
+        ("embedded", PIN, "", PublicBase("embedded", PIN, hub=False)),
+        (str(EMBEDDED_DIR), None, "", PublicBase("embedded", PIN, hub=False)),
+        (
+            f"/home/ann/.cache/huggingface/hub/models--Qwen--Qwen3/snapshots/{SHA}",
+            None,
+            "",
+            PublicBase("Qwen/Qwen3", SHA, hub=True),
+        ),
+        ("/srv/qwen", "0f72a9c32047", "Qwen/Qwen3", PublicBase("Qwen/Qwen3", None, hub=True)),
+        ("/srv/qwen", None, "", None),
+        ("../qwen", None, "", None),
+        ("C:\\models\\qwen", None, "", None),
+        ("Qwen/Qwen3", None, "/srv/qwen", None),
+    ],
+)
+def test_a_base_has_a_public_name_or_none(named: str, pin: str | None, asked: str, expected: PublicBase | None) -> None:
+    if expected:
+        assert public_base(named, pin, asked) == expected
+        return
+    with pytest.raises(AdapterError, match="--base") as refused:
+        public_base(named, pin, asked)
+    assert "/srv/" not in str(refused.value) or asked
+
+
+def test_an_answer_cannot_leave_its_block() -> None:
+    assert fenced("a\n```\n# b") == "````text\na\n```\n# b\n````"
+
+
+def client(hub: HubServer, home: Path, *command: str) -> str:
+    """Runs a command whose client knows no Hub but ours; what it printed."""
+    env = {**os.environ, **pirate.places(home), **hub.env(home / "hf", TOKEN), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=250, cwd=home)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+LOAD = """
+import sys, torch
+from peft import AutoPeftModelForCausalLM, PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+repo = sys.argv[1]
+tokenizer = AutoTokenizer.from_pretrained(repo)
+model = AutoPeftModelForCausalLM.from_pretrained(repo)
+base = AutoModelForCausalLM.from_pretrained("ann/base")
+again = PeftModel.from_pretrained(base, repo, revision="v1")
+chat = tokenizer.apply_chat_template([{"role": "user", "content": "Hello"}], add_generation_prompt=True,
+                                     return_dict=True, return_tensors="pt")
+one, two = model(**chat).logits, again(**chat).logits
+assert torch.equal(one, two)
+with again.disable_adapter():
+    assert not torch.equal(again(**chat).logits, two)
+"""
+
+
+@pytest.mark.slow
+def test_everybody_s_tools_can_use_what_we_pushed(hub: HubServer, home: Path) -> None:
+    """The base is on the Hub, too, at a commit that its head has left."""
+    weights = {path.name: path.read_bytes() for path in EMBEDDED_DIR.iterdir() if path.is_file()}
+    hub.repos["ann/base"] = Repo()
+    pinned = hub.repos["ann/base"].commit(weights)
+    hub.repos["ann/base"].commit({**weights, "README.md": b"later"})
+    verify(make_run(home, base_model_name_or_path="ann/base", revision=pinned))
+    python = sys.executable
+    assert "pushed pirate as v1" in client(hub, home, python, "-m", "understudy", "push", "pirate", "--to", TO)
+    data = card(hub).data.to_dict()
+    told = {name: data[name] for name in ("base_model", "base_model_relation", "base_model_revision")}
+    assert told == {"base_model": "ann/base", "base_model_relation": "adapter", "base_model_revision": pinned}
+    client(hub, home, python, "-c", LOAD, REPO)
+    hf = str(Path(python).parent / "hf")
+    client(hub, home, hf, "download", REPO, "--revision", "v1", "--local-dir", str(home / "here"))
+    assert (home / "here" / WEIGHTS).read_bytes() == files(hub)[WEIGHTS]
+    loaded = client(
+        hub, home, python, "-c", f"from huggingface_hub import ModelCard; print(ModelCard.load('{REPO}').text)"
+    )
+    assert "# Pirate" in loaded
+
+
+WHOLE = """
+from transformers import AutoModelForCausalLM, AutoTokenizer
+AutoModelForCausalLM.from_pretrained("ann/pirate"), AutoTokenizer.from_pretrained("ann/pirate")
+"""
+
+
+@pytest.mark.slow
+def test_a_full_fine_tune_is_a_repository_of_a_model(hub: HubServer, home: Path) -> None:
+    run = home / "runs" / "pirate" / ("f" * 12)
+    shutil.copytree(EMBEDDED_DIR, run / "model")
+    for path in (run / "settings.json", run / "model" / "training.json"):
+        path.write_text(json.dumps({**RUN, "training": {"method": "full"}}))
+    (run / "result.json").write_text(json.dumps(RESULT))
+    assert pushed(hub, home, "--force")["tag"] == "v1"
+    data = card(hub).data.to_dict()
+    assert data["library_name"] == "transformers"
+    assert "lora" not in data["tags"]
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= files(hub).keys()
+    client(hub, home, sys.executable, "-c", WHOLE)
+    done = push(hub, home, "--force", "--adapter", str(make_run(home)))
+    assert "ann/pirate holds a whole model, and this is an adapter" in done.stderr
