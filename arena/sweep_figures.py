@@ -5,7 +5,7 @@ import warnings
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from arena.figures import GRID, MUTED, SERIES, STYLE, Drawing, canvas, drawing
 from understudy.trials import Sweep, Try
@@ -35,7 +35,9 @@ def _by_setting(found: Sweep, name: str) -> Drawing | None:
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     if numeric and name in LOG:
         axes.set_xscale("log")
-    order = list(dict.fromkeys(sorted(values, key=str)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    order = list(dict.fromkeys(sorted(values, key=float if numeric else str)))
     places = [float(value) if numeric else float(order.index(value)) for value in values]
     if not numeric:
         axes.set_xticks(range(len(order)), [_short(str(value)) for value in order])

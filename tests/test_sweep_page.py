@@ -33,8 +33,11 @@ def test_every_setting_that_varied_has_a_figure_with_its_losses_in_words() -> No
     assert "learning rate 70%, scheduler 30%" in drawn["importance"].alt
     assert "3 trials; the best so far went from 2.000 to 1.500" in drawn["history"].alt
     assert "cosine: 1.750; linear: 1.500" in drawn["by-scheduler"].alt
+    assert "0.001: 2.000; 0.01: 1.500; 0.02: 1.750" in drawn["by-learning_rate"].alt
+    assert ">0.01</text>" in drawn["by-learning_rate"].svg
     for one in drawn.values():
         ET.fromstring(one.file)
+        assert "mathdefault" not in one.svg, "a formula where a number should be"
     assert [one.svg for one in draw_sweep(found())] == [one.svg for one in drawn.values()]
 
 
