@@ -12,6 +12,7 @@ from understudy.errors import VotesRepoError
 NAME = re.compile(r"hub:(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)", re.ASCII)
 FOLDERS = ("battles/", "votes/")
 
+# The types are said because `datasets` guesses them from the first file, where a column may be empty.
 CARD = """---
 pretty_name: Votes of blind battles
 tags:
@@ -22,6 +23,36 @@ configs:
   data_files: votes/**/*.jsonl
 - config_name: battles
   data_files: battles/**/*.jsonl
+dataset_info:
+- config_name: votes
+  features:
+  - {name: battle, dtype: string}
+  - {name: at, dtype: string}
+  - {name: session, dtype: string}
+  - {name: verdict, dtype: string}
+- config_name: battles
+  features:
+  - {name: id, dtype: string}
+  - {name: at, dtype: string}
+  - {name: session, dtype: string}
+  - {name: prompt, dtype: string}
+  - {name: seed, dtype: int64}
+  - name: sampling
+    struct:
+    - {name: temperature, dtype: float64}
+    - {name: max_tokens, dtype: int64}
+    - {name: seed, dtype: int64}
+  - {name: left, dtype: string}
+  - {name: right, dtype: string}
+  - {name: left_revision, dtype: string}
+  - {name: right_revision, dtype: string}
+  - {name: left_text, dtype: string}
+  - {name: right_text, dtype: string}
+  - {name: status, dtype: string}
+  - {name: reason, dtype: string}
+  - {name: nonce, dtype: string}
+  - {name: origin, dtype: string}
+  - {name: replay_of, dtype: string}
 ---
 
 Blind battles between a base model and personas taught from a few examples, and people's votes, written by an

@@ -13,7 +13,10 @@ COMMANDS = [
     *("demo", "check", "train", "verify", "sweep", "serve", "space", "push", "publish", "promote", "rollback"),
     *("personas", "history", "validate", "ask", "eval-code"),
 ]
-GROUPS = ["data augment", "data inspect", "base build", "base eval", "keys create", "keys list", "keys revoke"]
+GROUPS = [
+    *("data augment", "data inspect", "base build", "base eval", "keys create", "keys list", "keys revoke"),
+    *("space deploy", "votes export", "votes restore"),
+]
 
 
 def cli(*arguments: str, home: Path, **env: str) -> subprocess.CompletedProcess[str]:

@@ -324,6 +324,46 @@ def test_a_hub_that_comes_back_gets_what_was_kept(
     assert "cannot be reached" in caplog.text
 
 
+# By hand
+
+
+def votes(hub: HubServer, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, **hub.env(home / "hf", TOKEN), "UNDERSTUDY_HOME": str(home)}
+    command = [sys.executable, "-m", "understudy", "votes", *arguments]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+
+
+def test_votes_are_sent_and_brought_back_by_hand(hub: HubServer, tmp_path: Path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    store = database(here, "understudy")
+    history(store)
+    assert votes(hub, here, "export", f"hub:{NAME}").stdout == "7 battles and 5 votes sent\n"
+    assert votes(hub, here, "export", f"hub:{NAME}").stdout == "0 battles and 0 votes sent\n"
+    hub.datasets[NAME].commit(hub.datasets[NAME].files() | {"votes/2026-11/notes.jsonl": b"mine"})
+    done = votes(hub, there, "restore", f"hub:{NAME}", "--json")
+    told = {"battles": 7, "votes": 5, "problems": ["votes/2026-11/notes.jsonl: not a name that we give; skipped"]}
+    assert json.loads(done.stdout) == told
+    assert same(store, database(there, "understudy"))
+    for wrong in ((), ("ann/votes",)):
+        failed = votes(hub, there, "restore", *wrong)
+        assert (failed.returncode, len(failed.stderr.splitlines())) == (1, 1)
+        assert "hub:ORG/NAME" in failed.stderr
+
+
+def test_the_data_sets_library_reads_both_tables(store: BattleStore, hub: HubServer, tmp_path: Path):
+    history(store)
+    box(store, hub).export()
+    fight(store)
+    box(store, hub).export()
+    program = (
+        "import datasets, sys; rows = {n: datasets.load_dataset(sys.argv[1], n, split='train') "
+        "for n in ('battles', 'votes')}; print(len(rows['battles']), sorted(rows['votes']['verdict']))"
+    )
+    env = {**os.environ, **hub.env(tmp_path / "hf", TOKEN)}
+    done = subprocess.run([sys.executable, "-c", program, NAME], env=env, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "8 ['both_bad', 'left', 'left', 'right', 'right', 'tie']\n", done.stderr[-2000:]
+
+
 # A real Space
 
 
@@ -377,7 +417,7 @@ def test_killed_it_loses_at_most_a_batch_and_told_to_stop_it_loses_nothing(
         "UNDERSTUDY_VOTES_BATCH": "3",
         "UNDERSTUDY_VOTES_EVERY": "3600",
     }
-    first = SpaceProcess(tmp_path / "first", env)
+    first, second = SpaceProcess(tmp_path / "first", env), None
     try:
         for _ in range(5):
             first.vote()
@@ -396,5 +436,5 @@ def test_killed_it_loses_at_most_a_batch_and_told_to_stop_it_loses_nothing(
         assert len(second.votes()) >= 4
     finally:
         first.process.kill()
-        if "second" in locals():
+        if second is not None:
             second.process.kill()
