@@ -5,13 +5,16 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from huggingface_hub import HfApi
@@ -387,3 +390,36 @@ def test_the_page_of_a_docker_space_is_up_before_the_engine_and_says_what_goes_o
         assert "Teaching email-copy." in page.call("look", None, None, None)
     finally:
         stage.end()
+
+
+def test_a_docker_space_outlives_its_engine_and_ends_when_told_to(tmp_path: Path):
+    """The files that go up, run as the image does, with a base that is not there: the engine ends at once."""
+    folder, port, space_port = tmp_path / "app", free_port(), free_port()
+    for path, content in files(Wish(REPO, flavor="docker", hardware="cpu-basic")).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    env = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(folder),  # before the checkout, which the environment knows
+        "UNDERSTUDY_HOME": str(tmp_path / "home"),
+        "UNDERSTUDY_PORT": str(port),
+        "UNDERSTUDY_SPACE_PORT": str(space_port),
+        "UNDERSTUDY_BASE": "/nowhere",
+    }
+    command = [sys.executable, "start.py"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
+    try:
+        page = wait_for_page(f"http://127.0.0.1:{space_port}", process, tmp_path / "log")
+        deadline = time.monotonic() + 60
+        while "started again" not in page.call("look", None, None, None):
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()[-2000:]
+            time.sleep(0.2)
+        process.terminate()
+        assert process.wait(30) == 128 + signal.SIGTERM
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"http://127.0.0.1:{space_port}")
+    finally:
+        process.kill()
+    assert "/nowhere" in (tmp_path / "log").read_text()
