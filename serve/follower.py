@@ -15,6 +15,7 @@ from serve.aside import aside
 from serve.following import Follow
 from serve.publish import Publisher
 from understudy.adapters import short
+from understudy.cards import read_card
 from understudy.errors import AdapterError, EngineError, HubError, NotFoundError, PublishError
 from understudy.hub import LATEST, WILDCARD, Wanted, fetch_adapter, wanted_commit
 from understudy.registry import Handled, Registry, Revision
@@ -198,6 +199,7 @@ class Follower:
         try:
             revision = await self._stored(follow, wanted)
             await self._publish(follow, revision)
+            await self._tell_card(follow, revision)
         except PublishError as error:  # it is in the history already
             if not await self._back.well():
                 raise HubError(f"the engine failed in the middle of it: {error}", "engine", passing=True) from error
@@ -243,6 +245,18 @@ class Follower:
             return
         share = follow.canary if live else 1.0  # the first one has no rival
         await self._back.publisher.publish(self.persona, revision.id, actor=follow.actor, share=share)
+
+    async def _tell_card(self, follow: Follow, revision: Revision) -> None:
+        """What the revision says of itself is what people are told, unless personas.yaml says something else."""
+        registry = self._back.registry
+
+        def combined() -> dict[str, Any]:
+            known = registry.persona(self.persona).card
+            card = follow.card(known | read_card(registry.path(revision)))
+            registry.welcome(self.persona, card)
+            return card
+
+        self._back.publisher.introduce(self.persona, await asyncio.to_thread(combined))
 
     async def _trouble(self, follow: Follow, error: HubError) -> float:
         """Notes why nothing could be done, in the history once for each cause; returns the pause until the next try."""

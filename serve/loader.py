@@ -16,7 +16,8 @@ from serve.metrics import Stage
 from serve.probe import Probe
 from serve.routing import Loaded, RoutingTable
 from serve.validate import validate
-from understudy.errors import EngineError, PublishError
+from understudy.cards import read_card
+from understudy.errors import AdapterError, EngineError, PublishError
 from understudy.registry import Registry, Revision
 
 log = logging.getLogger("understudy.publish")
@@ -115,6 +116,10 @@ class Loader:
         problems = await asyncio.to_thread(validate, folder, plan.base, max_rank=plan.max_rank)
         if problems:
             raise NotFitError("validation", problems)
+        try:
+            card = await asyncio.to_thread(read_card, folder) | card
+        except AdapterError as error:
+            raise NotFitError("validation", [str(error)]) from error
         try:
             await self._engine.load(self._session, name, folder)
         except EngineError as error:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from serve.greedy import Answer, difference, same
 from serve.probe import Probe, ProbeReport, meets, slow
 from tests.fake_engine import FakeEngine
-from understudy.cli.training import persona_card
+from understudy.cards import card_of
 from understudy.degenerate import degenerate
 from understudy.errors import RecipeError
 from understudy.recipes import Recipe, load_recipe, recipe_names
@@ -280,7 +280,7 @@ def recipe_with(folder: Path, golden: str) -> Recipe:
 )
 def test_a_recipe_may_expect(tmp_path: Path, expect: str) -> None:
     (golden,) = recipe_with(tmp_path, json.dumps({"prompt": "p", "expect": expect})).golden
-    assert persona_card(load_recipe("poet", tmp_path))["golden"] == [{"prompt": "p", "expect": golden.expect}]
+    assert card_of(load_recipe("poet", tmp_path))["golden"] == [{"prompt": "p", "expect": golden.expect}]
 
 
 @pytest.mark.parametrize(

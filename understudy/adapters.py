@@ -14,8 +14,9 @@ from understudy.errors import AdapterError
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
+CARD = "persona.json"
 KEPT = re.compile(
-    r"(adapter_config\.json|adapter_model\.safetensors|README\.md|training\.json|"
+    r"(adapter_config\.json|adapter_model\.safetensors|README\.md|training\.json|persona\.json|"
     r"tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|chat_template\.jinja)"
 )
 """Everything else in a folder (pickles, code, checkpoints) stays behind."""

@@ -1,5 +1,6 @@
 """`understudy serve`, `publish`, `promote`, `rollback`, `personas`, `history` and `ask`."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from understudy.adapters import short
+from understudy.cards import card_of, read_card
 from understudy.cli.admin import AdminClient
 from understudy.cli.push import register
-from understudy.cli.training import actor, persona_card
+from understudy.cli.training import actor
 from understudy.errors import GatewayError, UnderstudyError
 from understudy.recipes import load_recipe, recipe_names
 from understudy.registry import Registry, Revision, open_registry, share_of
@@ -98,10 +100,13 @@ def list_personas(settings: Settings) -> None:
     console.print(table)
 
 
-def show_history(settings: Settings, persona: str) -> None:
+def show_history(settings: Settings, persona: str, *, json_output: bool = False) -> None:
     """A table of events."""
     registry = open_registry(settings)
     registry.persona(persona)
+    if json_output:
+        print(json.dumps([event.model_dump(mode="json") for event in registry.history(persona)]))
+        return
     table = Table("when (UTC)", "who", "what", "revision", "detail", box=None, pad_edge=False)
     for event in registry.history(persona):
         when = event.at.strftime("%Y-%m-%d %H:%M:%S")
@@ -155,5 +160,5 @@ def _adopt(settings: Settings, registry: Registry, persona: str, source: str) ->
     wanted = wanted or "main"
     folder, commit = fetch_adapter(repo, wanted, endpoint=settings.hub_endpoint)
     known = persona in recipe_names(settings.recipes_dir)
-    card = persona_card(load_recipe(persona, settings.recipes_dir)) if known else None
+    card = card_of(load_recipe(persona, settings.recipes_dir)) if known else read_card(folder)
     return registry.adopt(persona, folder, commit, source=f"{HUB}{repo}@{wanted}", card=card, actor=actor())

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from understudy.adapters import short
 from understudy.bases import EMBEDDED_DIR
+from understudy.cards import card_of
 from understudy.cli.base_choice import choose_base
 from understudy.errors import RecipeError, UnderstudyError
 from understudy.processes import QUIET_OPENMP
@@ -63,7 +64,8 @@ def train_recipe(
     _print_outcome(trained)
     if training.method == "full" or not main_process():
         return
-    revision = open_registry(settings).push(recipe.name, trained.run.product, card=persona_card(recipe), actor=actor())
+    card = card_of(recipe, trained.settings.rows)
+    revision = open_registry(settings).push(recipe.name, trained.run.product, card=card, actor=actor())
     console.print(
         f"registered as {recipe.name}@{short(revision.id)}; put it on stage: understudy publish {recipe.name}"
     )
@@ -126,17 +128,6 @@ def said(settings: list[str]) -> dict[str, Any]:
             raise RecipeError(f"--set {setting!r}: use NAME=VALUE, such as --set neftune=5")
         changes[name.strip().replace("-", "_")] = yaml.safe_load(value)
     return changes
-
-
-def persona_card(recipe: Recipe) -> dict[str, Any]:
-    """What people are told about a persona, as its recipe says it."""
-    return {
-        "title": recipe.title,
-        "voice": recipe.voice,
-        "prompts": recipe.prompts,
-        "golden": [golden.model_dump() for golden in recipe.golden],
-        "sampling": recipe.sampling.model_dump(),
-    }
 
 
 def actor() -> str:

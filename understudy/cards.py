@@ -1,0 +1,65 @@
+"""Cards: what people are told about a persona, as its recipe says it, and as it travels with a pushed adapter."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from understudy.adapters import CARD
+from understudy.errors import AdapterError
+from understudy.mistakes import checked
+from understudy.recipes import Golden, Recipe, Sampling
+
+MAX_BYTES = 100_000
+"""Largest card that is read: whoever pushes an adapter writes it, too."""
+
+
+class Card(BaseModel):
+    """What a card may say; anything else in it is left out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    title: str = Field(default="", max_length=80)
+    voice: str = Field(default="", max_length=400)
+    prompts: list[str] = Field(default=[], max_length=50)
+    golden: list[Golden] = Field(default=[], max_length=8)
+    sampling: Sampling = Sampling()
+    examples: int | None = Field(default=None, ge=0)
+    """Rows that it was trained on."""
+
+
+def card_of(recipe: Recipe, examples: int | None = None) -> dict[str, Any]:
+    """The card of a recipe's persona, trained on so many rows."""
+    card = Card(
+        title=recipe.title[:80],
+        voice=recipe.voice[:400],
+        prompts=recipe.prompts[:50],
+        golden=recipe.golden,
+        sampling=recipe.sampling,
+        examples=examples,
+    )
+    return card.model_dump(exclude_none=True)
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """What the card in an adapter's folder says; empty where there is none.
+
+    Raises:
+        AdapterError: it is no card; one line says why.
+    """
+    path = folder / CARD
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return {}
+    if len(raw) > MAX_BYTES:
+        raise AdapterError(f"{CARD} has more than {MAX_BYTES:,} bytes")
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise AdapterError(f"{CARD}: not JSON: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise AdapterError(f"{CARD}: found a JSON {type(data).__name__}, not an object")
+    return checked(Card, data, CARD, AdapterError).model_dump(exclude_unset=True)
