@@ -23,7 +23,9 @@ from space.streaming import BEAT, Growing, listening
 MAX_CHARACTERS = 4000
 """Longest prompt of a battle."""
 ABANDONED = "it ended before both answers were complete"
-ALL_SEEN = "The model is away, and there is no recorded battle here that you have not seen. It will be back."
+ALL_SEEN = (
+    "The model is away, and there is no recorded battle here that you have not seen. This page notices when it is back."
+)
 
 
 @dataclass(frozen=True)
