@@ -22,12 +22,14 @@ from arena.report_words import DASH, shown, ways_apart
 
 MORE_CSS = """
 .findings { list-style: none; padding: 0; max-width: none; display: grid; gap: 12px;
-  grid-template-columns: repeat(auto-fit, minmax(min(300px, 100%), 1fr)); }
+  grid-template-columns: repeat(auto-fit, minmax(min(250px, 100%), 1fr)); }
 .findings > li { margin: 0; padding: 12px 16px; border: 1px solid var(--line); border-radius: 12px; }
 .findings h3 { margin: 0 0 4px; }
 .findings ul { margin: 0; padding-left: 18px; font-size: 0.92rem; }
 .found { font-weight: 700; color: var(--warn); }
 td.values { white-space: normal; min-width: 240px; }
+tbody th, .compact tbody th { min-width: 176px; }
+@media (max-width: 560px) { tbody th, .compact tbody th { min-width: 134px; } }
 """
 
 HEAD = """<!doctype html>
@@ -118,11 +120,12 @@ Bold where it does.</p>
 """
 
 SIDE = """
+{%- macro words_cell(side, value, interval) -%}
+<td>{{ "%.1f" | format(side.one) }} <small>{{ value }} ({{ interval }})</small></td>
+{%- endmacro -%}
 {%- macro side_cell(side) -%}
 {%- if side is not defined %}<td>{{ dash }}</td>
-{%- elif side.name == "words" %}<td>{{ "%.1f" | format(side.one) }}
-<small>{{ "%+.1f" | format(side.difference.value) }} ({{ "%.1f" | format(side.difference.low) }} to
-{{ "%.1f" | format(side.difference.high) }})</small></td>
+{%- elif side.name == "words" %}{{ words_cell(side, *shown(side.difference, "number")) }}
 {%- else %}{% set apart = side.difference.low > 0 or side.difference.high < 0 %}
 <td>{{ "%.0f%%" | format(100 * side.one) }}
 <small>{% if apart %}<strong>{% endif %}{{ points(side.difference) }}{% if apart %}</strong>{% endif %}</small></td>

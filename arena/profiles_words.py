@@ -97,7 +97,7 @@ def swapped_words(row: SwapRow, profiles: Profiles) -> str:
         return f"whether {swap.one}/{swap.other} changes anything else cannot be told: two samples of each are needed"
     effect = row.effect
     beyond = (
-        f"{points(effect.beyond)} points more of the other attributes differ than by chance, p = {row.adjusted:.3f}"
+        f"{points(effect.beyond)} points more of the other attributes differ than by chance, p = {row.adjusted:.3f}"
     )
     if row.found:
         return f"swapping {swap.one} and {swap.other} changes what else it says: {beyond}"
