@@ -117,7 +117,7 @@ def test_one_commit_brings_adapter_tokenizer_settings_proof_and_card_and_nothing
         "initial commit",
     ]
     there = files(hub)
-    expected = {CONFIG, WEIGHTS, "README.md", "training.json", "proof.json"}
+    expected = {CONFIG, WEIGHTS, "README.md", "training.json", "proof.json", "persona.json"}
     assert there.keys() == expected | {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
     assert there[WEIGHTS] == (folder / WEIGHTS).read_bytes()
     assert json.loads(there[CONFIG]) == config(
@@ -395,6 +395,16 @@ def test_a_base_has_a_public_name_or_none(named: str, pin: str | None, asked: st
     with pytest.raises(AdapterError, match="--base") as refused:
         public_base(named, pin, asked)
     assert "/srv/" not in str(refused.value) or asked
+
+
+def test_the_card_of_an_adapter_that_goes_on_from_another_says_so(hub: HubServer, home: Path) -> None:
+    folder = make_run(home)
+    made = {"method": "dpo", "learning_rate": 0.0002, "beta": 0.1, "epochs": 3.0}
+    more = {"preference": made, "parent": "b" * 64, "preferences": 20, "preferences_sha256": "c" * 64, "judge": ""}
+    (folder / "training.json").write_text(json.dumps({**RUN, **more}))
+    pushed(hub, home, "--force")
+    assert f"It continues revision `{'b' * 12}`, whose settings are below, with DPO on 20 preferences" in card(hub).text
+    assert {"dpo", "trl"} <= set(card(hub).data.to_dict()["tags"])
 
 
 def test_an_answer_cannot_leave_its_block() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from train.base_names import PublicBase, public_base
-from train.card_words import LIMITS, fenced, interval, setting, usage
+from train.card_words import LIMITS, continued, fenced, interval, setting, usage
 from train.runs import RunSettings
 from understudy.bases import EMBEDDED
 from understudy.errors import AdapterError
@@ -142,7 +142,8 @@ def _front_matter(facts: CardFacts) -> Any:
     from huggingface_hub import ModelCardData
 
     method = str((facts.run.get("training") or {}).get("method") or "")
-    tags = ["understudy", "persona", *(["trl", "sft"] if facts.run else [])]
+    taught = str((facts.run.get("preference") or {}).get("method") or "sft")
+    tags = ["understudy", "persona", *(["trl", taught] if facts.run else [])]
     tags += [] if facts.whole else ["lora", *([method] if method.startswith("qlora") else [])]
     more: dict[str, Any] = {}
     if facts.base.hub:
@@ -259,7 +260,7 @@ def _training(facts: CardFacts) -> str:
     table = "\n".join(f"| {name} | {setting(value)} |" for name, value in rows)
     return (
         "## How it was trained\n\nWith the loss on answers only, the end of the turn included, so that it stops by "
-        f"itself.{_cost(facts.cost)} `training.json` holds the settings as they were resolved.\n\n"
+        f"itself.{continued(facts.run)}{_cost(facts.cost)} `training.json` holds every setting as it was resolved.\n\n"
         f"| setting | value |\n|---|---|\n{table}"
     )
 

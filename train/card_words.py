@@ -1,9 +1,11 @@
 """The standing texts of a model card, and how figures and foreign texts are written into Markdown."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from train.base_names import PublicBase
+from understudy.adapters import short
 from understudy.bases import EMBEDDED
 
 LONGEST = 1200
@@ -76,6 +78,21 @@ def usage(repo: str, name: str, base: PublicBase, prompts: Sequence[str], *, who
         revision = f" --revision {pinned}" if pinned else ""
         parts.append(VLLM.format(base=base.name, repo=repo, name=name, rank=engine_rank(rank), revision=revision))
     return "\n\n".join(["## How to use it", *parts, GATEWAY.format(name=name, repo=repo)])
+
+
+def continued(run: Mapping[str, Any]) -> str:
+    """Which adapter it goes on from, and with what, where it was taught by preferences; else empty."""
+    made = run.get("preference")
+    if not isinstance(made, dict):
+        return ""
+    judge = f", judged by `{run['judge']}`" if run.get("judge") else ""
+    settings = ", ".join(f"{n.replace('_', ' ')} {setting(made.get(n))}" for n in ("learning_rate", "beta", "epochs"))
+    method = str(made.get("method")).upper()
+    return (
+        f" It continues revision `{short(str(run.get('parent')))}`, whose settings are below, with {method} on "
+        f"{run.get('preferences')} preferences from blind votes{judge} ({settings}; SHA-256 of the preferences "
+        f"`{str(run.get('preferences_sha256'))[:16]}`)."
+    )
 
 
 def engine_rank(rank: int) -> int:

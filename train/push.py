@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from train.release import PROOF, SETTINGS, TOKENIZER
-from understudy.adapters import CONFIG
+from train.release import PROOF, TOKENIZER
+from understudy.adapters import CONFIG, KEPT
 from understudy.errors import HubError
 from understudy.hub import REPO, TIMEOUT, write_reason
 
@@ -145,7 +145,8 @@ def _require_kind(repo: str, head: _Head, files: Mapping[str, bytes | Path]) -> 
 
 def _stale(head: _Head, files: Mapping[str, bytes | Path]) -> list[str]:
     """What an earlier release brought and this one has not: it would be taken for this one's."""
-    return sorted(n for n in head.files if n not in files and (n in (PROOF, SETTINGS) or TOKENIZER.fullmatch(n)))
+    ours = re.compile(f"{re.escape(PROOF)}|{KEPT.pattern}|{TOKENIZER.pattern}")
+    return sorted(name for name in head.files if name not in files and ours.fullmatch(name))
 
 
 def _same(there: str | None, data: bytes | Path) -> bool:

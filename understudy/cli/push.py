@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from understudy.adapters import short
-from understudy.cli.training import actor, persona_card, prepare, status
+from understudy.adapters import CARD, short
+from understudy.cards import card_of
+from understudy.cli.training import actor, prepare, status
 from understudy.errors import NotFoundError, UnderstudyError
 from understudy.recipes import Recipe, load_recipe, recipe_names
 from understudy.registry import Registry, Revision, open_registry
 from understudy.settings import Settings
 
 if TYPE_CHECKING:
-    from arena.intervals import Estimate
     from arena.proof import ProofPack
-    from train.card import CardProof, Figure, Range, Scale
     from train.push import Pushed
     from train.release import Release
     from understudy.proof import Testimony
@@ -74,7 +73,7 @@ def register(settings: Settings, registry: Registry, persona: str, folder: Path 
     """Registers the adapter in `folder`, or the newest of the recipe of that name, as a revision of the persona."""
     card = None
     if persona in recipe_names(settings.recipes_dir):
-        card = persona_card(load_recipe(persona, settings.recipes_dir))
+        card = card_of(load_recipe(persona, settings.recipes_dir))
     return registry.push(persona, folder or _newest(settings, persona, whole=False), card=card, actor=actor())
 
 
@@ -116,6 +115,7 @@ def _files(
     """
     from train.card import CardFacts, model_card
     from train.release import PROOF, README, as_json, base_here, read_release, tokenizer_files
+    from understudy.cli.card_proof import card_proof
 
     release = read_release(folder, base)
     pack, testimony = _proof(release)
@@ -138,9 +138,11 @@ def _files(
         run=release.run,
         cost=release.cost,
         datasets=_datasets(recipe, release),
-        proof=_card_proof(pack, testimony) if pack and testimony else None,
+        proof=card_proof(pack, testimony) if pack and testimony else None,
     )
     files[README] = model_card(facts).encode()
+    if recipe:
+        files[CARD] = as_json(card_of(recipe, release.run.get("rows")))
     return files, verdict
 
 
@@ -171,60 +173,6 @@ def _datasets(recipe: Recipe | None, release: "Release") -> tuple[str, ...]:
     if not recipe or not recipe.data or not release.base.hub or not recipe.data.source.startswith("hub:"):
         return ()
     return (recipe.data.source.removeprefix("hub:").split("@")[0].split(":")[0],)
-
-
-def _card_proof(pack: "ProofPack", testimony: "Testimony") -> "CardProof":
-    from train.card import SAMPLES, CardProof, Sample
-
-    answers = [testimony.heard[name].answers for name in ("base", "few-shot", "adapter")]
-    rows = zip(testimony.heldout, *answers, strict=True)
-    samples = [Sample(asked.prompt, *(said.text for said in texts)) for asked, *texts in rows]
-    return CardProof(
-        prompts=pack.prompts,
-        shots=pack.contestants["few-shot"].shots,
-        figures=tuple(_figures(pack)),
-        reasons=tuple(pack.reasons),
-        worse=tuple(pack.worse),
-        samples=tuple(samples[:SAMPLES]),
-    )
-
-
-def _figures(pack: "ProofPack") -> "list[Figure]":
-    from train.card import Figure
-
-    figures = []
-    compared: tuple[tuple[str, str, Scale], ...] = (
-        ("in_style", "in style", "share"),
-        ("on_topic", "on topic", "share"),
-        ("stopped", "end by themselves", "share"),
-        ("echoes", "repeat the prompt", "share"),
-        ("degenerate", "are no answers", "share"),
-        ("words", "words", "number"),
-        ("loss", "loss on the data's answers, nats a token", "number"),
-    )
-    for key, label, scale in compared:
-        base, few, mine = (_range(getattr(pack.contestants[c], key)) for c in ("base", "few-shot", "adapter"))
-        if mine:
-            figures.append(Figure(key, label, scale, mine, base, few))
-    alone: tuple[tuple[str, str, Scale, Estimate | None], ...] = (
-        ("against_base", "loss below the base's, nats a token", "number", pack.against_base),
-        ("against_few_shot", "loss below few-shot's, nats a token", "number", pack.against_few_shot),
-        ("copied", "answers copied from training answers", "share", pack.copied),
-        ("memorised", "training rows known word for word", "share", pack.memorised),
-        ("forgetting", "loss above the base's on the base's own plain text, nats a token", "number", pack.forgetting),
-        ("skills", "common questions still right that the base has right", "share", pack.skills_adapter),
-        ("style_accuracy", "style classifier right on unseen texts", "share", pack.style_accuracy),
-    )
-    for key, label, scale, found in alone:
-        if mine := _range(found):
-            figures.append(Figure(key, label, scale, mine))
-    return figures
-
-
-def _range(estimate: "Estimate | None") -> "Range | None":
-    from train.card import Range
-
-    return Range(estimate.value, estimate.low, estimate.high, estimate.n) if estimate else None
 
 
 def _print(persona: str, pushed: "Pushed", verdict: str, *, json_output: bool) -> None:
