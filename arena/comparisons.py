@@ -14,6 +14,8 @@ OUTCOMES = 3
 """Left won, right won, tie: columns of `Comparisons.outcomes`. "Both bad" prefers nobody and is counted apart."""
 
 FEW_KEYS = 1 << 22
+MOST_NUMBERS = 8_000_000
+"""Rows times contestants."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ def compare(
 ) -> Comparisons:
     """The votes between `contestants` (all others are left out), in one category or in all.
 
-    With `lengths`, votes on answers of unknown length are left out, and rows have their lean.
+    With `lengths`, votes on answers of unknown length are left out, and rows have their lean: the mean over votes of
+    about the same lean, in coarser steps where there are so many contestants that the rows would not fit in memory.
     """
     codes = np.full(len(cells.contestants), -1)
     for code, name in enumerate(contestants):
@@ -67,7 +70,7 @@ def compare(
     size = len(contestants)
     key = (left * size + right)[used]
     if lengths:
-        key = key * (NO_LEAN + 1) + cells.step[used]
+        key = _with_lean(key, cells.step[used], size)
     first, inverse = _distinct(key)
     rows = len(first)
     row = np.full(len(cells.count), -1)
@@ -86,6 +89,15 @@ def compare(
         row=row,
         cells=cells,
     )
+
+
+def _with_lean(pair: np.ndarray, step: np.ndarray, size: int) -> np.ndarray:
+    width = 1
+    while True:
+        key = pair * (NO_LEAN + 1) + step // width
+        if width > NO_LEAN or len(_distinct(key)[0]) * size <= MOST_NUMBERS:
+            return key
+        width *= 2
 
 
 def _distinct(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
