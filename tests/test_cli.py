@@ -11,7 +11,7 @@ import pytest
 
 COMMANDS = [
     *("demo", "check", "train", "verify", "sweep", "serve", "space", "push", "publish", "promote", "rollback"),
-    *("personas", "history", "validate", "ask", "eval-code"),
+    *("personas", "history", "validate", "ask", "eval-code", "rank"),
 ]
 GROUPS = [
     *("data augment", "data inspect", "base build", "base eval", "keys create", "keys list", "keys revoke"),
