@@ -113,7 +113,7 @@ def _ranking(board: "Leaderboard") -> Table:
     for heading in ("won", "lost", "tied", "both bad"):
         table.add_column(heading, justify="right")
     if controlled:
-        table.add_column("at equal length" if with_length else "side allowed for", justify="right")
+        table.add_column("at equal length" if with_length else "side allowed for", justify="right", min_width=7)
     rated = _by_name(board.overall)
     for row in board.rows:
         one, other = rated.get(row.name), controlled.get(row.name)
