@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, Select, func, or_, select, update
+from sqlalchemy import Engine, Select, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -134,6 +134,11 @@ class BattleStore:
             return self._replay(session, persona)
         except IntegrityError:
             raise BattleError("two replays of one battle were asked for at once: ask again") from None
+
+    def recorded(self) -> bool:
+        """Whether there is any battle that could be replayed to somebody."""
+        with Session(self.engine) as db:
+            return bool(db.scalar(select(exists().where(BattleRow.status == OPEN, BattleRow.origin == LIVE))))
 
     def _replay(self, session: str, persona: str | None) -> tuple[Battle, Ticket] | None:
         with Session(self.engine) as db, db.begin():

@@ -1,11 +1,13 @@
 """The whole page: header, banner, chat, arena. Run it with `understudy space` or `python -m space.app`."""
 
+import asyncio
 import logging
 import signal
 from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from sqlalchemy.exc import SQLAlchemyError
 
 from arena.battles import BattleStore
 from space import arena_tab, chat
@@ -39,7 +41,9 @@ def build_app(gateway: GatewayClient, store: BattleStore, voted: Callable[[], No
         seen = gr.State(None)
 
         async def look(seen: Snapshot | None, chosen: str | None, rival: str | None) -> list[Any]:
-            return changes(seen, await backend.look(), chosen, rival)
+            new = await backend.look()
+            recorded = not new.ready and await asyncio.to_thread(_recorded, store)
+            return changes(seen, new, chosen, rival, recorded=recorded)
 
         inputs = [seen, talk.persona, ring.persona]
         outputs = [seen, notice, *talk.outputs, *ring.outputs]
@@ -48,13 +52,25 @@ def build_app(gateway: GatewayClient, store: BattleStore, voted: Callable[[], No
     return app.queue(default_concurrency_limit=CONCURRENCY)
 
 
-def changes(seen: Snapshot | None, new: Snapshot, chosen: str | None, rival: str | None) -> list[Any]:
-    """What a page that shows `seen` must change to show `new`; what is the same is not sent again."""
+def _recorded(store: BattleStore) -> bool:
+    try:
+        return store.recorded()
+    except SQLAlchemyError:  # the arena says so itself to whoever starts a battle
+        return False
+
+
+def changes(
+    seen: Snapshot | None, new: Snapshot, chosen: str | None, rival: str | None, *, recorded: bool = False
+) -> list[Any]:
+    """What a page that shows `seen` must change to show `new`; what is the same is not sent again.
+
+    `recorded`: the arena has earlier battles to show while the engine is away.
+    """
     if seen == new:
         return [gr.skip() for _ in range(10)]
     notice = gr.skip()
     if seen is None or (seen.readiness, seen.away, seen.again) != (new.readiness, new.away, new.again):
-        text = banner(new.readiness, away=new.away, again=new.again)
+        text = banner(new.readiness, away=new.away, again=new.again, recorded=recorded)
         notice = gr.update(value=text, visible=bool(text))
     if seen is not None and seen.contestants == new.contestants:
         return [new, notice, *(gr.skip() for _ in range(8))]

@@ -108,17 +108,22 @@ class Backend:
         return Snapshot(readiness, contestants or (BASE,))
 
 
-def banner(readiness: Readiness, *, away: int = 0, again: int = 0) -> str:
-    """HTML of the banner; empty while all is well. `away` and `again` as in `Snapshot`."""
+def banner(readiness: Readiness, *, away: int = 0, again: int = 0, recorded: bool = False) -> str:
+    """HTML of the banner; empty while all is well. `away` and `again` as in `Snapshot`.
+
+    `recorded`: the arena has battles to show meanwhile.
+    """
     if readiness.status == "ready":
         return ""
     headline = HEADLINES[readiness.status]
     detail = html.escape(readiness.detail.strip())
+    meanwhile = " Meanwhile the Arena shows battles recorded earlier." if recorded else ""
     clock = f"For {_span(away)} so far; looking again {f'in {again} s' if again else 'now'}. " if away else ""
     return (
         f'<div class="banner {readiness.status}" role="status"><span class="dot"></span>'
         f"<div><strong>{headline}</strong> {detail} "
-        f'<span class="clock">{clock}</span><span>This page notices by itself when it is back.</span></div></div>'
+        f'<span class="clock">{clock}</span><span>This page notices by itself when it is back.{meanwhile}</span>'
+        "</div></div>"
     )
 
 

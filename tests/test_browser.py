@@ -410,6 +410,7 @@ def test_the_arena_goes_on_with_recorded_battles_while_the_engine_sleeps(
     house.fake.asleep = 503
     visitor = Visitor(browser, house.url, size)
     visitor.see("#banner .waking", "The model is waking up.")
+    visitor.see("#banner", "Meanwhile the Arena shows battles recorded earlier.")
     visitor.see("#banner .clock", re.compile(r"For \d+ s so far; looking again"))
     visitor.say("Anyone there?")
     visitor.see("#note", re.compile("waking up.*Trying again in"))

@@ -7,6 +7,7 @@ import pytest
 
 from arena.battles import ASKED, OPEN, VOID, Answer, BattleStore
 from arena.votes import BattleVotes, VoteError, list_votes, tally
+from space.app import changes
 from space.arena_tab import show, unmask
 from space.banner import BASE, Backend, Snapshot
 from space.battle import Ring, View, draw, fight, settle, suggestions
@@ -224,6 +225,16 @@ def test_only_finished_battles_of_others_are_replayed_and_the_chosen_persona_fir
     rest = [asyncio.run(fought_by(fake, store, "me", "email-copy")).recorded for _ in range(6)]
     assert sorted(rest[:5]) == [f"stand-up {number}" for number in range(5)]
     assert rest[5] == ""
+
+
+def test_the_banner_points_to_the_arena_when_it_has_battles_to_show(store: BattleStore):
+    store.create(prompt="Hi", persona="email-copy", session="others", temperature=0, max_tokens=9)
+    assert not store.recorded(), "it has no answers yet"
+    record(store, "email-copy")
+    assert store.recorded()
+    away = Snapshot(Readiness(status="waking"))
+    shown = [changes(None, away, None, None, recorded=recorded)[1]["value"] for recorded in (True, False)]
+    assert ["Meanwhile the Arena" in text for text in shown] == [True, False]
 
 
 def test_sides_of_a_replay_are_shuffled_anew(store: BattleStore):
