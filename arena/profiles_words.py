@@ -96,7 +96,8 @@ def swapped_words(row: SwapRow, profiles: Profiles) -> str:
     if row.effect is None:
         return f"whether {swap.one}/{swap.other} changes anything else cannot be told: two samples of each are needed"
     effect = row.effect
-    beyond = f"{points(effect.beyond)} points more of the other attributes differ than by chance, p\u00a0=\u00a0{row.adjusted:.3f}"
+    p = f"p\u00a0=\u00a0{row.adjusted:.3f}"
+    beyond = f"{points(effect.beyond)} points more of the other attributes differ than by chance, {p}"
     if row.found:
         return f"swapping {swap.one} and {swap.other} changes what else it says: {beyond}"
     return f"what swapping {swap.one} and {swap.other} changes besides cannot be told from sampling: {beyond}"
