@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from arena.battles import Answer, BattleStore
+from arena.vote_export import acknowledge, pending, restore
 from arena.votes import VoteError, cast_vote, list_votes
 from tests.adapters_made_here import make_adapter, tensors
 from understudy.database import MIGRATIONS, open_database
@@ -20,6 +21,7 @@ from understudy.errors import DatabaseError
 from understudy.keys import KeyRefusedError, KeyStore, hash_of
 from understudy.processes import free_port
 from understudy.registry import Registry
+from understudy.tables import now
 
 PLACES = [*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True), Path("/usr/bin"), Path("/usr/local/bin")]
 
@@ -125,3 +127,22 @@ def test_a_database_that_does_not_answer_is_named() -> None:
         open_database(f"postgresql://test@127.0.0.1:{free_port()}/postgres")
     with pytest.raises(DatabaseError, match="UNDERSTUDY_DATABASE_URL"):
         open_database("nonsense")
+
+
+def test_battles_and_votes_move_between_databases_and_are_replayed(url: str, tmp_path: Path) -> None:
+    here, there = BattleStore(open_database(f"sqlite:///{tmp_path / 'space.db'}")), BattleStore(open_database(url))
+    battle, ticket = here.create(prompt="Hi", persona="poet", session="s", temperature=0.5, max_tokens=9)
+    here.finish(battle.id, Answer("one"), Answer("two", "3fa9"))
+    cast_vote(here.engine, ticket, "left", session="s")
+    batch = pending(here.engine, "hub:a/b")
+    files = batch.files("abc", 1, now())
+    outcomes = [restore(there.engine, "hub:a/b", files.items()) for _ in range(2)]
+    assert [(outcome.battles, outcome.votes) for outcome in outcomes] == [(1, 1), (0, 0)]
+    assert (there.get(battle.id), list_votes(there.engine, "poet")) == (here.get(battle.id), list_votes(here.engine))
+    assert battle.id not in {one.id for one in pending(there.engine, "hub:a/b").battles}
+    replayed = there.replay(session="other", persona="poet")
+    assert replayed
+    assert replayed[0].replay_of == battle.id
+    assert there.replay(session="other", persona="poet") is None
+    acknowledge(there.engine, "hub:c/d", pending(there.engine, "hub:c/d"))
+    assert not pending(there.engine, "hub:c/d")
