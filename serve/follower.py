@@ -166,7 +166,7 @@ class Follower:
             elif self._tries == (wanted.commit, MAX_TRIES):
                 return self._back_off()
             else:
-                outcome = await self._bring(follow, wanted)
+                outcome = await self._bring(follow, wanted, first=handled is None)
         except HubError as error:
             return await self._trouble(follow, error)
         except EngineError as error:
@@ -186,8 +186,8 @@ class Follower:
             where, LOOK_SECONDS, wanted_commit, follow.repo, follow.follow, endpoint=self._back.endpoint
         )
 
-    async def _bring(self, follow: Follow, wanted: Wanted) -> str:
-        """Brings a new commit on stage; says whether it was `published` or `refused`.
+    async def _bring(self, follow: Follow, wanted: Wanted, *, first: bool) -> str:
+        """Brings a new commit on stage; says whether it was `published` or `refused`. `first` of its repository?
 
         Raises:
             HubError, EngineError: neither: something else is wrong, which may be over later.
@@ -208,8 +208,11 @@ class Follower:
             if isinstance(error, HubError) and error.kind not in OF_THE_COMMIT:
                 raise
             problem = str(error)
-            await self._note(follow, "reject", {"stage": "fetch", "reasons": [problem]}, wanted.commit)
-            log.warning("%s: %s", self.persona, problem)
+            kind = error.kind if isinstance(error, HubError) else "broken"
+            if not (first and kind == "no_adapter"):  # a new repository begins empty, which is no event
+                await self._note(follow, "reject", {"stage": "fetch", "reasons": [problem]}, wanted.commit)
+                log.warning("%s: %s", self.persona, problem)
+                self._back.tell(Looked(persona=self.persona, outcome=kind, told=True))
         await self._remember(follow, wanted, None)
         self._error, self._kind = problem, ""  # no await since it was remembered: the status tells both or neither
         return "refused" if problem else "published"

@@ -11,7 +11,7 @@ from typing import Any
 from serve.validate_base import check_base
 from serve.validate_config import check_config, read_strictly
 from serve.validate_weights import check_tensors, check_values, read_header
-from understudy.adapters import CONFIG, WEIGHTS
+from understudy.adapters import CONFIG, WEIGHTS, in_hub_cache
 from understudy.bases import Base
 
 MAX_TOLD = 50
@@ -58,16 +58,10 @@ def _check_files(folder: Path) -> list[str]:
         return [
             f"{name} is a link to another place; put the file itself there"
             for name in (CONFIG, WEIGHTS)
-            if (folder / name).is_symlink() and not _in_hub_cache(folder, name)
+            if (folder / name).is_symlink() and not in_hub_cache(folder / name)
         ]
     except (OSError, ValueError, RuntimeError) as error:
         return [f"{folder} cannot be read: {error}"]
-
-
-def _in_hub_cache(folder: Path, name: str) -> bool:
-    """The Hub's client keeps snapshots/<commit>/<name> as links to files in blobs/ of the same repository."""
-    repo = folder.absolute().parent.parent
-    return folder.absolute().parent.name == "snapshots" and (folder / name).resolve().parent == repo.resolve() / "blobs"
 
 
 def _read_config(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:

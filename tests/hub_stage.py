@@ -161,6 +161,7 @@ class Plays:
         self.hub, self.folder, self._patch = hub, folder, monkeypatch
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "hub-cache"))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.delenv("HF_TOKEN", raising=False)
         for module, name, seconds in (
             (follower, "MIN_GAP", 0.05),

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, constants
 
 from tests.conftest import wait_for
 from tests.hub_server import TOKEN, HubServer
@@ -88,7 +88,8 @@ class Theatre:
 def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
     folder = tmp_path_factory.mktemp("theatre")
     (folder / "personas.yaml").write_text(PERSONAS)
-    with HubServer() as hub:
+    with HubServer() as hub, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # the small Hub speaks LFS only
         port = free_port()
         env = hub.env(folder / "hf", TOKEN) | {
             "UNDERSTUDY_HOME": str(folder / "home"),
@@ -138,7 +139,10 @@ def test_a_commit_and_its_webhook_are_a_new_voice_and_a_broken_commit_changes_no
 @pytest.mark.timeout(600)
 def test_who_pushes_with_peft_alone_goes_live_or_reads_why_not(theatre: Theatre) -> None:
     """`push_to_hub()` leaves the path of the base on its own machine in the configuration."""
-    peft_push(theatre, EMBEDDED_DIR, theatre.adapter, "eve/walk-in")
+    trained = {"base_model_name_or_path": str(EMBEDDED_DIR), "revision": None}  # as PEFT leaves it
+    peft_push(
+        theatre, EMBEDDED_DIR, rewritten(theatre.adapter, theatre.adapter.parent / "peft", **trained), "eve/walk-in"
+    )
     commit = theatre.hub.repos["eve/walk-in"].refs["main"]
     assert json.loads(theatre.hub.repos["eve/walk-in"].files()[CONFIG])["base_model_name_or_path"] == str(EMBEDDED_DIR)
     assert theatre.handled("walk-in", commit)["last_error"] is None

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from serve.validate import validate
 from tests.adapters_made_here import make_adapter, tensors
 from understudy.adapters import CONFIG, WEIGHTS, content_revision, store_adapter
+from understudy.bases import resolve_base
 from understudy.errors import AdapterError, NotFoundError
 from understudy.registry import Registry, open_registry
 from understudy.settings import Settings
@@ -73,6 +75,21 @@ def test_a_commit_of_the_hub_is_copied_whole_and_outlives_the_cache(registry: Re
     assert sorted(p.name for p in stored.iterdir()) == [CONFIG, WEIGHTS]
     assert (stored / WEIGHTS).read_bytes() == weights
     assert not (stored / WEIGHTS).is_symlink()
+
+
+def test_blobs_that_the_whole_cache_shares_are_copied_too(registry: Registry, tmp_path: Path) -> None:
+    """What huggingface_hub 2 makes of files that come by Xet."""
+    commit = "a" * 40
+    snapshot = snapshot_of(make_adapter(tmp_path / "a"), commit)
+    cache = snapshot.parent.parent.parent
+    blob = (snapshot / WEIGHTS).resolve()
+    shared = cache / "blobs" / "ab" / ("ab" * 32)
+    shared.parent.mkdir(parents=True)
+    blob.rename(shared)
+    blob.symlink_to(Path("../..") / shared.relative_to(cache))
+    assert validate(snapshot, resolve_base("embedded"), max_rank=64) == []
+    revision = registry.adopt("poet", snapshot, commit, source="hub:ann/poet@v1", actor="ann")
+    assert (registry.path(revision) / WEIGHTS).read_bytes() == shared.read_bytes()
 
 
 @pytest.mark.parametrize("commit", ["", "main", "../../escaped", "A" * 40, "a" * 39, "a" * 64])

@@ -103,13 +103,21 @@ def store_snapshot(snapshot: Path, commit: str, store_dir: Path) -> Path:
     if target.is_dir():
         return target
     read_config(snapshot)
-    blobs = (snapshot.parent.parent / "blobs").resolve()
     with _incoming(target) as staging:
         for path in sorted(p for p in snapshot.iterdir() if KEPT.fullmatch(p.name) and p.is_file()):
-            if path.is_symlink() and path.resolve().parent != blobs:
+            if path.is_symlink() and not in_hub_cache(path):
                 raise AdapterError(f"{path.name} is a link to another place; push the file itself")
             shutil.copyfile(path, staging / path.name)
     return target
+
+
+def in_hub_cache(path: Path) -> bool:
+    """Whether a link was made by the Hub's client, which keeps snapshots/<commit>/<name> as links to files in blobs/ of
+    the same repository, and these, since huggingface_hub 2, as links to files in blobs/ of the whole cache."""
+    snapshot = path.absolute().parent
+    repo, real = snapshot.parent.parent, path.resolve()
+    shared = (repo.parent / "blobs").resolve()
+    return snapshot.parent.name == "snapshots" and (real.parent == (repo / "blobs").resolve() or shared in real.parents)
 
 
 @contextlib.contextmanager
