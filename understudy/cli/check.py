@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from understudy.bases import Base, require_base
+from understudy.bases import Base
+from understudy.cli.base_choice import choose_base
 from understudy.cli.training import changed, prepare, status
 from understudy.errors import UnderstudyError
 from understudy.recipes import load_recipe
@@ -37,7 +38,7 @@ def check_recipe(
     """Asks every question that must have a good answer before training; whether all have."""
     prepare()
     recipe = load_recipe(name, settings.recipes_dir)
-    resolved = require_base(base or recipe.base or settings.base)
+    resolved = choose_base(settings, recipe, base)
     training = changed(recipe.training_for(resolved.name), changes)
     with status("loading libraries"):
         from train.check import Preflight
