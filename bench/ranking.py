@@ -1,6 +1,6 @@
 """What the leaderboard's figures are worth, and how long they take.
 
-python -m bench.ranking [--runs 2000] [--bootstraps 100]
+python -m bench.ranking [--runs 1000] [--bootstraps 300]
 
 False alarms of somebody who looks after every vote, coverage of the intervals, what the promotion rule does with
 voters of known taste, and the time of a refresh from a thousand to a million votes.
@@ -31,14 +31,14 @@ FIRST_LOOK = 10
 STRENGTHS = (0.0, 0.4, -0.5, 0.9)
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 NEW = 100
-RESAMPLES = 100
+RESAMPLES = 200
 
 
 def main() -> None:
     """Measures, prints, writes docs/results/ranking.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=1000, help="simulated arenas for each figure (2000)")
-    parser.add_argument("--bootstraps", type=int, default=100, help="simulated arenas for the bootstrap (100)")
+    parser.add_argument("--runs", type=int, default=1000, help="simulated arenas for each figure (1000)")
+    parser.add_argument("--bootstraps", type=int, default=300, help="simulated arenas for the bootstrap (300)")
     chosen = parser.parse_args()
     rule = PromotionRule()
     marks = boundaries(rule)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arena.comparisons import compare
-from arena.davidson import design, fit
+from arena.davidson import design, fit, separated
 from arena.intervals import MeasurementError
 from arena.leaderboard import build_leaderboard
 from arena.rankings import elo, other_rankings
@@ -286,3 +286,20 @@ def test_an_empty_arena_has_an_empty_board():
     board = build_leaderboard(VoteCounts())
     assert (board.votes, board.rows, board.overall, board.position) == (0, [], None, None)
     assert not np.isnan(board.confidence)
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=150, deadline=None)
+def test_the_short_cut_to_finite_scores_agrees_with_the_linear_program(seed: int):
+    chance = np.random.default_rng(seed)
+    rows, parameters = int(chance.integers(2, 7)), int(chance.integers(1, 4))
+    x = chance.integers(-1, 2, (rows, parameters)).astype(float)
+    y = chance.integers(1, 3, (rows, 3)) * (chance.random((rows, 3)) < 0.5).astype(float)
+    y[0] = 1  # a win of either side and a tie
+    # The same votes with one outcome a row: no direction is lost, and the short cut finds no row to go by.
+    split = np.concatenate([y * np.eye(3)[outcome] for outcome in range(3)])
+    if np.linalg.matrix_rank(x[y.sum(axis=1) > 0]) < parameters:
+        return
+    seen, apart = y.sum(axis=1) > 0, split.sum(axis=1) > 0
+    whole = separated(x[seen], y[seen], ties=True)
+    assert whole == separated(np.tile(x, (3, 1))[apart], split[apart], ties=True)
