@@ -8,14 +8,14 @@ import asyncio
 import logging
 import re
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from serve.aside import aside
 from serve.body import RefusedError
 from serve.engine import Engine
+from serve.guest_answers import Answer, Memory, later, refused
 from serve.guest_store import GuestStore
 from serve.loader import Loader, NotFitError
 from serve.routing import Loaded, RoutingTable
@@ -57,34 +57,10 @@ LOOKS_A_MINUTE = 120
 COMING = 8
 """Guests on their way at a time; more are told to come again."""
 
-REMEMBERED = 1000
-"""Names and refusals that are remembered."""
+UNREADABLE = "adapter_config.json, or another of its files, cannot be read"
+"""Told instead of errors that name our folders."""
 
 Outcome: TypeAlias = Literal["loaded", "refused", "missing", "full", "hub"]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What is known about a name or a commit, until when."""
-
-    until: float
-    wanted: Wanted | None = None
-    refusal: RefusedError | None = None
-
-
-class Memory(OrderedDict[str, Answer]):
-    """Answers by name; the oldest is forgotten when there are too many."""
-
-    def keep(self, name: str, answer: Answer) -> None:
-        self[name] = answer
-        self.move_to_end(name)
-        while len(self) > REMEMBERED:
-            self.popitem(last=False)
-
-    def fresh(self, name: str) -> Answer | None:
-        """What is known and still holds."""
-        answer = self.get(name)
-        return answer if answer and answer.until > time.monotonic() else None
 
 
 class Guests:
@@ -169,13 +145,13 @@ class Guests:
         task = self._tasks.get(key)
         if task is None:
             if len(self._tasks) >= COMING * 4:
-                raise _later("too many adapters are asked for at once; try again")
+                raise later("too many adapters are asked for at once; try again")
             task = self._tasks[key] = asyncio.ensure_future(work())
             task.add_done_callback(lambda done: self._over(key, done))
         try:
             return await asyncio.wait_for(asyncio.shield(task), PATIENCE)
         except TimeoutError:
-            raise _later("the adapter is on its way; try again") from None
+            raise later("the adapter is on its way; try again") from None
 
     def _over(self, key: str, task: asyncio.Task[Any]) -> None:
         self._tasks.pop(key, None)
@@ -200,7 +176,7 @@ class Guests:
     async def _ask(self, repo: str, revision: str) -> Answer:
         now = time.monotonic()
         if len(self._looks) == LOOKS_A_MINUTE and now - self._looks[0] < 60:
-            return Answer(now + 1, refusal=_later("too many repositories are asked for; try again", 10))
+            return Answer(now + 1, refusal=later("too many repositories are asked for; try again", 10))
         self._looks.append(now)
         try:
             wanted = await aside(LOOK_SECONDS, published_commit, repo, revision, endpoint=self._endpoint)
@@ -210,16 +186,16 @@ class Guests:
                 return Answer(now + FRESH)
             log.warning("%s", error)
             pause = max(REST, error.retry_after)
-            return Answer(now + pause, refusal=_later("the Hub cannot be asked now; try again", pause))
+            return Answer(now + pause, refusal=later("the Hub cannot be asked now; try again", pause))
         except TimeoutError:
-            return Answer(now + REST, refusal=_later("the Hub does not answer; try again"))
+            return Answer(now + REST, refusal=later("the Hub does not answer; try again"))
 
     async def _bring(self, repo: str, commit: str, name: str) -> Loaded:
         """Fetches, makes room and loads. Raises RefusedError as `visit`."""
         if (known := self._refused.fresh(name)) is not None and known.refusal is not None:
             raise known.refusal.with_traceback(None)
         if sum(not key.startswith("look ") for key in self._tasks) > COMING:
-            raise _later("too many adapters are on their way; try again")
+            raise later("too many adapters are on their way; try again")
         self._coming.add(commit)
         try:
             self._require_room()
@@ -239,31 +215,27 @@ class Guests:
             raise self._not_had(name, error) from error
         except (EngineError, OSError) as error:
             log.warning("%s could not be loaded: %s", name, error or type(error).__name__)
-            raise _later(f"{name} could not be loaded now; try again") from error
+            raise later(f"{name} could not be loaded now; try again") from error
         finally:
             self._coming.discard(commit)
 
     async def _not_fit(self, name: str, error: NotFitError) -> RefusedError:
         if error.stage != "validation" and not await self._well():
-            return _later("the engine failed while it was loaded; try again")
+            return later("the engine failed while it was loaded; try again")
         lasts = float("inf") if error.stage == "validation" else FORGIVEN
         if error.stage == "load":  # what the engine says about it may name our folders
             log.warning("%s was refused by %s", name, error)
             error = NotFitError("load", ["the engine does not take it"])
-        return self._remember(name, lasts, _refused(f"{name} was refused by {error}", error.problems))
+        return self._remember(name, lasts, refused(f"{name} was refused by {error}", error.problems))
 
     def _not_had(self, name: str, error: AdapterError) -> RefusedError:
         if isinstance(error, HubError) and error.passing:
             log.warning("%s", error)
             pause = max(REST, error.retry_after)
-            return self._remember(name, pause, _later("the Hub cannot be asked now; try again", pause))
+            return self._remember(name, pause, later("the Hub cannot be asked now; try again", pause))
         access = isinstance(error, HubError) and error.kind not in ("no_adapter", "too_large")
-        reason = (
-            str(error)
-            if isinstance(error, HubError)
-            else "adapter_config.json, or another of its files, cannot be read"
-        )
-        refusal = _refused(f"{name} was refused: {reason}", [reason])
+        reason = str(error) if isinstance(error, HubError) else UNREADABLE
+        refusal = refused(f"{name} was refused: {reason}", [reason])
         return self._remember(name, FRESH if access else float("inf"), refusal)
 
     def _remember(self, name: str, seconds: float, refusal: RefusedError) -> RefusedError:
@@ -294,7 +266,7 @@ class Guests:
 
     def _require_room(self) -> None:
         if self._free() < 1 and not self._leaving():
-            raise _later("all slots are in use; try again", code="no_slot")
+            raise later("all slots are in use; try again", code="no_slot")
 
     async def _make_room(self) -> None:
         self._require_room()
@@ -307,12 +279,3 @@ class Guests:
         loaded = self._table.loaded
         coming = set(self._tasks)
         self._used = {name: at for name, at in self._used.items() if name in loaded or name in coming}
-
-
-def _later(message: str, seconds: float = REST, code: str = "model_not_ready") -> RefusedError:
-    wait = max(1, int(seconds))
-    return RefusedError(503, message, reason="hub", param="model", code=code, retry_after=wait)
-
-
-def _refused(message: str, reasons: list[str]) -> RefusedError:
-    return RefusedError(422, message, reason="hub", param="model", code="model_refused", reasons=reasons)

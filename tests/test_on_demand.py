@@ -13,8 +13,9 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from serve import on_demand
+from serve.guest_answers import REMEMBERED, Answer, Memory
 from serve.guest_store import GuestStore
-from serve.on_demand import MODEL, Memory
+from serve.on_demand import MODEL
 from tests.adapters_made_here import make_adapter, tensors
 from tests.hub_server import HubServer, Repo
 from tests.hub_stage import HubStage, Plays
@@ -350,11 +351,11 @@ def test_the_disk_is_bounded_and_what_is_in_use_stays(tmp_path: Path, hub: HubSe
 
 def test_what_is_remembered_is_bounded() -> None:
     memory = Memory()
-    for number in range(on_demand.REMEMBERED + 50):
-        memory.keep(str(number), on_demand.Answer(float("inf")))
-    assert len(memory) == on_demand.REMEMBERED
+    for number in range(REMEMBERED + 50):
+        memory.keep(str(number), Answer(float("inf")))
+    assert len(memory) == REMEMBERED
     assert memory.fresh("0") is None
-    assert memory.fresh(str(on_demand.REMEMBERED)) is not None
+    assert memory.fresh(str(REMEMBERED)) is not None
 
 
 @examples(max_examples=500, deadline=None)

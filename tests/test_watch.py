@@ -19,9 +19,12 @@ from tests.hub_server import TOKEN, HubServer, Repo
 from tests.hub_stage import SECRET, HubStage, Plays
 from understudy import hub as hub_module
 from understudy.adapters import CONFIG, WEIGHTS
-from understudy.errors import FollowError, HubError
+from understudy.cli import personas
+from understudy.errors import FollowError, GatewayError, HubError, UnderstudyError
 from understudy.hub import fetch_adapter, highest_tag
-from understudy.settings import PROJECT
+from understudy.processes import free_port
+from understudy.registry import open_registry
+from understudy.settings import PROJECT, load_settings
 
 FOLLOW = "poet: {repo: ann/poet}"
 SLOWLY = {"hub_poll": 600}
@@ -595,3 +598,24 @@ def test_the_example_can_be_used() -> None:
 def test_a_gateway_that_follows_nobody_does_not_import_the_hubs_client() -> None:
     code = "import sys, serve.gateway; sys.exit('huggingface_hub' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_one_revision_is_brought_by_hand_and_says_where_it_came_from(
+    play: Plays, hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = make_adapter(tmp_path / "a")
+    shelf = hub.repos["ann/poet"] = Repo(tags={"v3"})
+    commit = shelf.commit_folder(adapter, "v3")
+    settings = load_settings(home=tmp_path / "home", recipes_dir=tmp_path, hub_endpoint=hub.url, port=free_port())
+    with pytest.raises(UnderstudyError, match="not both"):
+        personas.publish_revision(settings, "poet", adapter, "hub:ann/poet@v3")
+    with pytest.raises(GatewayError):  # it is registered before the gateway is asked
+        personas.publish_revision(settings, "poet", None, "hub:ann/poet@v3")
+    registry = open_registry(settings)
+    revision = registry.revision("poet")
+    assert (revision.id, revision.source) == (commit, "hub:ann/poet@v3")
+    registry.set_live(revision, actor="test", action="publish", detail={})
+    personas.list_personas(settings)
+    personas.show_history(settings, "poet")
+    told = capsys.readouterr().out
+    assert told.count("hub:ann/poet@v3") == 2
