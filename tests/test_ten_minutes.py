@@ -47,6 +47,7 @@ def test_its_commands_lead_from_examples_to_a_live_persona(tmp_path: Path) -> No
             "UNDERSTUDY_RECIPES_DIR": str(tmp_path / "recipes"),
             "UNDERSTUDY_PORT": str(free_port()),
             "UNDERSTUDY_HUB_POLL": "2",
+            "COLUMNS": "250",  # a table keeps its lines
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         shell, stages = Shell({**os.environ, **places, **hub.env(tmp_path / "cache", TOKEN)}, tmp_path), []
