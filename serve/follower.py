@@ -142,6 +142,7 @@ class Follower:
 
     async def _wait(self, pause: float) -> None:
         pause *= random.uniform(0.9, 1.1)  # so that a fleet of gateways does not ask in step
+        pause = max(pause, self._not_before - time.monotonic())
         self._next = now() + timedelta(seconds=pause)
         try:
             async with asyncio.timeout(pause):
