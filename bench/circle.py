@@ -31,7 +31,7 @@ from arena.promotion import PromotionRule, decide
 from arena.sequences import win_rate
 from arena.votes import cast_vote
 from bench.machine import save
-from bench.stage import Stage, open_stage
+from bench.stage import Stage, open_stage, vary
 from understudy.adapters import content_revision, short
 from understudy.processes import Child
 from understudy.recipes import load_recipe
@@ -125,7 +125,9 @@ class Crowd:
         return Answer(text.strip(), response.headers["x-understudy-revision"])
 
 
-def turn(stage: Stage, *, votes: int, trial_votes: int, idle_votes: int, options: Sequence[str] = ()) -> dict[str, Any]:
+def turn(
+    stage: Stage, *, votes: int = 120, trial_votes: int = 400, idle_votes: int = 60, options: Sequence[str] = ()
+) -> dict[str, Any]:
     """One turn of the circle on a running stage, and its figures.
 
     Args:
@@ -135,7 +137,9 @@ def turn(stage: Stage, *, votes: int, trial_votes: int, idle_votes: int, options
         options: for `understudy train --method dpo`.
     """
     prompts = _prompts()
-    old, rival = _train(stage, "0"), _train(stage, "1")
+    _run(stage, "train", RECIPE, "--base", "embedded", "--epochs", "8")
+    trained = stage.registry.revision(RECIPE)
+    old, rival = trained.id, vary(stage.registry, trained, 1).id
     _run(stage, "publish", RECIPE, "--revision", rival)
     _run(stage, "publish", RECIPE, "--revision", old)
     crowd = Crowd(stage, prompts, shorter, seed=1)
@@ -150,6 +154,7 @@ def turn(stage: Stage, *, votes: int, trial_votes: int, idle_votes: int, options
     keen = _trial(stage, Crowd(stage, prompts, shorter, seed=3), new, old, trial_votes)
     return {
         "recipe": RECIPE,
+        "asked_for": {"votes": votes, "trial_votes": trial_votes, "idle_votes": idle_votes, "options": list(options)},
         "taste": {"wants": "fewer words", "slips": SLIPS},
         "sampling": {"temperature": TEMPERATURE, "max_tokens": MAX_TOKENS},
         "collected": {"battles_voted": len(fought), **{k: v for k, v in exported.items() if isinstance(v, int)}},
@@ -223,19 +228,16 @@ def _prompts() -> list[str]:
     return prompts
 
 
-def _train(stage: Stage, seed: str) -> str:
-    _run(stage, "train", RECIPE, "--base", "embedded", "--epochs", "8", "--seed", seed)
-    return stage.registry.revision(RECIPE).id
-
-
 def _verify(stage: Stage, revision: str) -> dict[str, Any]:
     run = _folder(stage, revision)
-    code = _code(stage, "verify", RECIPE, "--adapter", str(run / "adapter"))
+    done = _command(stage, "verify", RECIPE, "--adapter", str(run / "adapter"), "--no-engine")
+    if not (run / "proof.json").is_file():
+        raise SystemExit(f"verify failed:\n{done.stdout}{done.stderr}")
     pack = json.loads((run / "proof.json").read_text())
     adapter = pack["contestants"]["adapter"]
     names = ("in_style", "stopped", "on_topic", "echoes", "degenerate", "words", "loss")
     shown = {name: [round(adapter[name][end], 3) for end in ("value", "low", "high")] for name in names}
-    return {"passed": code == 0, **shown, "worse": pack["worse"], "reasons": pack["reasons"]}
+    return {"passed": done.returncode == 0, **shown, "worse": pack["worse"], "reasons": pack["reasons"]}
 
 
 def _result(stage: Stage, revision: str) -> dict[str, Any]:
@@ -272,9 +274,9 @@ def _command(stage: Stage, *arguments: str) -> subprocess.CompletedProcess[str]:
 def main() -> None:
     """Runs the circle, prints what happened, writes docs/results/circle.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--votes", type=int, default=160, help="votes that preferences are made of (160)")
-    parser.add_argument("--trial-votes", type=int, default=600, help="the most votes on the new revision (600)")
-    parser.add_argument("--idle-votes", type=int, default=120, help="votes of those without a taste (120)")
+    parser.add_argument("--votes", type=int, default=120, help="votes that preferences are made of (120)")
+    parser.add_argument("--trial-votes", type=int, default=400, help="the most votes on the new revision (400)")
+    parser.add_argument("--idle-votes", type=int, default=60, help="votes of those without a taste (60)")
     parser.add_argument("--set", action="append", default=[], help="NAME=VALUE for the training; repeatable")
     arguments = parser.parse_args()
     options = [part for setting in arguments.set for part in ("--set", setting)]
@@ -282,7 +284,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, open_stage(Path(folder)) as stage:
         figures = turn(stage, **counts, options=options)
     Console().print_json(json.dumps(figures))
-    print(save("circle", {**counts, "options": arguments.set, **figures}))
+    print(save("circle", figures))
 
 
 if __name__ == "__main__":

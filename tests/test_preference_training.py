@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.circle import turn
+from bench.stage import open_stage
 from tests.pirate import RECIPE, ROWS, Done, places, understudy
 from understudy.adapters import CONFIG, WEIGHTS, content_revision
 from understudy.registry import Registry, open_registry
-from understudy.settings import load_settings
+from understudy.settings import PROJECT, load_settings
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +71,30 @@ def runs(home: Path, product: str = "adapter") -> list[Path]:
     found = (home / "runs" / "pirate").glob(f"*/{product}/training.json")
     made = [path.parents[1] for path in found if "preference" in json.loads(path.read_text())]
     return sorted(made, key=lambda run: (run / "result.json").stat().st_mtime)
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(900)
+def test_a_turn_of_the_circle_promotes_what_votes_with_a_taste_taught_and_nothing_for_votes_without(
+    tmp_path: Path,
+) -> None:
+    artifacts = Path(os.environ.get("UNDERSTUDY_ARTIFACTS", PROJECT / "artifacts"))
+    artifacts.mkdir(parents=True, exist_ok=True)
+    with open_stage(tmp_path) as stage:
+        found = turn(stage)
+    (artifacts / "circle.json").write_text(json.dumps(found, indent=2))
+    collected, idle, keen = found["collected"], found["indifferent"], found["taste_decides"]
+    assert collected["votes"] == collected["battles_voted"] >= 120
+    assert collected["pairs"] > collected["pairs_heldout"] > 0
+    assert found["dpo"]["trained"]["right"] > found["dpo"]["trained"]["of"] / 2
+    assert not idle["promoted"]
+    assert idle["exit_code"] in (3, 4)
+    assert keen["promoted"], keen
+    assert (keen["exit_code"], keen["history"]["action"]) == (0, "promote")
+    assert keen["history"]["reason"].startswith("better: ")
+    assert keen["win_rate"][1] > 0.5, "the confidence sequence excludes indifference"
+    assert keen["words"]["new"]["mean"] < keen["words"]["old"]["mean"]
+    assert found["live_at_the_end"] == "new"
 
 
 def test_dpo_continues_the_live_adapter_and_leaves_one_that_can_be_served(home: Path) -> None:

@@ -1,7 +1,9 @@
 """Before learning from preferences: which rows fit, and that prompts, ends and splits are as they must be."""
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -107,6 +109,30 @@ def tokens_of(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> tupl
     """Wanted and unwanted answers in tokens, in the order of the pairs."""
     found = _in_tokens(pairs, tokenizer)
     return [chosen for chosen, _ in found], [rejected for _, rejected in found]
+
+
+def check_made(made: Iterable[dict[str, Any]], rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> None:
+    """The last look before training: at what the trainer made of the rows, in any order.
+
+    Raises:
+        TrainingError: its tokens, or where its answers begin, are not those of the chat template.
+    """
+    expected = Counter(
+        (tuple(one.input_ids), one.labels.count(IGNORED)) for tokens in _in_tokens(rows, tokenizer) for one in tokens
+    )
+    found: Counter[tuple[tuple[int, ...], int]] = Counter()
+    for row in made:
+        prompt = row.get("prompt_ids", [])
+        answers = [row[name] for name in ("chosen_ids", "rejected_ids", "completion_ids") if name in row]
+        found.update((tuple(prompt) + tuple(answer), len(prompt)) for answer in answers)
+    if all(not begins for _, begins in found):  # reward models read whole chats
+        expected = Counter({(tokens, 0): count for (tokens, _), count in expected.items()})
+    if found != expected:
+        raise refuse(
+            f"{(expected - found).total()} of {expected.total()} answers are not in the trainer's rows as the chat "
+            "template writes them",
+            "please report this with the base's name",
+        )
 
 
 def _in_tokens(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[list[TokenRow]]:

@@ -19,7 +19,7 @@ from trl.trainer.reward_trainer import RewardTrainer
 
 from train.errors import refuse
 from train.model import keep_trainable, load_model, quiet
-from train.preference_rows import Row, chat
+from train.preference_rows import Row, chat, check_made
 from train.reward import Judge, classifier, reward_config
 from train.trainer import CHECKPOINTS
 from understudy.bases import Base
@@ -48,7 +48,7 @@ def build(
 
     Raises:
         BaseModelError: the base cannot be loaded.
-        TrainingError: the reference is not the adapter in `parent`.
+        TrainingError: the reference is not the adapter in `parent`, or the trainer's rows are not the expected ones.
     """
     disable_progress_bars()
     quiet()
@@ -65,6 +65,9 @@ def build(
         _in_float32(model, kept)
         if preference.method not in ("grpo", "rloo") or preference.beta:
             check_reference(model)
+    if preference.method not in ("grpo", "rloo"):
+        assert isinstance(trainer.train_dataset, Dataset)
+        check_made(trainer.train_dataset, rows, tokenizer)  # pyright: ignore[reportArgumentType]
     for callback in ("PrinterCallback", "ProgressCallback"):
         for found in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == callback]:
             trainer.remove_callback(found)
