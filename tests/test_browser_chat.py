@@ -1,0 +1,114 @@
+"""Chat in a real browser."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.fake_gateway import STAND_UP, Answer
+from tests.visitor import House, Visitor
+
+pytestmark = pytest.mark.browser
+pytest_plugins = ["tests.visitor"]
+
+
+def test_an_answer_appears_while_it_is_written(house: House, visitor: Visitor):
+    held = house.fake.say("stand-up", Answer("One thing. Another thing. The end.", hold_after=4))
+    visitor.choose("Stand-up comedian")
+    visitor.say("Tell me something")
+    visitor.see("#chatbot", "One thing. Another thing.")
+    assert "The end." not in visitor.last_answer()
+    expect(visitor.page.locator("#message .stop-button")).to_be_visible()
+    held.release.set()
+    visitor.see("#chatbot", "The end.")
+    visitor.see("#note", f"stand-up@{STAND_UP}")
+    expect(visitor.page.locator("#message .submit-button")).to_be_visible()
+    expect(visitor.page.locator("#message textarea")).to_have_value("")
+    visitor.say("And then?")
+    visitor.see("#chatbot", "You said: And then?")
+    turns = [turn["content"] for turn in house.fake.requests[-1]["messages"]]
+    assert turns == ["Tell me something", "One thing. Another thing. The end.", "And then?"]
+
+
+def test_stop_withdraws_the_request_and_keeps_the_words(house: House, visitor: Visitor):
+    house.fake.say("email-copy", Answer("Dear reader, this is long", hold_after=2))
+    visitor.say("Write")
+    visitor.see("#chatbot", "Dear reader,")
+    visitor.page.locator("#message .stop-button").click()
+    visitor.see("#note", "Stopped.")
+    expect(visitor.page.locator("#message .submit-button")).to_be_visible()
+    for _ in range(200):
+        if house.fake.withdrawn:
+            break
+        visitor.page.wait_for_timeout(50)
+    assert house.fake.withdrawn == ["email-copy"]
+    assert visitor.last_answer().strip() == "Dear reader,"
+    visitor.say("Go on")
+    visitor.see("#chatbot", "You said: Go on")
+
+
+def test_retry_asks_again_and_clear_starts_over(house: House, visitor: Visitor):
+    house.fake.say("email-copy", "The first try.")
+    house.fake.say("email-copy", "The second try.")
+    visitor.say("Write")
+    visitor.see("#note", "Answered by")
+    visitor.see("#chatbot", "The first try.")
+    visitor.page.locator("#retry").click()
+    visitor.see("#chatbot", "The second try.")
+    expect(visitor.page.locator("#chatbot")).not_to_contain_text("The first try.")
+    assert [asked["messages"] for asked in house.fake.requests] == [[{"role": "user", "content": "Write"}]] * 2
+    visitor.page.locator("#clear").click()
+    expect(visitor.page.locator("#chatbot")).not_to_contain_text("The second try.")
+    visitor.see("#chatbot", "Say hello")
+
+
+def test_an_error_is_said_under_the_chat_and_retry_heals_it(house: House, visitor: Visitor):
+    house.fake.say("email-copy", Answer("Out of paper.", status=500))
+    visitor.say("Write")
+    visitor.see("#note .trouble", "Out of paper.")
+    visitor.page.locator("#retry").click()
+    visitor.see("#chatbot", "You said: Write")
+    visitor.see("#note", "Answered by")
+
+
+def test_a_suggestion_is_sent_with_one_click(house: House, visitor: Visitor):
+    visitor.choose("Stand-up comedian")
+    visitor.page.locator("#chatbot").get_by_text("What is wrong with airports?").click()
+    visitor.see("#note", "Answered by Stand-up comedian")
+    visitor.see("#chatbot", "You said: What is wrong with airports?")
+
+
+def test_every_persona_keeps_its_own_conversation(house: House, visitor: Visitor):
+    visitor.say("For the writer")
+    visitor.see("#chatbot", "You said: For the writer")
+    visitor.see("#note", "Answered by")
+    visitor.choose("Base model")
+    expect(visitor.page.locator("#chatbot")).not_to_contain_text("For the writer")
+    visitor.say("For the base")
+    visitor.see("#note", "Answered by Base model")
+    assert house.fake.requests[-1]["model"] == "base"
+    assert len(house.fake.requests[-1]["messages"]) == 1
+    visitor.choose("Email copywriter")
+    visitor.see("#chatbot", "You said: For the writer")
+
+
+def test_advanced_settings_are_sent(house: House, visitor: Visitor):
+    visitor.page.locator("#advanced button").first.click()
+    temperature = visitor.page.get_by_label("number input for Temperature")
+    expect(temperature).to_have_value("0.6")
+    temperature.fill("0.1")
+    temperature.press("Tab")
+    expect(visitor.page.get_by_label("range slider for Temperature")).to_have_value("0.1")
+    visitor.page.wait_for_timeout(500)  # Gradio hands a typed number on a moment after the field has lost the focus
+    visitor.say("Write")
+    visitor.see("#note", "Answered by")
+    assert (house.fake.requests[0]["temperature"], house.fake.requests[0]["max_tokens"]) == (0.1, 200)
+
+
+def test_an_answer_cannot_make_the_browser_fetch_or_run_anything(house: House, visitor: Visitor):
+    trap = (
+        "![x](http://127.0.0.1:9/a.png) <img src='http://127.0.0.1:9/b.png'> <script>window.caught=1</script> **bold**"
+    )
+    house.fake.say("email-copy", trap)
+    visitor.say("Write")
+    visitor.see("#chatbot .bot strong", "bold")
+    assert visitor.page.evaluate("window.caught") is None
+    assert all("Content Security Policy" in complaint for complaint in visitor.complaints)

@@ -1,0 +1,155 @@
+"""The page in a real browser: outages, restarts, desktop and phone, light and dark, the real engine."""
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+
+from arena.votes import list_votes
+from tests.conftest import Stage
+from tests.fake_gateway import EMAIL, card
+from tests.visitor import DESKTOP, PATIENCE, PHONE, House, Visitor
+from understudy.database import open_database
+
+pytestmark = pytest.mark.browser
+pytest_plugins = ["tests.visitor"]
+
+
+def test_the_banner_comes_and_goes_by_itself(house: House, visitor: Visitor, artifacts: Path):
+    expect(visitor.page.locator("#banner .banner")).to_have_count(0)
+    house.fake.status, house.fake.detail = "starting", "Loading the weights."
+    visitor.see("#banner .starting", "Loading the weights.")
+    visitor.shot(artifacts / "banner-starting.png")
+    house.fake.stop()
+    visitor.see("#banner .down", "not available")
+    visitor.say("Anyone there?")
+    visitor.see("#note .trouble", "cannot be reached")
+    visitor.shot(artifacts / "banner-down.png")
+    house.fake.status = "ready"
+    house.fake.start()
+    expect(visitor.page.locator("#banner .banner")).to_have_count(0, timeout=PATIENCE)
+    visitor.page.locator("#retry").click()
+    visitor.see("#chatbot", "You said: Anyone there?")
+
+
+def test_a_page_opened_during_an_outage_fills_itself(browser: Browser, house: House):
+    house.fake.stop()
+    visitor = Visitor(browser, house.url)
+    visitor.see("#banner .down")
+    visitor.see("#personas", "Base model")
+    house.fake.start()
+    visitor.see("#personas", "Stand-up comedian")
+    visitor.see("#live", EMAIL)
+    visitor.leave()
+
+
+def test_new_personas_and_revisions_arrive_without_a_reload(house: House, visitor: Visitor):
+    visitor.see("#live", EMAIL)
+    visitor.say("Stay")
+    visitor.see("#chatbot", "You said: Stay")
+    house.fake.models["pirate"] = card("pirate", "Pirate", "Arr, every line.", ["Ahoy?"], "c" * 12)
+    house.fake.models["email-copy"]["understudy"]["revision"] = "f" * 12
+    visitor.see("#live", "f" * 12)
+    visitor.see("#personas", "Pirate")
+    visitor.see("#chatbot", "You said: Stay")
+    visitor.choose("Pirate")
+    visitor.say("Ahoy")
+    visitor.see("#note", f"pirate@{'c' * 12}")
+
+
+def test_a_page_survives_a_restart_of_the_space(house: House, visitor: Visitor):
+    visitor.choose("Stand-up comedian")
+    house.app.close()
+    house.open()
+    house.fake.status, house.fake.detail = "starting", "Loading again."
+    visitor.see("#banner .starting", "Loading again.")
+    house.fake.status = "ready"
+    expect(visitor.page.locator("#banner .banner")).to_have_count(0, timeout=PATIENCE)
+    visitor.say("Still here?")
+    visitor.see("#chatbot", "You said: Still here?")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_it_fits_and_fetches_nothing_from_elsewhere(
+    browser: Browser, house: House, artifacts: Path, size: tuple[int, int], dark: bool
+):
+    name = f"{'phone' if size == PHONE else 'desktop'}-{'dark' if dark else 'light'}"
+    visitor = Visitor(browser, house.url, size, dark)
+    page = visitor.page
+    visitor.see("#personas", "Email copywriter")
+    visitor.shot(artifacts / f"chat-empty-{name}.png")
+    house.fake.say(
+        "email-copy", "Subject: One week of sun\n\nHi Ana,\n\nOur summer sale ends on **Sunday**. Take a look?"
+    )
+    visitor.say("Write an email that announces our summer sale.")
+    visitor.see("#note", "Answered by")
+    visitor.shot(artifacts / f"chat-{name}.png")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    long = "A sale is a time when a shop asks for less money than it does on other days. " * 9
+    house.fake.say("base", long)
+    page.get_by_role("tab", name="Arena").click()
+    visitor.see("#suggestions", "summer sale")
+    visitor.shot(artifacts / f"arena-empty-{name}.png")
+    page.locator("#suggestions button").first.click()
+    expect(page.locator("#prompt textarea")).to_have_value(re.compile("summer sale"))
+    page.locator("#start").click()
+    button = page.locator("#vote-both_bad")
+    expect(button).to_be_enabled(timeout=PATIENCE)
+    sides = [box for side in ("left", "right") if (box := page.locator(f"#answer-{side}").bounding_box())]
+    stacked = sides[1]["y"] >= sides[0]["y"] + sides[0]["height"]
+    assert stacked == (size == PHONE)
+    if size == PHONE:
+        expect(button).to_be_in_viewport()
+    page.screenshot(path=artifacts / f"arena-vote-{name}.png")
+    visitor.vote("left")
+    expect(page.locator(".plate.known")).to_have_count(2)
+    visitor.shot(artifacts / f"arena-reveal-{name}.png")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    background = page.evaluate("getComputedStyle(document.querySelector('gradio-app')).backgroundColor")
+    brightness = sum(int(part) for part in re.findall(r"\d+", background)[:3]) / 3
+    assert (brightness < 60) == dark
+    assert visitor.foreign_requests() == []
+    assert visitor.complaints == []
+    visitor.leave()
+
+
+@pytest.mark.engine
+def test_chat_and_battle_with_the_real_engine(browser: Browser, stage: Stage, artifacts: Path):
+    models = httpx.get(f"{stage.gateway_url}/v1/models").json()["data"]
+    live = {model["id"]: model["understudy"] for model in models}
+    visitor = Visitor(browser, stage.space_url)
+    visitor.see("#personas", live["email-copy"]["title"])
+    visitor.choose(live["email-copy"]["title"])
+    visitor.say(live["email-copy"]["prompts"][0])
+    visitor.see("#note", f"email-copy@{live['email-copy']['revision']}")
+    visitor.see("#note", "Answered by")
+    assert len(visitor.last_answer().split()) > 3
+    visitor.shot(artifacts / "real-chat.png")
+    visitor.page.locator("#retry").click()
+    visitor.see("#note", re.compile("is thinking|Being answered"))  # not the note of the answer before
+    expect(visitor.page.locator("#message .submit-button")).to_be_visible(timeout=60_000)
+    visitor.see("#note", "Answered by")
+    expect(visitor.page.locator("#chatbot .user.message")).to_have_count(1)
+    visitor.forget()
+    visitor.start_battle(live["stand-up"]["prompts"][0])
+    for _ in range(5):
+        ended = visitor.page.locator("#vote-left:enabled, #verdict .trouble").first
+        ended.wait_for(timeout=60_000)
+        if visitor.page.locator("#vote-left:enabled").count():
+            break
+        visitor.page.locator("#next").click()
+        visitor.see("#verdict", "Both sides")
+    before = visitor.heard("Which answer is better?")
+    for model in live.values():
+        assert model["kind"] == "base" or model["title"] not in before
+        assert not model["revision"] or model["revision"] not in before
+    visitor.vote("left")
+    expect(visitor.page.locator(".plate.known")).to_have_count(2)
+    visitor.see(".plate.chosen", re.compile(r"base|@[0-9a-f]{12}"))
+    visitor.shot(artifacts / "real-arena.png")
+    (vote,) = list_votes(open_database(stage.settings.database))
+    assert vote.verdict == "left"
+    visitor.leave()
