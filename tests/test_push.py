@@ -13,8 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 from unittest.mock import patch
 
+import httpx2
 import pytest
 from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub.errors import HfHubHTTPError
 
 from arena.proof import ProofPack, prove
 from tests import pirate
@@ -27,6 +29,7 @@ from train.card_words import fenced
 from understudy.adapters import CONFIG, WEIGHTS, content_revision
 from understudy.bases import EMBEDDED_DIR, base_revision, resolve_base
 from understudy.errors import AdapterError
+from understudy.hub import write_reason
 from understudy.proof import Testimony as Observed
 from understudy.proof import Thresholds
 
@@ -289,6 +292,16 @@ def test_a_hub_that_is_down_broken_or_slow_is_one_line(
     assert "ann/pirate: the Hub cannot be reached (" in done.stderr
     assert done.stderr.count("\n") == 1
     assert pushed(hub, home)["tag"] == "v1"
+
+
+def test_a_hub_that_repeats_the_token_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    answer = httpx2.Response(
+        403, request=httpx2.Request("POST", "http://hub"), headers={"X-Error-Message": f"no: {TOKEN}"}
+    )
+    error = HfHubHTTPError("403", response=answer, server_message=f"{TOKEN} may not")
+    _, _, reason = write_reason(error)
+    assert reason.startswith("the token may not write there (the Hub says: *** may not); set HF_TOKEN")
 
 
 def meanwhile(hub: HubServer, asked: str, do: Callable[[], object]) -> threading.Thread:
