@@ -2,6 +2,8 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 export UNDERSTUDY_ARTIFACTS ?= artifacts
+# Tests of one file stay in one process, and share what it starts.
+PARALLEL := -n logical --dist loadfile
 
 .PHONY: help demo test test-fast chaos check format bench requirements migration clean
 
@@ -15,8 +17,9 @@ demo: setup ## Train what is missing, start everything, print the addresses.
 	@$(BIN)/understudy demo
 
 test: setup browser check ## All tests: static checks, then quick ones, then slow ones.
-	$(BIN)/pytest -m "not slow"
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m "not slow and not engine" $(PARALLEL)
+	$(BIN)/pytest -m "not slow and engine"
+	$(BIN)/pytest -m slow $(PARALLEL)
 
 test-fast: setup ## Tests that start no engine and no browser.
 	$(BIN)/pytest -m "not slow and not engine and not browser"
