@@ -43,6 +43,8 @@ MAX_TOKENS = 96
 SLIPS = 0.1
 """Share of the votes that a voter with a taste casts against it."""
 AT_ONCE = 4
+VOTERS = 200
+"""Voters in a crowd, who take turns: nobody votes faster than people read (`arena.floods`)."""
 ALPHA = 0.05
 FORMS = (
     "Tell me about {}.",
@@ -95,14 +97,14 @@ class Crowd:
                 fought += [found for task in tasks if (found := task.result())]
         return fought
 
-    def _next(self) -> tuple[str, random.Random]:
-        prompt = self.prompts[self._number % len(self.prompts)]
+    def _next(self) -> tuple[str, str, random.Random]:
+        """The next prompt, voter, and what the voter's slips are drawn from."""
         self._number += 1
-        return prompt, random.Random(self._chance.random())
+        prompt, voter = self.prompts[self._number % len(self.prompts)], f"voter {self._number % VOTERS}"
+        return prompt, voter, random.Random(self._chance.random())
 
-    def _battle(self, one: str, other: str, what: tuple[str, random.Random]) -> Fought | None:
-        prompt, chance = what
-        session = f"voter {chance.randrange(40)}"
+    def _battle(self, one: str, other: str, who: tuple[str, str, random.Random]) -> Fought | None:
+        prompt, session, chance = who
         battle, ticket = self.store.create(
             prompt=prompt, persona=one, rival=other, session=session, temperature=TEMPERATURE, max_tokens=MAX_TOKENS
         )
