@@ -6,7 +6,8 @@ from sqlalchemy import Engine, Select, func, select
 from sqlalchemy.orm import Session
 
 from arena.vote_counts import VoteCounts
-from arena.vote_table import UNCATEGORISED, Cast, VoteTable, lean
+from arena.vote_table import Cast, VoteTable, lean
+from arena.votes import counted
 from understudy.tables import BattleRow, VoteRow
 
 OVERLAP = timedelta(minutes=1)
@@ -16,14 +17,14 @@ SHOWN = 12
 
 
 def arena_votes(engine: Engine, since: datetime | None = None) -> tuple[VoteTable, list[tuple[str, datetime]]]:
-    """All votes (since that moment), oldest first, and each one's battle and time."""
+    """All votes that count (since that moment), oldest first, and each one's battle and time."""
     with Session(engine) as db:
         rows = db.execute(_query(since)).all()
     casts = [
         Cast(
-            *_contestants(row.left, row.left_revision, row.right, row.right_revision),
+            *contestants(row.left, row.left_revision, row.right, row.right_revision),
             row.verdict,
-            UNCATEGORISED,
+            row.category,
             row.session,
             lean(row.left_length, row.right_length),
         )
@@ -54,7 +55,7 @@ class ArenaCounts:
 
     def _there(self) -> int:
         with Session(self._engine) as db:
-            return db.scalar(select(func.count()).select_from(VoteRow)) or 0
+            return db.scalar(select(func.count()).select_from(VoteRow).where(counted())) or 0
 
     def _start(self) -> None:
         self.counts = VoteCounts()
@@ -82,16 +83,18 @@ def _query(since: datetime | None) -> Select:
             BattleRow.right,
             BattleRow.left_revision,
             BattleRow.right_revision,
+            BattleRow.category,
             func.length(BattleRow.left_text).label("left_length"),
             func.length(BattleRow.right_text).label("right_length"),
         )
         .join(BattleRow, BattleRow.id == VoteRow.battle)
+        .where(counted())
         .order_by(VoteRow.at, VoteRow.battle)
     )
     return query if since is None else query.where(VoteRow.at >= since)
 
 
-def _contestants(left: str, left_revision: str | None, right: str, right_revision: str | None) -> tuple[str, str]:
+def contestants(left: str, left_revision: str | None, right: str, right_revision: str | None) -> tuple[str, str]:
     """Names; two revisions of one persona are two contestants, `persona@revision`."""
     if left != right:
         return left, right

@@ -6,7 +6,7 @@ makes a battle of its own: sides shuffled anew, `origin` replay, and the id of t
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -69,6 +69,12 @@ class Battle:
     origin: str = LIVE
     replay_of: str | None = None
     """Id of the battle whose answers these are; `None` unless `origin` is replay."""
+    category: str = ""
+    """suggested, imported, free, or empty where it is not known."""
+    chance: float | None = None
+    """How likely this pair was when it was drawn."""
+    timing: dict[str, float] = field(default_factory=dict)
+    """Seconds to the first words and to the last of each side, as `understudy.tables.BattleRow` has them."""
 
     @property
     def persona(self) -> str:
@@ -88,7 +94,16 @@ class BattleStore:
         self.engine = engine
 
     def create(
-        self, *, prompt: str, persona: str, session: str, temperature: float, max_tokens: int, rival: str = BASE
+        self,
+        *,
+        prompt: str,
+        persona: str,
+        session: str,
+        temperature: float,
+        max_tokens: int,
+        rival: str = BASE,
+        category: str = "",
+        chance: float | None = None,
     ) -> tuple[Battle, Ticket]:
         """Commits a battle of `persona` against its rival: the seed, the sides and the sampling of both.
 
@@ -115,6 +130,8 @@ class BattleStore:
             status=ASKED,
             reason="",
             nonce=digest(ticket.secret),
+            category=category,
+            chance=chance,
         )
         with Session(self.engine) as db, db.begin():
             db.add(row)
@@ -151,8 +168,8 @@ class BattleStore:
             db.flush()
             return _battle(row), ticket
 
-    def finish(self, battle: str, left: Answer, right: Answer) -> None:
-        """Stores both answers and opens the battle for its vote.
+    def finish(self, battle: str, left: Answer, right: Answer, timing: dict[str, float] | None = None) -> None:
+        """Stores both answers, and how long they took in seconds, and opens the battle for its vote.
 
         Raises:
             BattleError: the battle is void, or has been finished before.
@@ -160,6 +177,7 @@ class BattleStore:
         self._settle(
             battle,
             status=OPEN,
+            timing=timing or {},
             left_text=left.text,
             right_text=right.text,
             left_revision=left.revision,
@@ -237,6 +255,7 @@ def _again(original: BattleRow, ticket: Ticket, session: str) -> BattleRow:
         nonce=digest(ticket.secret),
         origin=REPLAY,
         replay_of=original.id,
+        category=original.category,
     )
 
 
@@ -255,4 +274,7 @@ def _battle(row: BattleRow) -> Battle:
         reason=row.reason,
         origin=row.origin,
         replay_of=row.replay_of,
+        category=row.category,
+        chance=row.chance,
+        timing=dict(row.timing or {}),
     )

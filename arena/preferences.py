@@ -24,6 +24,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from arena.battles import OPEN
+from arena.votes import counted
 from understudy.adapters import short
 from understudy.conversations import Message
 from understudy.errors import UnderstudyError
@@ -120,7 +121,7 @@ def voted_battles(engine: Engine, persona: str) -> list[Voted]:
     query = (
         select(VoteRow.at, VoteRow.verdict, BattleRow)
         .join(BattleRow, BattleRow.id == VoteRow.battle)
-        .where(BattleRow.status == OPEN)
+        .where(BattleRow.status == OPEN, counted())
         .order_by(VoteRow.at, VoteRow.battle)
     )
     with Session(engine) as db:

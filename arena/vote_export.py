@@ -21,13 +21,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from arena.battles import ASKED
-from understudy.tables import BattleRow, ExportRow, VoteRow, now
+from understudy.tables import BattleRow, ExportRow, VoteRow, WithdrawalRow, now
 
 LIMIT = 2_000
 """Most battles, and most votes, of one batch."""
 CHUNK = 200
 """Rows of one insert; SQLite takes a bounded number of values at a time."""
-NAME = re.compile(r"(?P<kind>battles|votes)/\d{4}-\d\d/[0-9a-f]+-\d+-(?P<content>[0-9a-f]{12})\.jsonl")
+NAME = re.compile(r"(?P<kind>battles|votes|withdrawals)/\d{4}-\d\d/[0-9a-f]+-\d+-(?P<content>[0-9a-f]{12})\.jsonl")
 """Path of one file: kind, month, then writer, its count, and the start of the SHA-256 of the content."""
 
 _INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -59,6 +59,9 @@ class BattleRecord(BaseModel):
     nonce: _Hash
     origin: Literal["live", "replay"]
     replay_of: _Id | None
+    chance: float | None = Field(default=None, ge=0, le=1)
+    category: str = Field(default="", max_length=15)
+    timing: dict[str, float] = {}
 
 
 class VoteRecord(BaseModel):
@@ -70,9 +73,20 @@ class VoteRecord(BaseModel):
     at: AwareDatetime
     session: _Hash
     verdict: Literal["left", "right", "tie", "both_bad"]
+    reasons: list[str] = []
+    suspect: str = Field(default="", max_length=63)
 
 
-Record = TypeVar("Record", BattleRecord, VoteRecord)
+class WithdrawalRecord(BaseModel):
+    """One vote taken back, as `understudy.tables.WithdrawalRow` keeps it."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+    battle: _Id
+    at: AwareDatetime
+
+
+Record = TypeVar("Record", BattleRecord, VoteRecord, WithdrawalRecord)
 
 
 @dataclass(frozen=True)
@@ -81,14 +95,19 @@ class Batch:
 
     battles: tuple[BattleRecord, ...] = ()
     votes: tuple[VoteRecord, ...] = ()
+    withdrawals: tuple[WithdrawalRecord, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.battles or self.votes)
+        return bool(self.battles or self.votes or self.withdrawals)
 
     def files(self, writer: str, count: int, at: datetime) -> dict[str, bytes]:
         """Path and content of each file; `writer` is hexadecimal and no other writer's."""
         found = {}
-        for kind, records in (("battles", self.battles), ("votes", self.votes)):
+        for kind, records in (
+            ("battles", self.battles),
+            ("votes", self.votes),
+            ("withdrawals", self.withdrawals),
+        ):
             if records:
                 content = "".join(f"{record.model_dump_json()}\n" for record in records).encode()
                 digest = hashlib.sha256(content).hexdigest()[:12]
@@ -123,6 +142,12 @@ def pending(engine: Engine, repo: str) -> Batch:
             .order_by(VoteRow.at, VoteRow.battle)
             .limit(LIMIT)
         ).all()
+        withdrawals = db.scalars(
+            select(WithdrawalRow)
+            .where(_known(repo, "vote", WithdrawalRow.battle), ~_known(repo, "withdrawal", WithdrawalRow.battle))
+            .order_by(WithdrawalRow.at, WithdrawalRow.battle)
+            .limit(LIMIT)
+        ).all()
         return Batch(
             tuple(BattleRecord.model_validate(row) for row in battles),
             tuple(
@@ -130,6 +155,7 @@ def pending(engine: Engine, repo: str) -> Batch:
                 for vote, at, battle, known in votes
                 if known or last is None or (at, battle) <= last
             ),
+            tuple(WithdrawalRecord.model_validate(row) for row in withdrawals),
         )
 
 
@@ -138,6 +164,7 @@ def acknowledge(engine: Engine, repo: str, batch: Batch) -> None:
     with Session(engine) as db, db.begin():
         _mark(db, repo, "battle", [battle.id for battle in batch.battles])
         _mark(db, repo, "vote", [vote.battle for vote in batch.votes])
+        _mark(db, repo, "withdrawal", [one.battle for one in batch.withdrawals])
 
 
 def restore(engine: Engine, repo: str, files: Iterable[tuple[str, bytes]]) -> Restored:
@@ -148,10 +175,14 @@ def restore(engine: Engine, repo: str, files: Iterable[tuple[str, bytes]]) -> Re
     outcome = Restored()
     battles: list[BattleRecord] = []
     votes: list[tuple[str, list[VoteRecord]]] = []
+    withdrawals: list[WithdrawalRecord] = []
     for path, content in sorted(files):
         try:
-            if _kind(path, content) == "battles":
+            kind = _kind(path, content)
+            if kind == "battles":
                 battles.extend(_records(BattleRecord, content))
+            elif kind == "withdrawals":
+                withdrawals.extend(_records(WithdrawalRecord, content))
             else:
                 votes.append((path, list(_records(VoteRecord, content))))
         except ValueError as error:
@@ -166,6 +197,9 @@ def restore(engine: Engine, repo: str, files: Iterable[tuple[str, bytes]]) -> Re
             _mark(db, repo, "vote", [vote.battle for vote in kept])
             if lost := len(records) - len(kept):
                 outcome.problems.append(f"{path}: {lost} votes on battles that are nowhere; left out")
+        gone = _there(db, [one.battle for one in withdrawals], VoteRow.battle)
+        _add(db, WithdrawalRow, [one for one in withdrawals if one.battle in gone])
+        _mark(db, repo, "withdrawal", sorted(gone))
     return outcome
 
 
@@ -194,7 +228,11 @@ def _known(repo: str, kind: str, battle: Any) -> Any:
     return exists().where(ExportRow.repo == repo, ExportRow.kind == kind, ExportRow.battle == battle)
 
 
-def _add(db: Session, table: type[BattleRow] | type[VoteRow], records: Sequence[BattleRecord | VoteRecord]) -> int:
+def _add(
+    db: Session,
+    table: type[BattleRow] | type[VoteRow] | type[WithdrawalRow],
+    records: Sequence[BattleRecord | VoteRecord | WithdrawalRecord],
+) -> int:
     """Inserts what is not there; returns how many that were."""
     return sum(
         len(_insert(db, table, [record.model_dump() for record in records[start : start + CHUNK]]))
@@ -215,8 +253,8 @@ def _insert(db: Session, table: Any, rows: list[dict[str, Any]]) -> Sequence[Any
     return db.scalars(insert.returning(key), rows).all()
 
 
-def _there(db: Session, battles: list[str]) -> set[str]:
+def _there(db: Session, battles: list[str], column: Any = BattleRow.id) -> set[str]:
     found: set[str] = set()
     for start in range(0, len(battles), CHUNK):
-        found.update(db.scalars(select(BattleRow.id).where(BattleRow.id.in_(battles[start : start + CHUNK]))))
+        found.update(db.scalars(select(column).where(column.in_(battles[start : start + CHUNK]))))
     return found

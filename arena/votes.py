@@ -1,10 +1,11 @@
 """Votes: one per battle, kept for good, and the plain tally of a persona against the base."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
 
-from sqlalchemy import Engine, Insert, literal, select
+from sqlalchemy import ColumnElement, Engine, Insert, and_, exists, func, literal, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -12,10 +13,15 @@ from arena.battles import LIVE, OPEN, VOID, Ticket, digest
 from arena.fairness import BASE
 from understudy.errors import UnderstudyError
 from understudy.evidence import Ballot
-from understudy.tables import BattleRow, VoteRow, now
+from understudy.tables import BattleRow, VoteRow, WithdrawalRow, now
 
 Verdict = Literal["left", "right", "tie", "both_bad"]
 VERDICTS: tuple[str, ...] = get_args(Verdict)
+
+Reason = Literal["style", "helpful", "accurate", "funny", "short"]
+REASONS: tuple[str, ...] = get_args(Reason)
+"""What a voter may say was better about the preferred answer."""
+WITHDRAWN = "withdrawn by the voter"
 
 _INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
@@ -37,6 +43,7 @@ class Vote:
     """The contestant that was preferred; `None` for a tie or both bad."""
     origin: str = LIVE
     """live, or replay: a vote on answers that somebody had judged before."""
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,8 +60,12 @@ class Tally:
         return self.wins + self.losses + self.ties + self.both_bad
 
 
-def cast_vote(engine: Engine, ticket: Ticket, verdict: str, *, session: str) -> None:
+def cast_vote(
+    engine: Engine, ticket: Ticket, verdict: str, *, session: str, reasons: Sequence[str] = (), suspect: str = ""
+) -> None:
     """Records the one vote of a battle; on return it is on disk.
+
+    `suspect` says why no statistic may count it (`arena.floods`); reasons that are none of `REASONS` are left out.
 
     Raises:
         VoteError: the verdict is unknown, the ticket is not the battle's, the answers are not complete, the
@@ -63,15 +74,58 @@ def cast_vote(engine: Engine, ticket: Ticket, verdict: str, *, session: str) -> 
     if verdict not in VERDICTS:
         raise VoteError(f"unknown verdict {verdict!r}: choose one of {', '.join(VERDICTS)}")
     with Session(engine) as db, db.begin():
-        if db.scalar(_insert(engine, ticket, verdict, digest(session))) is None:
+        said = [reason for reason in REASONS if reason in reasons]
+        if db.scalar(_insert(engine, ticket, verdict, digest(session), said, suspect)) is None:
             raise VoteError(_why_refused(db, ticket))
 
 
+def counted() -> ColumnElement[bool]:
+    """Whether statistics count a vote: it is neither suspect nor withdrawn."""
+    return and_(VoteRow.suspect == "", ~exists().where(WithdrawalRow.battle == VoteRow.battle))
+
+
+def left_out(engine: Engine) -> dict[str, int]:
+    """How many votes no statistic counts, by reason."""
+    withdrawn = select(func.count()).select_from(WithdrawalRow)
+    suspect = (
+        select(VoteRow.suspect, func.count())
+        .where(VoteRow.suspect != "", ~exists().where(WithdrawalRow.battle == VoteRow.battle))
+        .group_by(VoteRow.suspect)
+        .order_by(VoteRow.suspect)
+    )
+    with Session(engine) as db:
+        found = dict(db.execute(suspect).tuples().all())
+        gone = db.scalar(withdrawn) or 0
+    return found | ({WITHDRAWN: gone} if gone else {})
+
+
+def withdraw_votes(engine: Engine, *, session: str) -> int:
+    """Takes back every vote of that voter; returns how many. The rows stay, and no statistic counts them."""
+    mine = select(VoteRow.battle, literal(now(), WithdrawalRow.at.type)).where(
+        VoteRow.session == digest(session), ~exists().where(WithdrawalRow.battle == VoteRow.battle)
+    )
+    insert = _INSERTS[engine.dialect.name](WithdrawalRow).from_select(["battle", "at"], mine)
+    with Session(engine) as db, db.begin():
+        return len(db.scalars(insert.on_conflict_do_nothing().returning(WithdrawalRow.battle)).all())
+
+
+def find_vote(engine: Engine, battle: str) -> Vote | None:
+    """The vote on that battle; `None` when there is none, or it was withdrawn."""
+    query = (
+        select(VoteRow, BattleRow)
+        .join(BattleRow, BattleRow.id == VoteRow.battle)
+        .where(VoteRow.battle == battle, ~exists().where(WithdrawalRow.battle == VoteRow.battle))
+    )
+    with Session(engine) as db:
+        row = db.execute(query).one_or_none()
+    return _vote(*row) if row else None
+
+
 def list_votes(engine: Engine, persona: str | None = None) -> list[Vote]:
-    """Every vote, oldest first; with `persona`, those of its battles against the base."""
-    query = select(VoteRow, BattleRow).join(BattleRow, BattleRow.id == VoteRow.battle)
+    """Every vote that counts, oldest first; with `persona`, those of its battles against the base."""
+    query = select(VoteRow, BattleRow).join(BattleRow, BattleRow.id == VoteRow.battle).where(counted())
     if persona is not None:
-        query = query.where((BattleRow.left == persona) | (BattleRow.right == persona))
+        query = query.where(_against_base(persona))
     with Session(engine) as db:
         rows = db.execute(query.order_by(VoteRow.at, VoteRow.battle)).all()
     return [_vote(row, battle) for row, battle in rows]
@@ -102,8 +156,8 @@ class BattleVotes:
         query = (
             select(VoteRow.battle, VoteRow.verdict, BattleRow.left, BattleRow.left_revision, BattleRow.right_revision)
             .join(BattleRow, BattleRow.id == VoteRow.battle)
-            .where((BattleRow.left == persona) | (BattleRow.right == persona))
-            .where(BattleRow.origin == LIVE, VoteRow.at >= since, VoteRow.verdict.in_(("left", "right")))
+            .where(_against_base(persona))
+            .where(counted(), BattleRow.origin == LIVE, VoteRow.at >= since, VoteRow.verdict.in_(("left", "right")))
             .order_by(VoteRow.at, VoteRow.battle)
         )
         with Session(self._engine) as db:
@@ -116,14 +170,21 @@ class BattleVotes:
         return ballots
 
 
-def _insert(engine: Engine, ticket: Ticket, verdict: str, session: str) -> Insert:
+def _insert(engine: Engine, ticket: Ticket, verdict: str, session: str, reasons: list[str], suspect: str) -> Insert:
     """One statement that checks and records, so that no two casts can both succeed."""
-    columns = ["battle", "at", "session", "verdict"]
-    allowed = select(BattleRow.id, literal(now(), VoteRow.at.type), literal(session), literal(verdict)).where(
+    values = {"at": now(), "session": session, "verdict": verdict, "reasons": reasons, "suspect": suspect}
+    columns = ["battle", *values]
+    literals = [literal(value, getattr(VoteRow, name).type) for name, value in values.items()]
+    allowed = select(BattleRow.id, *literals).where(
         BattleRow.id == ticket.battle, BattleRow.nonce == digest(ticket.secret), BattleRow.status == OPEN
     )
     insert = _INSERTS[engine.dialect.name](VoteRow).from_select(columns, allowed)
     return insert.on_conflict_do_nothing(index_elements=["battle"]).returning(VoteRow.battle)
+
+
+def _against_base(persona: str) -> ColumnElement[bool]:
+    one, other = (BattleRow.left, BattleRow.right), (BattleRow.right, BattleRow.left)
+    return or_(*(and_(here == persona, there == BASE) for here, there in (one, other)))
 
 
 def _why_refused(db: Session, ticket: Ticket) -> str:
@@ -140,4 +201,12 @@ def _why_refused(db: Session, ticket: Ticket) -> str:
 def _vote(row: VoteRow, battle: BattleRow) -> Vote:
     winner = {"left": battle.left, "right": battle.right}.get(row.verdict)
     persona = battle.right if battle.left == BASE else battle.left
-    return Vote(battle=row.battle, at=row.at, persona=persona, verdict=row.verdict, winner=winner, origin=battle.origin)
+    return Vote(
+        battle=row.battle,
+        at=row.at,
+        persona=persona,
+        verdict=row.verdict,
+        winner=winner,
+        origin=battle.origin,
+        reasons=tuple(row.reasons or ()),
+    )

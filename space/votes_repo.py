@@ -10,7 +10,7 @@ from space.hub import hub_api, reason
 from understudy.errors import VotesRepoError
 
 NAME = re.compile(r"hub:(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)", re.ASCII)
-FOLDERS = ("battles/", "votes/")
+FOLDERS = ("battles/", "votes/", "withdrawals/")
 
 # The types are said because `datasets` guesses them from the first file, where a column may be empty.
 CARD = """---
@@ -30,6 +30,9 @@ dataset_info:
   - {name: at, dtype: string}
   - {name: session, dtype: string}
   - {name: verdict, dtype: string}
+  - name: reasons
+    sequence: string
+  - {name: suspect, dtype: string}
 - config_name: battles
   features:
   - {name: id, dtype: string}
@@ -53,6 +56,14 @@ dataset_info:
   - {name: nonce, dtype: string}
   - {name: origin, dtype: string}
   - {name: replay_of, dtype: string}
+  - {name: chance, dtype: float64}
+  - {name: category, dtype: string}
+  - name: timing
+    struct:
+    - {name: left_first, dtype: float64}
+    - {name: left_total, dtype: float64}
+    - {name: right_first, dtype: float64}
+    - {name: right_total, dtype: float64}
 ---
 
 Blind battles between a base model and personas taught from a few examples, and people's votes, written by an
@@ -61,7 +72,8 @@ Understudy Space. Files are only ever added; the Space restores its votes from t
 - `battles`: the prompt, both answers, who gave them (`left`, `right` and the revisions), and the seed that put them on
   their sides before they were asked. `status` is `open` (it may have a vote) or `void` (it never counts, see `reason`).
   `origin` is `replay` where the answers are those of the earlier battle `replay_of`.
-- `votes`: one a battle: `left`, `right`, `tie` or `both_bad`.
+- `votes`: one a battle: `left`, `right`, `tie` or `both_bad`; `suspect` says why a vote is not counted.
+- `withdrawals`: votes that their voters have taken back; leave them out.
 
 `session` is the hash of a random number that a browser tab made up; no name, address or account is recorded. Prompts
 are what people wrote, so look at them before you make this repository public.

@@ -1,4 +1,4 @@
-"""The tables of the one database: revisions, personas, events, keys, battles, votes, exports."""
+"""The tables of the one database: revisions, personas, events, keys, battles, votes, withdrawals, exports."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -128,9 +128,9 @@ class BattleRow(Table):
     seed: Mapped[int] = mapped_column(BigInteger)
     """Seed of the shuffle and of the sampling, fixed before the answers are asked for."""
     sampling: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    left: Mapped[str] = mapped_column(String(63))
-    right: Mapped[str] = mapped_column(String(63))
-    """Contestants: `base` or a persona."""
+    left: Mapped[str] = mapped_column(String(127))
+    right: Mapped[str] = mapped_column(String(127))
+    """Contestants: `base`, a persona, `persona@revision`, `base+persona` (the base with its examples), or a system."""
     left_revision: Mapped[str | None] = mapped_column(String(64))
     right_revision: Mapped[str | None] = mapped_column(String(64))
     left_text: Mapped[str] = mapped_column(Text, default="")
@@ -145,6 +145,12 @@ class BattleRow(Table):
     """live (asked of the engine for this battle), or replay (the answers of an earlier battle, voted on again)."""
     replay_of: Mapped[str | None] = mapped_column(String(32))
     """The battle whose answers a replay shows; it may be in another database, so no foreign key."""
+    chance: Mapped[float | None]
+    """How likely this pair was when it was drawn, 0 to 1; None for a replay and where nothing was drawn."""
+    category: Mapped[str] = mapped_column(String(15), default="", server_default="")
+    """Where the prompt came from: suggested (by a card), imported (asked of other systems), free, or not known."""
+    timing: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    """Seconds, by `left_first`, `left_total`, `right_first`, `right_total`: to the first words, and to the last."""
 
 
 class VoteRow(Table):
@@ -158,6 +164,19 @@ class VoteRow(Table):
     session: Mapped[str] = mapped_column(String(64))
     verdict: Mapped[str] = mapped_column(String(15))
     """left, right, tie or both_bad."""
+    reasons: Mapped[list[str]] = mapped_column(default=list, server_default="[]")
+    """What the voter ticked: some of `arena.votes.REASONS`."""
+    suspect: Mapped[str] = mapped_column(String(63), default="", server_default="")
+    """Why no statistic counts it; empty for a vote like any other."""
+
+
+class WithdrawalRow(Table):
+    """A vote that its voter has taken back: the vote's row stays, and no statistic counts it."""
+
+    __tablename__ = "withdrawals"
+
+    battle: Mapped[str] = mapped_column(ForeignKey("votes.battle"), primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now)
 
 
 class ExportRow(Table):
@@ -167,6 +186,6 @@ class ExportRow(Table):
 
     repo: Mapped[str] = mapped_column(String(255), primary_key=True)
     kind: Mapped[str] = mapped_column(String(15), primary_key=True)
-    """battle or vote."""
+    """battle, vote or withdrawal."""
     battle: Mapped[str] = mapped_column(String(32), primary_key=True)
     at: Mapped[datetime] = mapped_column(default=now)
