@@ -16,6 +16,7 @@ from space.banner import POLL, Backend, Snapshot, banner
 from space.battle import Ring
 from space.events import QUIET
 from space.gateway_client import GatewayClient
+from space.languages import i18n
 from space.theme import HEAD, HEADER, css, theme
 from space.votes_repo import VotesRepo
 from understudy.database import open_database
@@ -91,6 +92,7 @@ def start(app: gr.Blocks, *, host: str, port: int, block: bool = True) -> None:
         prevent_thread_lock=not block,
         theme=theme(),
         css=css(),
+        i18n=i18n(),
         head=HEAD,
         footer_links=[],
         run_history=False,

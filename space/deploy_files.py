@@ -21,7 +21,11 @@ OURS = ("space", "arena", "understudy")
 """Packages that a Gradio Space may have parts of."""
 ALL = (*OURS, "serve", "train")
 """Packages of a Docker Space, which runs the engine too."""
-BESIDES = {"space.theme": ("space/style.css",), "understudy.database": ("understudy/migrations/**/*.py",)}
+BESIDES = {
+    "space.theme": ("space/style.css",),
+    "space.languages": ("space/texts/*.json",),
+    "understudy.database": ("understudy/migrations/**/*.py",),
+}
 """What modules read besides the code they import."""
 TEMPLATES = Path(__file__).parent / "huggingface"
 REQUIREMENTS = Path(__file__).parent / "requirements.txt"
