@@ -64,8 +64,7 @@ class Theatre:
         return api.upload_folder(repo_id=repo, folder_path=folder, commit_message="a voice").oid
 
     def following(self, persona: str) -> dict[str, Any]:
-        key = (Path(self.env["UNDERSTUDY_HOME"]) / "admin.key").read_text()
-        headers = {"Authorization": f"Bearer {key}"}
+        headers = {"Authorization": f"Bearer {self.env['UNDERSTUDY_ADMIN_KEY']}"}
         status = httpx.get(f"{self.url}/admin/status", headers=headers, timeout=30).json()
         return status["following"]["personas"][persona]
 
@@ -99,6 +98,7 @@ def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
             "UNDERSTUDY_HUB_POLL": "600",  # so what happens in time is the webhook's doing
             "UNDERSTUDY_HUB_ORGS": "eve",
             "UNDERSTUDY_WEBHOOK_SECRET": SECRET,
+            "UNDERSTUDY_ADMIN_KEY": "only the test knows",
             "COLUMNS": "200",
         }
         train = [sys.executable, "-m", "understudy", "train", "email-copy"]
