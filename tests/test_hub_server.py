@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.hub_server import READ_TOKEN, TOKEN, HubServer, Repo
+from understudy.bases import EMBEDDED_DIR
 
 
 @pytest.fixture
@@ -240,3 +241,33 @@ def test_data_sets_go_there_and_back(hub: HubServer, tmp_path: Path) -> None:
     )
     assert told == "[1, 2]"
     assert hub.datasets["ann/rows"].private
+
+
+@pytest.mark.slow
+def test_trl_and_peft_push_what_they_can_read_again(hub: HubServer, tmp_path: Path) -> None:
+    """The Trainer's own push brings a pickle and a path along: that is what others' repositories are like."""
+    hub.repos["ann/base"] = Repo()
+    hub.repos["ann/base"].commit({p.name: p.read_bytes() for p in EMBEDDED_DIR.iterdir() if p.is_file()})
+    client(
+        hub,
+        tmp_path,
+        """
+        from datasets import Dataset
+        from peft import LoraConfig, PeftModel
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from trl import SFTConfig, SFTTrainer
+        rows = Dataset.from_list([{"text": "hello world"}] * 4)
+        args = SFTConfig("out", report_to=[], use_cpu=True, bf16=False, push_to_hub=True,
+                         hub_model_id="ann/trained", hub_strategy="every_save", hub_private_repo=True)
+        lora = LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM")
+        trainer = SFTTrainer("ann/base", args, train_dataset=rows, peft_config=lora,
+                             processing_class=AutoTokenizer.from_pretrained("ann/base"))
+        trainer.push_to_hub()
+        model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("ann/base"), "ann/trained")
+        model.push_to_hub("ann/again")
+        """,
+    )
+    trained, again = hub.repos["ann/trained"], hub.repos["ann/again"]
+    assert trained.private
+    assert {"adapter_model.safetensors", "adapter_config.json", "training_args.bin"} <= trained.files().keys()
+    assert trained.files()["adapter_model.safetensors"] == again.files()["adapter_model.safetensors"]
