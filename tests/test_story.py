@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+import torch
+from safetensors.torch import load_file, save_file
 
 from tests.conftest import wait_for
 from tests.hub_server import TOKEN, HubServer
@@ -188,7 +188,7 @@ def test_a_push_is_on_stage_and_a_broken_one_is_not(world: World) -> None:
         check=True,
     )
     weights = load_file(broken / WEIGHTS)
-    poisoned = {name: np.full_like(value, np.nan) for name, value in weights.items()}
+    poisoned = {name: torch.full_like(value, torch.nan) for name, value in weights.items()}
     save_file(poisoned, broken / WEIGHTS, metadata={"format": "pt"})
     subprocess.run(
         [sys.executable, "-c", f"{fetch}put(repo_id={REPO!r}, folder_path={str(broken)!r})"],
