@@ -100,6 +100,7 @@ def test_training_starts_from_the_base_of_the_recipe_with_the_real_clients(hub: 
     train = "import sys; sys.argv = ['understudy', 'train', 'pirate']\nfrom understudy.cli import main\nmain()"
     done = chosen(tmp_path, hub, "base: ann/base\n", train, HF_TOKEN=TOKEN)
     assert done.returncode == 0, done.stderr
+    assert "UNDERSTUDY_BASE=ann/base understudy serve" in done.stderr
     (made,) = (tmp_path / "runs" / "pirate").iterdir()
     settings = json.loads((made / "adapter" / "training.json").read_text())
     assert settings["base"] == "ann/base"

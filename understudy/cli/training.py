@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from understudy.adapters import short
-from understudy.bases import EMBEDDED_DIR
+from understudy.bases import EMBEDDED_DIR, resolve_base
 from understudy.cards import card_of
 from understudy.cli.base_choice import choose_base
 from understudy.errors import RecipeError, UnderstudyError
@@ -69,6 +69,8 @@ def train_recipe(
     console.print(
         f"registered as {recipe.name}@{short(revision.id)}; put it on stage: understudy publish {recipe.name}"
     )
+    if resolve_base(settings.base).name != base:
+        console.print(f"its stage needs the base that it was trained on: UNDERSTUDY_BASE={base} understudy serve")
 
 
 def _in_several_processes(base: str, training: Training, wanted: int | None) -> bool:
