@@ -68,7 +68,10 @@ def train(
     rank: Annotated[int | None, typer.Option(help="LoRA rank.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows per step.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    method: Annotated[str | None, typer.Option(help="qlora, lora, lora-8bit or full.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="qlora, lora, lora-8bit or full; from votes: dpo, kto, reward, grpo or rloo."),
+    ] = None,
     other: Annotated[
         list[str] | None,
         typer.Option(
@@ -82,6 +85,12 @@ def train(
         int | None, typer.Option(help="Processes that share each batch; default: one a GPU.", min=1)
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, even if this run exists.")] = False,
+    preferences: Annotated[
+        Path | None, typer.Option(help="Pairs or labels to go on from; default: the arena's votes.", metavar="FILE")
+    ] = None,
+    start: Annotated[
+        str, typer.Option("--from", metavar="REVISION", help="What votes are taught to; default: the live revision.")
+    ] = "",
     on: Annotated[
         Literal["here", "hf-jobs"], typer.Option(help="Train on this machine, or as a job on the Hub's.")
     ] = "here",
@@ -98,6 +107,7 @@ def train(
     """Teach the base a persona (TRL SFTTrainer, QLoRA) and register the adapter.
 
     The same settings and data are the same run: if it was interrupted, the command goes on where it stopped.
+    With --method dpo, kto, grpo or rloo the live revision goes on learning from people's votes.
     """
     from understudy.cli.training import said, train_recipe
 
@@ -110,6 +120,15 @@ def train(
         "method": method,
         **said(other or []),
     }
+    from understudy.preference_training import PREFERENCE_METHODS
+
+    if method in PREFERENCE_METHODS or preferences or start:
+        from understudy.cli.preferences import train_from_votes
+
+        alone = on == "here" and tracker == "none" and processes in (None, 1)
+        votes = {"preferences": preferences, "start": start, "fresh": fresh, "alone": alone}
+        train_from_votes(load_settings(base=base), recipe, base, changes, **votes)
+        return
     from understudy.cli.jobs import job_plan, train_on_hub
 
     plan = job_plan(on, flavor=flavor, timeout=timeout, push=push_to, package=package, dry_run=dry_run)
@@ -213,30 +232,6 @@ def report(
 
 
 @app.command()
-def rank(
-    votes: Annotated[
-        Path | None,
-        typer.Argument(help="CSV, JSONL or Parquet of left, right, winner; default: the arena's own votes."),
-    ] = None,
-    json_output: Annotated[bool, typer.Option("--json", help="Machine-readable: every figure.")] = False,
-    base: Annotated[str, typer.Option(help="The contestant that the others are measured against.")] = "base",
-    min_votes: Annotated[int, typer.Option(help="Votes below which a contestant is hidden.", min=1)] = 30,
-    by: Annotated[str | None, typer.Option(help="Column to rank by, besides all votes.", metavar="COLUMN")] = None,
-    bootstrap: Annotated[
-        int, typer.Option(help="Intervals from so many resamples of the voters instead of the sandwich.", min=0)
-    ] = 0,
-    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
-) -> None:
-    """Rank contestants by people's votes: every figure of the leaderboard, explained in docs/arena.md."""
-    from understudy.cli.rank import rank_votes
-
-    settings = load_settings()
-    rank_votes(
-        settings, votes, json_output=json_output, base=base, min_votes=min_votes, by=by, bootstrap=bootstrap, seed=seed
-    )
-
-
-@app.command()
 def compare(
     recipes: Annotated[list[str], typer.Argument(help="Recipes with a finished run; the first gives the records.")],
     samples: Annotated[int, typer.Option(help="Answers to each prompt.", min=1, max=100)] = 5,
@@ -261,6 +256,30 @@ def compare(
 
     wanted = Wanted(samples, count, temperature, seed, swap, answers or [], out)
     compare_recipes(load_settings(), recipes, wanted, json_output=json_output)
+
+
+@app.command()
+def rank(
+    votes: Annotated[
+        Path | None,
+        typer.Argument(help="CSV, JSONL or Parquet of left, right, winner; default: the arena's own votes."),
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Machine-readable: every figure.")] = False,
+    base: Annotated[str, typer.Option(help="The contestant that the others are measured against.")] = "base",
+    min_votes: Annotated[int, typer.Option(help="Votes below which a contestant is hidden.", min=1)] = 30,
+    by: Annotated[str | None, typer.Option(help="Column to rank by, besides all votes.", metavar="COLUMN")] = None,
+    bootstrap: Annotated[
+        int, typer.Option(help="Intervals from so many resamples of the voters instead of the sandwich.", min=0)
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
+) -> None:
+    """Rank contestants by people's votes: every figure of the leaderboard, explained in docs/arena.md."""
+    from understudy.cli.rank import rank_votes
+
+    settings = load_settings()
+    rank_votes(
+        settings, votes, json_output=json_output, base=base, min_votes=min_votes, by=by, bootstrap=bootstrap, seed=seed
+    )
 
 
 @app.command()
@@ -403,11 +422,42 @@ def publish(
 
 
 @app.command()
-def promote(persona: Persona) -> None:
-    """Make the revision on trial live now."""
+def promote(
+    persona: Persona,
+    when_better: Annotated[
+        bool, typer.Option("--when-better", help="Wait until votes prove it better than the live revision.")
+    ] = False,
+    alpha: Annotated[
+        float, typer.Option(help="Chance to promote one that is no better (with --when-better).", min=1e-9, max=0.5)
+    ] = 0.05,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for proof; 0: look once.", min=0)] = 3600,
+) -> None:
+    """Make the revision on trial live, now or once votes prove it better.
+
+    With --when-better it ends with 0 when it was promoted, 3 when there is no proof yet, 4 when it is worse.
+    """
+    if when_better:
+        from understudy.cli.promotion import promote_when_better
+
+        raise typer.Exit(promote_when_better(load_settings(), persona, alpha=alpha, timeout=timeout))
     from understudy.cli.personas import promote_persona
 
     promote_persona(load_settings(), persona)
+
+
+@app.command()
+def preferences(
+    persona: Persona,
+    out: Annotated[Path | None, typer.Option(help="File to write; default: standard output.", metavar="FILE")] = None,
+    form: Annotated[
+        Literal["dpo", "kto"], typer.Option("--format", help="dpo: pairs of answers; kto: answers, wanted or not.")
+    ] = "dpo",
+    json_output: Annotated[bool, typer.Option("--json", help="What became of the votes, machine-readable.")] = False,
+) -> None:
+    """Turn the arena's votes into rows to train on, split by prompt, each with the votes behind it."""
+    from understudy.cli.preferences import export_preferences
+
+    export_preferences(load_settings(), persona, out, form, json_output=json_output)
 
 
 @app.command()
@@ -432,11 +482,14 @@ def personas() -> None:
 
 
 @app.command()
-def history(persona: Persona) -> None:
+def history(
+    persona: Persona,
+    json_output: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
     """Show who did what to a persona, newest first."""
     from understudy.cli.personas import show_history
 
-    show_history(load_settings(), persona)
+    show_history(load_settings(), persona, json_output=json_output)
 
 
 @app.command()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from understudy.adapters import short
 from understudy.bases import require_base
-from understudy.cli.training import actor, changed, console, persona_card, prepare, status, steps
+from understudy.cards import card_of
+from understudy.cli.training import actor, changed, console, prepare, status, steps
 from understudy.errors import NotFoundError, RecipeError
 from understudy.preference_training import PreferenceTraining
 from understudy.preferences import Label, Pair, read_preferences, write_preferences
@@ -82,7 +83,7 @@ def train_from_votes(
     if preference.method == "reward":
         console.print(f"a reward model, never served: {trained.run.product}; use it with --method grpo or rloo")
         return
-    revision = registry.push(recipe.name, trained.run.product, card=persona_card(recipe), actor=actor())
+    revision = registry.push(recipe.name, trained.run.product, card=card_of(recipe), actor=actor())
     console.print(
         f"registered as {recipe.name}@{short(revision.id)}; prove it: understudy verify {recipe.name}; "
         f"try it: understudy publish {recipe.name} --canary 50%, understudy promote {recipe.name} --when-better"
