@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from understudy.data_files import Record, read_records, shown
+from understudy.data_files import READERS, Record, read_records, shown
 from understudy.errors import ExamplesError
 
 PROMPT = ("prompt",)
@@ -73,6 +73,37 @@ def read_imported(path: Path, name: str, prompts: Sequence[str]) -> list[Importe
         _matched([row for row in rows if row.system == system], system if len(systems) > 1 else name, path, prompts)
         for system in systems
     ]
+
+
+class Guests:
+    """Answers of other systems by prompt, for battles: the first of each system, whatever the prompt's white space."""
+
+    def __init__(self, said: dict[str, dict[str, str]] | None = None, prompts: Sequence[str] = ()) -> None:
+        self._said = said or {}
+        self.prompts = tuple(prompts)
+        """As they were asked, each once."""
+
+    def answers(self, prompt: str) -> dict[str, str]:
+        """What each system said to that prompt."""
+        return self._said.get(prompt_key(prompt), {})
+
+
+def read_guests(place: Path) -> Guests:
+    """Every answer in a file, or in the files of a folder; a file without the column `system` is the system's name.
+
+    Raises:
+        ExamplesError: as `read_imported`, or there is no such file.
+    """
+    files = sorted(path for path in place.iterdir() if path.suffix.lower() in READERS) if place.is_dir() else [place]
+    said: dict[str, dict[str, str]] = {}
+    prompts: dict[str, str] = {}
+    for file in files:
+        for row in (_row(record) for record in read_records(file)):
+            if row.answer.strip():
+                key = prompt_key(row.prompt)
+                prompts.setdefault(key, row.prompt)
+                said.setdefault(key, {}).setdefault(row.system or file.stem, row.answer)
+    return Guests(said, list(prompts.values()))
 
 
 def read_prompts(path: Path) -> list[PromptToShow]:

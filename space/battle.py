@@ -5,23 +5,29 @@ While the engine is away, the answers of an earlier battle are shown instead, an
 
 import asyncio
 import html
-import secrets
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from arena.battles import Answer, Battle, BattleError, BattleStore, Ticket
 from arena.fairness import Pace, fault
+from arena.floods import suspicion
+from arena.imported import Guests
 from arena.votes import VoteError, cast_vote
 from space.banner import Backend, Snapshot
-from space.gateway_client import Contestant, GatewayClient, pseudonym
+from space.gateway_client import GatewayClient, Piece, pseudonym
+from space.lineup import Match, Player, category, draw, matches
+from space.moderation import Moderate, everything
 from space.streaming import BEAT, Growing, listening
+from space.vote_board import VoteBoard
+from space.voters import Voters
 
 MAX_CHARACTERS = 4000
 """Longest prompt of a battle."""
+SUGGESTED = 4
+"""Most prompts that are offered at a time."""
 ABANDONED = "it ended before both answers were complete"
 ALL_SEEN = (
     "The model is away, and there is no recorded battle here that you have not seen. This page notices when it is back."
@@ -52,51 +58,76 @@ class Ring:
     backend: Backend
     store: BattleStore
     voted: Callable[[], None] = lambda: None
-    """Is called after each vote that was counted."""
+    """Is called after each vote that was cast."""
+    guests: Guests = field(default_factory=Guests)
+    """Answers of other systems."""
+    moderate: Moderate = everything
+    voters: Voters = field(default_factory=Voters)
+    board: VoteBoard | None = None
+    """Votes so far, so that uncertain pairs meet more often; without them all pairs meet equally often."""
 
 
-def draw(snapshot: Snapshot, choice: str | None) -> Contestant | None:
-    """The persona that meets the base: the chosen one, or any; `None` when there is none."""
-    chosen = [one for one in snapshot.personas if one.name == choice]
-    pool = chosen or list(snapshot.personas)
-    return secrets.choice(pool) if pool else None
-
-
-def suggestions(snapshot: Snapshot, choice: str | None) -> list[str]:
-    """Up to four prompts: the chosen persona's, or some of everyone's in turn."""
+def suggestions(
+    snapshot: Snapshot, choice: str | None, against: str | None = None, guests: Guests | None = None
+) -> list[str]:
+    """Up to four prompts: the chosen persona's, or some of everyone's in turn; what other systems were asked."""
+    if against == "imported" and guests is not None:
+        return list(guests.prompts[:SUGGESTED])
     chosen = [one for one in snapshot.personas if one.name == choice] or list(snapshot.personas)
     rounds = max((len(one.prompts) for one in chosen), default=0)
     prompts = [one.prompts[i] for i in range(rounds) for one in chosen if i < len(one.prompts)]
-    return list(dict.fromkeys(prompts))[:4]
+    return list(dict.fromkeys(prompts))[:SUGGESTED]
 
 
-async def fight(ring: Ring, prompt: str, choice: str | None, session: str) -> AsyncGenerator[View]:
+async def fight(
+    ring: Ring, prompt: str, choice: str | None, session: str, against: str | None = None
+) -> AsyncGenerator[View]:
     """One battle from the commitment of its sides to the moment the vote opens; a recorded one while nobody answers."""
     prompt = prompt.strip()[:MAX_CHARACTERS]
     snapshot = await ring.backend.look(at_once=True)
     if not snapshot.ready:
         yield await asyncio.to_thread(replay, ring, choice, session)
         return
-    persona = draw(snapshot, choice)
-    if not prompt or persona is None:
-        missing = "Write a prompt first." if persona else "No persona is live yet, so there is nobody to compare."
-        yield View(message=missing, kind="trouble")
+    pairs = matches(snapshot, choice, against, prompt, ring.guests)
+    if not prompt or not pairs:
+        yield View(message=_missing(snapshot, prompt, against), kind="trouble")
         return
     yield View(busy=True, message="Both sides are thinking…")
+    if refusal := await asyncio.to_thread(ring.moderate, prompt):
+        yield View(message=html.escape(refusal), kind="trouble")
+        return
     try:
+        match = draw(pairs, await asyncio.to_thread(ring.board.cells) if ring.board else None)
         battle, ticket = await asyncio.to_thread(
             ring.store.create,
             prompt=prompt,
-            persona=persona.name,
+            persona=match.other.name,
+            rival=match.one.name,
             session=session,
-            temperature=persona.sampling.temperature,
-            max_tokens=persona.sampling.max_tokens,
+            temperature=match.persona.sampling.temperature,
+            max_tokens=match.persona.sampling.max_tokens,
+            category=category(snapshot, prompt, ring.guests),
+            chance=match.chance,
         )
-        async with aclosing(_answers(ring, battle, ticket, persona, pseudonym(session))) as views:
+        async with aclosing(_answers(ring, battle, ticket, match, pseudonym(session))) as views:
             async for view in views:
                 yield view
     except SQLAlchemyError:
         yield View(message="The battle could not be saved. Please try again.", kind="trouble")
+
+
+def _missing(snapshot: Snapshot, prompt: str, against: str | None) -> str:
+    """Why nobody can meet."""
+    if not snapshot.personas:
+        return "No persona is live yet, so there is nobody to compare."
+    if not prompt:
+        return "Write a prompt first."
+    return {
+        "persona": "There is no second persona yet; choose another rival.",
+        "revision": "There is no other revision of this persona right now; choose another rival.",
+        "shots": "This persona came without examples for the base; choose another rival.",
+        "imported": "Other systems have not been asked that. Pick one of the suggestions, or choose another rival.",
+    }.get(against or "", "Nobody can meet on this prompt; choose another rival.")
 
 
 def replay(ring: Ring, choice: str | None, session: str) -> View:
@@ -117,29 +148,56 @@ def replay(ring: Ring, choice: str | None, session: str) -> View:
     )
 
 
-async def _answers(ring: Ring, battle: Battle, ticket: Ticket, persona: Contestant, user: str) -> AsyncGenerator[View]:
+async def _answers(ring: Ring, battle: Battle, ticket: Ticket, match: Match, user: str) -> AsyncGenerator[View]:
     """Asks both sides at once, reveals them at one pace, and settles the battle whatever happens."""
-    messages = [{"role": "user", "content": battle.prompt}]
-    ask = partial(ring.gateway.stream, messages=messages, user=user, **battle.sampling)
+    players = {one.name: one for one in (match.one, match.other)}
+    streams = [_ask(ring, players[name], battle, user) for name in (battle.left, battle.right)]
     reason, left, right = ABANDONED, Growing(), Growing()
     try:
         async with (
-            listening(ask(battle.left), ask(battle.right)) as (left, right),
+            listening(*streams) as (left, right),
             aclosing(_reveal(left, right)) as views,
         ):
             async for view in views:
                 yield view
-        reason = _trouble(left, right, battle.prompt, persona)
+        reason = _trouble(left, right, battle.prompt, match)
     finally:
         answers = _said(left), _said(right)
         if reason:
             ring.store.void(battle.id, reason, *answers)
         else:
-            ring.store.finish(battle.id, *answers)
+            ring.store.finish(battle.id, *answers, timing=_timing(left, right))
     if reason:
         yield View(left.text, right.text, message=_void(reason), kind="trouble")
     else:
         yield View(left.text, right.text, message="Which answer is better?", ticket=ticket)
+
+
+def _ask(ring: Ring, player: Player, battle: Battle, user: str) -> AsyncGenerator[Piece]:
+    """What that player says, as it is written; an imported answer is there at once, and waits for the other side."""
+    if not player.model:
+        return _recited(player.answer)
+    shown = [(shot.prompt, shot.answer) for shot in player.shots]
+    messages = [
+        {"role": role, "content": text}
+        for pair in shown
+        for role, text in zip(("user", "assistant"), pair, strict=True)
+    ]
+    messages.append({"role": "user", "content": battle.prompt})
+    return ring.gateway.stream(player.model, messages, user=user, **battle.sampling)
+
+
+async def _recited(text: str) -> AsyncGenerator[Piece]:
+    yield Piece(text=text)
+
+
+def _timing(left: Growing, right: Growing) -> dict[str, float]:
+    found = {
+        f"{side}_{what}": getattr(answer, what)
+        for side, answer in (("left", left), ("right", right))
+        for what in ("first", "total")
+    }
+    return {name: round(seconds, 3) for name, seconds in found.items() if seconds is not None}
 
 
 async def _reveal(left: Growing, right: Growing) -> AsyncGenerator[View]:
@@ -162,11 +220,11 @@ async def _reveal(left: Growing, right: Growing) -> AsyncGenerator[View]:
             return
 
 
-def _trouble(left: Growing, right: Growing, prompt: str, persona: Contestant) -> str:
+def _trouble(left: Growing, right: Growing, prompt: str, match: Match) -> str:
     """Why this battle is void; "" if it is not."""
     if left.error or right.error:
         return f"error: {left.error or right.error}"
-    names = (persona.name, persona.title, left.revision, right.revision)
+    names = (*match.one.telling, *match.other.telling, left.revision, right.revision)
     return fault(left.text, right.text, prompt=prompt, names=names)
 
 
@@ -180,7 +238,7 @@ def _void(reason: str) -> str:
     return f"This battle does not count: {html.escape(reason)}."
 
 
-def settle(ring: Ring, verdict: str, ticket: Ticket | None, session: str) -> Battle:
+def settle(ring: Ring, verdict: str, ticket: Ticket | None, session: str, reasons: Sequence[str] = ()) -> Battle:
     """Casts the vote and returns the battle, names and all.
 
     Raises:
@@ -188,7 +246,8 @@ def settle(ring: Ring, verdict: str, ticket: Ticket | None, session: str) -> Bat
     """
     if ticket is None:
         raise VoteError("No battle is waiting for your vote.")
-    cast_vote(ring.store.engine, ticket, verdict, session=session)
+    suspect = suspicion(ring.store.engine, ticket.battle, verdict, session=session)
+    cast_vote(ring.store.engine, ticket, verdict, session=session, reasons=reasons, suspect=suspect)
     ring.voted()
     return ring.store.get(ticket.battle)
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from understudy.cards import Shot
 from understudy.errors import GatewayError
 from understudy.recipes import Sampling
 
@@ -56,6 +57,12 @@ class Contestant(BaseModel):
     sampling: Sampling = Sampling()
     revision: str = ""
     """12 characters; empty for the base."""
+    others: tuple[str, ...] = ()
+    """Other revisions that answer as `name@revision`: what is on trial, and what was live before."""
+    shots: tuple[Shot, ...] = ()
+    """Examples that the base sees when it plays this persona."""
+    examples: int | None = None
+    """Rows that it was trained on, where that is known."""
 
 
 class Piece(BaseModel):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
@@ -23,6 +24,10 @@ class Growing:
     """Why it ended early, for people; empty when it did not."""
     news: str = ""
     """What is being waited for before the question is asked again."""
+    first: float | None = None
+    """Seconds to the first words."""
+    total: float | None = None
+    """Seconds to the last ones."""
 
 
 @contextlib.asynccontextmanager
@@ -41,12 +46,16 @@ async def listening(*streams: AsyncGenerator[Piece]) -> AsyncIterator[list[Growi
 
 
 async def _listen(stream: AsyncGenerator[Piece], answer: Growing) -> None:
+    began = time.monotonic()
     try:
         async with contextlib.aclosing(stream):
             async for piece in stream:
                 answer.text += piece.text
                 answer.news = piece.news
                 answer.revision = piece.revision or answer.revision
+                if answer.first is None and piece.text:
+                    answer.first = time.monotonic() - began
+        answer.total = time.monotonic() - began
     except GatewayError as error:
         answer.error = str(error)
     finally:

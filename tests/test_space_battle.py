@@ -10,7 +10,7 @@ from arena.votes import BattleVotes, VoteError, list_votes, tally
 from space.app import changes
 from space.arena_tab import show, unmask
 from space.banner import BASE, Backend, Snapshot
-from space.battle import Ring, View, draw, fight, settle, suggestions
+from space.battle import Ring, View, fight, settle, suggestions
 from space.gateway_client import GatewayClient, Readiness
 from tests.fake_gateway import EMAIL, STAND_UP, FakeGateway
 from tests.fake_gateway import Answer as Said
@@ -22,7 +22,7 @@ TELLING = ("email-copy", "stand-up", "Email copywriter", "Stand-up", EMAIL, STAN
 
 async def fought(fake: FakeGateway, store: BattleStore, choice: str = "email-copy", prompt: str = "Hi") -> list[View]:
     ring = Ring(client := GatewayClient(fake.url), Backend(client), store)
-    return [view async for view in fight(ring, prompt, choice, "tab")]
+    return [view async for view in fight(ring, prompt, choice, "tab", "base")]
 
 
 def test_a_battle_from_prompt_to_reveal(fake: FakeGateway, store: BattleStore):
@@ -71,7 +71,7 @@ def test_the_swift_side_waits_for_the_slow_one(fake: FakeGateway, store: BattleS
     async def watch() -> list[View]:
         views: list[View] = []
         ring = Ring(client := GatewayClient(fake.url), Backend(client), store)
-        async for view in fight(ring, "Hi", "email-copy", "tab"):
+        async for view in fight(ring, "Hi", "email-copy", "tab", "base"):
             views.append(view)
             if len(view.left) >= 15:
                 slow.release.set()
@@ -139,12 +139,9 @@ def test_the_arena_without_a_prompt_or_a_persona(fake: FakeGateway, store: Battl
     assert fake.requests == []
 
 
-def test_surprise_draws_everyone_sooner_or_later_and_a_choice_is_kept():
+def test_suggestions_are_everyones_or_the_chosen_ones():
     other = EMAIL_CARD.model_copy(update={"name": "stand-up", "prompts": ("Joke.", "Sell it.")})
     two = Snapshot(READY.readiness, (BASE, EMAIL_CARD, other))
-    assert {drawn.name for _ in range(200) if (drawn := draw(two, ""))} == {"email-copy", "stand-up"}
-    assert {drawn.name for _ in range(50) if (drawn := draw(two, "stand-up"))} == {"stand-up"}
-    assert draw(Snapshot(READY.readiness, (BASE,)), "") is None
     assert suggestions(two, "") == ["Sell it.", "Joke."]
     assert suggestions(two, "stand-up") == ["Joke.", "Sell it."]
 

@@ -63,42 +63,42 @@ def page_url(fake: FakeGateway, store: BattleStore) -> Iterator[str]:
 
 def test_nothing_but_the_vote_reveals_who_is_who(fake: FakeGateway, store: BattleStore, page_url: str):
     page = Page(page_url)
-    sent = page.call("battle", "Hi", "")
+    sent = page.call("battle", "Hi", "", "")
     row = only_battle(store)
     assert row.status == OPEN
     assert row.left_text in sent.replace("\\n", "\n"), "the answers themselves must arrive"
     for secret in (*TELLING, row.id, row.nonce, str(row.seed)):
         assert secret not in sent
     assert "secret" not in sent, "the ticket stays on the server"
-    revealed = page.call("cast", None)
+    revealed = page.call("cast", None, [])
     assert EMAIL in revealed or STAND_UP in revealed
     assert row.left in revealed
 
 
 def test_a_second_vote_by_direct_call_is_refused(store: BattleStore, page_url: str):
     page = Page(page_url)
-    page.call("battle", "Hi", "email-copy")
-    assert "Your vote is counted" in page.call("cast", None)
-    assert "Your vote is counted" not in page.call("cast_1", None)
-    assert "counted already" in page.call("cast", None)
+    page.call("battle", "Hi", "email-copy", "base")
+    assert "Your vote is counted" in page.call("cast", None, [])
+    assert "Your vote is counted" not in page.call("cast_1", None, [])
+    assert "counted already" in page.call("cast", None, [])
     assert len(list_votes(store.engine)) == 1
 
 
 def test_nobody_votes_on_the_battle_of_another_tab(store: BattleStore, page_url: str):
     page, thief = Page(page_url), Page(page_url)
-    page.call("battle", "Hi", "email-copy")
+    page.call("battle", "Hi", "email-copy", "base")
     row = only_battle(store)
     forged = {"battle": row.id, "secret": row.nonce}
-    assert "No battle is waiting" in thief.call("cast", forged)
-    assert "No battle is waiting" in thief.call("cast", None)
+    assert "No battle is waiting" in thief.call("cast", forged, [])
+    assert "No battle is waiting" in thief.call("cast", None, [])
     assert list_votes(store.engine) == []
 
 
 def test_a_vote_before_the_answers_are_complete_is_refused(fake: FakeGateway, store: BattleStore, page_url: str):
     fake.say("base", Said("boom", status=500))
     page = Page(page_url)
-    assert "does not count" in page.call("battle", "Hi", "email-copy")
-    assert "No battle is waiting" in page.call("cast", None)
+    assert "does not count" in page.call("battle", "Hi", "email-copy", "base")
+    assert "No battle is waiting" in page.call("cast", None, [])
     assert list_votes(store.engine) == []
 
 
@@ -106,7 +106,7 @@ def test_the_key_never_reaches_the_browser(fake: FakeGateway, page_url: str):
     fake.api_key = KEY
     page = Page(page_url)
     seen = [httpx.get(page_url).text, json.dumps(page.config), page.call("look", None, None, None)]
-    seen.append(page.call("battle", "Hi", "email-copy"))
+    seen.append(page.call("battle", "Hi", "email-copy", "base"))
     fake.say("email-copy", Said(f"refused {KEY[:6]}", status=401))
     seen.append(page.call("send", "Hello", [], "email-copy", 0.5, 50))
     assert "Email copywriter" in seen[2], "the key was used"

@@ -393,8 +393,8 @@ class SpaceProcess:
 
     def vote(self) -> None:
         page = Page(str(self.page.http.base_url))
-        page.call("battle", "Hi", "email-copy")
-        assert "Your vote is counted" in page.call("cast", None)
+        page.call("battle", "Hi", "email-copy", "base")
+        assert "Your vote is counted" in page.call("cast", None, [])
 
     def end(self, how: signal.Signals) -> int:
         self.process.send_signal(how)

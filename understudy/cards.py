@@ -8,11 +8,21 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from understudy.adapters import CARD
 from understudy.errors import AdapterError
+from understudy.examples import load_examples
 from understudy.mistakes import checked
 from understudy.recipes import Golden, Recipe, Sampling
 
 MAX_BYTES = 100_000
 """Largest card that is read: whoever pushes an adapter writes it, too."""
+
+
+class Shot(BaseModel):
+    """One example in a persona's voice, short enough to be shown to the base before a question."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    prompt: str = Field(min_length=1, max_length=400)
+    answer: str = Field(min_length=1, max_length=800)
 
 
 class Card(BaseModel):
@@ -27,6 +37,8 @@ class Card(BaseModel):
     sampling: Sampling = Sampling()
     examples: int | None = Field(default=None, ge=0)
     """Rows that it was trained on."""
+    shots: list[Shot] = Field(default=[], max_length=4)
+    """Some of those rows: the arena's "base with examples" sees them before its prompt."""
 
 
 def card_of(recipe: Recipe, examples: int | None = None) -> dict[str, Any]:
@@ -38,8 +50,18 @@ def card_of(recipe: Recipe, examples: int | None = None) -> dict[str, Any]:
         golden=recipe.golden,
         sampling=recipe.sampling,
         examples=examples,
+        shots=_shots(recipe),
     )
     return card.model_dump(exclude_none=True)
+
+
+def _shots(recipe: Recipe) -> list[Shot]:
+    """The first rows of the recipe's own file that are one short question and its answer."""
+    path = recipe.folder / recipe.examples
+    rows = [row for row in load_examples(path) if len(row.messages) == 2] if path.is_file() else []
+    short = [(row.messages[0].content, row.answer) for row in rows]
+    found = [Shot(prompt=asked, answer=said) for asked, said in short if len(asked) <= 400 and len(said) <= 800]
+    return found[:4]
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,93 @@
+"""What the arena shows, as HTML: plates over the answers, the reveal, word-level differences, an old battle."""
+
+import html
+
+from arena.battles import Battle
+from arena.votes import Vote
+from arena.word_diff import Stretch, word_diff
+
+CHIPS = {
+    "style": "Better style",
+    "helpful": "More helpful",
+    "accurate": "More accurate",
+    "funny": "Funnier",
+    "short": "Shorter",
+}
+"""Reasons that a voter may tick (`arena.votes.REASONS`)."""
+HINT = (
+    '<span class="keys"><kbd>←</kbd> A <kbd>→</kbd> B <kbd>T</kbd> tie <kbd>N</kbd> both bad, then '
+    "<kbd>N</kbd> for the next one</span>"
+)
+
+
+def plate(side: str, battle: Battle | None = None, verdict: str = "", title: str = "", choice: str = "") -> str:
+    """The heading over an answer: a letter, and after the vote the name, the revision and whether it won."""
+    letter = {"left": "A", "right": "B"}[side]
+    if battle is None:
+        return f'<div class="plate"><b>{letter}</b><span>Who is it?</span></div>'
+    name, answer = (battle.left, battle.left_answer) if side == "left" else (battle.right, battle.right_answer)
+    pinned = not answer.revision or "@" in name
+    handle = html.escape(name if pinned else f"{name}@{answer.revision}")
+    chosen = f" <em>{choice or 'Your choice'}</em>" if verdict == side else ""
+    kind = "plate known chosen" if verdict == side else "plate known"
+    said = f"{html.escape(title)} <code>{handle}</code>{_clock(side, battle.timing)}"
+    return f'<div class="{kind}"><b>{letter}</b><span>{said}</span>{chosen}</div>'
+
+
+def _clock(side: str, timing: dict[str, float]) -> str:
+    """How long that side took; nothing for answers that nobody waited for."""
+    first, total = timing.get(f"{side}_first"), timing.get(f"{side}_total")
+    if first is None or total is None:
+        return ""
+    return f"<small>first words after {first:.1f} s, all after {total:.1f} s</small>"
+
+
+def recorded(prompt: str) -> str:
+    """The line over a recorded battle: that it is one, and what was asked."""
+    return f'<div class="recorded"><em>Recorded earlier</em><span>{html.escape(prompt)}</span></div>' if prompt else ""
+
+
+def message(text: str, kind: str = "") -> str:
+    """The line under the answers."""
+    return f'<div class="note {kind}" role="status">{text}</div>'
+
+
+def link(battle: str) -> str:
+    """Address of a battle's replay, on this page."""
+    return f'<a href="?battle={html.escape(battle)}" target="_blank">Link to this battle</a>'
+
+
+def differences(battle: Battle) -> str:
+    """Both answers with the words marked that only one of them has; folded until somebody wants it."""
+    sides = word_diff(battle.left_answer.text, battle.right_answer.text)
+    columns = "".join(
+        f"<div><b>{letter}</b> {''.join(map(_marked, side))}</div>" for letter, side in zip("AB", sides, strict=True)
+    )
+    return (
+        '<details class="differences"><summary>Compare word by word</summary>'
+        f'<div class="columns">{columns}</div></details>'
+    )
+
+
+def _marked(stretch: Stretch) -> str:
+    text = html.escape(stretch.text)
+    return f"<mark>{text}</mark>" if stretch.own else text
+
+
+def recalled(battle: Battle, vote: Vote, titles: dict[str, str]) -> str:
+    """A battle that was voted on, whole: what `?battle=…` shows."""
+    sides = ""
+    for side, name, text in (
+        ("left", battle.left, battle.left_answer.text),
+        ("right", battle.right, battle.right_answer.text),
+    ):
+        over = plate(side, battle, vote.verdict, titles.get(name, name), choice="Preferred")
+        sides += f'<div class="answer">{over}<p>{html.escape(text)}</p></div>'
+    said = {"tie": "The voter saw a tie.", "both_bad": "The voter found both bad."}.get(vote.verdict, "")
+    why = ", ".join(CHIPS[reason].lower() for reason in vote.reasons if reason in CHIPS)
+    words = " ".join(filter(None, [said, f"Why: {why}." if why else ""]))
+    return (
+        f'<div class="recalled"><h3>A blind battle of {battle.at:%-d %B %Y}</h3>'
+        f"<blockquote>{html.escape(battle.prompt)}</blockquote>"
+        f'<div class="columns">{sides}</div>{message(words) if words else ""}{differences(battle)}</div>'
+    )
