@@ -167,10 +167,10 @@ def title_of(name: str, known: dict[str, str]) -> str:
 
 
 async def recall(ring: Ring, request: gr.Request) -> Any:
-    """What `?battle=…` in the address asks for, as an update of `ArenaTab.recalled`."""
+    """What `?battle=…` in the address asks for, as an update of `ArenaTab.recalled`; None when it asks for nothing."""
     asked = str(request.query_params.get("battle") or "")
     if not asked:
-        return gr.skip()
+        return None
     try:
         vote = await asyncio.to_thread(find_vote, ring.store.engine, asked)
         battle = await asyncio.to_thread(ring.store.get, asked) if vote else None
@@ -179,6 +179,17 @@ async def recall(ring: Ring, request: gr.Request) -> Any:
     if vote is None or battle is None:
         return gr.update(value=message("There is no such battle, or no vote on it.", "trouble"), visible=True)
     return gr.update(value=recalled(battle, vote, names_of(battle, await ring.backend.look())), visible=True)
+
+
+def open_page(app: gr.Blocks, ring: Ring, tab: ArenaTab, tabs: gr.Tabs) -> None:
+    """What the arena does when a page is opened: keys, and the battle that a link asks for."""
+
+    async def opened(request: gr.Request) -> list[Any]:
+        asked = await recall(ring, request)
+        return [gr.skip() if asked is None else gr.update(selected="arena"), gr.skip() if asked is None else asked]
+
+    app.load(None, None, None, js=KEYS)
+    app.load(opened, None, [tabs, tab.recalled], queue=False, **QUIET)
 
 
 def build_arena(ring: Ring) -> ArenaTab:

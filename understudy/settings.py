@@ -113,6 +113,17 @@ class Settings(BaseSettings):
     votes_batch: int = Field(default=20, ge=1)
     """Votes after which an export begins at once: about as many are lost at most when the Space is killed."""
 
+    imported_answers: Path | None = None
+    """Answers of other systems for the arena: a file (JSONL, CSV, …) with the columns `prompt` and `answer`, and perhaps
+    `system`, or a folder of such files, each named after its system; none means nobody's."""
+
+    moderation: str = ""
+    """Who looks at prompts of the arena first: a file of regular expressions, a Python function `module:function`, or
+    the address of an HTTP endpoint (docs/arena.md); empty means nobody."""
+
+    battles_per_minute: int = Field(default=20, ge=1)
+    """Battles that one visitor may start in a minute."""
+
     log_json: bool | None = None
     """Logs of the gateway as JSON lines; unset means: unless they go to a terminal."""
 
