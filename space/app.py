@@ -4,21 +4,29 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 from sqlalchemy.exc import SQLAlchemyError
 
 from arena.battles import BattleStore
-from space import arena_tab, chat
+from arena.imported import Guests, read_guests
+from space import arena_tab, chat_events, chat_tab
 from space.ballot_box import BallotBox
 from space.banner import POLL, Backend, Snapshot, banner
 from space.battle import Ring
 from space.events import QUIET
 from space.gateway_client import GatewayClient
-from space.languages import i18n
-from space.theme import HEAD, HEADER, css, theme
+from space.headlines import TOASTS, headlines
+from space.languages import ENGLISH, i18n, language_of, t
+from space.leaderboard_tab import build_leaderboard_tab
+from space.moderation import Moderate, everything, moderation
+from space.theme import HEAD, MASTHEAD, css, theme
+from space.vote_board import VoteBoard
+from space.voters import Voters, read_salt
 from space.votes_repo import VotesRepo
+from space.win_rates import Standing, standings
 from understudy.database import open_database
 from understudy.processes import require_port
 from understudy.settings import Settings, load_settings
@@ -28,29 +36,55 @@ CONCURRENCY = 16
 PORT_OPTION = "--space-port (or UNDERSTUDY_SPACE_PORT)"
 
 
-def build_app(gateway: GatewayClient, store: BattleStore, voted: Callable[[], None] = lambda: None) -> gr.Blocks:
+def build_app(
+    gateway: GatewayClient,
+    store: BattleStore,
+    voted: Callable[[], None] = lambda: None,
+    *,
+    voters: Voters | None = None,
+    guests: Guests | None = None,
+    moderate: Moderate = everything,
+) -> gr.Blocks:
     """The page; `voted` is called after each vote. Nothing is asked of the gateway before somebody opens the page."""
     backend = Backend(gateway)
+    votes = VoteBoard(store.engine)
     with gr.Blocks(title="Understudy", analytics_enabled=False) as app:
-        gr.HTML(HEADER)
+        gr.HTML(t("masthead"), html_template=MASTHEAD, elem_id="masthead")
         notice = gr.HTML(visible=False, elem_id="banner")
-        with gr.Tabs():
-            with gr.Tab("Chat", id="chat"):
-                talk = chat.build_chat(gateway, backend)
-            with gr.Tab("Arena", id="arena"):
-                ring = arena_tab.build_arena(Ring(gateway, backend, store, voted))
+        with gr.Tabs() as tabs:
+            with gr.Tab(t("tab_chat"), id="chat"):
+                talk = chat_tab.lay_out()
+                chat_events.wire(talk, gateway, backend)
+            with gr.Tab(t("tab_arena"), id="arena"):
+                house = Ring(gateway, backend, store, voted, guests or Guests(), moderate, voters or Voters(), votes)
+                ring = arena_tab.build_arena(house)
+            with gr.Tab(t("tab_leaderboard"), id="leaderboard") as board_tab:
+                build_leaderboard_tab(house, votes, board_tab)
+        toasts = gr.HTML("", html_template=TOASTS, elem_id="toasts")
         seen = gr.State(None)
 
-        async def look(seen: Snapshot | None, chosen: str | None, rival: str | None) -> list[Any]:
-            new = await backend.look()
+        async def look(seen: Snapshot | None, chosen: str | None, rival: str | None, request: gr.Request) -> list[Any]:
+            new = replace(await backend.look(), standings=await asyncio.to_thread(_standings, votes))
             recorded = not new.ready and await asyncio.to_thread(_recorded, store)
-            return changes(seen, new, chosen, rival, recorded=recorded)
+            language = language_of(request)
+            news = headlines(seen, new, language) or gr.skip()
+            return [news, *changes(seen, new, chosen, rival, recorded=recorded, language=language)]
 
         inputs = [seen, talk.persona, ring.persona]
-        outputs = [seen, notice, *talk.outputs, *ring.outputs]
-        app.load(look, inputs, outputs, queue=False, **QUIET)
+        outputs = [toasts, seen, notice, *talk.outputs, *ring.outputs]
+        shown = app.load(look, inputs, outputs, queue=False, **QUIET)
+        chat_events.open_page(shown, talk, backend)
+        chat_events.compare_in_arena(talk, tabs, ring.persona, ring.prompt)
+        arena_tab.open_page(app, house, ring, tabs)
         gr.Timer(POLL).tick(look, inputs, outputs, queue=False, **QUIET)
     return app.queue(default_concurrency_limit=CONCURRENCY)
+
+
+def _standings(votes: VoteBoard) -> tuple[Standing, ...]:
+    try:
+        return standings(votes.cells())
+    except SQLAlchemyError:  # as below
+        return ()
 
 
 def _recorded(store: BattleStore) -> bool:
@@ -61,22 +95,33 @@ def _recorded(store: BattleStore) -> bool:
 
 
 def changes(
-    seen: Snapshot | None, new: Snapshot, chosen: str | None, rival: str | None, *, recorded: bool = False
+    seen: Snapshot | None,
+    new: Snapshot,
+    chosen: str | None,
+    rival: str | None,
+    *,
+    recorded: bool = False,
+    language: str = ENGLISH,
 ) -> list[Any]:
     """What a page that shows `seen` must change to show `new`; what is the same is not sent again.
 
     `recorded`: the arena has earlier battles to show while the engine is away.
     """
+    talk = [gr.skip() for _ in range(4)]
+    ring = [gr.skip() for _ in range(2)]
     if seen == new:
-        return [gr.skip() for _ in range(10)]
+        return [gr.skip(), gr.skip(), *talk, *ring]
     notice = gr.skip()
     if seen is None or (seen.readiness, seen.away, seen.again) != (new.readiness, new.away, new.again):
-        text = banner(new.readiness, away=new.away, again=new.again, recorded=recorded)
+        text = banner(new.readiness, away=new.away, again=new.again, recorded=recorded, language=language)
         notice = gr.update(value=text, visible=bool(text))
-    if seen is not None and seen.contestants == new.contestants:
-        return [new, notice, *(gr.skip() for _ in range(8))]
-    first = seen is None or not seen.personas
-    return [new, notice, *chat.refresh(new, chosen, first=first), *arena_tab.refresh(new, rival)]
+    others = seen is None or seen.contestants != new.contestants
+    if seen is None or others or (seen.standings, seen.ready) != (new.standings, new.ready):
+        first = seen is None or not seen.personas
+        talk = chat_tab.refresh(new, chosen, language, first=first)
+    if others:
+        ring = arena_tab.refresh(new, rival)
+    return [new, notice, *talk, *ring]
 
 
 def start(app: gr.Blocks, *, host: str, port: int, block: bool = True) -> None:
@@ -110,15 +155,22 @@ def launch(settings: Settings) -> None:
         PortError: the port is taken.
         DatabaseError: the database cannot be opened.
         VotesRepoError: `votes_repo` is no name of a repository.
+        ExamplesError: `imported_answers` cannot be read.
+        ModerationError: `moderation` names nothing that looks at prompts.
     """
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     store = BattleStore(open_database(settings.database))
     gateway = GatewayClient(settings.gateway, key)
+    rules = {
+        "voters": Voters(read_salt(settings.home / "voters.salt"), most=settings.battles_per_minute),
+        "guests": read_guests(settings.imported_answers) if settings.imported_answers else None,
+        "moderate": moderation(settings.moderation),
+    }
     if not settings.votes_repo:
-        start(build_app(gateway, store), host=settings.host, port=settings.space_port)
+        start(build_app(gateway, store, **rules), host=settings.host, port=settings.space_port)
         return
     box = _ballot_box(settings, store)
-    app = build_app(gateway, store, box.voted)
+    app = build_app(gateway, store, box.voted, **rules)
     signal.signal(signal.SIGTERM, _leave)
     box.open()
     try:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from space.gateway_client import Contestant, GatewayClient, Readiness
+from space.languages import ENGLISH, reword, say
+from space.win_rates import Standing
 from understudy.errors import GatewayError
 
 POLL = 3.0
@@ -19,12 +21,6 @@ BACK_OFF = (1, 1, 2, 2, 4, 6)
 BASE = Contestant(name="base", kind="base", title="Base model", voice="The model that every persona shares.")
 """Who there is while the gateway has told us nothing."""
 
-HEADLINES = {
-    "starting": "The model is starting.",
-    "waking": "The model is waking up.",
-    "down": "The model is not available right now.",
-}
-
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -36,6 +32,8 @@ class Snapshot:
     """Seconds since it was last seen ready, or since we first looked; 0 while it is ready."""
     again: int = 0
     """Seconds until the next look at a server that is away."""
+    standings: tuple[Standing, ...] = ()
+    """What the arena's votes say of the personas."""
 
     @property
     def ready(self) -> bool:
@@ -108,21 +106,26 @@ class Backend:
         return Snapshot(readiness, contestants or (BASE,))
 
 
-def banner(readiness: Readiness, *, away: int = 0, again: int = 0, recorded: bool = False) -> str:
+def banner(
+    readiness: Readiness, *, away: int = 0, again: int = 0, recorded: bool = False, language: str = ENGLISH
+) -> str:
     """HTML of the banner; empty while all is well. `away` and `again` as in `Snapshot`.
 
     `recorded`: the arena has battles to show meanwhile.
     """
     if readiness.status == "ready":
         return ""
-    headline = HEADLINES[readiness.status]
-    detail = html.escape(readiness.detail.strip())
-    meanwhile = " Meanwhile the Arena shows battles recorded earlier." if recorded else ""
-    clock = f"For {_span(away)} so far; looking again {f'in {again} s' if again else 'now'}. " if away else ""
+    headline = say(f"banner_{readiness.status}", language)
+    detail = html.escape(reword(readiness.detail.strip(), language))
+    clock = ""
+    if away:
+        when = "banner_clock_in" if again else "banner_clock_now"
+        clock = say(when, language, span=_span(away), again=again) + " "
+    meanwhile = f" {say('banner_meanwhile', language)}" if recorded else ""
     return (
         f'<div class="banner {readiness.status}" role="status"><span class="dot"></span>'
         f"<div><strong>{headline}</strong> {detail} "
-        f'<span class="clock">{clock}</span><span>This page notices by itself when it is back.{meanwhile}</span>'
+        f'<span class="clock">{clock}</span><span>{say("banner_notices", language)}{meanwhile}</span>'
         "</div></div>"
     )
 

@@ -33,13 +33,11 @@ HEAD = (
 )
 """The page beyond its end has its colour too; and an answer's Markdown images are never fetched from elsewhere."""
 
-HEADER = """
+MASTHEAD = """
 <div class="masthead">
   <svg viewBox="0 0 48 48" aria-hidden="true"><path d="M4 6h40v5H4z"/><path d="M6 13h11c0 12-3 20-11 28z"/>
   <path d="M42 13H31c0 12 3 20 11 28z"/><circle cx="24" cy="34" r="5"/></svg>
-  <div><h1>Understudy</h1>
-  <p>One model, many voices. <b>Chat</b> with a persona taught from a few examples,
-  or judge it blind against the base in the <b>Arena</b>.</p></div>
+  <div><h1>Understudy</h1><p>${value}</p></div>
 </div>
 """
 

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.fake_gateway import STAND_UP, Answer
+from tests.fake_gateway import EMAIL, STAND_UP, Answer
 from tests.visitor import House, Visitor
 
 pytestmark = pytest.mark.browser
@@ -19,7 +19,7 @@ def test_an_answer_appears_while_it_is_written(house: House, visitor: Visitor):
     expect(visitor.page.locator("#message .stop-button")).to_be_visible()
     held.release.set()
     visitor.see("#chatbot", "The end.")
-    visitor.see("#note", f"stand-up@{STAND_UP}")
+    visitor.see("#chatbot .bot", f"stand-up@{STAND_UP}")
     expect(visitor.page.locator("#message .submit-button")).to_be_visible()
     expect(visitor.page.locator("#message textarea")).to_have_value("")
     visitor.say("And then?")
@@ -40,7 +40,7 @@ def test_stop_withdraws_the_request_and_keeps_the_words(house: House, visitor: V
             break
         visitor.page.wait_for_timeout(50)
     assert house.fake.withdrawn == ["email-copy"]
-    assert visitor.last_answer().strip() == "Dear reader,"
+    assert visitor.last_answer().split("—")[0].strip() == "Dear reader,"
     visitor.say("Go on")
     visitor.see("#chatbot", "You said: Go on")
 
@@ -76,24 +76,31 @@ def test_a_suggestion_is_sent_with_one_click(house: House, visitor: Visitor):
     visitor.see("#chatbot", "You said: What is wrong with airports?")
 
 
-def test_every_persona_keeps_its_own_conversation(house: House, visitor: Visitor):
+def test_another_persona_goes_on_with_the_conversation_and_it_stays_visible_who_said_what(
+    house: House, visitor: Visitor
+):
     visitor.say("For the writer")
-    visitor.see("#chatbot", "You said: For the writer")
-    visitor.see("#note", "Answered by")
+    visitor.see("#note", "Answered by Email copywriter")
     visitor.choose("Base model")
-    expect(visitor.page.locator("#chatbot")).not_to_contain_text("For the writer")
+    visitor.see("#chatbot", "You said: For the writer")
     visitor.say("For the base")
     visitor.see("#note", "Answered by Base model")
-    assert house.fake.requests[-1]["model"] == "base"
-    assert len(house.fake.requests[-1]["messages"]) == 1
-    visitor.choose("Email copywriter")
-    visitor.see("#chatbot", "You said: For the writer")
+    asked = house.fake.requests[-1]
+    assert asked["model"] == "base"
+    assert [turn["role"] for turn in asked["messages"]] == ["user", "assistant", "user"]
+    assert "—" not in asked["messages"][1]["content"], "the line that says who answered is not sent"
+    bylines = visitor.page.locator("#chatbot .bot em")
+    expect(bylines).to_have_count(2)
+    assert [line.inner_text() for line in bylines.all()] == [
+        f"— Email copywriter · email-copy@{EMAIL}",
+        "— Base model · base",
+    ]
 
 
 def test_advanced_settings_are_sent(house: House, visitor: Visitor):
     visitor.page.locator("#advanced button").first.click()
     temperature = visitor.page.get_by_label("number input for Temperature")
-    expect(temperature).to_have_value("0.6")
+    expect(temperature).to_have_value("0.6", timeout=20_000)
     temperature.fill("0.1")
     temperature.press("Tab")
     expect(visitor.page.get_by_label("range slider for Temperature")).to_have_value("0.1")

@@ -41,22 +41,22 @@ def test_a_page_opened_during_an_outage_fills_itself(browser: Browser, house: Ho
     visitor.see("#personas", "Base model")
     house.fake.start()
     visitor.see("#personas", "Stand-up comedian")
-    visitor.see("#live", EMAIL)
+    visitor.see("#personas", EMAIL)
     visitor.leave()
 
 
 def test_new_personas_and_revisions_arrive_without_a_reload(house: House, visitor: Visitor):
-    visitor.see("#live", EMAIL)
+    visitor.see("#personas", EMAIL)
     visitor.say("Stay")
     visitor.see("#chatbot", "You said: Stay")
     house.fake.models["pirate"] = card("pirate", "Pirate", "Arr, every line.", ["Ahoy?"], "c" * 12)
     house.fake.models["email-copy"]["understudy"]["revision"] = "f" * 12
-    visitor.see("#live", "f" * 12)
+    visitor.see("#personas", "f" * 12)
     visitor.see("#personas", "Pirate")
     visitor.see("#chatbot", "You said: Stay")
     visitor.choose("Pirate")
     visitor.say("Ahoy")
-    visitor.see("#note", f"pirate@{'c' * 12}")
+    visitor.see("#chatbot", f"pirate@{'c' * 12}")
 
 
 def test_a_page_survives_a_restart_of_the_space(house: House, visitor: Visitor):
@@ -124,7 +124,7 @@ def test_chat_and_battle_with_the_real_engine(browser: Browser, stage: Stage, ar
     visitor.see("#personas", live["email-copy"]["title"])
     visitor.choose(live["email-copy"]["title"])
     visitor.say(live["email-copy"]["prompts"][0])
-    visitor.see("#note", f"email-copy@{live['email-copy']['revision']}")
+    visitor.see("#chatbot", f"email-copy@{live['email-copy']['revision']}")
     visitor.see("#note", "Answered by")
     assert len(visitor.last_answer().split()) > 3
     visitor.shot(artifacts / "real-chat.png")

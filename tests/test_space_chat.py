@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from space import chat
-from space.gateway_client import GatewayClient
+from space.gateway_client import Contestant, GatewayClient
 from tests.fake_gateway import EMAIL, FakeGateway
 from tests.fake_gateway import Answer as Said
 
@@ -22,6 +22,9 @@ def bot(text: str) -> dict[str, Any]:
     return {"role": "assistant", "content": [{"type": "text", "text": text}], "metadata": {}, "options": []}
 
 
+BY = chat.byline(Contestant(name="p", kind="persona", title="P*"), "3fa9")
+
+
 @pytest.mark.parametrize(
     ("history", "expected"),
     [
@@ -29,6 +32,8 @@ def bot(text: str) -> dict[str, Any]:
         ([user("unanswered"), user("c")], ["c"]),
         ([user("stopped at once"), bot(""), user("c")], ["c"]),
         ([user("a"), {"role": "assistant", "content": "b"}], ["a", "b"]),
+        ([user("a"), bot("b"), BY, user("c")], ["a", "b", "c"]),
+        ([user("a"), BY], ["a"]),
         ([], []),
     ],
 )
@@ -44,6 +49,52 @@ def test_retry_goes_back_to_the_last_question():
     assert chat.rewind([bot("hello")]) == []
 
 
+@pytest.mark.parametrize(
+    ("index", "text", "turns"),
+    [
+        (0, "x", ["x"]),
+        (2, " y ", ["a", "b", "y"]),
+        (1, "an answer is not mine", ["a", "b", "c", "d"]),
+        (9, "no such turn", ["a", "b", "c", "d"]),
+        (-1, "no such turn", ["a", "b", "c", "d"]),
+        (2, "  ", ["a", "b", "c", "d"]),
+    ],
+)
+def test_an_edited_question_is_where_the_conversation_goes_on(index: int, text: str, turns: list[str]):
+    edited = chat.edited([user("a"), bot("b"), user("c"), bot("d")], index, text)
+    assert [chat.text_of(message["content"]) for message in edited] == turns
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        None,
+        "text",
+        {"history": "text"},
+        {"history": [None, 1, {"role": "system", "content": "x"}, {"content": "x"}]},
+        {"history": {"role": "user"}},
+    ],
+)
+def test_nonsense_from_a_browsers_store_is_no_conversation(kept: Any):
+    assert chat.restored(kept) == []
+
+
+def test_a_kept_conversation_comes_back_with_its_bylines_and_nothing_else():
+    said = {"role": "assistant", "content": [{"type": "text", "text": "b"}, {"type": "file", "file": {}}], "x": 1}
+    trick = {"role": "assistant", "content": "c", "metadata": {"title": "<b>", "id": "other"}, "options": [1]}
+    assert chat.restored({"history": [user("a"), said, BY, trick]}) == [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+        {"role": "assistant", "content": "*— P · `p@3fa9`*", "metadata": {"id": "by:p@3fa9"}},
+        {"role": "assistant", "content": "c"},
+    ]
+
+
+def test_what_was_asked_last():
+    assert chat.last_question([user("a"), bot("b"), user("c"), bot("d"), BY]) == "c"
+    assert chat.last_question([bot("hello")]) == ""
+
+
 async def chatted(fake: FakeGateway, history: list[dict[str, Any]]) -> list[chat.Chat]:
     client = GatewayClient(fake.url)
     _, email, _ = await client.contestants()
@@ -53,13 +104,13 @@ async def chatted(fake: FakeGateway, history: list[dict[str, Any]]) -> list[chat
 def test_an_answer_streams_into_the_conversation(fake: FakeGateway):
     fake.say("email-copy", Said("One two three four five six.", pause=0.03))
     steps = asyncio.run(chatted(fake, [user("a"), bot("b"), user("c")]))
-    texts = [step.history[-1]["content"] for step in steps if step.history[-1]["role"] == "assistant"]
+    texts = [step.history[3]["content"] for step in steps if len(step.history) > 3]
     assert len(set(texts)) > 1, "it came in one piece"
     assert all(later.startswith(sooner) for sooner, later in itertools.pairwise(texts))
     assert texts[-1] == "One two three four five six."
     assert [step.busy for step in steps] == [True] * (len(steps) - 1) + [False]
     assert [step.note for step in steps if "Answered by" in step.note] == [steps[-1].note]
-    assert f"email-copy@{EMAIL}" in steps[-1].note
+    assert f"email-copy@{EMAIL}" in steps[-1].history[-1]["content"]
     assert [turn["content"] for turn in fake.requests[0]["messages"]] == ["a", "b", "c"]
     assert fake.requests[0]["temperature"] == 0.4
 
@@ -78,4 +129,4 @@ def test_trouble_becomes_a_note_not_a_turn(fake: FakeGateway, answer: Said, says
     assert says in last.note
     assert "Retry" in last.note
     assert not last.busy
-    assert [turn["role"] for turn in last.history] == ["user", "assistant"][: 1 + kept]
+    assert [turn["role"] for turn in chat.plain(last.history)] == ["user", "assistant"][: 1 + kept]

@@ -132,8 +132,10 @@ class Visitor:
             expect(place).to_contain_text(text, timeout=PATIENCE)
 
     def choose(self, title: str) -> None:
-        self.page.locator("#personas label", has_text=title).click()
-        self.see("#live", title)
+        card = self.page.locator("#personas .card", has_text=title)
+        card.locator("label").click()
+        expect(card.locator("input")).to_be_checked(timeout=PATIENCE)
+        self.see("#note", f"{title} answers next")
 
     def say(self, text: str) -> None:
         self.page.locator("#message textarea").fill(text)
