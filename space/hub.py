@@ -1,7 +1,8 @@
 """The Hub as the Space meets it: a client that gives up in time, and errors of one line."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from understudy.hub import causes_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -22,7 +23,7 @@ def reason(error: BaseException) -> str:
     """What went wrong and what to do, in one line."""
     from huggingface_hub import errors
 
-    causes = list(_causes(error))
+    causes = list(causes_of(error))
     status = next((s for e in causes if (s := getattr(getattr(e, "response", None), "status_code", None))), None)
     if any(isinstance(e, errors.HFValidationError) for e in causes):
         return "that is no name of a repository; it looks like organisation/name"
@@ -40,12 +41,3 @@ def reason(error: BaseException) -> str:
     if status is not None:
         return f"the Hub answered {status} ({said[:200]})"
     return f"the Hub cannot be reached ({said[:200]})"
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it came from."""
-    for _ in range(8):
-        if error is None:
-            return
-        yield error
-        error = error.__cause__ or error.__context__

@@ -17,7 +17,7 @@ from train.preference_measure import Agreement, measure
 from train.preference_rows import Prepared, Row, in_form, prepare
 from train.preference_trainers import TRAINED, build
 from train.reward import Judge, RewardModel, RewardRun, own_function
-from train.runs import Run, RunSettings, run_settings
+from train.runs import Run, RunSettings, name_base, run_settings
 from train.trainer import Progress, Report
 from understudy.adapters import CONFIG, content_revision, short
 from understudy.bases import Base, base_revision, resolve_base
@@ -151,13 +151,7 @@ def _save(trainer: transformers.Trainer, run: Run, settings: PreferenceSettings,
     trainer.model.save_pretrained(str(run.product), selected_adapters=[TRAINED])  # pyright: ignore
     (run.product / SETTINGS).write_text(settings.model_dump_json(indent=2))
     (run.product / "README.md").write_text(adapter_card(recipe, settings) + _card(settings))
-    path = run.product / CONFIG
-    config = json.loads(path.read_text())
-    config["base_model_name_or_path"] = base.name
-    config["revision"] = settings.base_revision
-    if isinstance(config.get("target_modules"), list):
-        config["target_modules"].sort()
-    path.write_text(json.dumps(config, indent=2, sort_keys=True))
+    name_base(run.product, base.name, settings.base_revision)
 
 
 def _judge(

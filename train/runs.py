@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from understudy.adapters import CONFIG
 from understudy.examples import Example, fingerprint
 from understudy.recipes import Recipe
 from understudy.training import Method, Training
@@ -78,6 +79,17 @@ def run_settings(
         examples_sha256=fingerprint(examples),
         versions={m.__name__: m.__version__ for m in modules},
     )
+
+
+def name_base(adapter: Path, base: str, revision: str | None) -> None:
+    """Gives the base of a saved adapter the name that means the same on every machine (PEFT writes local paths)."""
+    path = adapter / CONFIG
+    config = json.loads(path.read_text())
+    config["base_model_name_or_path"] = base
+    config["revision"] = revision
+    if isinstance(config.get("target_modules"), list):
+        config["target_modules"].sort()
+    path.write_text(json.dumps(config, indent=2, sort_keys=True))
 
 
 def newest_adapter(recipe: str, runs_dir: Path) -> Path | None:

@@ -16,10 +16,9 @@ from train.folds import resolve
 from train.model import load_tokenizer, stop_tokens
 from train.preflight import TokenRow, check_lengths, token_rows, training_rows
 from train.processes import count, joined, main_process, shared, wait_for_all
-from train.runs import Run, RunSettings, run_settings
+from train.runs import Run, RunSettings, name_base, run_settings
 from train.tracking import Tracker, tracking
 from train.trainer import Progress, Report, Trainer, build_trainer, check_trainer
-from understudy.adapters import CONFIG
 from understudy.bases import Base, base_revision, resolve_base
 from understudy.errors import TrainingError
 from understudy.examples import Example
@@ -167,13 +166,7 @@ def _save(trainer: Trainer, run: Run, settings: RunSettings, recipe: Recipe, bas
         assert isinstance(tokenizer, PreTrainedTokenizerBase)
         tokenizer.save_pretrained(str(run.product))
         return
-    path = run.product / CONFIG
-    config = json.loads(path.read_text())
-    config["base_model_name_or_path"] = base.name
-    config["revision"] = settings.base_revision
-    if isinstance(config.get("target_modules"), list):
-        config["target_modules"].sort()
-    path.write_text(json.dumps(config, indent=2, sort_keys=True))
+    name_base(run.product, base.name, settings.base_revision)
 
 
 def _finite(loss: float) -> bool:

@@ -212,12 +212,12 @@ def _explained(where: str, revision: str) -> Iterator[None]:
     except HubError:
         raise
     except Exception as error:
-        causes = list(_causes(error))
+        causes = list(causes_of(error))
         kind, passing, reason = _cause(causes, revision)
         raise HubError(f"{where}: {reason}", kind, passing=passing, retry_after=_pause(causes)) from error
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
     """An error and what it came from: the client hides a refusal behind "not in the cache"."""
     for _ in range(8):
         if error is None:
@@ -280,7 +280,7 @@ def write_reason(error: Exception) -> tuple[str, bool, str]:
     """What went wrong with writing to a repository, told like `_cause` tells it of reading. No token is ever in it."""
     from huggingface_hub import get_token
 
-    causes = list(_causes(error))
+    causes = list(causes_of(error))
     refused = next((e for e in causes if getattr(e, "response", None) is not None), None)
     status = getattr(getattr(refused, "response", None), "status_code", None)
     said = " ".join(str(getattr(refused, "server_message", None) or "").split())[:200]
