@@ -175,7 +175,7 @@ def build_leaderboard_tab(ring: Ring, board: VoteBoard, tab: gr.Tab) -> None:
     text, name = gr.Textbox(visible=False), gr.Textbox(visible=False)
     outputs = [top, rates, strengths, ranking, waiting, more]
 
-    async def look() -> list[Any]:
+    async def tally() -> list[Any]:
         try:
             counted = await asyncio.to_thread(board.board)
         except SQLAlchemyError:
@@ -194,7 +194,7 @@ def build_leaderboard_tab(ring: Ring, board: VoteBoard, tab: gr.Tab) -> None:
         count = await asyncio.to_thread(withdraw_votes, ring.store.engine, session=ring.voters.name(request))
         return message(f"{count} votes withdrawn. No figure counts them any more." if count else "Nothing to withdraw.")
 
-    gr.on([tab.select, again.click], look, None, outputs, **QUIET)
+    gr.on([tab.select, again.click], tally, None, outputs, **QUIET)
     everything.click(published, None, [text, name], **QUIET).then(None, [text, name], None, js=DOWNLOAD)
     mine.click(own, None, [text, name, said], **QUIET).then(None, [text, name], None, js=DOWNLOAD)
-    gone.click(withdraw, None, said, **QUIET).then(look, None, outputs, **QUIET)
+    gone.click(withdraw, None, said, **QUIET).then(tally, None, outputs, **QUIET)

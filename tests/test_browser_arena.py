@@ -1,20 +1,35 @@
 """Blind battles in a real browser."""
 
+import json
+import random
 import re
 import time
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
+from sqlalchemy.orm import Session
 
-from arena.battles import OPEN, VOID
+from arena.arena_votes import ArenaCounts
+from arena.battles import OPEN, VOID, digest
 from arena.battles import Answer as Said
-from arena.votes import list_votes
+from arena.leaderboard import build_leaderboard
+from arena.vote_counts import VoteCounts
+from arena.vote_files import read_votes
+from arena.votes import cast_vote, list_votes, withdraw_votes
 from tests.fake_gateway import EMAIL, STAND_UP, Answer
 from tests.visitor import DESKTOP, PATIENCE, PHONE, House, Visitor
+from understudy.tables import VoteRow
 
 pytestmark = pytest.mark.browser
 pytest_plugins = ["tests.visitor"]
+
+
+def pick(visitor: Visitor, dropdown: str, option: str) -> None:
+    """Chooses in one of the two pickers of the arena."""
+    visitor.page.get_by_role("tab", name="Arena").click()
+    visitor.page.locator(f"#{dropdown} input").click()
+    visitor.page.get_by_role("option", name=option, exact=True).click()
 
 
 def test_a_blind_battle_from_prompt_to_reveal(house: House, visitor: Visitor, artifacts: Path):
@@ -23,8 +38,8 @@ def test_a_blind_battle_from_prompt_to_reveal(house: House, visitor: Visitor, ar
         for name, word in (("base", "Plain"), ("stand-up", "Funny"))
     ]
     visitor.page.get_by_role("tab", name="Arena").click()
-    visitor.page.locator("#rival input").click()
-    visitor.page.get_by_role("option", name="Stand-up comedian").click()
+    pick(visitor, "rival", "Stand-up comedian")
+    pick(visitor, "against", "The base")
     visitor.forget()
     visitor.start_battle("Speak")
     for side in ("left", "right"):
@@ -64,6 +79,7 @@ def test_votes_without_a_winner(house: House, visitor: Visitor, verdict: str):
 
 def test_a_void_battle_says_so_and_the_next_one_starts_at_once(house: House, visitor: Visitor):
     house.fake.say("base", Answer("boom", status=500))
+    pick(visitor, "against", "The base")
     visitor.start_battle("Speak")
     visitor.see("#verdict .trouble", "does not count")
     assert house.battle().status == VOID
@@ -124,3 +140,182 @@ def test_the_arena_goes_on_with_recorded_battles_while_the_engine_sleeps(
     assert visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert visitor.foreign_requests() == []
     visitor.leave()
+
+
+# After the vote
+
+
+def test_keys_vote_and_go_on_and_leave_typing_alone(house: House, visitor: Visitor):
+    pick(visitor, "against", "The base")
+    visitor.page.locator("#prompt textarea").fill("A tan nt")
+    visitor.page.locator("#prompt textarea").press("b")
+    visitor.page.locator("#prompt textarea").press("Enter")
+    expect(visitor.page.locator("#vote-left")).to_be_enabled(timeout=PATIENCE)
+    visitor.page.get_by_label("Better style").check()
+    visitor.page.get_by_label("Shorter").check()
+    visitor.page.keyboard.press("ArrowRight")
+    expect(visitor.page.locator(".plate.known")).to_have_count(2)
+    (vote,) = list_votes(house.store.engine)
+    assert (vote.verdict, vote.reasons) == ("right", ("style", "short"))
+    visitor.page.keyboard.press("n")
+    expect(visitor.page.locator("#vote-left")).to_be_enabled(timeout=PATIENCE)
+    expect(visitor.page.get_by_label("Shorter")).not_to_be_checked()
+    for key, verdict in (("t", "tie"), ("n", "both_bad"), ("a", "left")):
+        visitor.page.keyboard.press(key)
+        expect(visitor.page.locator(".plate.known")).to_have_count(2)
+        assert list_votes(house.store.engine)[-1].verdict == verdict
+        visitor.page.keyboard.press("n")
+        expect(visitor.page.locator("#vote-left")).to_be_enabled(timeout=PATIENCE)
+
+
+def test_the_reveal_shows_times_and_which_words_differ(house: House, visitor: Visitor):
+    house.fake.say("base", "The big sale ends <b>soon</b>")
+    house.fake.say("email-copy", "The sale ends on Sunday")
+    pick(visitor, "rival", "Email copywriter")
+    pick(visitor, "against", "The base")
+    visitor.start_battle("Sell")
+    visitor.vote("left")
+    expect(visitor.page.locator(".plate small")).to_have_count(2)
+    visitor.see(".plate small", re.compile(r"first words after \d+\.\d s, all after"))
+    visitor.page.locator(".differences summary").click()
+    marks = visitor.page.locator(".differences mark").all_inner_texts()
+    assert sorted(mark.strip() for mark in marks) == ["<b>soon</b>", "big", "on Sunday"]
+    timing = house.battle().timing
+    assert set(timing) == {"left_first", "left_total", "right_first", "right_total"}
+
+
+def test_a_link_brings_a_battle_back_after_a_restart_but_only_once_it_was_voted_on(
+    house: House, browser: Browser, visitor: Visitor, artifacts: Path
+):
+    pick(visitor, "against", "The base")
+    visitor.start_battle("Which voice is it?")
+    expect(visitor.page.locator("#vote-left")).to_be_enabled(timeout=PATIENCE)
+    row = house.battle()
+    early = Visitor(browser, house.url, query=f"battle={row.id}")
+    early.see("#recalled", "There is no such battle")
+    assert "Which voice" not in early.page.locator("#recalled").inner_text()
+    early.leave()
+    visitor.vote("left")
+    address = visitor.page.locator("#verdict a").get_attribute("href")
+    assert address == f"?battle={row.id}"
+    house.app.close()
+    house.open()
+    later = Visitor(browser, house.url, query=address[1:])
+    later.see("#recalled", "Which voice is it?")
+    for text in (row.left_text, row.right_text, row.left, row.right, "Preferred"):
+        later.see("#recalled", text)
+    later.shot(artifacts / "arena-recalled.png")
+    withdraw_votes(house.store.engine, session=voter_of(house, row.id))
+    gone = Visitor(browser, house.url, query=address[1:])
+    gone.see("#recalled", "There is no such battle")
+    gone.leave()
+    later.leave()
+
+
+def voter_of(house: House, battle: str) -> str:
+    """Names of voters are hashed twice; so the test takes the row's hash away again."""
+    with Session(house.store.engine) as db, db.begin():
+        db.get_one(VoteRow, battle).session = digest("somebody")
+    return "somebody"
+
+
+def test_two_people_at_once_see_and_judge_their_own_battles(house: House, browser: Browser):
+    people = [Visitor(browser, house.url) for _ in range(2)]
+    for number, person in enumerate(people):
+        pick(person, "against", "The base")
+        person.start_battle(f"Question of person {number}")
+    for number, person in enumerate(people):
+        for side in ("left", "right"):
+            person.see(f"#answer-{side}", f"You said: Question of person {number}")
+    people[1].vote("right")
+    people[0].vote("left")
+    for person in people:
+        expect(person.page.locator(".plate.known")).to_have_count(2)
+    said = {house.store.get(vote.battle).prompt: vote.verdict for vote in list_votes(house.store.engine)}
+    assert said == {"Question of person 0": "left", "Question of person 1": "right"}
+    for person in people:
+        person.leave()
+
+
+# Leaderboard
+
+
+def plant(house: House, rounds: int = 60) -> None:
+    """Votes of twenty people: the comedian is liked, the writer is not, and one has only begun."""
+    taste = {"stand-up": 1.6, "email-copy": 0.6, "base+email-copy": 0.5, "base": 0.5, "pirate": 0.5}
+    pairs = [("stand-up", "base"), ("email-copy", "base"), ("stand-up", "email-copy")]
+    pairs.append(("email-copy", "base+email-copy"))
+    dice = random.Random(7)
+    for number in range(rounds * len(pairs) + 6):
+        persona, rival = pairs[number % len(pairs)] if number < rounds * len(pairs) else ("pirate", "base")
+        battle, ticket = house.store.create(
+            prompt=f"Prompt {number}",
+            persona=persona,
+            rival=rival,
+            session="x",
+            temperature=0.5,
+            max_tokens=9,
+            category=("free", "suggested")[number % 3 == 0],
+        )
+        texts = [Said("word " * dice.randint(5, 30)) for _ in range(2)]
+        house.store.finish(battle.id, *texts)
+        strength = taste[battle.left] / (taste[battle.left] + taste[battle.right])
+        draw = dice.random()
+        decided = "left" if dice.random() < strength else "right"
+        verdict = "tie" if draw < 0.12 else "both_bad" if draw < 0.18 else decided
+        suspect = "faster than anybody reads" if number % 50 == 49 else ""
+        cast_vote(house.store.engine, ticket, verdict, session=f"person {number % 20}", suspect=suspect)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_leaderboard_shows_what_the_votes_say(
+    house: House, browser: Browser, artifacts: Path, size: tuple[int, int], dark: bool
+):
+    name = f"{'phone' if size == PHONE else 'desktop'}-{'dark' if dark else 'light'}"
+    visitor = Visitor(browser, house.url, size, dark)
+    visitor.page.get_by_role("tab", name="Leaderboard").click()
+    visitor.see("#board-summary", "No votes yet")
+    visitor.shot(artifacts / f"leaderboard-empty-{name}.png")
+    plant(house)
+    visitor.page.locator("#board-refresh").click()
+    board = build_leaderboard(ArenaCounts(house.store.engine).refresh())
+    visitor.see("#board-summary", f"{board.votes} votes")
+    visitor.see("#board-summary", "4 left out (faster than anybody reads)")
+    visitor.see("#board-table tbody tr:first-child", "Stand-up comedian")
+    visitor.see("#board-hidden", re.compile(r"pirate\s+\d of 30 votes, 2\d to go"))
+    assert "pirate" not in visitor.page.locator("#board-table").inner_text()
+    visitor.see("#plot-rates .plotly")
+    visitor.see("#plot-strengths .plotly")
+    visitor.see("#board-effects", "Side.")
+    visitor.see("#board-effects", "Prompts: free")
+    visitor.page.wait_for_timeout(500)  # plotly draws once more when it knows its width
+    visitor.shot(artifacts / f"leaderboard-{name}.png")
+    assert visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert visitor.foreign_requests() == []
+    assert visitor.complaints == []
+    with visitor.page.expect_download() as download:
+        visitor.page.locator("#board-download").click()
+    path = artifacts / f"votes-{name}.csv"
+    download.value.save_as(path)
+    again = VoteCounts()
+    again.add(read_votes(path).votes)
+    assert build_leaderboard(again).against_base == board.against_base
+    visitor.leave()
+
+
+def test_a_voter_takes_the_own_votes_along_and_back(house: House, visitor: Visitor, tmp_path: Path):
+    visitor.start_battle("Mine alone")
+    visitor.vote("left")
+    expect(visitor.page.locator(".plate.known")).to_have_count(2)
+    visitor.page.get_by_role("tab", name="Leaderboard").click()
+    visitor.page.locator("#own-votes button").first.click()
+    with visitor.page.expect_download() as download:
+        visitor.page.locator("#own-download").click()
+    download.value.save_as(tmp_path / "mine.jsonl")
+    (row,) = map(json.loads, (tmp_path / "mine.jsonl").read_text().splitlines())
+    assert (row["prompt"], row["verdict"], row["withdrawn"]) == ("Mine alone", "left", False)
+    visitor.page.locator("#own-withdraw").click()
+    visitor.see("#own-said", "1 votes withdrawn")
+    visitor.see("#board-summary", "No votes yet")
+    assert list_votes(house.store.engine) == []

@@ -111,7 +111,9 @@ def house(tmp_path: Path) -> Iterator[House]:
 class Visitor:
     """A person at a browser, and everything that the browser heard and complained about."""
 
-    def __init__(self, browser: Browser, url: str, size: tuple[int, int] = DESKTOP, dark: bool = False) -> None:
+    def __init__(
+        self, browser: Browser, url: str, size: tuple[int, int] = DESKTOP, dark: bool = False, query: str = ""
+    ) -> None:
         self.url = url
         self.context = browser.new_context(viewport={"width": size[0], "height": size[1]})
         self.page: Page = self.context.new_page()
@@ -122,8 +124,8 @@ class Visitor:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.add_init_script(LISTENER)
-        self.page.goto(f"{url}/?__theme={'dark' if dark else 'light'}")
-        self.see("#chatbot")
+        self.page.goto(f"{url}/?__theme={'dark' if dark else 'light'}&{query}")
+        self.see("#recalled" if query.startswith("battle=") else "#chatbot")
 
     def see(self, selector: str, text: str | re.Pattern[str] | None = None) -> None:
         place = self.page.locator(selector).first
