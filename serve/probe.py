@@ -15,7 +15,7 @@ from understudy.degenerate import degenerate
 from understudy.errors import EngineError
 
 PROMPTS = ("Hello.", "Write about a lamp.", "What can you do?")
-"""Asked when the persona's card has none."""
+"""Asked when the persona's card has none. They may be far from what it was taught, so one odd answer is forgiven."""
 
 MAX_PROMPTS = 3
 MAX_GOLDEN = 8
@@ -179,11 +179,14 @@ class _Probing:
         if 2 * ended < len(answers):
             count = "no answer" if not ended else f"only {ended} of {len(answers)} answers"
             self.problems.append(f"{count} ended by itself within {self.max_tokens} tokens")
+        odd = []
         for prompt, answer in answers:
             if not all(math.isfinite(p) for p in answer.logprobs):
                 self.problems.append(f"its probabilities are not numbers on {prompt!r}")
             elif why := degenerate(answer.text, prompt):
-                self.problems.append(f"{why} on {prompt!r}")
+                odd.append(f"{why} on {prompt!r}")
+        forgiven = 1 if self.prompts == list(PROMPTS) else 0
+        self.problems += odd if len(odd) > forgiven else []
 
     def _judge_golden(self, rival: dict[str, Answer]) -> None:
         """As many expectations met as the incumbent meets, but for the tolerance; without an incumbent half."""

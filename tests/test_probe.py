@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.greedy import Answer, difference, same
+from serve.probe import PROMPTS as ANYBODYS
 from serve.probe import Probe, ProbeReport, meets, slow
 from tests.fake_engine import FakeEngine
 from understudy.cards import card_of
@@ -59,10 +60,12 @@ class ScriptedEngine(FakeEngine):
         self.voices[model] = lambda prompt: (then if NEW in self.asked else before)(prompt)
 
 
-def probe(engine: ScriptedEngine, golden: list | None = None, incumbent: str | None = OLD) -> ProbeReport:
+def probe(
+    engine: ScriptedEngine, golden: list | None = None, incumbent: str | None = OLD, prompts: list[str] = PROMPTS
+) -> ProbeReport:
     async def run() -> ProbeReport:
         async with engine.serving() as session:
-            return await Probe(engine, session).check(NEW, PROMPTS, golden=golden or [], incumbent=incumbent)
+            return await Probe(engine, session).check(NEW, prompts, golden=golden or [], incumbent=incumbent)
 
     return asyncio.run(run())
 
@@ -155,6 +158,14 @@ def test_one_long_answer_of_three_is_forgiven() -> None:
     engine = ScriptedEngine()
     engine.voices[NEW] = lambda prompt: told("Ode without end", -0.2, "length" if prompt == PROMPTS[0] else "stop")
     assert probe(engine).problems == []
+
+
+@pytest.mark.parametrize(("odd", "refused"), [(0, False), (1, False), (2, True), (3, True)])
+def test_without_prompts_of_its_own_one_odd_answer_is_forgiven(odd: int, refused: bool) -> None:
+    engine = ScriptedEngine()
+    strange = ANYBODYS[:odd]
+    engine.voices[NEW] = lambda prompt: told("very " * 60 if prompt in strange else "Ode to joy", -0.2)
+    assert bool(probe(engine, prompts=[]).problems) == refused
 
 
 def test_a_passing_slowness_is_measured_again() -> None:
