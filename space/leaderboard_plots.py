@@ -21,8 +21,8 @@ def plot_win_rates(board: Leaderboard, titles: dict[str, str]) -> Any:
     ]
     if not points:
         return None
-    layout = {"range": [0, 100], "ticksuffix": " %", "tickvals": [0, 25, 50, 75, 100]}
-    return _intervals("Wins against the base", points, middle=50, axis=layout, unit=" %")
+    layout = {"range": [0, 100], "tickvals": [0, 25, 50, 75, 100]}
+    return _intervals("Wins against the base, % of decisive votes", points, middle=50, axis=layout, unit=" %")
 
 
 def plot_strength(board: Leaderboard, titles: dict[str, str]) -> Any:

@@ -51,6 +51,14 @@ def table(board: Leaderboard, titles: dict[str, str]) -> str:
     rated = {one.name: one for one in board.overall.ratings} if board.overall else {}
     controlled = {one.name: one for one in board.controlled.ratings} if board.controlled else {}
     against = {pair.one: pair for pair in board.against_base}
+    heads = [
+        "Place",
+        "Contestant",
+        f"Wins against {html.escape(board.base or 'the base')}",
+        "Points",
+        "At equal length" if board.length else "Side allowed for",
+        "Won / lost / tied / both bad",
+    ]
     rows = ""
     for row in board.rows:
         cells = [
@@ -61,15 +69,9 @@ def table(board: Leaderboard, titles: dict[str, str]) -> str:
             _points(controlled.get(row.name), interval=False),
             f"{row.wins} / {row.losses} / {row.ties} / {row.both_bad}",
         ]
-        rows += f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-    heads = [
-        "Place",
-        "Contestant",
-        f"Wins against {html.escape(board.base or 'the base')}",
-        "Points",
-        "At equal length" if board.length else "Side allowed for",
-        "Won / lost / tied / both bad",
-    ]
+        labelled = zip(heads, cells, strict=True)
+        columns = "".join(f'<td data-label="{label}">{cell}</td>' for label, cell in labelled)
+        rows += f"<tr>{columns}</tr>"
     head = "".join(f'<th scope="col">{one}</th>' for one in heads)
     return f'<div class="scroll"><table class="board"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
 
@@ -126,7 +128,7 @@ def _rate(pair: Pair | None) -> str:
     if pair is None or pair.win_rate.value is None:
         return "–"
     rate = pair.win_rate
-    return f"{rate.value:.0%}<small>{rate.low:.0%}–{rate.high:.0%}</small>"
+    return f"{rate.value:.0%}<small>{100 * rate.low:.0f}–{rate.high:.0%}</small>"
 
 
 def titles_of(board: Leaderboard, snapshot: Snapshot) -> dict[str, str]:

@@ -319,3 +319,42 @@ def test_a_voter_takes_the_own_votes_along_and_back(house: House, visitor: Visit
     visitor.see("#own-said", "1 votes withdrawn")
     visitor.see("#board-summary", "No votes yet")
     assert list_votes(house.store.engine) == []
+
+
+# Looks
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_battle_fits_every_screen_and_fetches_nothing_from_elsewhere(
+    house: House, browser: Browser, artifacts: Path, size: tuple[int, int], dark: bool
+):
+    name = f"{'phone' if size == PHONE else 'desktop'}-{'dark' if dark else 'light'}"
+    visitor = Visitor(browser, house.url, size, dark)
+    page = visitor.page
+    house.fake.say("base", "A sale is a time when a shop asks for less money than it does on other days. " * 9)
+    house.fake.say("email-copy", "Hi Ana,\n\nour summer sale ends on **Sunday**. Will you take a look?\n\nWarmly, Tom")
+    pick(visitor, "rival", "Email copywriter")
+    pick(visitor, "against", "The base")
+    visitor.see("#suggestions", "summer sale")
+    visitor.shot(artifacts / f"arena-empty-{name}.png")
+    page.locator("#suggestions button").first.click()
+    expect(page.locator("#prompt textarea")).to_have_value(re.compile("summer sale"))
+    page.locator("#start").click()
+    button = page.locator("#vote-both_bad")
+    expect(button).to_be_enabled(timeout=PATIENCE)
+    sides = [box for side in ("left", "right") if (box := page.locator(f"#answer-{side}").bounding_box())]
+    stacked = sides[1]["y"] >= sides[0]["y"] + sides[0]["height"]
+    assert stacked == (size == PHONE)
+    if size == PHONE:
+        expect(button).to_be_in_viewport()
+    page.get_by_label("Better style").check()
+    page.screenshot(path=artifacts / f"arena-vote-{name}.png")
+    visitor.vote("left")
+    expect(page.locator(".plate.known")).to_have_count(2)
+    page.locator(".differences summary").click()
+    visitor.shot(artifacts / f"arena-reveal-{name}.png")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert visitor.foreign_requests() == []
+    assert visitor.complaints == []
+    visitor.leave()
