@@ -74,7 +74,7 @@ def build_app(
         outputs = [toasts, seen, notice, *talk.outputs, *ring.outputs]
         shown = app.load(look, inputs, outputs, queue=False, **QUIET)
         chat_events.open_page(shown, talk, backend)
-        chat_events.compare_in_arena(talk, tabs, ring.persona, ring.prompt)
+        chat_events.compare_in_arena(talk, tabs, ring)
         arena_tab.open_page(app, house, ring, tabs)
         gr.Timer(POLL).tick(look, inputs, outputs, queue=False, **QUIET)
     return app.queue(default_concurrency_limit=CONCURRENCY)

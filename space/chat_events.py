@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from space.arena_tab import ArenaTab
 from space.banner import BASE, Backend
 from space.chat import (
     HOTTEST,
@@ -20,7 +21,7 @@ from space.chat import (
     restored,
     rewind,
 )
-from space.chat_tab import ChatTab, examples, next_one
+from space.chat_tab import KEPT_AS, ChatTab, examples, next_one
 from space.events import QUIET
 from space.gateway_client import GatewayClient
 from space.languages import language_of, say
@@ -42,11 +43,16 @@ OPENED = """(persona, prompt, kept) => {
   const asked = new URLSearchParams(window.location.search);
   return [asked.get('persona') || '', asked.get('prompt') || '', kept];
 }"""
-START_BATTLE = """() => {
-  const start = document.querySelector('#start');
-  if (start?.offsetParent) start.click();
+FORGET = f"""(kept) => {{ if (!kept?.history?.length) localStorage.removeItem('{KEPT_AS}'); }}"""
+"""Gradio's store can be written, but not emptied."""
+START_BATTLE = """(prompt) => {
+  const go = tries => {
+    const start = document.querySelector('#start');
+    if (start?.offsetParent) start.click(); else if (tries) setTimeout(go, 50, tries - 1);
+  };
+  if (prompt.trim()) go(40);
 }"""
-"""Only where the arena is on the page: there is nothing to compare before something was asked."""
+"""As soon as the arena is on the page; not at all when there is nothing to ask."""
 
 
 class ChatEvents:
@@ -134,9 +140,10 @@ def wire(tab: ChatTab, gateway: GatewayClient, backend: Backend) -> None:
         **QUIET,
     )
     tab.share.click(None, [tab.persona, tab.box, tab.chatbot], tab.link, js=SHARE, queue=False, **QUIET)
-    for change in (*running, stopped, cleared):
-        change.then(_kept, [tab.keep, tab.chatbot, tab.persona], tab.kept, queue=False, **QUIET)
-    tab.keep.input(_kept, [tab.keep, tab.chatbot, tab.persona], tab.kept, queue=False, **QUIET)
+    keeping = {"inputs": [tab.keep, tab.chatbot, tab.persona, tab.kept], "outputs": tab.kept, "queue": False, **QUIET}
+    saved = [change.then(_kept, **keeping) for change in (*running, stopped, cleared)]
+    for change in (*saved, tab.keep.input(_kept, **keeping)):
+        change.then(None, tab.kept, js=FORGET, queue=False, **QUIET)
 
 
 def open_page(shown: Any, tab: ChatTab, backend: Backend) -> None:
@@ -161,19 +168,21 @@ def open_page(shown: Any, tab: ChatTab, backend: Backend) -> None:
     shown.then(opened, [persona, prompt, tab.kept], outputs, js=OPENED, queue=False, **QUIET)
 
 
-def compare_in_arena(tab: ChatTab, tabs: gr.Tabs, rival: gr.Dropdown, prompt: gr.Textbox) -> None:
+def compare_in_arena(tab: ChatTab, tabs: gr.Tabs, ring: ArenaTab) -> None:
     """ "Compare with base": the same question, blind."""
     inputs = [tab.persona, tab.box, tab.chatbot]
-    moved = tab.compare.click(_compare, inputs, [tabs, rival, prompt, tab.note], queue=False, **QUIET)
-    moved.then(None, js=START_BATTLE, queue=False)
+    moved = tab.compare.click(
+        _compare, inputs, [tabs, ring.persona, ring.against, ring.prompt, tab.note], queue=False, **QUIET
+    )
+    moved.then(None, ring.prompt, js=START_BATTLE, queue=False, **QUIET)
 
 
 def _compare(name: str, draft: str, history: list[Message], request: gr.Request) -> tuple[Any, ...]:
     question = draft.strip() or last_question(history)
     if not question:
-        return gr.skip(), gr.skip(), gr.skip(), note(say("chat_no_compare", language_of(request)))
+        return gr.skip(), gr.skip(), gr.skip(), gr.skip(), note(say("chat_no_compare", language_of(request)))
     rival = gr.skip() if name == BASE.name else name
-    return gr.Tabs(selected="arena"), rival, question, gr.skip()
+    return gr.Tabs(selected="arena"), rival, BASE.name, question, gr.skip()
 
 
 def _stopped(request: gr.Request) -> tuple[Any, Any]:
@@ -184,9 +193,11 @@ def _cleared() -> tuple[Any, ...]:
     return [], note(""), _box(False), gr.update(visible=False)
 
 
-def _kept(keep: bool, history: list[Message], persona: str) -> Any:
+def _kept(keep: bool, history: list[Message], persona: str, kept: Any) -> Any:
     """What the browser keeps: nothing without the tick, and nothing of an empty conversation."""
-    return {"history": restored({"history": history}), "persona": persona} if keep and history else None
+    if keep and history:
+        return {"history": restored({"history": history}), "persona": persona}
+    return {"history": []} if kept else ""
 
 
 def _updates(chat: Chat, said: Any) -> Update:

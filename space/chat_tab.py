@@ -98,7 +98,7 @@ def lay_out() -> ChatTab:
         with gr.Accordion(t("chat_advanced"), open=False, elem_id="advanced"):
             temperature = gr.Slider(0, HOTTEST, 0.7, step=0.05, label=t("chat_temperature"))
             max_tokens = gr.Slider(16, LONGEST, 256, step=1, label=t("chat_longest"))
-    kept = gr.BrowserState(None, storage_key=KEPT_AS, secret=KEPT_AS)
+    kept = gr.BrowserState("", storage_key=KEPT_AS, secret=KEPT_AS)
     return ChatTab(
         persona, chatbot, status, box, retry, clear, share, compare, link, keep, kept, temperature, max_tokens
     )

@@ -119,3 +119,96 @@ def test_an_answer_cannot_make_the_browser_fetch_or_run_anything(house: House, v
     visitor.see("#chatbot .bot strong", "bold")
     assert visitor.page.evaluate("window.caught") is None
     assert all("Content Security Policy" in complaint for complaint in visitor.complaints)
+
+
+def test_an_edited_question_is_asked_again_from_there(house: House, visitor: Visitor):
+    visitor.say("First")
+    visitor.see("#chatbot", "You said: First")
+    visitor.see("#note", "Answered by")
+    visitor.say("Second")
+    visitor.see("#chatbot", "You said: Second")
+    expect(visitor.page.locator("#message .submit-button")).to_be_visible()
+    visitor.page.locator("#chatbot").get_by_label("Edit").first.click()
+    visitor.page.locator("#chatbot textarea").fill("Better")
+    visitor.page.locator("#chatbot").get_by_label("Submit").click()
+    visitor.see("#chatbot", "You said: Better")
+    expect(visitor.page.locator("#chatbot")).not_to_contain_text("Second")
+    assert house.fake.requests[-1]["messages"] == [{"role": "user", "content": "Better"}]
+
+
+def test_nothing_is_kept_in_the_browser_without_the_tick(house: House, visitor: Visitor):
+    visitor.say("Between us")
+    visitor.see("#note", "Answered by")
+    visitor.page.wait_for_timeout(500)
+    assert visitor.page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length") == 0
+    visitor.page.reload()
+    visitor.see("#personas", "Email copywriter")
+    expect(visitor.page.get_by_label("Keep this conversation")).not_to_be_checked()
+    expect(visitor.page.locator("#chatbot")).not_to_contain_text("Between us")
+
+
+def test_a_kept_conversation_outlives_a_reload_and_clear_deletes_it(house: House, visitor: Visitor):
+    visitor.choose("Stand-up comedian")
+    visitor.page.get_by_label("Keep this conversation").check()
+    visitor.say("Remember me")
+    visitor.see("#note", "Answered by")
+    visitor.page.wait_for_function("localStorage.getItem('understudy-conversation')?.length > 200")
+    visitor.page.reload()
+    visitor.see("#chatbot", "You said: Remember me")
+    visitor.see("#chatbot", f"stand-up@{STAND_UP}")
+    expect(visitor.page.get_by_label("Keep this conversation")).to_be_checked()
+    expect(visitor.page.locator("#personas input[value='stand-up']")).to_be_checked()
+    visitor.page.locator("#clear").click()
+    visitor.page.wait_for_function("!localStorage.length")
+    visitor.page.reload()
+    visitor.see("#chatbot", "Say hello")
+    expect(visitor.page.get_by_label("Keep this conversation")).not_to_be_checked()
+
+
+def test_a_shared_link_opens_with_the_persona_and_the_question_and_no_answer(house: House, visitor: Visitor):
+    visitor.choose("Stand-up comedian")
+    visitor.say("Why & how?")
+    visitor.see("#note", "Answered by")
+    visitor.page.locator("#share").click()
+    link = visitor.page.locator("#link textarea, #link input").first
+    expect(link).to_have_value(f"{house.url}/?persona=stand-up&prompt=Why+%26+how%3F")
+    asked = len(house.fake.requests)
+    visitor.page.goto(link.input_value())
+    expect(visitor.page.locator("#message textarea")).to_have_value("Why & how?")
+    expect(visitor.page.locator("#personas input[value='stand-up']")).to_be_checked()
+    visitor.see("#chatbot", "Say hello")
+    assert len(house.fake.requests) == asked, "nothing is asked before the visitor does"
+
+
+def test_compare_with_base_takes_the_question_to_the_arena(house: House, visitor: Visitor):
+    visitor.page.locator("#compare").click()
+    visitor.see("#note", "Ask something first")
+    visitor.choose("Stand-up comedian")
+    visitor.say("Why airports?")
+    visitor.see("#note", "Answered by")
+    visitor.page.locator("#compare").click()
+    expect(visitor.page.get_by_role("tab", name="Arena")).to_have_attribute("aria-selected", "true")
+    expect(visitor.page.locator("#vote-left")).to_be_enabled(timeout=20_000)
+    row = house.battle()
+    assert (row.prompt, {row.left, row.right}) == ("Why airports?", {"base", "stand-up"})
+
+
+def test_the_whole_chat_works_from_the_keyboard(house: House, visitor: Visitor):
+    keyboard = visitor.page.keyboard
+    visitor.page.get_by_role("radio", name="Email copywriter").focus()
+    keyboard.press("ArrowRight")
+    expect(visitor.page.get_by_role("radio", name="Stand-up comedian")).to_be_checked()
+    visitor.see("#note", "Stand-up comedian answers next")
+    expect(visitor.page.get_by_role("radio", name="Stand-up comedian")).to_be_focused()
+    for _ in range(8):
+        keyboard.press("Tab")
+        if visitor.page.evaluate("document.activeElement.matches('#message textarea')"):
+            break
+    keyboard.type("By hand")
+    keyboard.press("Enter")
+    visitor.see("#note", "Answered by Stand-up comedian")
+    for name in ("Retry", "Clear", "Share link", "Compare with base"):
+        while not visitor.page.evaluate("document.activeElement.matches('#chat-buttons *')"):
+            keyboard.press("Tab")
+        expect(visitor.page.locator("#chat-buttons").get_by_role("button", name=name)).to_be_focused()
+        keyboard.press("Tab")
