@@ -78,9 +78,9 @@ class Theatre:
 
     def cli(self, *arguments: str) -> str:
         command = [sys.executable, "-m", "understudy", *arguments]
-        return subprocess.run(
-            command, env={**os.environ, **self.env}, capture_output=True, text=True, check=True
-        ).stdout
+        done = subprocess.run(command, env={**os.environ, **self.env}, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
 
 @pytest.fixture(scope="module")
