@@ -226,9 +226,9 @@ def _ask(ring: Ring) -> tuple[gr.Dropdown, gr.Dropdown, gr.Textbox, gr.Button]:
     rivals = [(title, kind) for kind, title in RIVALS.items() if kind != "imported" or ring.guests.prompts]
     with gr.Row(elem_id="arena-ask"):
         persona = gr.Dropdown(
-            [("Surprise me", SURPRISE)], value=SURPRISE, label="On stage", elem_id="rival", min_width=180
+            [("Surprise me", SURPRISE)], value=SURPRISE, label="On stage", elem_id="rival", min_width=210
         )
-        against = gr.Dropdown(rivals, value=ANYONE, label="Against", elem_id="against", min_width=180)
+        against = gr.Dropdown(rivals, value=ANYONE, label="Against", elem_id="against", min_width=210)
         prompt = gr.Textbox(
             label="Prompt",
             placeholder="What should both answer?",

@@ -57,7 +57,7 @@ def table(board: Leaderboard, titles: dict[str, str]) -> str:
         f"Wins against {html.escape(board.base or 'the base')}",
         "Points",
         "At equal length" if board.length else "Side allowed for",
-        "Won / lost / tied / both bad",
+        "Won / lost / tied / bad",
     ]
     rows = ""
     for row in board.rows:
