@@ -17,7 +17,6 @@ from understudy.recipes import NAME
 from understudy.settings import Settings
 from understudy.tables import EventRow, FollowRow, PersonaRow, RevisionRow, now
 
-
 MAX_RANK = 2**20
 """Nothing that is larger is a rank; the database's numbers end, too."""
 
