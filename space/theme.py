@@ -30,8 +30,11 @@ HEAD = (
     "img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; "
     "frame-src 'none'; object-src 'none'"
     '">'
+    "<script>new MutationObserver(() => document.querySelectorAll('.examples[role=list]').forEach("
+    "one => one.setAttribute('role', 'group'))).observe(document.body, {childList: true, subtree: true})</script>"
 )
-"""The page beyond its end has its colour too; and an answer's Markdown images are never fetched from elsewhere."""
+"""The page beyond its end has its colour too; an answer's Markdown images are never fetched from elsewhere; and the
+suggestions of Gradio's chatbot, buttons in a list without items, become a group for screen readers."""
 
 MASTHEAD = """
 <div class="masthead">
