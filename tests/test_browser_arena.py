@@ -196,7 +196,7 @@ def test_a_link_brings_a_battle_back_after_a_restart_but_only_once_it_was_voted_
     assert "Which voice" not in early.page.locator("#recalled").inner_text()
     early.leave()
     visitor.vote("left")
-    address = visitor.page.locator("#verdict a").get_attribute("href")
+    address = visitor.page.locator("#verdict a").get_attribute("href") or ""
     assert address == f"?battle={row.id}"
     house.app.close()
     house.open()
@@ -257,8 +257,8 @@ def plant(house: House, rounds: int = 60) -> None:
             max_tokens=9,
             category=("free", "suggested")[number % 3 == 0],
         )
-        texts = [Said("word " * dice.randint(5, 30)) for _ in range(2)]
-        house.store.finish(battle.id, *texts)
+        one, other = (Said("word " * dice.randint(5, 30)) for _ in range(2))
+        house.store.finish(battle.id, one, other)
         strength = taste[battle.left] / (taste[battle.left] + taste[battle.right])
         draw = dice.random()
         decided = "left" if dice.random() < strength else "right"

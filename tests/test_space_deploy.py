@@ -319,8 +319,8 @@ def test_what_was_deployed_runs_with_its_own_files_alone(hub: HubServer, fake: F
         page = wait_for_page(f"http://127.0.0.1:{port}", process, tmp_path / "log")
         assert "Email copywriter" in page.call("look", None, None, None)
         page = Page(f"http://127.0.0.1:{port}")
-        page.call("battle", "Hi", "email-copy")
-        assert "Your vote is counted" in page.call("cast", None)
+        page.call("battle", "Hi", "email-copy", "base")
+        assert "Your vote is counted" in page.call("cast", None, [])
     finally:
         process.terminate()
         process.wait(20)
