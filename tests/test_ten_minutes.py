@@ -65,7 +65,7 @@ def test_its_commands_lead_from_examples_to_a_live_persona(tmp_path: Path) -> No
         pushed, space = hub.repos["ann/house-copy"], hub.spaces["ann/house"]
     assert (tmp_path / "job.py").read_text().startswith("# /// script\n")
     assert "passed" in shell.said
-    assert re.search(r"hub:ann/house-copy +published? +" + pushed.refs["v1"][:12], shell.said), shell.said
+    assert re.search(r"hub:ann/house-copy +publish +" + pushed.refs["v1"][:12], shell.said), shell.said
     assert space.variables["UNDERSTUDY_GATEWAY_URL"] == "https://models.example.org"
     assert set(space.secrets) == {"UNDERSTUDY_API_KEY"}
     assert {"app.py", "README.md", "requirements.txt"} <= set(space.files())
