@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from arena.code_proof import CodeMeasures
 from arena.imported import ImportedAnswers, PromptToShow, clean, prompt_key
 from arena.intervals import Estimate
 from arena.proof import Measures
@@ -120,7 +121,7 @@ def _entry(run: VerifiedRun, who: ContestantName, base: str, answers: Answers, s
         "adapter": (method_name(run.facts), "trained", f"trained on {run.pack.examples} rows"),
     }
     name, kind, note = names[who]
-    figures = _figures(run.pack.contestants[who], copied)
+    figures = _figures(run.pack.contestants[who], copied) | _code(run.pack.code.get(who))
     return _Entry(name, kind, note, len(run.testimony.heldout), figures, answers)
 
 
@@ -135,6 +136,12 @@ def _figures(measures: Measures, copied: Estimate | None) -> dict[str, Estimate 
         "loss": measures.loss,
         "words": measures.words,
     }
+
+
+def _code(found: CodeMeasures | None) -> dict[str, Estimate | None]:
+    if found is None:
+        return {}
+    return {"code_parses": found.parses, "code_runs": found.runs, "code_chrf": found.chrf}
 
 
 def _imported(

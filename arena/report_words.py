@@ -55,6 +55,27 @@ MEASURES = (
         how="How unlikely the model finds the data's own answers to the held-out prompts, in nats per token; "
         "a perfect guess is 0.",
     ),
+    Measure(
+        key="code_parses",
+        name="Code parses",
+        scale="share",
+        better="more",
+        how="Share of answers with Python in them, as far as Python can read it.",
+    ),
+    Measure(
+        key="code_runs",
+        name="Code runs",
+        scale="share",
+        better="more",
+        how="Share of answers whose code runs to its end in a sandbox: no error, in time.",
+    ),
+    Measure(
+        key="code_chrf",
+        name="Code like the data's",
+        scale="count",
+        better="more",
+        how="chrF, 0 to 100, of the code against that of the data's own answer; comments and layout apart.",
+    ),
     Measure(key="words", name="Words", scale="count", better="", how="Mean number of words of an answer."),
 )
 
@@ -118,6 +139,18 @@ def further(packs: Sequence[ProofPack]) -> tuple[Further, ...]:
             "share",
             "Share of training prompts answered word for word as their rows do.",
             [p.memorised for p in packs],
+        ),
+        _further(
+            "Through vLLM: not the base's answers",
+            "share",
+            "Share of the first held-out prompts that an engine of its own answered otherwise than the base.",
+            [p.served.acts if p.served else None for p in packs],
+        ),
+        _further(
+            "Through vLLM: the same answers",
+            "share",
+            "Share of them that were answered word for word as above, where transformers computed.",
+            [p.served.same_answers if p.served else None for p in packs],
         ),
         _further(
             "Different word pairs",

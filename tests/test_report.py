@@ -14,13 +14,16 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
+from arena.code_proof import CodeMeasures
 from arena.figures import SERIES, VARIABLES, draw
 from arena.imported import clean, read_imported, read_prompts
+from arena.intervals import rate
 from arena.proof import prove
 from arena.report import build_report, held_out
 from arena.report_html import OPEN, html_page
 from arena.report_markdown import markdown_page, plain
 from arena.report_records import Report
+from arena.served_proof import ServedMeasures
 from arena.verified_runs import RunFilesError, VerifiedRun, find_runs, load_run
 from understudy.cli.app import app
 from understudy.errors import ExamplesError, NotFoundError, UnderstudyError
@@ -268,6 +271,21 @@ def test_what_got_worse_and_how_it_is_measured_are_said(report: Report) -> None:
         assert "What these figures cannot say" in text
         assert "There are 10 held-out prompts" in text
         assert all(measure.name in text for measure in report.measures)
+
+
+def test_code_and_what_vllm_says_have_their_places(verified: VerifiedRun) -> None:
+    half = rate(12, 24)
+    code = CodeMeasures(parses=rate(24, 24), runs=half, chrf=half)
+    served = ServedMeasures(acts=rate(8, 8), same_answers=rate(7, 8), same_tokens=0.9, problem="")
+    changes = {"code": dict.fromkeys(("base", "few-shot", "adapter"), code), "served": served}
+    seen = made(verified.model_copy(update={"pack": verified.pack.model_copy(update=changes)}))
+    for text in (Page(html_page(seen, ())).text, markdown_page(seen, ())):
+        assert "Code runs" in text
+        assert "Through vLLM: the same answers" in text
+        assert "88%" in text
+    without = markdown_page(made(verified), ())
+    assert "Code runs" not in without
+    assert "Through vLLM" not in without
 
 
 def test_the_same_report_is_the_same_bytes(verified: VerifiedRun) -> None:
