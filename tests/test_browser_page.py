@@ -153,3 +153,66 @@ def test_chat_and_battle_with_the_real_engine(browser: Browser, stage: Stage, ar
     (vote,) = list_votes(open_database(stage.settings.database))
     assert vote.verdict == "left"
     visitor.leave()
+
+
+# Languages and news
+
+
+@pytest.mark.parametrize(
+    ("locale", "tab", "legend", "placeholder", "answered", "away"),
+    [
+        (
+            "de-AT",
+            "Rangliste",
+            "Wer soll antworten?",
+            "Schreib eine Nachricht …",
+            "Geantwortet hat",
+            "nicht erreichbar",
+        ),
+        ("fr-FR", "Classement", "Qui doit répondre ?", "Écrivez un message…", "Réponse de", "pas disponible"),
+        ("pt-BR", "Leaderboard", "Who should answer?", "Write a message…", "Answered by", "not available"),
+    ],
+)
+def test_the_page_speaks_the_visitors_language(
+    browser: Browser,
+    house: House,
+    artifacts: Path,
+    locale: str,
+    tab: str,
+    legend: str,
+    placeholder: str,
+    answered: str,
+    away: str,
+):
+    visitor = Visitor(browser, house.url, locale=locale)
+    visitor.see("#personas legend", legend)
+    expect(visitor.page.get_by_role("tab", name=tab)).to_be_visible()
+    expect(visitor.page.get_by_placeholder(placeholder)).to_be_visible()
+    visitor.say("Hello")
+    visitor.see("#note", answered)
+    visitor.shot(artifacts / f"chat-{locale[:2]}.png")
+    house.fake.stop()
+    visitor.see("#banner .down", away)
+    assert "__i18n__" not in visitor.page.content().split("</script>")[-1]
+    visitor.leave()
+
+
+def test_a_new_revision_is_announced_while_the_page_is_open(house: House, visitor: Visitor):
+    expect(visitor.page.locator(".toast")).to_have_count(0)
+    house.fake.models["stand-up"]["understudy"]["revision"] = "c0ffee123456"
+    visitor.see(".toast", "A new revision of Stand-up comedian is live: c0ffee123456")
+    visitor.see("#personas", "c0ffee123456")
+    house.fake.models["stand-up"]["understudy"]["revision"] = "d0d0d0d0d0d0"
+    visitor.see(".toast", "d0d0d0d0d0d0")
+    expect(visitor.page.locator(".toast")).to_have_count(1)
+
+
+def test_a_card_says_what_the_persona_was_taught_with_and_shows_an_example(house: House, visitor: Visitor):
+    card = house.fake.models["email-copy"]["understudy"]
+    card.update(examples=17, shots=[{"prompt": "Say hi <b>", "answer": "Hi there. Coffee on Friday?"}])
+    visitor.see("#personas", "Trained on 17 examples")
+    visitor.see("#personas", "30 votes until its win rate is shown")
+    visitor.page.locator("#personas summary").click()
+    visitor.see("#personas blockquote", "Coffee on Friday?")
+    visitor.see("#personas .asked", "Say hi <b>")
+    expect(visitor.page.get_by_role("radio", name="Email copywriter")).to_be_checked()

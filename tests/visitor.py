@@ -112,10 +112,16 @@ class Visitor:
     """A person at a browser, and everything that the browser heard and complained about."""
 
     def __init__(
-        self, browser: Browser, url: str, size: tuple[int, int] = DESKTOP, dark: bool = False, query: str = ""
+        self,
+        browser: Browser,
+        url: str,
+        size: tuple[int, int] = DESKTOP,
+        dark: bool = False,
+        query: str = "",
+        locale: str = "en-US",
     ) -> None:
         self.url = url
-        self.context = browser.new_context(viewport={"width": size[0], "height": size[1]})
+        self.context = browser.new_context(viewport={"width": size[0], "height": size[1]}, locale=locale)
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(PATIENCE)
         self.complaints: list[str] = []
