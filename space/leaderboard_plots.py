@@ -4,7 +4,7 @@ from typing import Any
 
 from arena.leaderboard_records import Leaderboard
 
-CURTAIN, GREY, GRID = "#c93b55", "#85807c", "rgba(133,128,124,0.25)"
+CURTAIN, GREY, GRID = "#c93b55", "#7b7672", "rgba(123,118,114,0.3)"
 """A red and a grey with enough contrast on paper and on ink."""
 MOST = 15
 """Contestants in one plot."""
