@@ -19,6 +19,7 @@ from space.events import QUIET
 from space.leaderboard_plots import plot_strength, plot_win_rates
 from space.method import METHOD
 from space.vote_board import VoteBoard
+from space.voters import can_sign_in
 
 EMPTY = (
     '<div class="empty"><h3>No votes yet</h3><p>The first vote opens this page: start a battle in the Arena, read two '
@@ -170,6 +171,8 @@ def build_leaderboard_tab(ring: Ring, board: VoteBoard, tab: gr.Tab) -> None:
             '<div class="note">Votes are kept under a salted hash of this browser tab (or of your account, when you '
             "are signed in). You may take them with you, or take them back: then no figure counts them.</div>"
         )
+        if can_sign_in():
+            gr.LoginButton("Sign in: your votes are yours in every tab", size="sm", elem_id="sign-in")
         with gr.Row():
             mine = gr.Button("Download my votes", size="sm", elem_id="own-download", min_width=160)
             gone = gr.Button("Withdraw my votes", size="sm", variant="stop", elem_id="own-withdraw", min_width=160)

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import gradio as gr
@@ -52,6 +53,13 @@ def read_salt(path: Path) -> bytes:
         path.touch(mode=0o600)
         path.write_text(secrets.token_hex(32))
     return path.read_text().strip().encode()
+
+
+def can_sign_in() -> bool:
+    """Whether visitors can sign in: the Space has an OAuth application, and Gradio what it needs for it."""
+    from gradio import oauth
+
+    return bool(oauth.OAUTH_CLIENT_ID) and all(find_spec(name) for name in ("authlib", "itsdangerous"))
 
 
 def _login(request: gr.Request) -> str:

@@ -23,6 +23,7 @@ from arena.published_votes import COLUMNS, own_votes, votes_csv
 from arena.vote_export import acknowledge, pending, restore
 from arena.votes import WITHDRAWN, BattleVotes, cast_vote, find_vote, left_out, list_votes, tally, withdraw_votes
 from arena.word_diff import word_diff
+from space.app import launch
 from space.banner import BASE, Backend, Snapshot
 from space.battle import Ring, View, fight, settle
 from space.gateway_client import Contestant, GatewayClient
@@ -35,6 +36,7 @@ from tests.space_helpers import READY, only_battle
 from understudy.cards import Shot
 from understudy.database import open_database
 from understudy.errors import ExamplesError
+from understudy.settings import load_settings
 from understudy.tables import BattleRow, VoteRow, now
 
 SHOTS = (Shot(prompt="Sell tea.", answer="Tea. Warm. Now."),)
@@ -361,6 +363,13 @@ def test_a_function_or_an_endpoint_may_look_at_prompts():
 def test_a_moderator_that_is_not_there_is_said_at_the_start(setting: str):
     with pytest.raises(ModerationError, match="UNDERSTUDY_MODERATION"):
         moderation(setting)
+
+
+def test_the_space_does_not_start_without_the_moderator_that_it_was_told_to_have(tmp_path: Path):
+    with pytest.raises(ModerationError, match="no/such/file"):
+        launch(load_settings(home=tmp_path, moderation="no/such/file"))
+    with pytest.raises(ExamplesError, match="no such file"):
+        launch(load_settings(home=tmp_path, imported_answers=tmp_path / "nothing.csv"))
 
 
 def test_a_pattern_that_is_none_is_named_with_its_line(tmp_path: Path):
