@@ -9,10 +9,12 @@ from typing import Any
 
 import gradio as gr
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.middleware import Middleware
 
 from arena.battles import BattleStore
 from arena.imported import Guests, read_guests
 from space import arena_tab, chat_events, chat_tab
+from space.api import add_endpoints, mcp_works
 from space.ballot_box import BallotBox
 from space.banner import POLL, Backend, Snapshot, banner
 from space.battle import Ring
@@ -22,6 +24,7 @@ from space.headlines import TOASTS, headlines
 from space.languages import ENGLISH, i18n, language_of, t
 from space.leaderboard_tab import build_leaderboard_tab
 from space.moderation import Moderate, everything, moderation
+from space.page_language import PageLanguage
 from space.theme import HEAD, MASTHEAD, css, theme
 from space.vote_board import VoteBoard
 from space.voters import Voters, read_salt
@@ -33,6 +36,8 @@ from understudy.settings import Settings, load_settings
 
 CONCURRENCY = 16
 """Answers under way at once, per kind of event."""
+QUEUE = 256
+"""Events that may wait for their turn; whoever comes then is told that it is full."""
 PORT_OPTION = "--space-port (or UNDERSTUDY_SPACE_PORT)"
 
 
@@ -76,8 +81,9 @@ def build_app(
         chat_events.open_page(shown, talk, backend)
         chat_events.compare_in_arena(talk, tabs, ring)
         arena_tab.open_page(app, house, ring, tabs)
+        add_endpoints(gateway, backend)
         gr.Timer(POLL).tick(look, inputs, outputs, queue=False, **QUIET)
-    return app.queue(default_concurrency_limit=CONCURRENCY)
+    return app.queue(default_concurrency_limit=CONCURRENCY, max_size=QUEUE)
 
 
 def _standings(votes: VoteBoard) -> tuple[Standing, ...]:
@@ -142,7 +148,8 @@ def start(app: gr.Blocks, *, host: str, port: int, block: bool = True) -> None:
         footer_links=[],
         run_history=False,
         ssr_mode=False,
-        mcp_server=False,
+        mcp_server=mcp_works(),
+        app_kwargs={"middleware": [Middleware(PageLanguage)]},
         share=False,
         quiet=True,
     )

@@ -197,6 +197,14 @@ def test_the_page_speaks_the_visitors_language(
     visitor.leave()
 
 
+def test_the_address_overrules_the_browsers_language(browser: Browser, house: House):
+    visitor = Visitor(browser, house.url, locale="fr-FR", query="&lang=de")
+    visitor.see("#personas legend", "Wer soll antworten?")
+    expect(visitor.page.get_by_placeholder("Schreib eine Nachricht …")).to_be_visible()
+    assert visitor.page.evaluate("document.documentElement.lang") == "de"
+    visitor.leave()
+
+
 def test_a_new_revision_is_announced_while_the_page_is_open(house: House, visitor: Visitor):
     expect(visitor.page.locator(".toast")).to_have_count(0)
     house.fake.models["stand-up"]["understudy"]["revision"] = "c0ffee123456"
