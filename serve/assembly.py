@@ -105,9 +105,8 @@ class Gateway:
                 "sampling": {},
                 **self.table.cards.get(name, {}),
             }
-            others = [x for x in self.table.loaded.values() if x.revision.persona == name and x is not loaded]
             about = {"kind": "persona", "revision": short(loaded.revision.id), **card}
-            about["others"] = sorted(short(x.revision.id) for x in others if self.table.needed(x))
+            about["others"] = self.table.others(name)
             entries.append(_model(name, int(loaded.revision.created_at.timestamp()), about))
         return entries
 

@@ -104,6 +104,12 @@ class RoutingTable:
         roles = (self.live.get(persona), self.wings.get(persona), trial.loaded if trial else None)
         return any(loaded is role for role in roles)
 
+    def others(self, persona: str) -> list[str]:
+        """Revisions beside the live one that answer as `persona@revision`: what is on trial, what was live before."""
+        live = self.live.get(persona)
+        kept = [x for x in self.loaded.values() if x.revision.persona == persona and x is not live and self.needed(x)]
+        return sorted(short(x.revision.id) for x in kept)
+
     def remove(self, loaded: Loaded) -> None:
         """Forgets a revision; its name is unknown from now on."""
         self.loaded.pop(loaded.name, None)

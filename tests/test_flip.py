@@ -12,6 +12,7 @@ from serve.publish import Publisher
 from serve.routing import RoutingTable
 from tests.adapters_made_here import make_adapter, tensors
 from tests.fake_engine import FakeEngine
+from understudy.adapters import short
 from understudy.errors import NotFoundError, PublishError
 from understudy.registry import Registry, Revision, open_registry
 from understudy.settings import Settings
@@ -231,5 +232,21 @@ def test_there_must_be_something_to_go_back_to(settings: Settings, tmp_path: Pat
         await bench.publish(bench.first)
         with pytest.raises(NotFoundError, match="poet has no earlier revision to go back to"):
             await bench.publisher.rollback("poet", actor="test")
+
+    play(settings, tmp_path, scene)
+
+
+def test_the_arena_is_told_which_other_revisions_answer(settings: Settings, tmp_path: Path) -> None:
+    async def scene(bench: Bench) -> None:
+        assert bench.table.others("poet") == []
+        await bench.publish(bench.first)
+        assert bench.table.others("poet") == []
+        await bench.publish(bench.second)
+        assert bench.table.others("poet") == [short(bench.first.id)], "it waits in the wings"
+        await bench.publisher.publish("poet", bench.third.id, actor="test", share=0.5)
+        assert bench.table.others("poet") == sorted([short(bench.first.id), short(bench.third.id)])
+        for other in bench.table.others("poet"):
+            with bench.table.lease(f"poet@{other}") as target:
+                assert target.revision == other
 
     play(settings, tmp_path, scene)
