@@ -42,6 +42,7 @@ def places(home: Path) -> dict[str, str]:
         "UNDERSTUDY_HOME": str(home / "home"),
         "UNDERSTUDY_RUNS_DIR": str(home / "runs"),
         "UNDERSTUDY_RECIPES_DIR": str(home / "recipes"),
+        "UNDERSTUDY_CHECKPOINT_SECONDS": "0",  # as many as there can be: tests kill runs that are over in a moment
     }
 
 

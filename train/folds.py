@@ -152,7 +152,7 @@ def _losses(
             training_rows(rows),
             Path(folder),
             heldout=training_rows(heldout),
-            checkpoints=False,
+            checkpoint_seconds=None,
         )
         trainer.train()
         return [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]

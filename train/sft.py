@@ -18,7 +18,7 @@ from train.preflight import TokenRow, check_lengths, token_rows, training_rows
 from train.processes import count, joined, main_process, shared, wait_for_all
 from train.runs import Run, RunSettings, name_base, run_settings
 from train.tracking import Tracker, tracking
-from train.trainer import Progress, Report, Trainer, build_trainer, check_trainer
+from train.trainer import CHECKPOINT_SECONDS, Progress, Report, Trainer, build_trainer, check_trainer
 from understudy.bases import Base, base_revision, resolve_base
 from understudy.errors import TrainingError
 from understudy.examples import Example
@@ -54,6 +54,7 @@ def train(
     examples: list[Example] | None = None,
     fresh: bool = False,
     tracker: Tracker = "none",
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     on_step: Progress,
     on_fold: Callable[[int, int], None] = lambda done, total: None,
 ) -> Trained:
@@ -66,6 +67,7 @@ def train(
 
     Args:
         examples: the recipe's rows, where they have been read already.
+        checkpoint_seconds: least time between two checkpoints of one process.
 
     Raises:
         ExamplesError, BaseModelError: the data or the base cannot be used.
@@ -81,7 +83,9 @@ def train(
         reused = _open(run, settings, fresh=fresh)
         if reused:
             return reused
-        trainer, rows = _prepare(recipe, resolved, training, examples, run, tracker, on_step, on_fold)
+        trainer, rows = _prepare(
+            recipe, resolved, training, examples, run, tracker, on_step, on_fold, checkpoint_seconds
+        )
         return _run(trainer, run, settings, recipe, resolved, rows)
 
 
@@ -108,6 +112,7 @@ def _prepare(
     tracker: Tracker,
     on_step: Progress,
     on_fold: Callable[[int, int], None],
+    checkpoint_seconds: float,
 ) -> tuple[Trainer, list[TokenRow]]:
     """Everything that can refuse the run, before its first step."""
     tokenizer = load_tokenizer(base)
@@ -118,7 +123,9 @@ def _prepare(
     check_memory(base, training, max(len(row.input_ids) for row in rows), processes=count())
     callbacks: list[TrainerCallback] = [Report(on_step), *tracking(tracker, run)]
     training = resolve(base, tokenizer, training, examples, run.folder / "folds.json", on_fold=on_fold)
-    trainer = build_trainer(base, tokenizer, training, chats, run.checkpoints, callbacks=callbacks)
+    trainer = build_trainer(
+        base, tokenizer, training, chats, run.checkpoints, checkpoint_seconds=checkpoint_seconds, callbacks=callbacks
+    )
     trainer.args.project, trainer.args.run_name = "understudy", f"{recipe.name} {run.folder.name}"  # for trackers
     check_trainer(trainer, rows, stop_tokens(tokenizer, base))
     return trainer, rows

@@ -1,5 +1,6 @@
 """TRL's SFTTrainer as we use it: settings, quiet, LoRA+, and a last look at what it made of the rows."""
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,10 @@ Progress = Callable[[int, int, float | None], None]
 """Called with (steps done, steps in all, last loss)."""
 
 CHECKPOINTS = 10
-"""Checkpoints in the course of a run."""
+"""Checkpoints in the course of a run, at most."""
+
+CHECKPOINT_SECONDS = 10.0
+"""Least time between two: with a small model, writing one takes as long as several steps."""
 
 
 class Trainer(SFTTrainer):
@@ -61,10 +65,12 @@ def build_trainer(
     folder: Path,
     *,
     heldout: Sequence[TrainingRow] = (),
-    checkpoints: bool = True,
+    checkpoint_seconds: float | None = CHECKPOINT_SECONDS,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Trainer:
     """A trainer that is about to start; `heldout` rows are measured after each epoch, never trained on.
+
+    With `checkpoint_seconds` None it leaves no checkpoints; several processes leave all, as their clocks may differ.
 
     Raises:
         BaseModelError: the base cannot be loaded.
@@ -74,7 +80,7 @@ def build_trainer(
     set_seed(training.seed)
     model = load_model(base, training)
     keep_trainable(model)
-    arguments = _arguments(training, folder, evaluated=bool(heldout), checkpoints=checkpoints)
+    arguments = _arguments(training, folder, evaluated=bool(heldout), checkpoints=checkpoint_seconds is not None)
     trainer = Trainer(
         loraplus=training.loraplus,
         model=model,
@@ -83,12 +89,19 @@ def build_trainer(
         eval_dataset=_dataset(heldout) if heldout else None,
         processing_class=tokenizer,
         peft_config=lora_config(training),
-        callbacks=[*callbacks, *([StopAfter(training.stop_after)] if training.stop_after else [])],
+        callbacks=[*callbacks, *_own_callbacks(training, checkpoint_seconds)],
     )
     for callback in ("PrinterCallback", "ProgressCallback"):
         for found in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == callback]:
             trainer.remove_callback(found)
     return trainer
+
+
+def _own_callbacks(training: Training, checkpoint_seconds: float | None) -> list[TrainerCallback]:
+    found: list[TrainerCallback] = [StopAfter(training.stop_after)] if training.stop_after else []
+    if checkpoint_seconds and count() == 1:
+        found.append(SparingCheckpoints(checkpoint_seconds))
+    return found
 
 
 def check_trainer(trainer: SFTTrainer, rows: Sequence[TokenRow], stops: set[int]) -> None:
@@ -114,6 +127,23 @@ class StopAfter(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         control.should_training_stop |= (state.epoch or 0) >= self.epochs - 1e-6
+
+
+class SparingCheckpoints(TrainerCallback):
+    """Leaves out a checkpoint that comes sooner than `seconds` after the one before: so much may be lost to a kill."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.last = time.monotonic()
+
+    def on_train_begin(self, *_: object, **__: object) -> None:
+        self.last = time.monotonic()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        if control.should_save and time.monotonic() < self.last + self.seconds:
+            control.should_save = False
+        elif control.should_save:
+            self.last = time.monotonic()
 
 
 class Report(TrainerCallback):

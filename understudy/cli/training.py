@@ -60,7 +60,14 @@ def train_recipe(
         console.print("no GPU here: training on the CPU", style="dim")
     options = {"base": base, "training": training, "runs_dir": settings.runs_dir, "fresh": fresh, "tracker": tracker}
     with steps(f"training {recipe.name}") as on_step:
-        trained = train(recipe, **options, examples=examples, on_step=on_step, on_fold=_fold)
+        trained = train(
+            recipe,
+            **options,
+            examples=examples,
+            checkpoint_seconds=settings.checkpoint_seconds,
+            on_step=on_step,
+            on_fold=_fold,
+        )
     _print_outcome(trained)
     if training.method == "full" or not main_process():
         return
