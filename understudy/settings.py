@@ -158,6 +158,9 @@ class Settings(BaseSettings):
     start_timeout: float = Field(default=300, gt=0)
     """Seconds that the engine gets to load before we give up."""
 
+    checkpoint_seconds: float = Field(default=10, ge=0)
+    """Least seconds between two checkpoints of a training run: what a kill may cost."""
+
     drain_timeout: float = Field(default=120, gt=0)
     """Seconds that answers in flight on an old revision get to finish before it is unloaded anyway."""
 
