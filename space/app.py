@@ -126,7 +126,7 @@ def changes(
         first = seen is None or not seen.personas
         talk = chat_tab.refresh(new, chosen, language, first=first)
     if others:
-        ring = arena_tab.refresh(new, rival)
+        ring = arena_tab.refresh(new, rival, language)
     return [new, notice, *talk, *ring]
 
 

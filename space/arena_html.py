@@ -5,6 +5,8 @@ import html
 from arena.battles import Battle
 from arena.votes import Vote
 from arena.word_diff import Stretch, word_diff
+from space.banner import BASE, Snapshot
+from space.languages import ENGLISH, say
 
 CHIPS = {
     "style": "Better style",
@@ -14,37 +16,48 @@ CHIPS = {
     "short": "Shorter",
 }
 """Reasons that a voter may tick (`arena.votes.REASONS`)."""
-HINT = (
-    '<span class="keys"><kbd>←</kbd> A <kbd>→</kbd> B <kbd>T</kbd> tie <kbd>N</kbd> both bad, then '
-    "<kbd>N</kbd> for the next one</span>"
-)
 
 
-def plate(side: str, battle: Battle | None = None, verdict: str = "", title: str = "", choice: str = "") -> str:
+def hint(language: str = ENGLISH) -> str:
+    """Which keys vote."""
+    return f'<span class="keys">{say("arena_keys", language)}</span>'
+
+
+def plate(
+    side: str,
+    battle: Battle | None = None,
+    verdict: str = "",
+    title: str = "",
+    choice: str = "",
+    language: str = ENGLISH,
+) -> str:
     """The heading over an answer: a letter, and after the vote the name, the revision and whether it won."""
     letter = {"left": "A", "right": "B"}[side]
     if battle is None:
-        return f'<div class="plate"><b>{letter}</b><span>Who is it?</span></div>'
+        return f'<div class="plate"><b>{letter}</b><span>{say("arena_who", language)}</span></div>'
     name, answer = (battle.left, battle.left_answer) if side == "left" else (battle.right, battle.right_answer)
     pinned = not answer.revision or "@" in name
     handle = html.escape(name if pinned else f"{name}@{answer.revision}")
-    chosen = f" <em>{choice or 'Your choice'}</em>" if verdict == side else ""
+    chosen = f" <em>{choice or say('arena_choice', language)}</em>" if verdict == side else ""
     kind = "plate known chosen" if verdict == side else "plate known"
-    said = f"{html.escape(title)} <code>{handle}</code>{_clock(side, battle.timing)}"
+    said = f"{html.escape(title)} <code>{handle}</code>{_clock(side, battle.timing, language)}"
     return f'<div class="{kind}"><b>{letter}</b><span>{said}</span>{chosen}</div>'
 
 
-def _clock(side: str, timing: dict[str, float]) -> str:
+def _clock(side: str, timing: dict[str, float], language: str) -> str:
     """How long that side took; nothing for answers that nobody waited for."""
     first, total = timing.get(f"{side}_first"), timing.get(f"{side}_total")
     if first is None or total is None:
         return ""
-    return f"<small>first words after {first:.1f} s, all after {total:.1f} s</small>"
+    return f"<small>{say('arena_times', language, first=f'{first:.1f}', total=f'{total:.1f}')}</small>"
 
 
-def recorded(prompt: str) -> str:
+def recorded(prompt: str, language: str = ENGLISH) -> str:
     """The line over a recorded battle: that it is one, and what was asked."""
-    return f'<div class="recorded"><em>Recorded earlier</em><span>{html.escape(prompt)}</span></div>' if prompt else ""
+    if not prompt:
+        return ""
+    earlier = say("arena_recorded", language)
+    return f'<div class="recorded"><em>{earlier}</em><span>{html.escape(prompt)}</span></div>'
 
 
 def message(text: str, kind: str = "") -> str:
@@ -52,19 +65,19 @@ def message(text: str, kind: str = "") -> str:
     return f'<div class="note {kind}" role="status">{text}</div>'
 
 
-def link(battle: str) -> str:
+def link(battle: str, language: str = ENGLISH) -> str:
     """Address of a battle's replay, on this page."""
-    return f'<a href="?battle={html.escape(battle)}" target="_blank">Link to this battle</a>'
+    return f'<a href="?battle={html.escape(battle)}" target="_blank">{say("arena_link", language)}</a>'
 
 
-def differences(battle: Battle) -> str:
+def differences(battle: Battle, language: str = ENGLISH) -> str:
     """Both answers with the words marked that only one of them has; folded until somebody wants it."""
     sides = word_diff(battle.left_answer.text, battle.right_answer.text)
     columns = "".join(
         f"<div><b>{letter}</b> {''.join(map(_marked, side))}</div>" for letter, side in zip("AB", sides, strict=True)
     )
     return (
-        '<details class="differences"><summary>Compare word by word</summary>'
+        f'<details class="differences"><summary>{say("arena_compare", language)}</summary>'
         f'<div class="columns">{columns}</div></details>'
     )
 
@@ -91,3 +104,19 @@ def recalled(battle: Battle, vote: Vote, titles: dict[str, str]) -> str:
         f"<blockquote>{html.escape(battle.prompt)}</blockquote>"
         f'<div class="columns">{sides}</div>{message(words) if words else ""}{differences(battle)}</div>'
     )
+
+
+def names_of(battle: Battle, snapshot: Snapshot) -> dict[str, str]:
+    """What people call both contestants."""
+    known = {one.name: one.title for one in (BASE, *snapshot.contestants)}
+    return {name: title_of(name, known) for name in (battle.left, battle.right)}
+
+
+def title_of(name: str, known: dict[str, str]) -> str:
+    """What people call a contestant, given the titles of the base and of the live personas."""
+    if name in known:
+        return known[name]
+    if name.startswith(f"{BASE.name}+"):
+        persona = name.removeprefix(f"{BASE.name}+")
+        return f"{known.get(BASE.name, BASE.title)} with examples of {known.get(persona, persona)}"
+    return known.get(name.partition("@")[0], name.removesuffix(" (imported)"))

@@ -11,25 +11,18 @@ import gradio as gr
 from sqlalchemy.exc import SQLAlchemyError
 
 from arena.battles import Battle, Ticket
-from arena.votes import VoteError, find_vote
-from space.arena_html import CHIPS, HINT, differences, link, message, plate, recalled, recorded
-from space.banner import BASE, Snapshot
+from arena.votes import REASONS, VERDICTS, VoteError, find_vote
+from space.arena_html import differences, hint, link, message, names_of, plate, recalled, recorded
+from space.banner import Snapshot
 from space.battle import MAX_CHARACTERS, Ring, View, fight, settle, suggestions
 from space.events import QUIET
+from space.languages import ENGLISH, language_of, reword, say, t
+from space.lineup import KINDS
 
 SURPRISE = ""
 """Choice of the picker that leaves the persona to chance."""
 ANYONE = ""
 """Choice of the rival that leaves the pair to chance."""
-RIVALS = {
-    ANYONE: "Anyone",
-    "base": "The base",
-    "persona": "Another persona",
-    "revision": "Its other revision",
-    "shots": "The base with examples",
-    "imported": "Another system",
-}
-VERDICTS = {"left": "A is better", "right": "B is better", "tie": "Tie", "both_bad": "Both are bad"}
 KEYS = """() => {
   if (window.arenaKeys) return;
   window.arenaKeys = true;
@@ -67,18 +60,31 @@ class ArenaTab:
     prompt: gr.Textbox
     recalled: gr.HTML
     """A battle that a link asked for."""
+    reasons: gr.CheckboxGroup
+    message: gr.HTML
 
     @property
     def outputs(self) -> list[Any]:
         return [self.persona, self.prompts]
 
 
-def refresh(snapshot: Snapshot, chosen: str | None) -> list[Any]:
+def refresh(snapshot: Snapshot, chosen: str | None, language: str = ENGLISH) -> list[Any]:
     """Updates for `ArenaTab.outputs`."""
     names = {one.name for one in snapshot.personas}
-    choices = [("Surprise me", SURPRISE), *((one.title, one.name) for one in snapshot.personas)]
+    choices = [(say("arena_surprise", language), SURPRISE), *((one.title, one.name) for one in snapshot.personas)]
     chosen = chosen if chosen in names else SURPRISE
     return [gr.update(choices=choices, value=chosen), _offer(suggestions(snapshot, chosen))]
+
+
+def rivals(ring: Ring, language: str = ENGLISH) -> list[tuple[str, str]]:
+    """Choices of the rival."""
+    kinds = [kind for kind in KINDS if kind != "imported" or ring.guests.prompts]
+    return [(say("arena_anyone", language), ANYONE), *((say(f"arena_rival_{kind}", language), kind) for kind in kinds)]
+
+
+def chips(language: str = ENGLISH) -> list[tuple[str, str]]:
+    """Choices of the reasons."""
+    return [(say(f"arena_chip_{reason}", language), reason) for reason in REASONS]
 
 
 def _offer(prompts: list[str]) -> Any:
@@ -110,15 +116,16 @@ class Stage:
         return [self.recorded, *self.plates, *self.texts, *under, *self.buttons, *controls, self.ticket]
 
 
-def show(view: View) -> list[Any]:
+def show(view: View, language: str = ENGLISH) -> list[Any]:
     """Updates for `Stage.outputs` while a battle runs and when it ends."""
+    said = reword(view.message, language)
     return [
-        gr.update(value=recorded(view.recorded), visible=bool(view.recorded)),
-        plate("left"),
-        plate("right"),
+        gr.update(value=recorded(view.recorded, language), visible=bool(view.recorded)),
+        plate("left", language=language),
+        plate("right", language=language),
         view.left,
         view.right,
-        message(f"{view.message} {HINT}" if view.ticket else view.message, view.kind),
+        message(f"{said} {hint(language)}" if view.ticket else said, view.kind),
         gr.update(value="", visible=False),
         gr.update(value=[], visible=view.ticket is not None),
         *(gr.update(interactive=view.ticket is not None, visible=view.kind != "trouble") for _ in VERDICTS),
@@ -129,18 +136,18 @@ def show(view: View) -> list[Any]:
     ]
 
 
-def unmask(battle: Battle, verdict: str, snapshot: Snapshot) -> list[Any]:
+def unmask(battle: Battle, verdict: str, snapshot: Snapshot, language: str = ENGLISH) -> list[Any]:
     """Updates for `Stage.outputs` after the vote."""
     titles = names_of(battle, snapshot)
-    thanks = {"left": "You chose A.", "right": "You chose B.", "tie": "A tie.", "both_bad": "Both bad."}[verdict]
+    thanks = say(f"arena_thanks_{verdict}", language)
     return [
         gr.skip(),
-        plate("left", battle, verdict, titles[battle.left]),
-        plate("right", battle, verdict, titles[battle.right]),
+        plate("left", battle, verdict, titles[battle.left], language=language),
+        plate("right", battle, verdict, titles[battle.right], language=language),
         gr.skip(),
         gr.skip(),
-        message(f"{thanks} Your vote is counted, thank you. {link(battle.id)}", "reveal"),
-        gr.update(value=differences(battle), visible=True),
+        message(f"{thanks} {link(battle.id, language)}", "reveal"),
+        gr.update(value=differences(battle, language), visible=True),
         gr.update(visible=False),
         *(gr.update(interactive=False, visible=False) for _ in VERDICTS),
         gr.skip(),
@@ -150,20 +157,9 @@ def unmask(battle: Battle, verdict: str, snapshot: Snapshot) -> list[Any]:
     ]
 
 
-def names_of(battle: Battle, snapshot: Snapshot) -> dict[str, str]:
-    """What people call both contestants."""
-    known = {one.name: one.title for one in (BASE, *snapshot.contestants)}
-    return {name: title_of(name, known) for name in (battle.left, battle.right)}
-
-
-def title_of(name: str, known: dict[str, str]) -> str:
-    """What people call a contestant, given the titles of the base and of the live personas."""
-    if name in known:
-        return known[name]
-    if name.startswith(f"{BASE.name}+"):
-        persona = name.removeprefix(f"{BASE.name}+")
-        return f"{known.get(BASE.name, BASE.title)} with examples of {known.get(persona, persona)}"
-    return known.get(name.partition("@")[0], name.removesuffix(" (imported)"))
+def intro(language: str = ENGLISH) -> str:
+    """What the arena says before the first battle."""
+    return message(say("arena_intro", language))
 
 
 async def recall(ring: Ring, request: gr.Request) -> Any:
@@ -185,53 +181,55 @@ def open_page(app: gr.Blocks, ring: Ring, tab: ArenaTab, tabs: gr.Tabs) -> None:
     """What the arena does when a page is opened: keys, and the battle that a link asks for."""
 
     async def opened(request: gr.Request) -> list[Any]:
+        language = language_of(request)
         asked = await recall(ring, request)
-        return [gr.skip() if asked is None else gr.update(selected="arena"), gr.skip() if asked is None else asked]
+        shown = [gr.skip(), gr.skip()] if asked is None else [gr.update(selected="arena"), asked]
+        return [*shown, gr.update(choices=rivals(ring, language)), gr.update(choices=chips(language)), intro(language)]
 
     app.load(None, None, None, js=KEYS)
-    app.load(opened, None, [tabs, tab.recalled], queue=False, **QUIET)
+    app.load(opened, None, [tabs, tab.recalled, tab.against, tab.reasons, tab.message], queue=False, **QUIET)
 
 
 def build_arena(ring: Ring) -> ArenaTab:
     """Lays out the tab and wires it."""
     again = gr.HTML(visible=False, elem_id="recalled")
     persona, against, prompt, start = _ask(ring)
-    prompts = gr.Dataset(components=["textbox"], samples=[], label="Suggestions", elem_id="suggestions", visible=False)
+    prompts = gr.Dataset(
+        components=["textbox"], samples=[], label=t("arena_suggestions"), elem_id="suggestions", visible=False
+    )
     earlier = gr.HTML(visible=False, elem_id="recorded")
     with gr.Row(elem_id="answers", equal_height=True):
         plates, texts = zip(*(_side(side) for side in ("left", "right")), strict=True)
-    note = message("One prompt, two answers, no names: you judge blind, then you see who it was.")
-    verdict = gr.HTML(note, elem_id="verdict")
+    verdict = gr.HTML(intro(), elem_id="verdict")
     difference = gr.HTML(visible=False, elem_id="difference")
     reasons = gr.CheckboxGroup(
-        [(label, reason) for reason, label in CHIPS.items()],
-        label="Why? (optional, before you vote)",
+        chips(),
+        label=t("arena_why"),
         visible=False,
         elem_id="reasons",
     )
     with gr.Row(elem_id="votes"):
         buttons = tuple(
-            gr.Button(label, interactive=False, min_width=120, elem_id=f"vote-{verdict}")
-            for verdict, label in VERDICTS.items()
+            gr.Button(t(f"arena_{verdict}"), interactive=False, min_width=120, elem_id=f"vote-{verdict}")
+            for verdict in VERDICTS
         )
-        following = gr.Button("Next battle", variant="primary", visible=False, elem_id="next")
+        following = gr.Button(t("arena_next"), variant="primary", visible=False, elem_id="next")
     under = (verdict, difference, reasons)
     stage = Stage(earlier, plates, texts, *under, buttons, prompt, start, following, gr.State(None))
-    tab = ArenaTab(persona, prompts, against, prompt, again)
+    tab = ArenaTab(persona, prompts, against, prompt, again, reasons, verdict)
     _wire(ring, tab, stage)
     return tab
 
 
 def _ask(ring: Ring) -> tuple[gr.Dropdown, gr.Dropdown, gr.Textbox, gr.Button]:
-    rivals = [(title, kind) for kind, title in RIVALS.items() if kind != "imported" or ring.guests.prompts]
     with gr.Row(elem_id="arena-ask"):
         persona = gr.Dropdown(
-            [("Surprise me", SURPRISE)], value=SURPRISE, label="On stage", elem_id="rival", min_width=210
+            [(say("arena_surprise"), SURPRISE)], value=SURPRISE, label=t("arena_stage"), elem_id="rival", min_width=210
         )
-        against = gr.Dropdown(rivals, value=ANYONE, label="Against", elem_id="against", min_width=210)
+        against = gr.Dropdown(rivals(ring), value=ANYONE, label=t("arena_against"), elem_id="against", min_width=210)
         prompt = gr.Textbox(
-            label="Prompt",
-            placeholder="What should both answer?",
+            label=t("arena_prompt"),
+            placeholder=t("arena_placeholder"),
             lines=1,
             max_lines=5,
             max_length=MAX_CHARACTERS,
@@ -239,7 +237,7 @@ def _ask(ring: Ring) -> tuple[gr.Dropdown, gr.Dropdown, gr.Textbox, gr.Button]:
             min_width=280,
             elem_id="prompt",
         )
-        start = gr.Button("Start battle", variant="primary", scale=0, min_width=140, elem_id="start")
+        start = gr.Button(t("arena_start"), variant="primary", scale=0, min_width=140, elem_id="start")
     return persona, against, prompt, start
 
 
@@ -256,23 +254,23 @@ def _wire(ring: Ring, tab: ArenaTab, stage: Stage) -> None:
     ) -> AsyncIterator[list[Any]]:
         voter = ring.voters.name(request)
         if wait := ring.voters.wait(voter):
-            busy = f"That is a lot of battles for one minute. Please try again in {wait:.0f} s."
-            yield show(View(message=busy, kind="trouble"))
+            busy = say("arena_too_many", language_of(request), seconds=f"{wait:.0f}")
+            yield show(View(message=busy, kind="trouble"), language_of(request))
             return
         async with aclosing(fight(ring, prompt, choice, voter, against)) as views:
             async for view in views:
-                yield show(view)
+                yield show(view, language_of(request))
 
     async def vote(verdict: str, ticket: Ticket | None, reasons: list[str] | None, request: gr.Request) -> list[Any]:
         try:
             voter = ring.voters.name(request)
             fought = await asyncio.to_thread(settle, ring, verdict, ticket, voter, reasons or ())
         except VoteError as error:
-            gr.Warning(str(error))
+            gr.Warning(reword(str(error), language_of(request)))
         except SQLAlchemyError:
-            gr.Warning("Your vote could not be saved. Please try again.")
+            gr.Warning(say("arena_unsaved", language_of(request)))
         else:
-            return unmask(fought, verdict, await ring.backend.look())
+            return unmask(fought, verdict, await ring.backend.look(), language_of(request))
         return [gr.skip() for _ in stage.outputs]
 
     async def suggest(choice: str | None, against: str | None, before: str) -> str:

@@ -11,8 +11,7 @@ from arena.leaderboard_records import Leaderboard, Pair
 from arena.published_votes import own_votes, votes_csv
 from arena.ratings import Rating
 from arena.votes import withdraw_votes
-from space.arena_html import message
-from space.arena_tab import title_of
+from space.arena_html import message, title_of
 from space.banner import BASE, Snapshot
 from space.battle import Ring
 from space.events import QUIET
