@@ -141,6 +141,8 @@ class Visitor:
 
     def choose(self, title: str) -> None:
         card = self.page.locator("#personas .card", has_text=title)
+        if card.locator("input").is_checked():
+            return
         card.locator("label").click()
         expect(card.locator("input")).to_be_checked(timeout=PATIENCE)
         self.see("#note", f"{title} answers next")
