@@ -1,7 +1,7 @@
 """Chat in a real browser."""
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from tests.fake_gateway import EMAIL, STAND_UP, Answer
 from tests.visitor import House, Visitor
@@ -212,3 +212,21 @@ def test_the_whole_chat_works_from_the_keyboard(house: House, visitor: Visitor):
             keyboard.press("Tab")
         expect(visitor.page.locator("#chat-buttons").get_by_role("button", name=name)).to_be_focused()
         keyboard.press("Tab")
+
+
+def test_two_visitors_at_once_have_two_conversations(browser: Browser, house: House, visitor: Visitor):
+    held = house.fake.say("email-copy", Answer("For the first one only.", hold_after=2))
+    other = Visitor(browser, house.url)
+    other.see("#personas", "Email copywriter")
+    visitor.say("I am the first")
+    visitor.see("#chatbot", "For the")
+    other.choose("Stand-up comedian")
+    other.say("I am the second")
+    other.see("#note", "Answered by Stand-up comedian")
+    held.release.set()
+    visitor.see("#chatbot", "For the first one only.")
+    expect(visitor.page.locator("#personas input[value='email-copy']")).to_be_checked()
+    expect(visitor.page.locator("#chatbot")).not_to_contain_text("second")
+    expect(other.page.locator("#chatbot")).not_to_contain_text("first")
+    assert [len(asked["messages"]) for asked in house.fake.requests] == [1, 1]
+    other.leave()
