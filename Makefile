@@ -5,7 +5,7 @@ export UNDERSTUDY_ARTIFACTS ?= artifacts
 # Tests of one file stay in one process, and share what it starts.
 PARALLEL := -n logical --dist loadfile
 
-.PHONY: help demo test test-fast chaos check format bench requirements migration clean
+.PHONY: help demo test test-long test-fast chaos check format bench requirements migration clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -19,7 +19,10 @@ demo: setup ## Train what is missing, start everything, print the addresses.
 test: setup browser check ## All tests: static checks, then quick ones, then slow ones.
 	$(BIN)/pytest -m "not slow and not engine" $(PARALLEL)
 	$(BIN)/pytest -m "not slow and engine"
-	$(BIN)/pytest -m slow $(PARALLEL)
+	$(BIN)/pytest -m "slow and not long" $(PARALLEL)
+
+test-long: setup ## What takes minutes each: chaos, the circle of votes, the images' entry points, a job of the Hub.
+	$(BIN)/pytest -m long
 
 test-fast: setup ## Tests that start no engine and no browser.
 	$(BIN)/pytest -m "not slow and not engine and not browser"

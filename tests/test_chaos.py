@@ -22,7 +22,7 @@ from tests.signals import PERSONA, TOPICS, colours_in, train_signals
 from tests.test_engine import engine_processes
 from understudy.registry import Revision, open_registry
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.long]
 
 SECONDS = float(os.environ.get("UNDERSTUDY_CHAOS_SECONDS", "60"))
 CLIENTS = 12

@@ -192,6 +192,7 @@ def test_the_space_image_starts_with_what_it_holds_and_stops_when_told(tmp_path:
 
 @pytest.mark.engine
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_the_engine_image_gets_ready_with_what_it_holds_and_stops_when_told(tmp_path: Path) -> None:
     container = Container(STAGES["engine"], tmp_path)
@@ -206,6 +207,7 @@ def test_the_engine_image_gets_ready_with_what_it_holds_and_stops_when_told(tmp_
 
 @pytest.mark.engine
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_cpu_image_is_the_demo(tmp_path: Path) -> None:
     container = Container(STAGES["cpu"], tmp_path)

@@ -292,6 +292,7 @@ def test_a_script_refuses_another_bundle(recipes: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_script_trains_with_its_own_sources_and_keeps_the_run(recipes: Path, tmp_path: Path) -> None:
     job = written(recipes, "embedded", "--set", "epochs=1")
@@ -303,6 +304,7 @@ def test_the_script_trains_with_its_own_sources_and_keeps_the_run(recipes: Path,
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_script_verifies_and_pushes_what_it_trained(tmp_path: Path) -> None:
     recipe = load_recipe("email-copy", PROJECT / "recipes")

@@ -74,6 +74,7 @@ def runs(home: Path, product: str = "adapter") -> list[Path]:
 
 
 @pytest.mark.engine
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_turn_of_the_circle_promotes_what_votes_with_a_taste_taught_and_nothing_for_votes_without(
     tmp_path: Path,

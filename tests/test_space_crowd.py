@@ -65,7 +65,6 @@ def test_32_people_at_once_lose_no_vote_and_read_their_own_answers(fake: FakeGat
 
 
 @pytest.mark.engine
-@pytest.mark.slow
 def test_32_people_at_once_on_the_real_engine(stage: Stage):
     store = BattleStore(open_database(stage.settings.database))
     cast = cast_by(stage.space_url, store)
