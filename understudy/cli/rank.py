@@ -51,16 +51,18 @@ def leaderboard(
     from arena.arena_votes import arena_votes
     from arena.fairness import BASE
     from arena.vote_files import read_votes
+    from arena.votes import left_out as left_out_of
 
-    left_out: dict[str, int] = {}
+    not_counted: dict[str, int] = {}
     sides = True
     if file is None:
         if by is not None:
             raise UnderstudyError(f"--by {by}: battles of the arena have no such column; give a votes file")
-        votes, _ = arena_votes(open_database(settings.database))
+        engine = open_database(settings.database)
+        (votes, _), not_counted = arena_votes(engine), left_out_of(engine)
     else:
         read = read_votes(file, by=by)
-        votes, left_out, sides = read.votes, read.left_out, read.sides
+        votes, not_counted, sides = read.votes, read.left_out, read.sides
     if not len(votes):
         raise UnderstudyError("no votes yet: vote in the arena (`understudy space`), or give a votes file")
     if base not in votes.contestants and base != BASE:
@@ -75,7 +77,7 @@ def leaderboard(
     cells = counts.cells()
     board = build_leaderboard(cells, base=base, min_votes=min_votes, sides=sides, resamples=bootstrap, seed=seed)
     rankings = other_rankings(cells) | ({"elo": elo(votes)} if sides else {})
-    return board.model_copy(update={"rankings": rankings, "left_out": left_out})
+    return board.model_copy(update={"rankings": rankings, "left_out": not_counted})
 
 
 def print_leaderboard(board: "Leaderboard") -> None:
