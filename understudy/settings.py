@@ -114,7 +114,7 @@ class Settings(BaseSettings):
     """Votes after which an export begins at once: about as many are lost at most when the Space is killed."""
 
     imported_answers: Path | None = None
-    """Answers of other systems for the arena: a file (JSONL, CSV, …) with the columns `prompt` and `answer`, and perhaps
+    """Answers of other systems for the arena: a file (JSONL, CSV, …) with the columns `prompt`, `answer` and perhaps
     `system`, or a folder of such files, each named after its system; none means nobody's."""
 
     moderation: str = ""
