@@ -8,6 +8,9 @@ from dataclasses import dataclass
 BASE = "base"
 """The contestant that is the shared model itself."""
 
+IMPORTED = " (imported)"
+"""How the names of other systems end, whose answers were read from a file."""
+
 SEED_BITS = 62
 STEP = 14
 """Most characters of each answer that one tick reveals (about 280 a second at 20 ticks a second)."""

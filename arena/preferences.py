@@ -5,7 +5,8 @@ The rules, in the order in which they are followed:
 1. Only open battles that have their vote count; void ones take none. A replay shows an earlier battle's answers to
    somebody else, blind again: its vote joins those on the same answers (rule 5) and is marked.
 2. A battle counts for a persona when it answered on at least one side and no other persona on the other: another
-   persona's win would teach another voice. The base, few-shot, imported answers and its own revisions are fine rivals.
+   persona's win would teach another voice, and another system's imported answer is not ours to train on. The base,
+   few-shot and its own revisions are fine rivals.
 3. Battles with an empty answer, or with the same answer twice, teach nothing.
 4. A tie makes no pair and no label. Both bad makes no pair, but two unwanted answers.
 5. Votes on the same two answers to the same prompt are one pair: the majority is followed, an even split drops it.
@@ -24,6 +25,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from arena.battles import OPEN
+from arena.fairness import IMPORTED
 from arena.votes import counted
 from understudy.adapters import short
 from understudy.conversations import Message
@@ -76,7 +78,7 @@ class Voted:
 
 
 class Counted(BaseModel):
-    """What became of the votes: each is in exactly one of `followed` to `other_personas`."""
+    """What became of the votes: each is in exactly one of `followed` to `others`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -92,7 +94,7 @@ class Counted(BaseModel):
     """They make labels, no pairs."""
     identical: int
     empty: int
-    other_personas: int
+    others: int
     replays: int
     """Votes among all these that were cast on a replay."""
     pairs: int
@@ -140,7 +142,7 @@ def preferences(
     """What those votes say about `persona`, by the rules above.
 
     Args:
-        personas: names of all personas; battles against another one are left out.
+        personas: names of all personas; battles against another one are left out, as are those against imported answers.
         kept: prompts that must not be trained on whatever their hash says, such as a recipe's held-out ones.
         heldout: share of the prompts that are kept for measuring.
     """
@@ -176,8 +178,8 @@ def require_enough(rows: Sequence[Pair | Label], persona: str, *, least: int = L
 
 def _why_left_out(one: Voted, persona: str, personas: Collection[str]) -> str:
     rivals = {one.left.persona, one.right.persona} - {persona}
-    if rivals.intersection(personas):
-        return "other_personas"
+    if rivals.intersection(personas) or any(rival.endswith(IMPORTED) for rival in rivals):
+        return "others"
     if not one.left.text.strip() or not one.right.text.strip():
         return "empty"
     if one.left.text.strip() == one.right.text.strip():
@@ -238,7 +240,7 @@ def _counted(
 ) -> Counted:
     followed, outvoted = sum(len(pair.votes) for pair in pairs), sum(pair.outvoted for pair in pairs)
     decisive = sum(map(len, by_pair.values()))
-    named = ("ties", "identical", "empty", "other_personas")
+    named = ("ties", "identical", "empty", "others")
     prompts = {_key(row.prompt[0].content): row.side for row in labels}
     return Counted(
         votes=len(voted),

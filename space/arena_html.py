@@ -3,6 +3,7 @@
 import html
 
 from arena.battles import Battle
+from arena.fairness import IMPORTED
 from arena.votes import Vote
 from arena.word_diff import Stretch, word_diff
 from space.banner import BASE, Snapshot
@@ -119,4 +120,4 @@ def title_of(name: str, known: dict[str, str]) -> str:
     if name.startswith(f"{BASE.name}+"):
         persona = name.removeprefix(f"{BASE.name}+")
         return f"{known.get(BASE.name, BASE.title)} with examples of {known.get(persona, persona)}"
-    return known.get(name.partition("@")[0], name.removesuffix(" (imported)"))
+    return known.get(name.partition("@")[0], name.removesuffix(IMPORTED))

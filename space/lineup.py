@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from arena.fairness import BASE, new_seed
+from arena.fairness import BASE, IMPORTED, new_seed
 from arena.imported import Guests, prompt_key
 from arena.pairing import PairVotes, choose_pair
 from arena.vote_counts import Cells
@@ -113,7 +113,7 @@ def _with_shots(persona: Contestant) -> Player:
 
 
 def _guest(system: str, said: str) -> Player:
-    return Player(f"{system} (imported)", system, answer=said, telling=(system,))
+    return Player(f"{system}{IMPORTED}", system, answer=said, telling=(system,))
 
 
 def _votes(cells: Cells) -> dict[tuple[str, str, str], int]:

@@ -85,10 +85,11 @@ def test_each_verdict_teaches_what_the_rules_say(one: Voted, counted: str, pairs
     assert [label.label for label in sorted(result.labels, key=lambda label: label.completion[0].content)] == labels
 
 
-def test_a_battle_against_another_persona_teaches_nothing() -> None:
-    one = replace(voted("right"), right=Spoken("poet@cccc", "c" * 12, "Lo!"))
+@pytest.mark.parametrize("rival", ["poet@cccc", "Other Model (imported)"])
+def test_a_battle_against_another_persona_or_an_imported_answer_teaches_nothing(rival: str) -> None:
+    one = replace(voted("right"), right=Spoken(rival, "c" * 12, "Lo!"))
     result = preferences([one], "pirate", personas=["poet"])
-    assert (result.counted.other_personas, result.pairs, result.labels) == (1, [], [])
+    assert (result.counted.others, result.pairs, result.labels) == (1, [], [])
 
 
 def test_void_battles_never_get_that_far_and_replays_join_the_votes_on_the_same_answers(store: BattleStore) -> None:
@@ -130,7 +131,7 @@ def test_every_vote_is_counted_once_and_no_prompt_is_on_both_sides(votes: list[t
     result = preferences([voted(v, left, right, prompt=p) for p, v, left, right in votes], "pirate", kept=["SING."])
     it = result.counted
     assert it.votes == len(votes)
-    parts = (it.followed, it.outvoted, it.undecided, it.ties, it.both_bad, it.identical, it.empty, it.other_personas)
+    parts = (it.followed, it.outvoted, it.undecided, it.ties, it.both_bad, it.identical, it.empty, it.others)
     assert sum(parts) == it.votes
     for rows in (result.pairs, result.labels):
         sides = {(" ".join(row.prompt[0].content.split()).casefold(), row.side) for row in rows}

@@ -161,7 +161,7 @@ def _told(persona: str, counted: "Counted", form: str) -> str:
     rows, heldout = (
         (counted.labels, counted.labels_heldout) if form == "kto" else (counted.pairs, counted.pairs_heldout)
     )
-    named = ("ties", "both_bad", "outvoted", "undecided", "identical", "empty", "other_personas")
+    named = ("ties", "both_bad", "outvoted", "undecided", "identical", "empty", "others")
     rest = ", ".join(f"{getattr(counted, name)} {name.replace('_', ' ')}" for name in named if getattr(counted, name))
     return (
         f"{persona}: {counted.votes} votes, {rows} {'labels' if form == 'kto' else 'pairs'} ({heldout} held out) on "
