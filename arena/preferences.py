@@ -142,7 +142,7 @@ def preferences(
     """What those votes say about `persona`, by the rules above.
 
     Args:
-        personas: names of all personas; battles against another one are left out, as are those against imported answers.
+        personas: names of all personas; battles against another one, or an imported answer, are left out.
         kept: prompts that must not be trained on whatever their hash says, such as a recipe's held-out ones.
         heldout: share of the prompts that are kept for measuring.
     """

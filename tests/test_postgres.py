@@ -131,21 +131,21 @@ def test_a_database_that_does_not_answer_is_named() -> None:
 
 def test_battles_and_votes_move_between_databases_and_are_replayed(url: str, tmp_path: Path) -> None:
     here, there = BattleStore(open_database(f"sqlite:///{tmp_path / 'space.db'}")), BattleStore(open_database(url))
-    battle, ticket = here.create(prompt="Hi", persona="wanderer", session="s", temperature=0.5, max_tokens=9)
+    battle, ticket = here.create(prompt="Hi", persona="stray", session="s", temperature=0.5, max_tokens=9)
     here.finish(battle.id, Answer("one"), Answer("two", "3fa9"))
     cast_vote(here.engine, ticket, "left", session="s")
     batch = pending(here.engine, "hub:a/b")
     files = batch.files("abc", 1, now())
     outcomes = [restore(there.engine, "hub:a/b", files.items()) for _ in range(2)]
     assert [(outcome.battles, outcome.votes) for outcome in outcomes] == [(1, 1), (0, 0)]
-    assert (there.get(battle.id), list_votes(there.engine, "wanderer")) == (
+    assert (there.get(battle.id), list_votes(there.engine, "stray")) == (
         here.get(battle.id),
         list_votes(here.engine),
     )
     assert battle.id not in {one.id for one in pending(there.engine, "hub:a/b").battles}
-    replayed = there.replay(session="other", persona="wanderer")
+    replayed = there.replay(session="other", persona="stray")
     assert replayed
     assert replayed[0].replay_of == battle.id
-    assert there.replay(session="other", persona="wanderer") is None
+    assert there.replay(session="other", persona="stray") is None
     acknowledge(there.engine, "hub:c/d", pending(there.engine, "hub:c/d"))
     assert not pending(there.engine, "hub:c/d")
