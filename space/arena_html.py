@@ -4,19 +4,10 @@ import html
 
 from arena.battles import Battle
 from arena.fairness import IMPORTED
-from arena.votes import Vote
+from arena.votes import REASONS, Vote
 from arena.word_diff import Stretch, word_diff
 from space.banner import BASE, Snapshot
 from space.languages import ENGLISH, say
-
-CHIPS = {
-    "style": "Better style",
-    "helpful": "More helpful",
-    "accurate": "More accurate",
-    "funny": "Funnier",
-    "short": "Shorter",
-}
-"""Reasons that a voter may tick (`arena.votes.REASONS`)."""
 
 
 def hint(language: str = ENGLISH) -> str:
@@ -88,22 +79,24 @@ def _marked(stretch: Stretch) -> str:
     return f"<mark>{text}</mark>" if stretch.own else text
 
 
-def recalled(battle: Battle, vote: Vote, titles: dict[str, str]) -> str:
+def recalled(battle: Battle, vote: Vote, titles: dict[str, str], language: str = ENGLISH) -> str:
     """A battle that was voted on, whole: what `?battle=…` shows."""
     sides = ""
     for side, name, text in (
         ("left", battle.left, battle.left_answer.text),
         ("right", battle.right, battle.right_answer.text),
     ):
-        over = plate(side, battle, vote.verdict, titles.get(name, name), choice="Preferred")
+        preferred = say("recalled_preferred", language)
+        over = plate(side, battle, vote.verdict, titles.get(name, name), preferred, language)
         sides += f'<div class="answer">{over}<p>{html.escape(text)}</p></div>'
-    said = {"tie": "The voter saw a tie.", "both_bad": "The voter found both bad."}.get(vote.verdict, "")
-    why = ", ".join(CHIPS[reason].lower() for reason in vote.reasons if reason in CHIPS)
-    words = " ".join(filter(None, [said, f"Why: {why}." if why else ""]))
+    said = say(f"recalled_{vote.verdict}", language) if vote.verdict in ("tie", "both_bad") else ""
+    why = ", ".join(say(f"arena_chip_{reason}", language) for reason in vote.reasons if reason in REASONS)
+    words = " ".join(filter(None, [said, say("recalled_why", language, reasons=why) if why else ""]))
+    date = say("recalled_heading", language, date=f"{battle.at:%Y-%m-%d}")
     return (
-        f'<div class="recalled"><h3>A blind battle of {battle.at:%-d %B %Y}</h3>'
+        f'<div class="recalled"><h3>{date}</h3>'
         f"<blockquote>{html.escape(battle.prompt)}</blockquote>"
-        f'<div class="columns">{sides}</div>{message(words) if words else ""}{differences(battle)}</div>'
+        f'<div class="columns">{sides}</div>{message(words) if words else ""}{differences(battle, language)}</div>'
     )
 
 

@@ -164,17 +164,18 @@ def intro(language: str = ENGLISH) -> str:
 
 async def recall(ring: Ring, request: gr.Request) -> Any:
     """What `?battle=…` in the address asks for, as an update of `ArenaTab.recalled`; None when it asks for nothing."""
-    asked = str(request.query_params.get("battle") or "")
+    asked, language = str(request.query_params.get("battle") or ""), language_of(request)
     if not asked:
         return None
     try:
         vote = await asyncio.to_thread(find_vote, ring.store.engine, asked)
         battle = await asyncio.to_thread(ring.store.get, asked) if vote else None
     except SQLAlchemyError:
-        return gr.update(value=message("That battle cannot be read right now.", "trouble"), visible=True)
+        return gr.update(value=message(say("recalled_trouble", language), "trouble"), visible=True)
     if vote is None or battle is None:
-        return gr.update(value=message("There is no such battle, or no vote on it.", "trouble"), visible=True)
-    return gr.update(value=recalled(battle, vote, names_of(battle, await ring.backend.look())), visible=True)
+        return gr.update(value=message(say("recalled_none", language), "trouble"), visible=True)
+    names = names_of(battle, await ring.backend.look())
+    return gr.update(value=recalled(battle, vote, names, language), visible=True)
 
 
 def open_page(app: gr.Blocks, ring: Ring, tab: ArenaTab, tabs: gr.Tabs) -> None:

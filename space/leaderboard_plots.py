@@ -3,6 +3,7 @@
 from typing import Any
 
 from arena.leaderboard_records import Leaderboard
+from space.languages import ENGLISH, say
 
 CURTAIN, GREY, GRID = "#c93b55", "#7b7672", "rgba(123,118,114,0.3)"
 """A red and a grey with enough contrast on paper and on ink."""
@@ -12,7 +13,7 @@ LONGEST = 22
 """Characters of a name before it goes to a line of its own."""
 
 
-def plot_win_rates(board: Leaderboard, titles: dict[str, str]) -> Any:
+def plot_win_rates(board: Leaderboard, titles: dict[str, str], language: str = ENGLISH) -> Any:
     """Win rate against the base with its interval, a line each; `None` when nobody has one."""
     pairs = [pair for pair in board.against_base if pair.win_rate.value is not None][:MOST]
     points = [
@@ -22,16 +23,17 @@ def plot_win_rates(board: Leaderboard, titles: dict[str, str]) -> Any:
     if not points:
         return None
     layout = {"range": [0, 100], "tickvals": [0, 25, 50, 75, 100]}
-    return _intervals("Wins against the base, % of decisive votes", points, middle=50, axis=layout, unit=" %")
+    return _intervals(say("board_plot_wins", language), points, middle=50, axis=layout, unit=" %")
 
 
-def plot_strength(board: Leaderboard, titles: dict[str, str]) -> Any:
+def plot_strength(board: Leaderboard, titles: dict[str, str], language: str = ENGLISH) -> Any:
     """Points of everybody shown, with their intervals; `None` when there is no ranking."""
     ratings = board.overall.ratings[:MOST] if board.overall else []
     if len(ratings) < 2:
         return None
     points = [(titles[one.name], one.points, one.points_low, one.points_high) for one in ratings]
-    return _intervals("Points (base = 1000)" if board.base else "Points", points, middle=1000, axis={}, unit="")
+    heading = say("board_plot_points_base" if board.base else "board_plot_points", language)
+    return _intervals(heading, points, middle=1000, axis={}, unit="")
 
 
 def _intervals(

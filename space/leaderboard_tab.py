@@ -9,21 +9,18 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from arena.leaderboard_records import Leaderboard, Pair
 from arena.published_votes import own_votes, votes_csv
-from arena.ratings import Rating
+from arena.ratings import Coefficient, Rating
+from arena.sequences import WinRate
 from arena.votes import withdraw_votes
 from space.arena_html import message, title_of
 from space.banner import BASE, Snapshot
 from space.battle import Ring
 from space.events import QUIET
+from space.languages import ENGLISH, language_of, reword, say, t
 from space.leaderboard_plots import plot_strength, plot_win_rates
-from space.method import METHOD
 from space.vote_board import VoteBoard
 from space.voters import can_sign_in
 
-EMPTY = (
-    '<div class="empty"><h3>No votes yet</h3><p>The first vote opens this page: start a battle in the Arena, read two '
-    "answers, choose one.</p></div>"
-)
 DOWNLOAD = """(text, name) => {
   if (!text) return;
   const link = document.createElement('a');
@@ -34,30 +31,32 @@ DOWNLOAD = """(text, name) => {
 }"""
 
 
-def summary(board: Leaderboard) -> str:
+def summary(board: Leaderboard, language: str = ENGLISH) -> str:
     """How many votes there are, and how many are left out."""
-    by = f" by {board.voters} voters" if board.voters else ""
-    ties, bad = board.ties / board.votes, board.both_bad / board.votes
-    text = f"<strong>{board.votes:,} votes</strong>{by}: {ties:.0%} ties, {bad:.0%} both bad."
+    shares = {"ties": f"{board.ties / board.votes:.0%}", "bad": f"{board.both_bad / board.votes:.0%}"}
+    by = {"voters": board.voters} if board.voters else {}
+    text = say("board_votes_by" if by else "board_votes", language, votes=f"{board.votes:,}", **shares, **by)
     for reason, count in board.left_out.items():
-        text += f" <span>{count:,} left out ({html.escape(reason)}).</span>"
+        said = say("board_left_out", language, count=f"{count:,}", reason=reword(reason, language))
+        text += f" <span>{said}</span>"
     return f'<div class="note">{text}</div>'
 
 
-def table(board: Leaderboard, titles: dict[str, str]) -> str:
+def table(board: Leaderboard, titles: dict[str, str], language: str = ENGLISH) -> str:
     """The ranking, strongest first."""
     if not board.rows:
         return ""
     rated = {one.name: one for one in board.overall.ratings} if board.overall else {}
     controlled = {one.name: one for one in board.controlled.ratings} if board.controlled else {}
     against = {pair.one: pair for pair in board.against_base}
+    base = board.base or say("board_the_base", language)
     heads = [
-        "Place",
-        "Contestant",
-        f"Wins against {html.escape(board.base or 'the base')}",
-        "Points",
-        "At equal length" if board.length else "Side allowed for",
-        "Won / lost / tied / bad",
+        say("board_place", language),
+        say("board_contestant", language),
+        say("board_wins", language, base=base),
+        say("board_points", language),
+        say("board_equal_length" if board.length else "board_side_allowed", language),
+        say("board_record", language),
     ]
     rows = ""
     for row in board.rows:
@@ -76,39 +75,45 @@ def table(board: Leaderboard, titles: dict[str, str]) -> str:
     return f'<div class="scroll"><table class="board"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
-def hidden(board: Leaderboard, titles: dict[str, str]) -> str:
+def hidden(board: Leaderboard, titles: dict[str, str], language: str = ENGLISH) -> str:
     """Who has too few votes to be shown, and how many more it takes."""
     if not board.hidden:
         return ""
-    items = "".join(
-        f"<li>{html.escape(titles[one.name])} <small>{one.votes} of {board.min_votes} votes, {one.to_go} to go</small>"
-        f'<progress value="{one.votes}" max="{board.min_votes}"></progress></li>'
-        for one in board.hidden
-    )
-    return f'<div class="waiting"><h4>Waiting for {board.min_votes} votes</h4><ul>{items}</ul></div>'
+    items = ""
+    for one in board.hidden:
+        far = say("board_to_go", language, votes=one.votes, least=board.min_votes, to_go=one.to_go)
+        bar = f'<progress value="{one.votes}" max="{board.min_votes}"></progress>'
+        items += f"<li>{html.escape(titles[one.name])} <small>{far}</small>{bar}</li>"
+    heading = say("board_waiting", language, votes=board.min_votes)
+    return f'<div class="waiting"><h4>{heading}</h4><ul>{items}</ul></div>'
 
 
-def effects(board: Leaderboard, titles: dict[str, str]) -> str:
+def effects(board: Leaderboard, titles: dict[str, str], language: str = ENGLISH) -> str:
     """What side and length do, the categories, and what a reader must know."""
     parts = []
     if board.position and board.position.left.value is not None:
-        left = board.position.left
-        parts.append(
-            f"<b>Side.</b> The left answer won {left.value:.0%} of {left.wins + left.losses} decisive votes "
-            f"({left.low:.0%}–{left.high:.0%} at any time; exact test p = {board.position.p_value:.2g})."
-        )
+        left, p = board.position.left, f"{board.position.p_value:.2g}"
+        parts.append(say("board_side", language, votes=left.wins + left.losses, p=p, **_shares(left)))
     if board.length:
-        twice = board.length.twice_as_long
-        parts.append(
-            f"<b>Length.</b> Of two equals, the one twice as long wins {twice.value:.0%} "
-            f"({twice.low:.0%}–{twice.high:.0%})."
-        )
-    parts += [f"<b>Note.</b> {html.escape(note)}" for note in board.notes]
+        parts.append(say("board_length", language, **_shares(board.length.twice_as_long)))
+    parts += [say("board_note", language, note=reword(note, language)) for note in board.notes]
     for category in board.categories:
         ratings = category.model.ratings if category.model else []
-        names = ", ".join(f"{html.escape(titles[one.name])} {one.points:.0f}" for one in ratings) or "too few to rank"
-        parts.append(f"<b>Prompts: {html.escape(category.name)}</b> ({category.votes:,} votes). {names}.")
+        names = ", ".join(f"{titles[one.name]} {one.points:.0f}" for one in ratings)
+        parts.append(
+            say(
+                "board_category",
+                language,
+                name=reword(category.name, language),
+                votes=f"{category.votes:,}",
+                ranking=names or say("board_too_few", language),
+            )
+        )
     return "".join(f"<p>{part}</p>" for part in parts)
+
+
+def _shares(rate: WinRate | Coefficient) -> dict[str, str]:
+    return {"share": f"{rate.value or 0:.0%}", "low": f"{rate.low:.0%}", "high": f"{rate.high:.0%}"}
 
 
 def _place(one: Rating | None) -> str:
@@ -137,23 +142,29 @@ def titles_of(board: Leaderboard, snapshot: Snapshot) -> dict[str, str]:
     return {one.name: title_of(one.name, known) for one in (*board.rows, *board.hidden)}
 
 
-def figures(board: Leaderboard, snapshot: Snapshot) -> list[Any]:
+def figures(board: Leaderboard, snapshot: Snapshot, language: str = ENGLISH) -> list[Any]:
     """Updates for summary, plots, table, hidden rows and effects."""
     if not board.votes:
         empty = gr.update(value="", visible=False)
-        return [EMPTY, gr.update(visible=False), gr.update(visible=False), empty, "", ""]
+        nothing = f'<div class="empty">{say("board_empty", language)}</div>'
+        return [nothing, gr.update(visible=False), gr.update(visible=False), empty, "", ""]
     titles = titles_of(board, snapshot)
     plots = [
         gr.update(value=plot, visible=True) if plot else gr.update(visible=False)
-        for plot in (plot_win_rates(board, titles), plot_strength(board, titles))
+        for plot in (plot_win_rates(board, titles, language), plot_strength(board, titles, language))
     ]
-    ranking = gr.update(value=table(board, titles), visible=True)
-    return [summary(board), *plots, ranking, hidden(board, titles), effects(board, titles)]
+    ranking = gr.update(value=table(board, titles, language), visible=True)
+    waiting, more = hidden(board, titles, language), effects(board, titles, language)
+    return [summary(board, language), *plots, ranking, waiting, more]
+
+
+def _counted(count: int) -> dict[str, int]:
+    return {"count": count} if count else {}
 
 
 def build_leaderboard_tab(ring: Ring, board: VoteBoard, tab: gr.Tab) -> None:
     """Lays out the tab and wires it; the figures are read whenever somebody opens it."""
-    top = gr.HTML('<div class="note">Counting the votes…</div>', elem_id="board-summary")
+    top = gr.HTML(t("board_counting"), elem_id="board-summary", elem_classes="note")
     with gr.Row(elem_id="board-plots"):
         rates = gr.Plot(show_label=False, visible=False, elem_id="plot-rates", container=False)
         strengths = gr.Plot(show_label=False, visible=False, elem_id="plot-strengths", container=False)
@@ -161,42 +172,40 @@ def build_leaderboard_tab(ring: Ring, board: VoteBoard, tab: gr.Tab) -> None:
     waiting = gr.HTML(elem_id="board-hidden")
     more = gr.HTML(elem_id="board-effects")
     with gr.Row(elem_id="board-buttons"):
-        again = gr.Button("Refresh", size="sm", elem_id="board-refresh", min_width=120)
-        everything = gr.Button("Download the votes (CSV)", size="sm", elem_id="board-download", min_width=200)
-    with gr.Accordion("What do these figures mean?", open=False, elem_id="method"):
-        gr.Markdown(METHOD)
-    with gr.Accordion("Your own votes", open=False, elem_id="own-votes"):
-        gr.HTML(
-            '<div class="note">Votes are kept under a salted hash of this browser tab (or of your account, when you '
-            "are signed in). You may take them with you, or take them back: then no figure counts them.</div>"
-        )
+        again = gr.Button(t("board_refresh"), size="sm", elem_id="board-refresh", min_width=120)
+        everything = gr.Button(t("board_download"), size="sm", elem_id="board-download", min_width=200)
+    with gr.Accordion(t("board_what"), open=False, elem_id="method"):
+        gr.Markdown(t("board_method"))
+    with gr.Accordion(t("board_own"), open=False, elem_id="own-votes"):
+        gr.HTML(t("board_own_info"), elem_classes="note")
         if can_sign_in():
-            gr.LoginButton("Sign in: your votes are yours in every tab", size="sm", elem_id="sign-in")
+            gr.LoginButton(say("board_sign_in"), size="sm", elem_id="sign-in")
         with gr.Row():
-            mine = gr.Button("Download my votes", size="sm", elem_id="own-download", min_width=160)
-            gone = gr.Button("Withdraw my votes", size="sm", variant="stop", elem_id="own-withdraw", min_width=160)
+            mine = gr.Button(t("board_own_download"), size="sm", elem_id="own-download", min_width=160)
+            gone = gr.Button(t("board_own_withdraw"), size="sm", variant="stop", elem_id="own-withdraw", min_width=160)
         said = gr.HTML(elem_id="own-said")
     text, name = gr.Textbox(visible=False), gr.Textbox(visible=False)
     outputs = [top, rates, strengths, ranking, waiting, more]
 
-    async def tally() -> list[Any]:
+    async def tally(request: gr.Request) -> list[Any]:
+        language = language_of(request)
         try:
             counted = await asyncio.to_thread(board.board)
         except SQLAlchemyError:
-            gone = message("The votes cannot be read right now. Please try again.", "trouble")
+            gone = message(say("board_trouble", language), "trouble")
             return [gone, *(gr.skip() for _ in outputs[1:])]
-        return figures(counted, await ring.backend.look())
+        return figures(counted, await ring.backend.look(), language)
 
     async def published() -> tuple[str, str]:
         return await asyncio.to_thread(votes_csv, ring.store.engine), "votes.csv"
 
     async def own(request: gr.Request) -> tuple[str, str, str]:
         found = await asyncio.to_thread(own_votes, ring.store.engine, session=ring.voters.name(request))
-        return found, "my-votes.jsonl", "" if found else message("This tab has not voted yet.")
+        return found, "my-votes.jsonl", "" if found else message(say("board_own_none", language_of(request)))
 
     async def withdraw(request: gr.Request) -> str:
         count = await asyncio.to_thread(withdraw_votes, ring.store.engine, session=ring.voters.name(request))
-        return message(f"{count} votes withdrawn. No figure counts them any more." if count else "Nothing to withdraw.")
+        return message(say("board_withdrawn" if count else "board_nothing", language_of(request), **_counted(count)))
 
     gr.on([tab.select, again.click], tally, None, outputs, **QUIET)
     everything.click(published, None, [text, name], **QUIET).then(None, [text, name], None, js=DOWNLOAD)

@@ -304,6 +304,22 @@ def test_the_leaderboard_shows_what_the_votes_say(
     visitor.leave()
 
 
+def test_the_leaderboard_speaks_the_visitors_language(house: House, browser: Browser, artifacts: Path):
+    plant(house)
+    visitor = Visitor(browser, house.url, locale="de-DE")
+    visitor.page.get_by_role("tab", name="Rangliste").click()
+    visitor.see("#board-summary", "Stimmen von 20 Personen")
+    visitor.see("#board-summary", "4 nicht gezählt (schneller, als jemand liest)")
+    visitor.see("#board-table th", "Platz")
+    visitor.see("#board-hidden", re.compile(r"pirate\s+\d von 30 Stimmen, noch 2\d"))
+    visitor.see("#board-effects", "Aufgaben: frei")
+    visitor.see("#board-refresh", "Neu laden")
+    visitor.page.locator("#method button").first.click()
+    visitor.see("#method", "Jedes Duell ist blind")
+    visitor.shot(artifacts / "leaderboard-de.png")
+    visitor.leave()
+
+
 def test_a_voter_takes_the_own_votes_along_and_back(house: House, visitor: Visitor, tmp_path: Path):
     visitor.start_battle("Mine alone")
     visitor.vote("left")
