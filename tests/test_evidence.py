@@ -3,9 +3,10 @@
 import itertools
 import math
 import random
+from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from understudy.evidence import MoreOften, majority
@@ -56,10 +57,19 @@ def test_the_expectation_under_fair_coins_is_exactly_one(n: int) -> None:
     assert sum(values) / 2**n == pytest.approx(1)
 
 
+@example(1437, 1879)
 @given(st.integers(0, 3000), st.integers(0, 3000))
 def test_more_wins_are_more_evidence(wins: int, losses: int) -> None:
-    assert majority(wins + 1, losses) >= majority(wins, losses) * 0.999
+    assert majority(wins + 1, losses) >= majority(wins, losses) * (1 - 1e-9)
     assert math.isfinite(majority(wins, losses))
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(0, 0), (3, 1), (60, 40), (40, 60), (900, 1100), (1, 2500), (2600, 2400)])
+def test_evidence_is_that_of_the_exact_sum(wins: int, losses: int) -> None:
+    n = wins + losses + 1
+    above = Fraction(sum(math.comb(n, k) for k in range(wins + 1)), 2**n)
+    mixture = Fraction(2 ** (n - 1) * math.factorial(wins) * math.factorial(losses), math.factorial(n))
+    assert majority(wins, losses) == pytest.approx(float(2 * above * mixture), rel=1e-9)
 
 
 def test_one_sided_evidence_is_nearly_twice_the_two_sided_one_when_the_side_is_clear() -> None:

@@ -240,22 +240,23 @@ def test_a_page_is_told_only_what_changed():
     skipped = changes(READY, READY, "email-copy", "")
     assert all(update == {"__type__": "update"} for update in skipped)
     down = Snapshot(Readiness(status="down", detail="Gone."), READY.contestants)
-    _, notice, *rest = changes(READY, down, "email-copy", "")
+    _, notice, gallery, _, *rest = changes(READY, down, "email-copy", "")
     assert notice["visible"]
     assert "Gone." in notice["value"]
-    assert all(update == {"__type__": "update"} for update in rest)
+    assert gallery["value"] == "email-copy"
+    assert all(update == {"__type__": "update"} for update in rest), "sliders and arena stay"
     assert changes(down, READY, "email-copy", "")[1]["visible"] is False
 
 
 def test_a_new_revision_keeps_the_choice_and_shows_itself():
     flipped = Snapshot(READY.readiness, (BASE, EMAIL_CARD.model_copy(update={"revision": "bbb"})))
-    _, _, persona, _, live, temperature, *_ = changes(READY, flipped, "email-copy", "email-copy")
-    assert persona["value"] == "email-copy"
-    assert "bbb" in live
+    _, _, gallery, _, temperature, *_ = changes(READY, flipped, "email-copy", "email-copy")
+    assert gallery["value"] == "email-copy"
+    assert "bbb" in gallery["cards"]
     assert temperature == {"__type__": "update"}, "sliders that a person moved stay"
 
 
 def test_a_persona_that_went_away_is_no_longer_chosen():
     alone = Snapshot(READY.readiness, (BASE,))
     update = changes(READY, alone, "email-copy", "email-copy")
-    assert (update[2]["value"], update[8]["value"]) == ("base", "")
+    assert (update[2]["value"], update[6]["value"]) == ("base", "")

@@ -39,9 +39,9 @@ def majority(wins: int, losses: int) -> float:
 
     A Beta(1, 1) mixture over p > 1/2 against p = 1/2 (Robbins 1970; beta-binomial mixture).
     """
-    above = 1 - _beta_cdf_half(wins + 1, losses + 1)
+    log_above = _log_at_most(wins, wins + losses + 1)  # of Beta(wins + 1, losses + 1), above 1/2
     log_mixture = _log_beta(wins + 1, losses + 1) + (wins + losses) * math.log(2)
-    return 2 * above * math.exp(min(log_mixture, 700.0))
+    return math.exp(min(math.log(2) + log_above + log_mixture, 700.0))
 
 
 class MoreOften:
@@ -98,10 +98,15 @@ def _log_beta(a: int, b: int) -> float:
     return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
 
 
-def _beta_cdf_half(a: int, b: int) -> float:
-    """P(X <= 1/2) for X ~ Beta(a, b) with whole a and b: P(at least a heads of a + b - 1 fair coins)."""
-    n = a + b - 1
-    if n > 2000:  # normal approximation with continuity correction; exact sums get slow
-        z = (n / 2 - a + 0.5) / math.sqrt(n / 4)
-        return 0.5 * math.erfc(-z / math.sqrt(2))
-    return sum(math.comb(n, k) for k in range(a, n + 1)) / 2**n
+def _log_at_most(heads: int, coins: int) -> float:
+    """Logarithm of the chance of at most so many heads of fair coins, exact to rounding even where it is tiny."""
+    if 2 * heads >= coins:
+        return math.log1p(-math.exp(_log_at_most(coins - heads - 1, coins))) if heads < coins else 0.0
+    term = total = 1.0
+    for k in range(heads, 0, -1):  # the chance of k - 1 heads is that of k times k / (coins - k + 1)
+        term *= k / (coins - k + 1)
+        total += term
+        if term < total * 1e-17:
+            break
+    choices = math.lgamma(coins + 1) - math.lgamma(heads + 1) - math.lgamma(coins - heads + 1)
+    return choices - coins * math.log(2) + math.log(total)
