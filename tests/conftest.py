@@ -1,6 +1,7 @@
 """Fixtures: a private home for every test, and one real stage (vLLM, gateway, Space) for the whole run."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,9 @@ from understudy.settings import PROJECT, Settings, load_settings
 
 for _name, _value in QUIET_OPENMP.items():  # torch reads them when it is imported; engines run beside the tests
     os.environ.setdefault(_name, _value)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: what we start could not be interrupted
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = PROJECT.parent / "shared"
 """Third-party material; tests that want it skip when it is not there."""
