@@ -22,7 +22,7 @@ from understudy.settings import PROJECT, Settings, load_settings
 for _name, _value in QUIET_OPENMP.items():  # torch reads them when it is imported; engines run beside the tests
     os.environ.setdefault(_name, _value)
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: what we start could not be interrupted
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a background job: children could not be interrupted
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = PROJECT.parent / "shared"
