@@ -24,9 +24,9 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from arena.battles import OPEN
-from arena.fairness import IMPORTED
-from arena.votes import counted
+from arena.battles.fairness import IMPORTED
+from arena.battles.store import OPEN
+from arena.votes.cast import counted
 from understudy.adapters import short
 from understudy.conversations import Message
 from understudy.errors import UnderstudyError

@@ -24,12 +24,12 @@ from typing import Any
 import httpx
 from rich.console import Console
 
-from arena.battles import Answer, Battle, BattleStore
-from arena.fairness import fault
+from arena.battles.fairness import fault
+from arena.battles.store import Answer, Battle, BattleStore
 from arena.intervals import bootstrap_mean
-from arena.promotion import PromotionRule, decide
-from arena.sequences import win_rate
-from arena.votes import cast_vote
+from arena.ranking.promotion import PromotionRule, decide
+from arena.ranking.sequences import win_rate
+from arena.votes.cast import cast_vote
 from bench.machine import save
 from bench.stage import Stage, open_stage, vary
 from understudy.adapters import content_revision, short
@@ -44,7 +44,7 @@ SLIPS = 0.1
 """Share of the votes that a voter with a taste casts against it."""
 AT_ONCE = 4
 VOTERS = 200
-"""Voters in a crowd, who take turns: nobody votes faster than people read (`arena.floods`)."""
+"""Voters in a crowd, who take turns: nobody votes faster than people read (`arena.battles.floods`)."""
 ALPHA = 0.05
 FORMS = (
     "Tell me about {}.",

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from arena.facts import Facts, facts_of
+from arena.profiles.facts import Facts, facts_of
 from bench.machine import RESULTS
 
 RECIPES = ("profiles-original", "profiles-augmented")

@@ -17,10 +17,10 @@ from scipy.special import betaln, xlog1py, xlogy
 from scipy.stats import norm
 
 from arena.intervals import CONFIDENCE
-from arena.leaderboard import build_leaderboard
-from arena.promotion import PromotionRule, decide
-from arena.ratings import Model, rate_contestants
-from arena.vote_counts import VoteCounts
+from arena.ranking.leaderboard import build_leaderboard
+from arena.ranking.promotion import PromotionRule, decide
+from arena.ranking.ratings import Model, rate_contestants
+from arena.votes.counts import VoteCounts
 from bench.machine import save
 from bench.simulated_votes import Crowd, simulate
 

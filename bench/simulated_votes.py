@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arena.vote_table import BOTH_BAD, VoteTable
+from arena.votes.table import BOTH_BAD, VoteTable
 
 
 @dataclass(frozen=True)

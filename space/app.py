@@ -11,8 +11,8 @@ import gradio as gr
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.middleware import Middleware
 
-from arena.battles import BattleStore
-from arena.imported import Guests, read_guests
+from arena.battles.store import BattleStore
+from arena.reports.imported import Guests, read_guests
 from space import arena_tab, chat_events, chat_tab
 from space.api import add_endpoints, mcp_works
 from space.ballot_box import BallotBox

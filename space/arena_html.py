@@ -2,10 +2,10 @@
 
 import html
 
-from arena.battles import Battle
-from arena.fairness import IMPORTED
-from arena.votes import REASONS, Vote
-from arena.word_diff import Stretch, word_diff
+from arena.battles.fairness import IMPORTED
+from arena.battles.store import Battle
+from arena.battles.word_diff import Stretch, word_diff
+from arena.votes.cast import REASONS, Vote
 from space.banner import BASE, Snapshot
 from space.languages import ENGLISH, say
 

@@ -10,8 +10,8 @@ from typing import Any
 import gradio as gr
 from sqlalchemy.exc import SQLAlchemyError
 
-from arena.battles import Battle, Ticket
-from arena.votes import REASONS, VERDICTS, VoteError, find_vote
+from arena.battles.store import Battle, Ticket
+from arena.votes.cast import REASONS, VERDICTS, VoteError, find_vote
 from space.arena_html import differences, hint, link, message, names_of, plate, recalled, recorded
 from space.banner import Snapshot
 from space.battle import MAX_CHARACTERS, Ring, View, fight, settle, suggestions

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from arena.vote_export import Batch, Restored, acknowledge, pending, restore
+from arena.votes.export import Batch, Restored, acknowledge, pending, restore
 from space.votes_repo import VotesRepo
 from understudy.errors import VotesRepoError
 from understudy.tables import now

@@ -4,7 +4,7 @@ import html
 
 import gradio as gr
 
-from arena.leaderboard import MIN_VOTES
+from arena.ranking.leaderboard import MIN_VOTES
 from space.banner import BASE, Snapshot
 from space.gateway_client import Contestant
 from space.languages import ENGLISH, say

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from arena.leaderboard_records import Leaderboard
+from arena.ranking.leaderboard_records import Leaderboard
 from space.languages import ENGLISH, say
 
 CURTAIN, GREY, GRID = "#c93b55", "#7b7672", "rgba(123,118,114,0.3)"

@@ -7,11 +7,11 @@ from typing import Any
 import gradio as gr
 from sqlalchemy.exc import SQLAlchemyError
 
-from arena.leaderboard_records import Leaderboard, Pair
-from arena.published_votes import own_votes, votes_csv
-from arena.ratings import Coefficient, Rating
-from arena.sequences import WinRate
-from arena.votes import withdraw_votes
+from arena.ranking.leaderboard_records import Leaderboard, Pair
+from arena.ranking.ratings import Coefficient, Rating
+from arena.ranking.sequences import WinRate
+from arena.votes.cast import withdraw_votes
+from arena.votes.published import own_votes, votes_csv
 from space.arena_html import message, title_of
 from space.banner import BASE, Snapshot
 from space.battle import Ring

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from arena.fairness import BASE, IMPORTED, new_seed
-from arena.imported import Guests, prompt_key
-from arena.pairing import PairVotes, choose_pair
-from arena.vote_counts import Cells
-from arena.vote_table import LEFT, RIGHT
+from arena.battles.fairness import BASE, IMPORTED, new_seed
+from arena.battles.pairing import PairVotes, choose_pair
+from arena.reports.imported import Guests, prompt_key
+from arena.votes.counts import Cells
+from arena.votes.table import LEFT, RIGHT
 from space.banner import Snapshot
 from space.gateway_client import Contestant
 from understudy.cards import Shot
@@ -64,7 +64,7 @@ def matches(snapshot: Snapshot, choice: str | None, against: str | None, prompt:
 
 
 def draw(pairs: Sequence[Match], cells: Cells | None, *, seed: int | None = None) -> Match:
-    """One of them by lot; the chance is higher the more one more vote would tell (`arena.pairing`).
+    """One of them by lot; the chance is higher the more one more vote would tell (`arena.battles.pairing`).
 
     Raises:
         PairingError: there are none.

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from arena.arena_votes import ArenaCounts
-from arena.leaderboard import MIN_VOTES, build_leaderboard
-from arena.leaderboard_records import Leaderboard
-from arena.vote_counts import Cells
-from arena.votes import left_out
+from arena.ranking.leaderboard import MIN_VOTES, build_leaderboard
+from arena.ranking.leaderboard_records import Leaderboard
+from arena.votes.cast import left_out
+from arena.votes.counts import Cells
+from arena.votes.running_counts import ArenaCounts
 
 FRESH = 10.0
 """Seconds for which the draw of pairs does with the counts that it has."""

@@ -3,11 +3,11 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from arena.fairness import BASE
-from arena.leaderboard import MIN_VOTES
-from arena.sequences import win_rate
-from arena.vote_counts import Cells
-from arena.vote_table import BOTH_BAD, LEFT, RIGHT
+from arena.battles.fairness import BASE
+from arena.ranking.leaderboard import MIN_VOTES
+from arena.ranking.sequences import win_rate
+from arena.votes.counts import Cells
+from arena.votes.table import BOTH_BAD, LEFT, RIGHT
 
 
 @dataclass(frozen=True)

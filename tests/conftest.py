@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from arena.battles import BattleStore
+from arena.battles.store import BattleStore
 from tests.fake_gateway import FakeGateway
 from understudy.database import open_database
 from understudy.processes import QUIET_OPENMP, Child, free_port

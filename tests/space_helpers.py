@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from sqlalchemy.orm import Session
 
-from arena.battles import BattleStore
+from arena.battles.store import BattleStore
 from space.banner import BASE, Snapshot
 from space.gateway_client import Contestant, Readiness
 from understudy.tables import BattleRow

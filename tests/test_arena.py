@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from arena.battles import ASKED, OPEN, VOID, Answer, BattleError, BattleStore, Ticket
-from arena.fairness import BASE, STEP, Pace, fault, new_seed, sampling_seed, shuffle
-from arena.votes import VERDICTS, Tally, VoteError, cast_vote, list_votes, tally
+from arena.battles.fairness import BASE, STEP, Pace, fault, new_seed, sampling_seed, shuffle
+from arena.battles.store import ASKED, OPEN, VOID, Answer, BattleError, BattleStore, Ticket
+from arena.votes.cast import VERDICTS, Tally, VoteError, cast_vote, list_votes, tally
 from understudy.database import open_database
 from understudy.errors import NotFoundError
 from understudy.tables import BattleRow, VoteRow

@@ -10,13 +10,13 @@ import pytest
 from playwright.sync_api import Browser, expect
 from sqlalchemy.orm import Session
 
-from arena.arena_votes import ArenaCounts
-from arena.battles import OPEN, VOID, digest
-from arena.battles import Answer as Said
-from arena.leaderboard import build_leaderboard
-from arena.vote_counts import VoteCounts
-from arena.vote_files import read_votes
-from arena.votes import cast_vote, list_votes, withdraw_votes
+from arena.battles.store import OPEN, VOID, digest
+from arena.battles.store import Answer as Said
+from arena.ranking.leaderboard import build_leaderboard
+from arena.votes.cast import cast_vote, list_votes, withdraw_votes
+from arena.votes.counts import VoteCounts
+from arena.votes.files import read_votes
+from arena.votes.running_counts import ArenaCounts
 from tests.fake_gateway import EMAIL, STAND_UP, Answer
 from tests.visitor import DESKTOP, PATIENCE, PHONE, House, Visitor
 from understudy.tables import VoteRow

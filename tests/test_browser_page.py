@@ -7,7 +7,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
-from arena.votes import list_votes
+from arena.votes.cast import list_votes
 from tests.conftest import Stage
 from tests.fake_gateway import EMAIL, card
 from tests.visitor import DESKTOP, PATIENCE, PHONE, House, Visitor

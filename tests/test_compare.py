@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arena.bias import Pair, holm, invention, sides, swap_effect, total_variation
-from arena.consistency import Sampled, agreement, faithfulness
-from arena.facts import Lexicon, counted, facts_of, fates, made_up, with_value
 from arena.intervals import MeasurementError
-from arena.probes import probes, read_swap
-from arena.profiles import compare
-from arena.profiles_figures import draw_comparison
-from arena.profiles_html import comparison_page
-from arena.profiles_markdown import comparison_markdown
-from arena.profiles_records import Comparison, Profiles, Sampling, System, read_profiles
-from arena.report_markdown import plain
+from arena.profiles.bias import Pair, holm, invention, sides, swap_effect, total_variation
+from arena.profiles.compare import compare
+from arena.profiles.consistency import Sampled, agreement, faithfulness
+from arena.profiles.facts import Lexicon, counted, facts_of, fates, made_up, with_value
+from arena.profiles.figures import draw_comparison
+from arena.profiles.html import comparison_page
+from arena.profiles.markdown import comparison_markdown
+from arena.profiles.probes import probes, read_swap
+from arena.profiles.records import Comparison, Profiles, Sampling, System, read_profiles
+from arena.reports.markdown import plain
 from tests.adapters_made_here import make_adapter
 from tests.pirate import Done, understudy
 from tests.test_report import NASTY, Page, tables

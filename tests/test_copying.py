@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arena.copying import copying, matches
 from arena.intervals import MeasurementError, rate
+from arena.proof.copying import copying, matches
 from understudy.examples import load_examples
 
 RECIPES = Path(__file__).parents[1] / "recipes"

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from arena.vote_counts import VoteCounts
-from arena.vote_table import Cast, VoteTable
+from arena.votes.counts import VoteCounts
+from arena.votes.table import Cast, VoteTable
 from space.banner import BASE, Snapshot
 from space.gallery import LONGEST_SAMPLE, cards
 from space.gateway_client import Contestant, Readiness

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from arena.arena_votes import ArenaCounts
-from arena.battles import OPEN, Answer, BattleStore, Ticket
-from arena.fairness import fault
-from arena.floods import FAST, SAME_AGAIN, STREAK, TOO_FAST, suspicion
-from arena.imported import Guests, read_guests
+from arena.battles.fairness import fault
+from arena.battles.floods import FAST, SAME_AGAIN, STREAK, TOO_FAST, suspicion
+from arena.battles.store import OPEN, Answer, BattleStore, Ticket
+from arena.battles.word_diff import word_diff
 from arena.preferences import voted_battles
-from arena.published_votes import COLUMNS, own_votes, votes_csv
-from arena.vote_export import acknowledge, pending, restore
-from arena.votes import WITHDRAWN, BattleVotes, cast_vote, find_vote, left_out, list_votes, tally, withdraw_votes
-from arena.word_diff import word_diff
+from arena.reports.imported import Guests, read_guests
+from arena.votes.cast import WITHDRAWN, BattleVotes, cast_vote, find_vote, left_out, list_votes, tally, withdraw_votes
+from arena.votes.export import acknowledge, pending, restore
+from arena.votes.published import COLUMNS, own_votes, votes_csv
+from arena.votes.running_counts import ArenaCounts
 from space.app import launch
 from space.banner import BASE, Backend, Snapshot
 from space.battle import Ring, View, fight, settle

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arena.judge import MEASURE, Choice, Opinion, cases, choice, question, with_judge
-from arena.report_html import html_page
-from arena.report_markdown import markdown_page
-from arena.report_records import JudgedContestant, Report
-from arena.verified_runs import load_run
+from arena.proof.runs import load_run
+from arena.reports.html import html_page
+from arena.reports.judge import MEASURE, Choice, Opinion, cases, choice, question, with_judge
+from arena.reports.markdown import markdown_page
+from arena.reports.records import JudgedContestant, Report
 from tests.test_report import ASKED, NASTY, Page, made, witnessed, write_run
 from understudy.cli import main
 from understudy.cli.judge import KEPT, judge_report

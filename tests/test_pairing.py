@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from arena.pairing import FLOOR, PairingError, PairVotes, choose_pair, pair_chances
+from arena.battles.pairing import FLOOR, PairingError, PairVotes, choose_pair, pair_chances
 
 NAMES = ("base", "a", "b", "c")
 PAIRS = [PairVotes(one, other) for one, other in itertools.combinations(NAMES, 2)]

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from arena.battles import Answer, BattleStore
-from arena.vote_export import acknowledge, pending, restore
-from arena.votes import VoteError, cast_vote, list_votes
+from arena.battles.store import Answer, BattleStore
+from arena.votes.cast import VoteError, cast_vote, list_votes
+from arena.votes.export import acknowledge, pending, restore
 from tests.adapters_made_here import make_adapter, tensors
 from understudy.database import MIGRATIONS, open_database
 from understudy.errors import DatabaseError

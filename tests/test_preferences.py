@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from arena.battles import Answer, BattleStore
+from arena.battles.store import Answer, BattleStore
 from arena.preferences import Preferences, Spoken, Voted, preferences, voted_battles
-from arena.standing import Standing, stand
-from arena.votes import cast_vote
+from arena.ranking.standing import Standing, stand
+from arena.votes.cast import cast_vote
 from tests.pirate import home, understudy
 from understudy.conversations import Message
 from understudy.database import open_database

@@ -10,8 +10,8 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from arena.battles import Answer, BattleStore
-from arena.votes import cast_vote
+from arena.battles.store import Answer, BattleStore
+from arena.votes.cast import cast_vote
 from serve.canary import Outcome
 from serve.routes import admin_routes, shape_errors
 from tests.test_flip import Bench, play

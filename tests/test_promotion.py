@@ -5,9 +5,9 @@ from functools import cache
 
 import pytest
 
-from arena.promotion import PromotionError, PromotionRule, decide, head_to_head
-from arena.vote_counts import VoteCounts
-from arena.vote_table import Cast, VoteTable
+from arena.ranking.promotion import PromotionError, PromotionRule, decide, head_to_head
+from arena.votes.counts import VoteCounts
+from arena.votes.table import Cast, VoteTable
 
 RULE = PromotionRule(alpha=0.05, most_votes=200)
 

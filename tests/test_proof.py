@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from arena.intervals import MeasurementError
-from arena.proof import ProofPack, prove
+from arena.proof.pack import ProofPack, prove
 from understudy import proof
 from understudy.proof import Asked, CodeThresholds, Heard, Said, Served, Skill, Thresholds
 

@@ -18,7 +18,7 @@ import pytest
 from huggingface_hub import ModelCard, ModelCardData
 from huggingface_hub.errors import HfHubHTTPError
 
-from arena.proof import ProofPack, prove
+from arena.proof.pack import ProofPack, prove
 from tests import pirate
 from tests.adapters_made_here import config, make_adapter, tensors
 from tests.hub_server import READ_TOKEN, TOKEN, HubServer, Repo, Space

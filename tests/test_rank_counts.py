@@ -9,15 +9,15 @@ import pytest
 from sqlalchemy import delete, event
 from sqlalchemy.orm import Session
 
-from arena.arena_votes import ArenaCounts
-from arena.battles import Answer, BattleStore
+from arena.battles.store import Answer, BattleStore
 from arena.intervals import MeasurementError
-from arena.leaderboard import build_leaderboard
-from arena.leaderboard_records import Leaderboard
-from arena.ratings import rate_contestants
-from arena.vote_counts import MOST_CONTESTANTS, VoteCounts
-from arena.vote_table import Cast, VoteTable, lean
-from arena.votes import cast_vote
+from arena.ranking.leaderboard import build_leaderboard
+from arena.ranking.leaderboard_records import Leaderboard
+from arena.ranking.ratings import rate_contestants
+from arena.votes.cast import cast_vote
+from arena.votes.counts import MOST_CONTESTANTS, VoteCounts
+from arena.votes.running_counts import ArenaCounts
+from arena.votes.table import Cast, VoteTable, lean
 from bench.simulated_votes import Crowd, simulate
 from understudy.database import open_database
 from understudy.tables import BattleRow, VoteRow

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arena.comparisons import compare
-from arena.davidson import design, fit, separated
 from arena.intervals import MeasurementError
-from arena.leaderboard import build_leaderboard
-from arena.rankings import elo, other_rankings
-from arena.ratings import POINTS, rate_contestants
-from arena.sequences import e_value, win_rate
-from arena.vote_counts import Cells, VoteCounts
-from arena.vote_files import read_votes
-from arena.vote_table import Cast, VoteTable
+from arena.ranking.comparisons import compare
+from arena.ranking.davidson import design, fit, separated
+from arena.ranking.leaderboard import build_leaderboard
+from arena.ranking.other_methods import elo, other_rankings
+from arena.ranking.ratings import POINTS, rate_contestants
+from arena.ranking.sequences import e_value, win_rate
+from arena.votes.counts import Cells, VoteCounts
+from arena.votes.files import read_votes
+from arena.votes.table import Cast, VoteTable
 from understudy.evidence import majority
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "data" / "votes"

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from arena.battles import Answer, BattleStore
-from arena.vote_files import VotesFileError, read_votes
-from arena.vote_table import VoteTable
-from arena.votes import VERDICTS, cast_vote
+from arena.battles.store import Answer, BattleStore
+from arena.votes.cast import VERDICTS, cast_vote
+from arena.votes.files import VotesFileError, read_votes
+from arena.votes.table import VoteTable
 from bench.simulated_votes import Crowd, simulate
 from tests.test_cli import cli
 from understudy.database import open_database

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from arena.leaderboard import build_leaderboard
-from arena.ratings import Model, rate_contestants
-from arena.sequences import e_value
-from arena.vote_counts import VoteCounts
+from arena.ranking.leaderboard import build_leaderboard
+from arena.ranking.ratings import Model, rate_contestants
+from arena.ranking.sequences import e_value
+from arena.votes.counts import VoteCounts
 from bench.simulated_votes import Crowd, simulate
 
 STRENGTHS = (0.0, 0.4, -0.5, 0.9)

@@ -14,17 +14,17 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
-from arena.code_proof import CodeMeasures
-from arena.figures import SERIES, VARIABLES, draw
-from arena.imported import clean, read_imported, read_prompts
 from arena.intervals import rate
-from arena.proof import prove
-from arena.report import build_report, held_out
-from arena.report_html import OPEN, html_page
-from arena.report_markdown import markdown_page, plain
-from arena.report_records import Report
-from arena.served_proof import ServedMeasures
-from arena.verified_runs import RunFilesError, VerifiedRun, find_runs, load_run
+from arena.proof.code import CodeMeasures
+from arena.proof.pack import prove
+from arena.proof.runs import RunFilesError, VerifiedRun, find_runs, load_run
+from arena.proof.served import ServedMeasures
+from arena.reports.build import build_report, held_out
+from arena.reports.figures import SERIES, VARIABLES, draw
+from arena.reports.html import OPEN, html_page
+from arena.reports.imported import clean, read_imported, read_prompts
+from arena.reports.markdown import markdown_page, plain
+from arena.reports.records import Report
 from understudy.cli.app import app
 from understudy.errors import ExamplesError, NotFoundError, UnderstudyError
 from understudy.proof import Asked, Heard, Said, Skill, Thresholds
@@ -612,7 +612,8 @@ def test_a_place_that_cannot_be_written_to_is_named(stage: Path) -> None:
 
 def test_a_report_loads_neither_models_nor_the_web() -> None:
     program = (
-        "import sys\nimport arena.figures, arena.report, arena.report_html, arena.report_markdown, arena.imported\n"
+        "import sys\nimport arena.reports.figures, arena.reports.build, arena.reports.html\n"
+        "import arena.reports.markdown, arena.reports.imported\n"
         "heavy = {'torch', 'transformers', 'vllm', 'gradio', 'fastapi', 'httpx', 'openai', 'train', 'serve', 'space',"
         " 'matplotlib.pyplot'} & set(sys.modules)\nassert not heavy, heavy"
     )

@@ -7,7 +7,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from arena.battles import BattleStore
+from arena.battles.store import BattleStore
 from space.api import mcp_works
 from space.app import build_app, start
 from space.gateway_client import GatewayClient

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from arena.battles import ASKED, OPEN, VOID, Answer, BattleStore
-from arena.votes import BattleVotes, VoteError, list_votes, tally
+from arena.battles.store import ASKED, OPEN, VOID, Answer, BattleStore
+from arena.votes.cast import BattleVotes, VoteError, list_votes, tally
 from space.app import changes
 from space.arena_tab import show, unmask
 from space.banner import BASE, Backend, Snapshot

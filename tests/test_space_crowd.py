@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from arena.battles import BattleStore
-from arena.votes import list_votes
+from arena.battles.store import BattleStore
+from arena.votes.cast import list_votes
 from space.app import build_app, start
 from space.gateway_client import GatewayClient
 from tests.conftest import Stage

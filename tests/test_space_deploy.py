@@ -19,7 +19,7 @@ import pytest
 import yaml
 from huggingface_hub import HfApi
 
-from arena.votes import list_votes
+from arena.votes.cast import list_votes
 from space import deploy_files
 from space.deploy import MANIFEST, Outcome, Values, deploy, require_endpoint
 from space.deploy_files import Wish, code, files, front_matter
@@ -60,9 +60,9 @@ def matter_of(readme: bytes) -> dict[str, Any]:
 
 def test_the_code_is_what_the_app_imports_and_nothing_heavier():
     found = code("space.app")
-    assert {"space/app.py", "space/style.css", "arena/votes.py", "understudy/migrations/env.py"} <= set(found)
+    assert {"space/app.py", "space/style.css", "arena/votes/cast.py", "understudy/migrations/env.py"} <= set(found)
     assert {path.partition("/")[0] for path in found} == {"space", "arena", "understudy"}
-    for never in ("space/deploy.py", "understudy/cli/app.py", "understudy/registry.py", "arena/report.py"):
+    for never in ("space/deploy.py", "understudy/cli/app.py", "understudy/registry.py", "arena/reports/build.py"):
         assert never not in found
     with pytest.raises(DeployError, match="cannot be part of a Gradio Space"):
         code("serve.gateway")

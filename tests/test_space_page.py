@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from arena.battles import OPEN, BattleStore
-from arena.votes import list_votes
+from arena.battles.store import OPEN, BattleStore
+from arena.votes.cast import list_votes
 from space.app import build_app, launch, start
 from space.gateway_client import GatewayClient
 from tests.fake_gateway import EMAIL, STAND_UP, FakeGateway

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from arena.answers import Exchange
 from arena.intervals import MeasurementError
-from arena.style import MARK, masked, shape, style_scores
+from arena.proof.style import MARK, masked, shape, style_scores
 
 THINGS = [
     "a teapot",

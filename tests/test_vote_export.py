@@ -15,9 +15,9 @@ import pytest
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
-from arena.battles import ASKED, Answer, BattleStore
-from arena.vote_export import Batch, acknowledge, pending, restore
-from arena.votes import cast_vote, list_votes
+from arena.battles.store import ASKED, Answer, BattleStore
+from arena.votes.cast import cast_vote, list_votes
+from arena.votes.export import Batch, acknowledge, pending, restore
 from space.ballot_box import BallotBox
 from space.votes_repo import VotesRepo
 from tests.fake_gateway import FakeGateway
@@ -156,8 +156,8 @@ def test_two_spaces_write_at_the_same_time_and_each_gains_the_others_votes(hub: 
 def test_large_histories_go_in_batches_and_no_vote_before_its_battle(
     store: BattleStore, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("arena.vote_export.LIMIT", 4)
-    monkeypatch.setattr("arena.vote_export.CHUNK", 3)
+    monkeypatch.setattr("arena.votes.export.LIMIT", 4)
+    monkeypatch.setattr("arena.votes.export.CHUNK", 3)
     for number in range(11):
         fight(store, "left" if number % 3 else "")
     known: set[str] = set()

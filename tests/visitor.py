@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sqlalchemy.orm import Session
 
-from arena.battles import BattleStore
+from arena.battles.store import BattleStore
 from space.app import build_app, start
 from space.gateway_client import GatewayClient
 from tests.fake_gateway import FakeGateway

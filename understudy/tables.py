@@ -165,7 +165,7 @@ class VoteRow(Table):
     verdict: Mapped[str] = mapped_column(String(15))
     """left, right, tie or both_bad."""
     reasons: Mapped[list[str]] = mapped_column(default=list, server_default="[]")
-    """What the voter ticked: some of `arena.votes.REASONS`."""
+    """What the voter ticked: some of `arena.votes.cast.REASONS`."""
     suspect: Mapped[str] = mapped_column(String(63), default="", server_default="")
     """Why no statistic counts it; empty for a vote like any other."""
 

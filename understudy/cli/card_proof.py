@@ -1,7 +1,7 @@
 """What a model card tells of a proof pack. It loads the measuring libraries: import it where it is needed."""
 
 from arena.intervals import Estimate
-from arena.proof import ProofPack
+from arena.proof.pack import ProofPack
 from train.card import SAMPLES, CardProof, Figure, Range, Sample, Scale
 from understudy.proof import Testimony
 

@@ -26,7 +26,7 @@ HUB = "hub:"
 
 def serve_personas(settings: Settings) -> None:
     """Runs gateway and engine; votes in the same database may decide trials."""
-    from arena.votes import BattleVotes
+    from arena.votes.cast import BattleVotes
     from serve.run import serve
 
     serve(settings, BattleVotes(open_registry(settings).engine))

@@ -45,7 +45,7 @@ def _watch(
 ) -> int | None:
     """Looks at the votes until they decide; None when the trial ended without us."""
     from arena.preferences import voted_battles
-    from arena.standing import stand
+    from arena.ranking.standing import stand
 
     persona, candidate, live = what
     began = _last(registry, persona, candidate, "canary").at

@@ -12,9 +12,9 @@ from understudy.errors import UnderstudyError
 from understudy.settings import Settings
 
 if TYPE_CHECKING:
-    from arena.leaderboard_records import Category, Hidden, Leaderboard, Pair
-    from arena.ratings import Model, Rating
-    from arena.sequences import WinRate
+    from arena.ranking.leaderboard_records import Category, Hidden, Leaderboard, Pair
+    from arena.ranking.ratings import Model, Rating
+    from arena.ranking.sequences import WinRate
 
 out = Console(highlight=False, soft_wrap=True)
 NAMED = 12
@@ -48,10 +48,10 @@ def leaderboard(
     settings: Settings, file: Path | None, *, base: str, min_votes: int, by: str | None, bootstrap: int, seed: int
 ) -> "Leaderboard":
     """The leaderboard with the rankings of other methods beside it."""
-    from arena.arena_votes import arena_votes
-    from arena.fairness import BASE
-    from arena.vote_files import read_votes
-    from arena.votes import left_out as left_out_of
+    from arena.battles.fairness import BASE
+    from arena.votes.cast import left_out as left_out_of
+    from arena.votes.files import read_votes
+    from arena.votes.running_counts import arena_votes
 
     not_counted: dict[str, int] = {}
     sides = True
@@ -68,9 +68,9 @@ def leaderboard(
     if base not in votes.contestants and base != BASE:
         names = ", ".join(sorted(votes.contestants)[:NAMED])
         raise UnderstudyError(f"--base {base}: no votes on it; contestants are {names}")
-    from arena.leaderboard import build_leaderboard
-    from arena.rankings import elo, other_rankings
-    from arena.vote_counts import VoteCounts
+    from arena.ranking.leaderboard import build_leaderboard
+    from arena.ranking.other_methods import elo, other_rankings
+    from arena.votes.counts import VoteCounts
 
     counts = VoteCounts()
     counts.add(votes)

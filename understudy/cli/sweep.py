@@ -37,7 +37,7 @@ def sweep_recipe(
     if folder is not None and folder.exists():
         raise RecipeError(f"{folder}: there is something already; choose another name with --write")
     with status("loading libraries"):
-        from arena.sweep_page import write_sweep
+        from arena.reports.sweep_page import write_sweep
         from train.sweep import USUAL, settings_of, sweep
     training = recipe.training_for(bases[0])
     storage = settings.home / "sweeps" / f"{recipe.name}.db"

@@ -20,7 +20,7 @@ from understudy.training import Training
 
 if TYPE_CHECKING:
     from arena.intervals import Estimate
-    from arena.proof import ProofPack
+    from arena.proof.pack import ProofPack
 
 out = Console(highlight=False, soft_wrap=True)
 LEAST = 2
@@ -42,7 +42,7 @@ def verify_recipe(settings: Settings, name: str, adapter: Path | None, *, engine
     prepare()
     recipe = load_recipe(name, settings.recipes_dir)
     with status("loading libraries"):
-        from arena.proof import prove
+        from arena.proof.pack import prove
         from train.runs import newest_product
         from train.witness import asked_rows, observe
     folder = adapter or newest_product(recipe.name, settings.runs_dir)

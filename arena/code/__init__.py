@@ -1,0 +1,1 @@
+"""Generated code, judged by running it: problems, sandbox, pass@k."""

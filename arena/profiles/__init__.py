@@ -1,0 +1,1 @@
+"""Profiles of several systems compared: consistency, faithfulness, bias."""

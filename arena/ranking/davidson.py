@@ -1,0 +1,201 @@
+"""Davidson's model of paired comparisons with ties, with the sides and the lengths of the answers as covariates.
+
+    eta = strength(left) - strength(right) + position + length * lean
+    P(left) : P(right) : P(tie) = exp(eta / 2) : exp(-eta / 2) : nu
+
+Davidson 1970, "On extending the Bradley-Terry model to accommodate ties", JASA 65; the position as in Davidson and
+Beaver 1977, Biometrics 33. Without ties it is the model of Bradley and Terry (1952). The log-likelihood is concave.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linprog, minimize
+from scipy.special import logsumexp
+
+from arena.ranking.comparisons import Comparisons
+
+PHANTOM = 0.5
+"""Wins that each side of every pair that met is given where the votes alone put some strength at infinity."""
+PHANTOM_LEAN = 0.5
+TOLERANCE = 1e-10
+
+
+@dataclass(frozen=True)
+class Design:
+    """What each row says about each parameter."""
+
+    x: np.ndarray
+    """d eta / d parameter, without the last parameter (the log of nu) where ties are modelled."""
+    expand: np.ndarray
+    """Parameters -> strengths, one row a contestant; the reference of each group is 0."""
+    ties: bool
+    position: int | None
+    """Which parameter it is; None where the votes cannot tell it."""
+    length: int | None
+
+    @property
+    def size(self) -> int:
+        return self.x.shape[1] + self.ties
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Maximum likelihood estimates."""
+
+    comparisons: Comparisons
+    design: Design
+    theta: np.ndarray
+    inverse: np.ndarray
+    """Inverse of the observed information."""
+    penalised: bool
+    """The votes alone have no finite maximum; phantom votes were added."""
+
+    @property
+    def strengths(self) -> np.ndarray:
+        return self.design.expand @ self.theta
+
+    @property
+    def nu(self) -> float:
+        return float(np.exp(self.theta[-1])) if self.design.ties else 0.0
+
+    def scores(self) -> np.ndarray:
+        """Gradient of one vote's log-likelihood: row x outcome x parameter."""
+        share = _shares(self.theta, self.design.x, self.design.ties)
+        return _scores(share, self.design.x, self.design.ties)
+
+
+def design(data: Comparisons, *, position: bool, length: bool) -> Design:
+    """The parameters that these votes can tell apart: position and length only where the rows allow it."""
+    expand = _contrasts(data.groups)
+    x = expand[data.left] - expand[data.right]
+    places: dict[str, int | None] = {"position": None, "length": None}
+    extra = {"position": (position, np.ones(len(x))), "length": (length, data.lean)}
+    for name, (wanted, column) in extra.items():
+        wider = np.column_stack([x, column])
+        if wanted and _full_rank(wider):
+            places[name], x = x.shape[1], wider
+    ties = bool(data.outcomes[:, 2].sum()) and bool(data.outcomes[:, :2].sum())
+    expand = np.pad(expand, ((0, 0), (0, x.shape[1] + ties - expand.shape[1])))
+    return Design(x, expand, ties, places["position"], places["length"])
+
+
+def fit(data: Comparisons, model: Design, outcomes: np.ndarray | None = None, start: np.ndarray | None = None) -> Fit:
+    """The estimates from these votes, or from `outcomes` in the place of theirs; always finite.
+
+    Where the votes alone have no finite maximum (somebody never lost, say), each side of every pair that met gets
+    half a win more, spread evenly over the sides: the correction of Haldane and Anscombe, stated as `penalised`.
+    """
+    y = data.outcomes if outcomes is None else outcomes
+    x = model.x
+    seen = y.sum(axis=1) > 0
+    penalised = not _full_rank(x[seen]) or separated(x[seen], y[seen], ties=model.ties)
+    if penalised:
+        phantoms, wins = _phantoms(data, model)
+        x, y = np.concatenate([x, phantoms]), np.concatenate([y, wins])
+    theta = _maximum(x, y, model.ties, np.zeros(model.size) if start is None else start)
+    return Fit(data, model, theta, np.linalg.inv(_information(theta, x, y, model.ties)), penalised)
+
+
+def separated(x: np.ndarray, y: np.ndarray, *, ties: bool) -> bool:
+    """Whether the likelihood rises for ever in some direction, so that no finite maximum exists.
+
+    It does if a direction makes no observed outcome less likely than its alternatives and one of them more so
+    (Albert and Anderson 1984, Biometrika 71); a linear program looks for it (Konis 2007), but where both sides won in
+    rows that tell all parameters apart, there is no such direction.
+    """
+    if _full_rank(x[(y[:, 0] > 0) & (y[:, 1] > 0)]):
+        return False
+    options = [np.column_stack([side * x, np.zeros(len(x))]) if ties else side * x for side in (0.5, -0.5)]
+    if ties:
+        options.append(np.column_stack([np.zeros_like(x), np.ones(len(x))]))
+    gains = [
+        (options[seen] - options[other])[y[:, seen] > 0]
+        for seen in range(len(options))
+        for other in range(len(options))
+        if seen != other
+    ]
+    gain = np.unique(np.concatenate(gains), axis=0)
+    found = linprog(-gain.sum(axis=0), A_ub=-gain, b_ub=np.zeros(len(gain)), bounds=(-1, 1), method="highs")
+    return -found.fun > 1e-7
+
+
+def _full_rank(x: np.ndarray) -> bool:
+    return bool(np.linalg.matrix_rank(x.T @ x, hermitian=True) == x.shape[1]) if x.size else x.shape[1] == 0
+
+
+def _contrasts(groups: np.ndarray) -> np.ndarray:
+    """One column a contestant, but for the first of each group."""
+    firsts = np.unique(groups, return_index=True)[1]
+    return np.delete(np.eye(len(groups)), firsts, axis=1)
+
+
+def _phantoms(data: Comparisons, model: Design) -> tuple[np.ndarray, np.ndarray]:
+    pairs = np.unique(np.sort(np.column_stack([data.left, data.right]), axis=1), axis=0)
+    sides = np.concatenate([pairs, pairs[:, ::-1]])
+    rows = model.expand[sides[:, 0]] - model.expand[sides[:, 1]]
+    rows = rows[:, : model.x.shape[1]].copy()
+    if model.position is not None:
+        rows[:, model.position] = 1
+    copies = [rows]
+    if model.length is not None:
+        copies = [rows.copy(), rows.copy()]
+        copies[0][:, model.length], copies[1][:, model.length] = PHANTOM_LEAN, -PHANTOM_LEAN
+    x = np.concatenate(copies)
+    wins = np.zeros((len(x), 3))
+    wins[:, :2] = PHANTOM / (2 * len(copies))
+    return x, wins
+
+
+def _maximum(x: np.ndarray, y: np.ndarray, ties: bool, start: np.ndarray) -> np.ndarray:
+    if not len(start):
+        return start
+    total = y.sum()
+
+    def loss(theta: np.ndarray) -> float:
+        logs = _utilities(theta, x, ties)
+        return float((y.sum(axis=1) @ logsumexp(logs, axis=1) - (y[:, : logs.shape[1]] * logs).sum()) / total)
+
+    def slope(theta: np.ndarray) -> np.ndarray:
+        share, n = _shares(theta, x, ties), y.sum(axis=1)
+        along = (y[:, 0] - y[:, 1] - n * (share[:, 0] - share[:, 1])) / 2 @ x
+        return -(np.append(along, (y[:, 2] - n * share[:, 2]).sum()) if ties else along) / total
+
+    def curvature(theta: np.ndarray) -> np.ndarray:
+        return _information(theta, x, y, ties) / total
+
+    found = minimize(loss, start, jac=slope, hess=curvature, method="trust-exact", options={"gtol": TOLERANCE})
+    return found.x
+
+
+def _utilities(theta: np.ndarray, x: np.ndarray, ties: bool) -> np.ndarray:
+    eta = x @ theta[: x.shape[1]]
+    sides = [eta / 2, -eta / 2]
+    return np.column_stack([*sides, np.full(len(x), theta[-1])] if ties else sides)
+
+
+def _shares(theta: np.ndarray, x: np.ndarray, ties: bool) -> np.ndarray:
+    logs = _utilities(theta, x, ties)
+    return np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
+
+
+def _scores(share: np.ndarray, x: np.ndarray, ties: bool) -> np.ndarray:
+    mean = (share[:, 0] - share[:, 1]) / 2
+    pulls = [0.5, -0.5, 0.0][: share.shape[1]]
+    along = np.stack([(pull - mean)[:, None] * x for pull in pulls], axis=1)
+    if not ties:
+        return along
+    tie = np.stack([-share[:, 2], -share[:, 2], 1 - share[:, 2]], axis=1)
+    return np.concatenate([along, tie[:, :, None]], axis=2)
+
+
+def _information(theta: np.ndarray, x: np.ndarray, y: np.ndarray, ties: bool) -> np.ndarray:
+    share, n = _shares(theta, x, ties), y.sum(axis=1)
+    mean = (share[:, 0] - share[:, 1]) / 2
+    spread = (share[:, 0] + share[:, 1]) / 4 - mean**2
+    core = (x * (n * spread)[:, None]).T @ x
+    if not ties:
+        return core
+    cross = -(n * share[:, 2] * mean) @ x
+    tie = (n * share[:, 2] * (1 - share[:, 2])).sum()
+    return np.block([[core, cross[:, None]], [cross[None, :], np.array([[tie]])]])

@@ -1,0 +1,209 @@
+"""Every figure of the leaderboard in one record, computed from counts. docs/arena.md explains each of them."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import expit
+from scipy.stats import binomtest
+
+from arena.battles.fairness import BASE
+from arena.intervals import CONFIDENCE
+from arena.ranking.leaderboard_records import Category, Hidden, Leaderboard, Length, Pair, Position, Row
+from arena.ranking.ratings import Coefficient, Model, rate_contestants
+from arena.ranking.sequences import WinRate, win_rate
+from arena.votes.counts import Cells, VoteCounts
+from arena.votes.table import BOTH_BAD, LEFT, RIGHT, TIE, UNCATEGORISED
+
+MIN_VOTES = 30
+"""Votes that can be ranked (wins, losses, ties) below which a contestant's row is hidden."""
+LENGTHS_NEEDED = 0.5
+"""Share of the votes whose lengths must be known for scores to be length-controlled."""
+TWICE = 1 / 3
+"""Lean of an answer that is twice as long as the other."""
+
+
+def build_leaderboard(
+    counts: VoteCounts | Cells,
+    *,
+    base: str = BASE,
+    min_votes: int = MIN_VOTES,
+    sides: bool = True,
+    resamples: int = 0,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+) -> Leaderboard:
+    """Every figure, from counted votes. `sides=False` when nobody knows which answer was on the left.
+
+    Ratings rest on the votes between shown contestants, so that a newcomer's few votes change nobody's score.
+    """
+    cells = counts.cells() if isinstance(counts, VoteCounts) else counts
+    rows, hidden = _split(_rows(cells), min_votes)
+    names = [row.name for row in rows]
+    reference = base if base in names else None
+    options = {"reference": reference, "resamples": resamples, "seed": seed, "confidence": confidence}
+    overall = rate_contestants(cells, names, **options)
+    lengths = _lengths_known(cells)
+    controlled = rate_contestants(cells, names, position=sides, length=lengths, **options) if sides or lengths else None
+    names = _in_order(names, overall)
+    pairs = _pairs(cells, names, confidence)
+    board = Leaderboard(
+        votes=int(cells.count.sum()),
+        ties=int(cells.count[cells.verdict == TIE].sum()),
+        both_bad=int(cells.count[cells.verdict == BOTH_BAD].sum()),
+        voters=cells.known_voters or None,
+        base=reference,
+        min_votes=min_votes,
+        confidence=confidence,
+        rows=sorted(rows, key=lambda row: names.index(row.name)),
+        hidden=hidden,
+        against_base=[_against(name, reference, pairs) for name in names if reference and _met(name, reference, pairs)],
+        overall=overall,
+        controlled=controlled,
+        position=_position(cells, controlled, confidence) if sides else None,
+        length=_length(controlled),
+        categories=_categories(cells, min_votes, options),
+        pairs=pairs,
+        notes=[],
+    )
+    return board.model_copy(update={"notes": _notes(board, base)})
+
+
+def _rows(cells: Cells, category: int | None = None) -> list[Row]:
+    use = cells.left != cells.right
+    if category is not None:
+        use &= cells.category == category
+    size = len(cells.contestants)
+
+    def total(side: np.ndarray, verdict: int) -> np.ndarray:
+        chosen = use & (cells.verdict == verdict)
+        return np.bincount(side[chosen], cells.count[chosen], size).astype(int)
+
+    wins = total(cells.left, LEFT) + total(cells.right, RIGHT)
+    losses = total(cells.left, RIGHT) + total(cells.right, LEFT)
+    ties = total(cells.left, TIE) + total(cells.right, TIE)
+    bad = total(cells.left, BOTH_BAD) + total(cells.right, BOTH_BAD)
+    return [
+        Row(name=name, wins=wins[i], losses=losses[i], ties=ties[i], both_bad=bad[i])
+        for i, name in enumerate(cells.contestants)
+        if wins[i] + losses[i] + ties[i] + bad[i]
+    ]
+
+
+def _split(rows: Sequence[Row], min_votes: int) -> tuple[list[Row], list[Hidden]]:
+    hidden = [
+        Hidden(name=row.name, votes=row.ranked, to_go=min_votes - row.ranked) for row in rows if row.ranked < min_votes
+    ]
+    return [row for row in rows if row.ranked >= min_votes], sorted(hidden, key=lambda one: (one.to_go, one.name))
+
+
+def _in_order(names: Sequence[str], model: Model | None) -> list[str]:
+    """As the model has them; whoever met no shown contestant comes last."""
+    rated = [one.name for one in model.ratings] if model else []
+    return rated + sorted(set(names) - set(rated))
+
+
+def _lengths_known(cells: Cells) -> bool:
+    known = cells.count[~np.isnan(cells.lean)].sum()
+    return bool(known and known >= LENGTHS_NEEDED * cells.count.sum())
+
+
+def _pairs(cells: Cells, names: Sequence[str], confidence: float) -> list[Pair]:
+    size = len(cells.contestants)
+    place = (cells.left * size + cells.right) * 4 + cells.verdict
+    table = np.bincount(place, cells.count, size * size * 4).reshape(size, size, 4).astype(int)
+    code = {name: i for i, name in enumerate(cells.contestants)}
+    found = []
+    for number, one in enumerate(names):
+        for other in names[number + 1 :]:
+            here, there = table[code[one], code[other]], table[code[other], code[one]]
+            if here.sum() + there.sum():
+                wins, losses = here[LEFT] + there[RIGHT], here[RIGHT] + there[LEFT]
+                rate = win_rate(int(wins), int(losses), confidence=confidence)
+                ties, bad = here[TIE] + there[TIE], here[BOTH_BAD] + there[BOTH_BAD]
+                found.append(Pair(one=one, other=other, win_rate=rate, ties=ties, both_bad=bad))
+    return found
+
+
+def _met(name: str, base: str, pairs: Sequence[Pair]) -> bool:
+    return any({pair.one, pair.other} == {name, base} for pair in pairs)
+
+
+def _against(name: str, base: str, pairs: Sequence[Pair]) -> Pair:
+    pair = next(pair for pair in pairs if {pair.one, pair.other} == {name, base})
+    if pair.one == name:
+        return pair
+    rate = pair.win_rate
+    turned = WinRate(
+        value=None if rate.value is None else 1 - rate.value,
+        low=1 - rate.high,
+        high=1 - rate.low,
+        wins=rate.losses,
+        losses=rate.wins,
+        e_value=rate.e_value,
+    )
+    return Pair(one=name, other=base, win_rate=turned, ties=pair.ties, both_bad=pair.both_bad)
+
+
+def _position(cells: Cells, controlled: Model | None, confidence: float) -> Position | None:
+    left, right = (int(cells.count[cells.verdict == verdict].sum()) for verdict in (LEFT, RIGHT))
+    if not left + right:
+        return None
+    return Position(
+        left=win_rate(left, right, confidence=confidence),
+        p_value=float(binomtest(left, left + right).pvalue),
+        coefficient=controlled.position if controlled else None,
+    )
+
+
+def _length(controlled: Model | None) -> Length | None:
+    if controlled is None or controlled.length is None:
+        return None
+    found = controlled.length
+    chances = {name: float(expit(TWICE * value)) for name, value in found.model_dump().items()}
+    return Length(coefficient=found, twice_as_long=Coefficient(**chances), votes=controlled.votes)
+
+
+def _categories(cells: Cells, min_votes: int, options: dict) -> list[Category]:
+    found = []
+    for code, name in enumerate(cells.categories):
+        if name == UNCATEGORISED:
+            continue
+        rows, hidden = _split(_rows(cells, code), min_votes)
+        model = rate_contestants(cells, [row.name for row in rows], category=name, **options) if rows else None
+        order = _in_order([row.name for row in rows], model)
+        votes = int(cells.count[cells.category == code].sum())
+        rows = sorted(rows, key=lambda row: order.index(row.name))
+        found.append(Category(name=name, votes=votes, rows=rows, hidden=hidden, model=model))
+    return sorted(found, key=lambda one: (-one.votes, one.name))
+
+
+def _notes(board: Leaderboard, base: str) -> list[str]:
+    notes = []
+    if board.base is None:
+        notes.append(f"{base!r} has too few votes or none, so strengths are against the average of all shown.")
+    model = board.overall
+    if not board.rows:
+        return [f"Everybody has fewer than {board.min_votes} votes that can be ranked, so nobody is shown yet."]
+    if model is None:
+        return [*notes, "Nobody has won a battle between shown contestants yet, so there is no ranking."]
+    if model.groups > 1:
+        parts = [", ".join(one.name for one in model.ratings if one.group == group) for group in range(model.groups)]
+        notes.append(f"No votes connect these groups, so only ranks within one mean something: {'; '.join(parts)}.")
+    if model.penalised:
+        notes.append("Somebody never lost (or never won): half a win was added to each side of each pair that met.")
+    if model.intervals == "information" and not model.penalised:
+        notes.append(f"{model.clusters} voters are too few to allow for their habits: intervals take votes one by one.")
+    if board.position and board.position.left.e_value >= 1 / (1 - board.confidence):
+        side = "left" if (board.position.left.value or 0) > 0.5 else "right"
+        notes.append(f"The {side} answer wins more often than chance: read the controlled strengths.")
+    if board.controlled and board.controlled.length and not _contains(board.controlled.length, 0.0):
+        notes.append(
+            f"{'Longer' if board.controlled.length.value > 0 else 'Shorter'} answers win more often: "
+            "read the controlled strengths."
+        )
+    return notes
+
+
+def _contains(interval: Coefficient, value: float) -> bool:
+    return interval.low <= value <= interval.high or math.isclose(interval.low, value)

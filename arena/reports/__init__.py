@@ -1,0 +1,1 @@
+"""Documents that compare contestants side by side, with figures and intervals."""

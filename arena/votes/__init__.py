@@ -1,0 +1,1 @@
+"""Votes: cast, kept, counted, exported, read from files."""
