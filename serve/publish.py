@@ -263,11 +263,8 @@ class Publisher:
             raise PublishError(f"{candidate.served_name} is live already; there is nothing to try")
 
     def _previous(self, persona: str) -> str:
-        live = self._registry.persona(persona).live
-        for event in self._registry.history(persona):
-            changes_name = event.action in ("publish", "promote", "rollback")
-            if changes_name and event.revision == live and event.detail.get("previous"):
-                return event.detail["previous"]
+        if (revision := self._registry.previous(persona)) is not None:
+            return revision
         raise NotFoundError(f"{persona} has no earlier revision to go back to; see `understudy history {persona}`")
 
 

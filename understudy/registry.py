@@ -2,12 +2,13 @@
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import Engine, select
+from sqlalchemy import ColumnElement, Engine, Select, and_, func, select, update
 from sqlalchemy.orm import Session
 
 from understudy.adapters import read_config, short, store_adapter, store_snapshot
@@ -16,6 +17,9 @@ from understudy.errors import AdapterError, NotFoundError
 from understudy.recipes import NAME
 from understudy.settings import Settings
 from understudy.tables import EventRow, FollowRow, PersonaRow, RevisionRow, now
+
+NAMED = 12
+"""Most names, or revisions, that a message lists."""
 
 MAX_RANK = 2**20
 """Nothing that is larger is a rank; the database's numbers end, too."""
@@ -152,20 +156,56 @@ class Registry:
         Raises:
             NotFoundError: there is none, or `prefix` fits several.
         """
-        rows = self.revisions(persona)
-        fitting = [r for r in rows if r.id.startswith(prefix)]
-        if not fitting:
-            known = ", ".join(short(r.id) for r in rows) or "none"
-            raise NotFoundError(f"{persona} has no revision {prefix or 'yet'}; revisions there are: {known}")
-        if prefix and len(fitting) > 1:
-            raise NotFoundError(f"{persona}: {prefix} fits {len(fitting)} revisions; give more digits")
-        return fitting[0]
+        of_persona = select(RevisionRow).where(RevisionRow.persona == persona)
+        fitting = of_persona.where(_begins(prefix)) if prefix else of_persona
+        newest_first = RevisionRow.created_at.desc()
+        with Session(self.engine) as session:
+            rows = session.scalars(fitting.order_by(newest_first).limit(2 if prefix else 1)).all()
+            if len(rows) == 1 or (rows and not prefix):
+                return Revision.model_validate(rows[0])
+            if rows:
+                fit = session.scalar(select(func.count()).select_from(fitting.subquery()))
+                raise NotFoundError(f"{persona}: {prefix} fits {fit} revisions; give more digits")
+            newest = session.scalars(of_persona.order_by(newest_first).limit(NAMED + 1)).all()
+        known = _listed([short(row.id) for row in newest]) or "none"
+        raise NotFoundError(f"{persona} has no revision {prefix or 'yet'}; revisions there are: {known}")
 
     def revisions(self, persona: str) -> list[Revision]:
         """Every revision of `persona`, newest first; empty when there is none."""
         with Session(self.engine) as session:
             query = select(RevisionRow).where(RevisionRow.persona == persona)
             return [Revision.model_validate(r) for r in session.scalars(query.order_by(RevisionRow.created_at.desc()))]
+
+    def newest(self) -> dict[str, Revision]:
+        """The newest revision of each persona that has one."""
+        last = select(RevisionRow.persona, func.max(RevisionRow.created_at).label("at")).group_by(RevisionRow.persona)
+        newest = last.subquery()
+        same = and_(RevisionRow.persona == newest.c.persona, RevisionRow.created_at == newest.c.at)
+        with Session(self.engine) as session:
+            rows = session.scalars(select(RevisionRow).join(newest, same))
+            return {row.persona: Revision.model_validate(row) for row in rows}
+
+    def live(self) -> list[tuple[Persona, Revision]]:
+        """Every persona that shows something, and what: those with a trial first, then the latest used or changed."""
+        query = (
+            select(PersonaRow, RevisionRow)
+            .join(RevisionRow, and_(RevisionRow.persona == PersonaRow.name, RevisionRow.id == PersonaRow.live))
+            .order_by(
+                PersonaRow.candidate.is_(None),
+                func.coalesce(PersonaRow.used_at, PersonaRow.updated_at).desc(),
+                PersonaRow.name,
+            )
+        )
+        with Session(self.engine) as session:
+            rows = session.execute(query).tuples()
+            return [(Persona.model_validate(persona), Revision.model_validate(live)) for persona, live in rows]
+
+    def used(self, when: Mapping[str, datetime]) -> None:
+        """Notes when personas were last asked; after a restart the latest come on stage first."""
+        rows = [{"name": name, "used_at": at} for name, at in when.items()]
+        with Session(self.engine) as session, session.begin():
+            if rows:
+                session.execute(update(PersonaRow), rows)
 
     def path(self, revision: Revision) -> Path:
         """The folder of that revision in the store.
@@ -184,13 +224,19 @@ class Registry:
             rows = session.scalars(select(PersonaRow).order_by(PersonaRow.name))
             return [Persona.model_validate(row) for row in rows]
 
+    def count(self) -> int:
+        """How many personas there are."""
+        with Session(self.engine) as session:
+            return session.scalar(select(func.count()).select_from(PersonaRow)) or 0
+
     def persona(self, name: str) -> Persona:
         """The persona of that name. Raises NotFoundError, listing those there are."""
         with Session(self.engine) as session:
             row = session.get(PersonaRow, name)
             if row is not None:
                 return Persona.model_validate(row)
-        known = ", ".join(p.name for p in self.personas()) or "none yet; train one with `understudy train RECIPE`"
+            names = session.scalars(select(PersonaRow.name).order_by(PersonaRow.name).limit(NAMED + 1)).all()
+        known = _listed(names) or "none yet; train one with `understudy train RECIPE`"
         raise NotFoundError(f"no persona {name!r}; personas there are: {known}")
 
     def set_live(self, revision: Revision, *, actor: str, action: str, detail: dict[str, Any]) -> None:
@@ -235,15 +281,48 @@ class Registry:
         with Session(self.engine) as session, session.begin():
             session.merge(FollowRow(persona=persona, at=now(), **handled.model_dump()))
 
-    def history(self, persona: str) -> list[Event]:
-        """What happened to a persona, newest first."""
+    def history(self, persona: str, *, limit: int | None = None) -> list[Event]:
+        """What happened to a persona, newest first; with `limit` at most so many events."""
         with Session(self.engine) as session:
-            query = select(EventRow).where(EventRow.persona == persona).order_by(EventRow.id.desc())
-            return [Event.model_validate(row) for row in session.scalars(query)]
+            return [Event.model_validate(row) for row in session.scalars(_events(persona).limit(limit))]
+
+    def last(self, persona: str, revision: str, *actions: str) -> Event | None:
+        """The newest event of that revision that is one of `actions`; None when there is none."""
+        query = _events(persona).where(EventRow.revision == revision, EventRow.action.in_(actions)).limit(1)
+        with Session(self.engine) as session:
+            row = session.scalar(query)
+            return Event.model_validate(row) if row else None
+
+    def previous(self, persona: str) -> str | None:
+        """What `persona` showed before what is live; None when there was nothing. Raises NotFoundError as `persona`."""
+        live = self.persona(persona).live
+        query = _events(persona).where(
+            EventRow.revision == live, EventRow.action.in_(("publish", "promote", "rollback"))
+        )
+        with Session(self.engine) as session:
+            for row in session.scalars(query.execution_options(yield_per=NAMED)):
+                if row.detail.get("previous"):
+                    return row.detail["previous"]
+        return None
 
     @staticmethod
     def _event(revision: Revision, actor: str, action: str, detail: dict[str, Any]) -> EventRow:
         return EventRow(actor=actor, persona=revision.persona, revision=revision.id, action=action, detail=detail)
+
+
+def _begins(prefix: str) -> ColumnElement[bool]:
+    """Ids that begin with `prefix`: a range, which the primary key answers. Ids are hexadecimal, and g comes after f."""
+    column = RevisionRow.id
+    return and_(column >= prefix, column < f"{prefix}g", column.startswith(prefix, autoescape=True))
+
+
+def _events(persona: str) -> Select[tuple[EventRow]]:
+    return select(EventRow).where(EventRow.persona == persona).order_by(EventRow.id.desc())
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first names, and that there are more."""
+    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
 
 
 def share_of(text: str) -> float:

@@ -1,9 +1,21 @@
-"""The tables of the one database: revisions, personas, events, keys, battles, votes, withdrawals, exports."""
+"""The tables of the one database: revisions, personas, events, keys, battles, votes, withdrawals, tallies, exports."""
 
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, Integer, String, Text, TypeDecorator
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    TypeDecorator,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -30,6 +42,7 @@ class RevisionRow(Table):
     """One immutable adapter, registered for one persona."""
 
     __tablename__ = "revisions"
+    __table_args__ = (Index("ix_revisions_newest", "persona", "created_at"),)
 
     persona: Mapped[str] = mapped_column(String(63), primary_key=True)
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -59,17 +72,20 @@ class PersonaRow(Table):
     card: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """Title, voice, prompts and sampling, as the recipe says."""
     updated_at: Mapped[datetime] = mapped_column(default=now)
+    used_at: Mapped[datetime | None]
+    """When it was last asked, to the minute; after a restart the latest come on stage first."""
 
 
 class EventRow(Table):
     """Append-only audit log: who did what to which revision, and how it ended."""
 
     __tablename__ = "events"
+    __table_args__ = (Index("ix_events_newest", "persona", "id"),)
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     at: Mapped[datetime] = mapped_column(default=now)
     actor: Mapped[str] = mapped_column(String(255))
-    persona: Mapped[str] = mapped_column(String(63), index=True)
+    persona: Mapped[str] = mapped_column(String(63))
     revision: Mapped[str | None] = mapped_column(String(64))
     action: Mapped[str] = mapped_column(String(31))
     """push, publish, reject, canary (a trial begins), promote or withdraw (it ends), rollback, and hub (a followed
@@ -118,7 +134,12 @@ class BattleRow(Table):
     """One prompt and two anonymous answers, complete enough to be replayed."""
 
     __tablename__ = "battles"
-    __table_args__ = (Index("ix_battles_replayed", "session", "replay_of", unique=True),)
+    __table_args__ = (
+        Index("ix_battles_replayed", "session", "replay_of", unique=True),
+        Index("ix_battles_at", "at"),
+        Index("ix_battles_left", "left", "right"),
+        Index("ix_battles_right", "right", "left"),
+    )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     at: Mapped[datetime] = mapped_column(default=now)
@@ -157,7 +178,13 @@ class VoteRow(Table):
     """A person's verdict on a battle; the primary key makes a second one impossible."""
 
     __tablename__ = "votes"
-    __table_args__ = (Index("ix_votes_at", "at"),)
+    __table_args__ = (
+        Index("ix_votes_at", "at"),
+        Index("ix_votes_session", "session", "at"),
+        Index(
+            "ix_votes_suspect", "suspect", sqlite_where=text("suspect != ''"), postgresql_where=text("suspect != ''")
+        ),
+    )
 
     battle: Mapped[str] = mapped_column(ForeignKey("battles.id"), primary_key=True)
     at: Mapped[datetime] = mapped_column(default=now)
@@ -174,9 +201,23 @@ class WithdrawalRow(Table):
     """A vote that its voter has taken back: the vote's row stays, and no statistic counts it."""
 
     __tablename__ = "withdrawals"
+    __table_args__ = (Index("ix_withdrawals_at", "at"),)
 
     battle: Mapped[str] = mapped_column(ForeignKey("votes.battle"), primary_key=True)
     at: Mapped[datetime] = mapped_column(default=now)
+
+
+class TallyRow(Table):
+    """Votes that were counted already, so that a start need not count a million again. It may be deleted any time."""
+
+    __tablename__ = "tallies"
+
+    name: Mapped[str] = mapped_column(String(31), primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now)
+    votes: Mapped[int] = mapped_column(BigInteger)
+    """How many are in it."""
+    counts: Mapped[bytes] = mapped_column(LargeBinary)
+    """As `arena.votes.kept_counts` writes it."""
 
 
 class ExportRow(Table):

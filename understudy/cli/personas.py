@@ -84,6 +84,7 @@ def list_personas(settings: Settings) -> None:
     registry = open_registry(settings)
     known = {p.name: p for p in registry.personas()}
     table = Table(box=None, pad_edge=False)
+    trained, on_stage = registry.newest(), {persona.name: revision for persona, revision in registry.live()}
     for header in ("persona", "live", "on trial", "newest", "from"):
         table.add_column(header, no_wrap=True)
     table.add_column("voice")
@@ -92,10 +93,8 @@ def list_personas(settings: Settings) -> None:
         voice = persona.card.get("voice", "") if persona else load_recipe(name, settings.recipes_dir).voice
         live = short(persona.live) if persona and persona.live else "-"
         trial = f"{100 * persona.share:g}% {short(persona.candidate)}" if persona and persona.candidate else "-"
-        revisions = registry.revisions(name)
-        newest = short(revisions[0].id) if revisions else "not trained"
-        on_stage = next((r for r in revisions if persona and r.id == persona.live), None)
-        source = on_stage.source if on_stage and on_stage.source.startswith(HUB) else "-"
+        newest = short(trained[name].id) if name in trained else "not trained"
+        source = on_stage[name].source if name in on_stage and on_stage[name].source.startswith(HUB) else "-"
         table.add_row(name, live, trial, newest, source, voice)
     console.print(table)
 

@@ -78,7 +78,9 @@ def _trial(registry: Registry, persona: str) -> tuple[str, str]:
 
 
 def _last(registry: Registry, persona: str, revision: str, *actions: str) -> Event:
-    return next(e for e in registry.history(persona) if e.revision == revision and e.action in actions)
+    event = registry.last(persona, revision, *actions)
+    assert event is not None, "whoever was on trial has an event"
+    return event
 
 
 def _ended(registry: Registry, persona: str, candidate: str) -> int:
