@@ -11,7 +11,7 @@ import pytest
 
 COMMANDS = [
     *("demo", "check", "train", "verify", "sweep", "serve", "space", "push", "publish", "promote", "rollback"),
-    *("personas", "history", "validate", "ask", "eval-code", "rank"),
+    *("personas", "history", "validate", "ask", "eval-code", "rank", "report", "compare", "preferences"),
 ]
 GROUPS = [
     *("data augment", "data inspect", "base build", "base eval", "keys create", "keys list", "keys revoke"),
@@ -33,13 +33,25 @@ def cli(*arguments: str, home: Path, **env: str) -> subprocess.CompletedProcess[
 def test_help_names_every_command_and_loads_nothing_heavy(tmp_path: Path) -> None:
     program = (
         "import sys\nfrom understudy.cli.app import app\n"
-        "heavy = {'torch', 'gradio', 'vllm', 'trl', 'transformers', 'fastapi', 'sqlalchemy'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
+        "heavy = {'torch', 'gradio', 'vllm', 'trl', 'transformers', 'fastapi', 'sqlalchemy', 'rich'}\n"
+        "try:\n    app(['--help'])\nfinally:\n    assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
     shown = cli("--help", home=tmp_path)
     assert shown.returncode == 0
     assert all(f"\n  {command} " in shown.stdout for command in [*COMMANDS, "data", "base", "keys"])
+
+
+def test_help_has_the_order_of_the_pipeline_and_a_place_for_every_command(tmp_path: Path) -> None:
+    shown = cli("--help", home=tmp_path).stdout
+    listed = "Start here:" + shown.partition("Start here:")[2]
+    headings = re.findall(r"^(\w[\w ]+):$", listed, re.MULTILINE)
+    assert headings == ["Start here", "Teach", "Prove", "Stage", "Arena and votes", "Hub and Spaces", "Housekeeping"]
+    order = ["data", "check", "train", "verify", "push", "publish", "rollback", "rank", "space", "keys"]
+    places = [listed.index(f"\n  {command} ") for command in order]
+    assert places == sorted(places)
+    assert "..." not in listed, "a command's line is too long"
+    assert all(len(line) <= 80 for line in shown.splitlines())
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *GROUPS])
