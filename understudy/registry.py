@@ -21,6 +21,9 @@ from understudy.tables import EventRow, FollowRow, PersonaRow, RevisionRow, now
 NAMED = 12
 """Most names, or revisions, that a message lists."""
 
+NAME_CHANGES = ("publish", "promote", "rollback")
+"""Actions after which a persona shows another revision."""
+
 MAX_RANK = 2**20
 """Nothing that is larger is a rank; the database's numbers end, too."""
 
@@ -294,11 +297,9 @@ class Registry:
             return Event.model_validate(row) if row else None
 
     def previous(self, persona: str) -> str | None:
-        """What `persona` showed before what is live; None when there was nothing. Raises NotFoundError as `persona`."""
+        """What `persona` showed before what is live; None when there was nothing. Raises as `persona`."""
         live = self.persona(persona).live
-        query = _events(persona).where(
-            EventRow.revision == live, EventRow.action.in_(("publish", "promote", "rollback"))
-        )
+        query = _events(persona).where(EventRow.revision == live, EventRow.action.in_(NAME_CHANGES))
         with Session(self.engine) as session:
             for row in session.scalars(query.execution_options(yield_per=NAMED)):
                 if row.detail.get("previous"):
@@ -311,12 +312,12 @@ class Registry:
 
 
 def _begins(prefix: str) -> ColumnElement[bool]:
-    """Ids that begin with `prefix`: a range, which the primary key answers. Ids are hexadecimal, and g comes after f."""
+    """Ids that begin with `prefix`: a range that the primary key answers; ids are hexadecimal, and g follows f."""
     column = RevisionRow.id
     return and_(column >= prefix, column < f"{prefix}g", column.startswith(prefix, autoescape=True))
 
 
-def _events(persona: str) -> Select[tuple[EventRow]]:
+def _events(persona: str) -> Select[EventRow]:
     return select(EventRow).where(EventRow.persona == persona).order_by(EventRow.id.desc())
 
 

@@ -20,6 +20,9 @@ from understudy.settings import Settings
 
 console = Console(highlight=False)
 
+SHOWN = 50
+"""Events that a table of the history shows unless more are asked for."""
+
 HUB = "hub:"
 """How the source of a revision from the Hub begins."""
 
@@ -99,18 +102,23 @@ def list_personas(settings: Settings) -> None:
     console.print(table)
 
 
-def show_history(settings: Settings, persona: str, *, json_output: bool = False) -> None:
-    """A table of events."""
+def show_history(settings: Settings, persona: str, *, json_output: bool = False, limit: int | None = None) -> None:
+    """A table of events, the newest `SHOWN`; or all of them as JSON. `limit` shows so many, 0 all."""
     registry = open_registry(settings)
     registry.persona(persona)
+    most = (0 if json_output else SHOWN) if limit is None else limit
+    events = registry.history(persona, limit=most + 1 if most else None)
+    shown = events[:most] if most else events
     if json_output:
-        print(json.dumps([event.model_dump(mode="json") for event in registry.history(persona)]))
+        print(json.dumps([event.model_dump(mode="json") for event in shown]))
         return
     table = Table("when (UTC)", "who", "what", "revision", "detail", box=None, pad_edge=False)
-    for event in registry.history(persona):
+    for event in shown:
         when = event.at.strftime("%Y-%m-%d %H:%M:%S")
         table.add_row(when, event.actor, event.action, short(event.revision or "-"), "; ".join(_told(event.detail)))
     console.print(table)
+    if len(shown) < len(events):
+        console.print(f"these are the newest {len(shown)}; --limit 0 shows all")
 
 
 def _told(detail: dict[str, Any]) -> Iterator[str]:

@@ -24,11 +24,14 @@ def personas() -> None:
 def history(
     persona: Persona,
     json_output: Json = False,
+    limit: Annotated[
+        int | None, typer.Option(help="How many; 0: all. Default: the newest 50, with --json all.")
+    ] = None,
 ) -> None:
     """Show who did what to a persona, newest first."""
     from understudy.cli.personas import show_history
 
-    show_history(load_settings(), persona, json_output=json_output)
+    show_history(load_settings(), persona, json_output=json_output, limit=limit)
 
 
 @keys_app.command("create")
