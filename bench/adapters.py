@@ -1,4 +1,4 @@
-"""Random adapters for the embedded base, for measuring speed; what they say makes no sense."""
+"""Random adapters, for measuring speed; what they say makes no sense."""
 
 import json
 from pathlib import Path
@@ -7,17 +7,18 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from understudy.adapters import CONFIG, WEIGHTS
-from understudy.bases import base_revision, resolve_base, weight_shapes
+from understudy.bases import EMBEDDED, Base, base_revision, resolve_base, weight_shapes
 
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """All linear layers, as training does."""
 
 
-def random_adapter(folder: Path, *, seed: int, rank: int = 16, scale: float = 0.1) -> Path:
-    """Writes a PEFT adapter with every matrix random and returns its folder."""
+def random_adapter(folder: Path, *, seed: int, rank: int = 16, scale: float = 0.1, base: Base | None = None) -> Path:
+    """Writes a PEFT adapter for `base` (the embedded one) with every matrix random and returns its folder."""
+    base = base or resolve_base(EMBEDDED)
     random = np.random.default_rng(seed)
     weights: dict[str, np.ndarray] = {}
-    for name, shape in weight_shapes(resolve_base("embedded")).items():
+    for name, shape in weight_shapes(base).items():
         module = name.removesuffix(".weight")
         if module.endswith(MODULES):
             rows, columns = shape
@@ -26,16 +27,16 @@ def random_adapter(folder: Path, *, seed: int, rank: int = 16, scale: float = 0.
                 weights[f"base_model.model.{module}.lora_{part}.weight"] = values.astype(np.float32)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / WEIGHTS)
-    (folder / CONFIG).write_text(json.dumps(_config(rank)))
+    (folder / CONFIG).write_text(json.dumps(_config(base, rank)))
     return folder
 
 
-def _config(rank: int) -> dict[str, object]:
+def _config(base: Base, rank: int) -> dict[str, object]:
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": "embedded",
-        "revision": base_revision(resolve_base("embedded")),
+        "base_model_name_or_path": base.name,
+        "revision": base_revision(base),
         "r": rank,
         "lora_alpha": rank,
         "target_modules": list(MODULES),

@@ -2,22 +2,18 @@
 
 python -m bench.cpu_lora [--engine] [--rounds 5] [--tokens 64]
 
-`--engine` also starts the engine twice on the embedded base, without and with the plugin, and loads it with the
-base alone, one adapter and six.
+`--engine` also starts whole engines, without and with the plugin: on the embedded base under 16 chats at once, and on
+a random model of the shape of Qwen2.5-0.5B with prompts of 512 tokens; the base alone, one adapter and six.
 """
 
 import argparse
-import asyncio
 import logging
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import aiohttp
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -25,16 +21,11 @@ from torch.nn.functional import linear
 from vllm.lora.layers import LoRAMapping
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
-from bench.adapters import random_adapter
-from bench.load import load
+from bench.cpu_lora_engine import MAX_RANK, embedded_engine, half_billion_engine
 from bench.machine import save
 from serve.cpu_lora_wrapper import GroupedPunicaWrapper
-from serve.engine import BASE_NAME, Engine, plan_engine
-from understudy.bases import resolve_base
-from understudy.settings import load_settings
 
-SLOTS, MAX_RANK, RANK = 8, 64, 16
-PROMPT = "Write about a kettle for the weekend."
+SLOTS, RANK = 8, 16
 
 
 @dataclass(frozen=True)
@@ -94,9 +85,12 @@ def main() -> None:
     _print("Four projections of one layer, one thread", rows)
     figures: dict[str, Any] = {"slots": SLOTS, "max_rank": MAX_RANK, "rank": RANK, "shapes": rows}
     if arguments.engine:
-        engines = [_engine(plugin, arguments.rounds, arguments.tokens) for plugin in (False, True)]
+        engines = [embedded_engine(plugin, arguments.rounds, arguments.tokens) for plugin in (False, True)]
         _print("The engine on the embedded base, 16 at once, tokens/s", engines)
+        large = [half_billion_engine(plugin, arguments.rounds) for plugin in (False, True)]
+        _print("The engine on a 0.5B-shaped model, prompts of 512 tokens, prompt tokens/s", large)
         figures |= {"engine": engines, "same_answers": engines[0]["answers"] == engines[1]["answers"]}
+        figures |= {"engine_half_billion": large, "plugin_over_vllm": round(large[1]["one"] / large[0]["one"], 1)}
     print(save("cpu-lora", figures))
 
 
@@ -143,67 +137,11 @@ def _time(call: Callable[[], None], *, once: bool) -> float:
     return statistics.median(times)
 
 
-def _engine(plugin: bool, rounds: int, tokens: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as home:
-        settings = load_settings(home=Path(home), cpu_lora=plugin, max_lora_rank=MAX_RANK)
-        engine = Engine(plan_engine(settings, resolve_base("embedded"), 6), Path(home) / "engine.log")
-        engine.start()
-        try:
-            return {"plugin": plugin, **asyncio.run(_measure(engine, Path(home), rounds, tokens))}
-        finally:
-            asyncio.run(engine.stop())
-
-
-async def _measure(engine: Engine, home: Path, rounds: int, tokens: int) -> dict[str, Any]:
-    """Tokens per second of each mix, medians of rounds in turn, and greedy answers to compare."""
-    names = [f"adapter-{number}" for number in range(6)]
-    mixes = {"base": [BASE_NAME], "one": names[:1], "six": names}
-    async with aiohttp.ClientSession() as session:
-        await engine.wait_ready(session, timeout=300)
-        for number, name in enumerate(names):
-            await engine.load(session, name, random_adapter(home / name, seed=number))
-        answers = [await _greedy(engine, session, name) for name in (BASE_NAME, *names)]
-    speeds: dict[str, list[float]] = {mix: [] for mix in mixes}
-    for number in range(-1, rounds):
-        for mix, models in mixes.items():
-            speed = await _speed(engine.url, models, tokens)
-            if number >= 0:
-                speeds[mix].append(speed)
-    ratios = {
-        f"{mix}_over_base": round(statistics.median(a / b for a, b in zip(speeds[mix], speeds["base"], strict=True)), 3)
-        for mix in ("one", "six")
-    }
-    return {**{mix: round(statistics.median(values)) for mix, values in speeds.items()}, **ratios, "answers": answers}
-
-
-async def _greedy(engine: Engine, session: aiohttp.ClientSession, name: str) -> str:
-    message = {"role": "user", "content": PROMPT}
-    answer = await engine.complete(
-        session, {"model": name, "messages": [message], "max_tokens": 48, "temperature": 0.0}
-    )
-    return answer["choices"][0]["message"]["content"]
-
-
-async def _speed(url: str, models: list[str], tokens: int) -> float:
-    """Tokens per second of 16 chats at once, shared among the models; each chat is followed by another."""
-    shares = [len(range(number, 16, len(models))) for number in range(len(models))]
-    started = time.perf_counter()
-    figures = await asyncio.gather(
-        *(
-            load(url, model, concurrency=share, requests=2 * share, tokens=tokens)
-            for model, share in zip(models, shares, strict=True)
-        )
-    )
-    if any(each.failures for each in figures):
-        raise SystemExit("the engine refused requests")
-    return 2 * sum(shares) * tokens / (time.perf_counter() - started)
-
-
 def _print(title: str, rows: list[dict[str, Any]]) -> None:
-    columns = [name for name in rows[0] if name != "answers"]
+    columns = [name for name in rows[-1] if name != "answers"]
     table = Table(*(name.replace("_", " ") for name in columns), title=title)
     for row in rows:
-        table.add_row(*(str(row[name]) for name in columns))
+        table.add_row(*(str(row.get(name, "-")) for name in columns))
     Console().print(table)
 
 
