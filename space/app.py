@@ -10,13 +10,15 @@ from typing import Any
 import gradio as gr
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.middleware import Middleware
+from starlette.routing import Route
 
 from arena.battles.store import BattleStore
 from arena.reports.imported import Guests, read_guests
 from space import arena_tab, chat_events, chat_tab
+from space.addresses import networks
 from space.api import add_endpoints, mcp_works
 from space.ballot_box import BallotBox
-from space.banner import POLL, Backend, Snapshot, banner
+from space.banner import Backend, Snapshot, banner
 from space.battle import Ring
 from space.events import QUIET
 from space.gateway_client import GatewayClient
@@ -24,8 +26,10 @@ from space.headlines import TOASTS, headlines
 from space.languages import ENGLISH, i18n, language_of, t
 from space.leaderboard_tab import build_leaderboard_tab
 from space.moderation import Moderate, everything, moderation
+from space.newsroom import LISTEN, Newsroom
 from space.page_language import PageLanguage
 from space.theme import HEAD, MASTHEAD, css, theme
+from space.visitor_cookie import VisitorCookie
 from space.vote_board import VoteBoard
 from space.voters import Voters, read_salt
 from space.votes_repo import VotesRepo
@@ -41,6 +45,16 @@ QUEUE = 256
 PORT_OPTION = "--space-port (or UNDERSTUDY_SPACE_PORT)"
 
 
+class Page(gr.Blocks):
+    """The page, and who tells the tabs that have it open what is new."""
+
+    newsroom: Newsroom
+
+    def close(self, verbose: bool = True) -> None:
+        self.newsroom.close()
+        super().close(verbose)
+
+
 def build_app(
     gateway: GatewayClient,
     store: BattleStore,
@@ -49,11 +63,12 @@ def build_app(
     voters: Voters | None = None,
     guests: Guests | None = None,
     moderate: Moderate = everything,
-) -> gr.Blocks:
+) -> Page:
     """The page; `voted` is called after each vote. Nothing is asked of the gateway before somebody opens the page."""
     backend = Backend(gateway)
     votes = VoteBoard(store.engine)
-    with gr.Blocks(title="Understudy", analytics_enabled=False) as app:
+    with Page(title="Understudy", analytics_enabled=False) as app:
+        app.newsroom = Newsroom(gateway, backend)
         gr.HTML(t("masthead"), html_template=MASTHEAD, elem_id="masthead")
         notice = gr.HTML(visible=False, elem_id="banner")
         with gr.Tabs() as tabs:
@@ -82,7 +97,9 @@ def build_app(
         chat_events.compare_in_arena(talk, tabs, ring)
         arena_tab.open_page(app, house, ring, tabs)
         add_endpoints(gateway, backend)
-        gr.Timer(POLL).tick(look, inputs, outputs, queue=False, **QUIET)
+        again = gr.Button(visible="hidden", elem_id="look")
+        again.click(look, inputs, outputs, queue=False, **QUIET)
+        app.load(None, None, None, js=LISTEN)
     return app.queue(default_concurrency_limit=CONCURRENCY, max_size=QUEUE)
 
 
@@ -130,7 +147,7 @@ def changes(
     return [new, notice, *talk, *ring]
 
 
-def start(app: gr.Blocks, *, host: str, port: int, block: bool = True) -> None:
+def start(app: Page, *, host: str, port: int, block: bool = True) -> None:
     """Serves the page.
 
     Raises:
@@ -149,7 +166,10 @@ def start(app: gr.Blocks, *, host: str, port: int, block: bool = True) -> None:
         run_history=False,
         ssr_mode=False,
         mcp_server=mcp_works(),
-        app_kwargs={"middleware": [Middleware(PageLanguage)]},
+        app_kwargs={
+            "middleware": [Middleware(VisitorCookie), Middleware(PageLanguage)],
+            "routes": [Route("/news", app.newsroom.stream)],
+        },
         share=False,
         quiet=True,
     )
@@ -164,12 +184,17 @@ def launch(settings: Settings) -> None:
         VotesRepoError: `votes_repo` is no name of a repository.
         ExamplesError: `imported_answers` cannot be read.
         ModerationError: `moderation` names nothing that looks at prompts.
+        ProxyError: `trusted_proxies` holds something that is no network.
     """
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     store = BattleStore(open_database(settings.database))
     gateway = GatewayClient(settings.gateway, key)
     rules = {
-        "voters": Voters(read_salt(settings.home / "voters.salt"), most=settings.battles_per_minute),
+        "voters": Voters(
+            read_salt(settings.home / "voters.salt"),
+            most=settings.battles_per_minute,
+            trusted=networks(settings.trusted_proxies),
+        ),
         "guests": read_guests(settings.imported_answers) if settings.imported_answers else None,
         "moderate": moderation(settings.moderation),
     }

@@ -254,7 +254,7 @@ def _wire(ring: Ring, tab: ArenaTab, stage: Stage) -> None:
         prompt: str, choice: str | None, against: str | None, request: gr.Request
     ) -> AsyncIterator[list[Any]]:
         voter = ring.voters.name(request)
-        if wait := ring.voters.wait(voter):
+        if wait := ring.voters.start(request):
             busy = say("arena_too_many", language_of(request), seconds=f"{wait:.0f}")
             yield show(View(message=busy, kind="trouble"), language_of(request))
             return

@@ -12,7 +12,7 @@ from space.win_rates import Standing
 from understudy.errors import GatewayError
 
 POLL = 3.0
-"""Seconds between two looks of one page."""
+"""Seconds between two looks of a page that is not told of news (`space.newsroom`)."""
 FRESH = 1.5
 """Seconds for which one answer of the gateway serves every page."""
 BACK_OFF = (1, 1, 2, 2, 4, 6)
@@ -61,6 +61,7 @@ class Backend:
         self._lock = asyncio.Lock()
         self._looked = self._left = float("-inf")
         self._misses = 0
+        self._expired = False
         self._last = Snapshot(Readiness(status="starting"))
 
     async def look(self, *, at_once: bool = False) -> Snapshot:
@@ -69,11 +70,17 @@ class Backend:
         `at_once` asks without the back-off: somebody wants something now.
         """
         async with self._lock:
-            if self._clock() - self._looked >= (self._fresh if at_once else self._pause()):
+            due = self._clock() - self._looked >= (self._fresh if at_once else self._pause())
+            if due or self._expired:
+                self._expired = False  # before asking: news that come meanwhile are not in the answer
                 self._last = await self._ask()
                 self._looked = self._clock()
                 self._count()
             return self._clocked()
+
+    def expire(self) -> None:
+        """What was seen last is old news: the next look asks the gateway."""
+        self._expired = True
 
     def _pause(self) -> float:
         return self._fresh * BACK_OFF[min(self._misses, len(BACK_OFF) - 1)]

@@ -22,6 +22,8 @@ from understudy.recipes import Sampling
 TIMEOUT = httpx.Timeout(60, connect=5, pool=30)
 """Seconds. An answer may take long as a whole, but never this long between two pieces."""
 QUICK = httpx.Timeout(5)
+NEWS = httpx.Timeout(45, connect=5)
+"""Seconds: the gateway's news have a sign of life every 15."""
 UNREACHABLE = "The model server cannot be reached right now."
 WAKING = "The model is waking up."
 PAUSES = (1.0, 2.0, 4.0)
@@ -74,6 +76,15 @@ class Piece(BaseModel):
     revision: str = ""
     news: str = ""
     """For people: what is being waited for before the question is asked again."""
+
+
+class Bulletin(BaseModel):
+    """One piece of the gateway's news: something happened, or (without a kind) its stream is open."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str = ""
+    kind: str = ""
 
 
 class AwayError(GatewayError):
@@ -187,6 +198,30 @@ class GatewayClient:
             raise GatewayError("The model server took too long to answer.") from error
         except httpx.HTTPError as error:
             raise (GatewayError if answered else AwayError)(UNREACHABLE) from error
+
+    async def news(self, last: str = "") -> AsyncGenerator[Bulletin]:
+        """What happens at the gateway, as it happens; with `last`, what happened since that one too.
+
+        Raises:
+            GatewayError: there is no such stream, or it has broken off.
+        """
+        headers = {"last-event-id": last} if last else {}
+        try:
+            async with self._http.stream("GET", "/events", headers=headers, timeout=NEWS) as response:
+                await _refuse_errors(response)
+                yield Bulletin()
+                fields: dict[str, str] = {}
+                async for line in response.aiter_lines():
+                    name, _, value = line.partition(":")
+                    if name:
+                        fields[name] = value.strip()
+                    elif not line and "data" in fields:
+                        yield Bulletin(id=fields.get("id", ""), kind=fields.get("event") or "message")
+                    if not line:
+                        fields = {}
+        except httpx.HTTPError as error:
+            raise GatewayError(UNREACHABLE) from error
+        raise GatewayError("The news of the model server ended.")
 
     async def close(self) -> None:
         await self._http.aclose()

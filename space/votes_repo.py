@@ -75,8 +75,9 @@ Understudy Space. Files are only ever added; the Space restores its votes from t
 - `votes`: one a battle: `left`, `right`, `tie` or `both_bad`; `suspect` says why a vote is not counted.
 - `withdrawals`: votes that their voters have taken back; leave them out.
 
-`session` is the hash of a random number that a browser tab made up; no name, address or account is recorded. Prompts
-are what people wrote, so look at them before you make this repository public.
+`session` is a salted hash of a random number that a browser keeps, or of an account, and leads to nobody without the
+salt; no name and no address is recorded. Prompts are what people wrote, so look at them before you make this
+repository public.
 """
 
 

@@ -77,6 +77,11 @@ class FakeGateway:
         self.detail = ""
         self.asleep = 0
         """Status that a proxy answers everything with while it is not 0, as in front of an endpoint that sleeps."""
+        self.tells = False
+        """Whether there are news at /events; without them people have to look for themselves."""
+        self.listening = 0
+        """Who listens to the news now."""
+        self._news: list[tuple[int, str]] = []
         self.headers: list[dict[str, str]] = []
         """Headers of every chat request."""
         self.answers: dict[str, deque[Answer]] = defaultdict(deque)
@@ -97,11 +102,16 @@ class FakeGateway:
         self.answers[model].append(answer)
         return answer
 
+    def announce(self, kind: str = "live") -> None:
+        """Tells everybody who listens."""
+        self._news.append((len(self._news) + 1, kind))
+
     def start(self) -> "FakeGateway":
         routes = [
             Route("/ready", self._ready),
             Route("/v1/models", self._models),
             Route("/v1/chat/completions", self._chat, methods=["POST"]),
+            Route("/events", self._events),
         ]
         config = uvicorn.Config(
             Starlette(routes=routes), port=self.port, log_level="error", timeout_graceful_shutdown=1
@@ -169,6 +179,26 @@ class FakeGateway:
         except asyncio.CancelledError:
             self.withdrawn.append(name)
             raise
+
+    async def _events(self, request: Request) -> Response:
+        if self.asleep:
+            return PlainTextResponse("Service Unavailable", self.asleep)
+        if not self.tells:
+            return _error(404, "no such route")
+        last = int(request.headers.get("last-event-id") or len(self._news))
+        return StreamingResponse(self._telling(last), media_type="text/event-stream")
+
+    async def _telling(self, last: int) -> AsyncIterator[str]:
+        self.listening += 1
+        try:
+            yield ": the fake gateway's news\n\n"
+            while self.tells and self._server and not self._server.should_exit:
+                for number, kind in self._news[last:]:
+                    last = number
+                    yield f'id: {number}\nevent: {kind}\ndata: {{"id": {number}}}\n\n'
+                await asyncio.sleep(0.02)
+        finally:
+            self.listening -= 1
 
     def _refusal(self, request: Request) -> Response | None:
         if self.api_key and request.headers.get("authorization") != f"Bearer {self.api_key}":

@@ -117,6 +117,24 @@ def test_it_fits_and_fetches_nothing_from_elsewhere(
 
 
 @pytest.mark.engine
+def test_a_revision_that_is_published_is_announced_by_the_real_gateways_news(browser: Browser, stage: Stage):
+    before = {model["id"]: model for model in httpx.get(f"{stage.gateway_url}/v1/models").json()["data"]}
+    visitor = Visitor(browser, stage.space_url)
+    visitor.see("#personas", before["email-copy"]["understudy"]["revision"])
+    looks = [url for url in visitor.requests if url.endswith("/news")]
+    assert looks, "the page listens"
+    stage.cli("train", "email-copy", "--seed", "4242")
+    stage.cli("publish", "email-copy")
+    after = {model["id"]: model for model in httpx.get(f"{stage.gateway_url}/v1/models").json()["data"]}
+    revision = after["email-copy"]["understudy"]["revision"]
+    assert revision != before["email-copy"]["understudy"]["revision"]
+    visitor.see(".toast", f"is live: {revision}")
+    stage.cli("rollback", "email-copy")
+    visitor.see("#personas", before["email-copy"]["understudy"]["revision"])
+    visitor.leave()
+
+
+@pytest.mark.engine
 def test_chat_and_battle_with_the_real_engine(browser: Browser, stage: Stage, artifacts: Path):
     models = httpx.get(f"{stage.gateway_url}/v1/models").json()["data"]
     live = {model["id"]: model["understudy"] for model in models}
@@ -213,6 +231,30 @@ def test_a_new_revision_is_announced_while_the_page_is_open(house: House, visito
     house.fake.models["stand-up"]["understudy"]["revision"] = "d0d0d0d0d0d0"
     visitor.see(".toast", "d0d0d0d0d0d0")
     expect(visitor.page.locator(".toast")).to_have_count(1)
+
+
+def test_news_reach_every_open_page_at_once_through_one_reader(browser: Browser, house: House):
+    house.fake.tells = True
+    visitors = [Visitor(browser, house.url) for _ in range(2)]
+    for visitor in visitors:
+        visitor.see("#personas", "Stand-up comedian")
+    while not house.fake.listening:
+        visitors[0].page.wait_for_timeout(20)
+    visitors[1].page.wait_for_timeout(500)
+    assert house.fake.listening == 1, "one reader for both"
+    house.fake.models["stand-up"]["understudy"]["revision"] = "c0ffee123456"
+    house.fake.announce()
+    for visitor in visitors:
+        visitor.see(".toast", "A new revision of Stand-up comedian is live: c0ffee123456")
+    house.fake.stop()
+    for visitor in visitors:
+        visitor.see("#banner .down")
+    house.fake.tells = False
+    house.fake.start()
+    for visitor in visitors:
+        expect(visitor.page.locator("#banner .banner")).to_have_count(0, timeout=PATIENCE)
+        assert visitor.complaints == []
+        visitor.leave()
 
 
 def test_a_card_says_what_the_persona_was_taught_with_and_shows_an_example(house: House, visitor: Visitor):

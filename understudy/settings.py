@@ -122,7 +122,10 @@ class Settings(BaseSettings):
     the address of an HTTP endpoint (docs/arena.md); empty means nobody."""
 
     battles_per_minute: int = Field(default=20, ge=1)
-    """Battles that one visitor may start in a minute."""
+    """Battles that one visitor (a login, or a browser) may start in a minute; all of one address, five times that."""
+
+    trusted_proxies: str = "loopback"
+    """Whose X-Forwarded-For the Space believes: networks with commas between them, `loopback`, `private`."""
 
     log_json: bool | None = None
     """Logs of the gateway as JSON lines; unset means: unless they go to a terminal."""
@@ -137,7 +140,8 @@ class Settings(BaseSettings):
     """Largest adapter rank the engine is started for; vLLM knows 1, 8, 16, 32, 64, 128, 256, 320, 512."""
 
     slots: int = Field(default=0, ge=0)
-    """Adapters that can be in one batch; 0 means one for each persona in the registry and two to spare, at least 8."""
+    """Adapters that can be in one batch; 0 means one for each persona in the registry, up to 32, and two to spare, at
+    least 8. Each takes memory for good; personas beyond them take turns."""
 
     tool_call_parser: str = "hermes"
     """How vLLM reads the base's tool calls: `hermes` (Qwen and many others), `llama3_json`, `mistral`, …"""
@@ -147,6 +151,9 @@ class Settings(BaseSettings):
 
     gpu_memory_utilization: float = Field(default=0.0, ge=0, le=1)
     """Share of GPU memory (on a CPU: of RAM) that vLLM may plan with; 0 means 0.9 on a GPU, 0.3 on a CPU."""
+
+    engine_url: str = ""
+    """Address of an engine that somebody else runs (deploy/ray); empty means our own, a child process."""
 
     cpu_lora: bool = True
     """Whether vLLM on a CPU computes adapters with our plugin (`serve.cpu_lora`) instead of its own slower way."""

@@ -30,7 +30,7 @@ class Stage:
     def __init__(self, settings: Settings, env: dict[str, str]) -> None:
         self.settings = settings
         self.env = env
-        self.page = self._start("space", UNDERSTUDY_HOST="0.0.0.0")
+        self.page = self._start("space", UNDERSTUDY_HOST="0.0.0.0", UNDERSTUDY_TRUSTED_PROXIES="loopback,private")
         self.serving: Child | None = None
         self._news = ""
         self._stand_in: ThreadingHTTPServer | None = None
