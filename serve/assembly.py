@@ -1,11 +1,15 @@
 """The gateway's parts, put together, and what it tells about itself: models, metrics, news."""
 
+import asyncio
+import logging
 from typing import Any
 
 import aiohttp
+from sqlalchemy.exc import SQLAlchemyError
 
 from serve.admission import Admission
 from serve.engine import BASE_NAME, Engine, plan_engine, slots_for
+from serve.entrances import Entrances
 from serve.follower import Backstage, Looked
 from serve.guest_store import GuestStore
 from serve.loader import Happening, Loader
@@ -19,10 +23,16 @@ from serve.supervisor import Status, Supervisor
 from serve.watch import Watcher
 from understudy.adapters import short
 from understudy.bases import resolve_base
+from understudy.errors import NotFoundError
 from understudy.evidence import Votes
 from understudy.keys import KeyStore
-from understudy.registry import open_registry
+from understudy.registry import Revision, open_registry
 from understudy.settings import Settings
+
+log = logging.getLogger("understudy.gateway")
+
+NOTE_USE = 60.0
+"""Seconds between two writes of which personas were used."""
 
 
 class Gateway:
@@ -33,7 +43,7 @@ class Gateway:
         self.table, self.metrics, self.news = RoutingTable(), Metrics(), News()
         self.registry = open_registry(settings)
         self.admission = Admission(settings, KeyStore(self.registry.engine))
-        plan = plan_engine(settings, resolve_base(settings.base), len(self.registry.personas()))
+        plan = plan_engine(settings, resolve_base(settings.base), self.registry.count())
         self.engine = Engine(plan, settings.logs_dir / "engine.log")
         self.slots = Slots(max(1, plan.slots - 1))  # one is kept for whoever is being probed
         loader = Loader(
@@ -42,6 +52,7 @@ class Gateway:
         self.publisher = Publisher(
             self.registry, self.table, loader, tell=self._tell, trial_answers=settings.canary_answers
         )
+        self.entrances = Entrances(self.table, self.publisher.enter)
         self.supervisor = Supervisor(
             self.engine,
             self.publisher,
@@ -88,31 +99,70 @@ class Gateway:
     async def _well(self) -> bool:
         return await self.engine.healthy(self.session)
 
+    async def visit(self, model: str) -> str:
+        """Makes sure that the engine has `model`, a persona that rests or a Hub id; the name that leads to it.
+
+        Raises:
+            RefusedError: as `Guests.visit` and `Entrances.wake`.
+        """
+        if "/" in model:
+            return await self.guests.visit(model) if self.guests else model
+        await self.entrances.wake(model)
+        return model
+
+    async def note_use(self) -> None:
+        """Writes down which personas are asked, until cancelled."""
+        while True:
+            await asyncio.sleep(NOTE_USE)
+            await asyncio.to_thread(self.write_use)
+
+    def write_use(self) -> None:
+        """Writes down which personas were asked since the last time; blocks on the database."""
+        used, self.table.used = self.table.used, {}
+        try:
+            self.registry.used({name: at for name, at in used.items() if "/" not in name})
+        except SQLAlchemyError as error:
+            log.warning("which personas were used is not written down: %s", type(error).__name__)
+
     def models(self) -> list[dict[str, Any]]:
         """What /v1/models lists: the base and every live persona, with what people are told about them."""
+        return [self._base(), *(self._persona(name, revision) for name, revision in self.table.shown().items())]
+
+    def model(self, name: str) -> dict[str, Any]:
+        """One of them. Raises NotFoundError."""
+        if name == BASE_NAME:
+            return self._base()
+        live = self.table.live.get(name)
+        revision = live.revision if live else self.table.resting.get(name)
+        if revision is None:
+            raise NotFoundError(f"model {name!r} does not exist")
+        return self._persona(name, revision)
+
+    def _base(self) -> dict[str, Any]:
         base = {
             "kind": "base",
             "title": "Base",
             "voice": "The base model, without any adapter.",
             "revision": "",
         }
-        entries = [_model(BASE_NAME, 0, base | {"base": self.engine.plan.base.name, "prompts": [], "sampling": {}})]
-        for name, loaded in sorted(self.table.live.items()):
-            card = {
-                "title": name,
-                "voice": "",
-                "prompts": [],
-                "sampling": {},
-                **self.table.cards.get(name, {}),
-            }
-            about = {"kind": "persona", "revision": short(loaded.revision.id), **card}
-            about["others"] = self.table.others(name)
-            entries.append(_model(name, int(loaded.revision.created_at.timestamp()), about))
-        return entries
+        return _model(BASE_NAME, 0, base | {"base": self.engine.plan.base.name, "prompts": [], "sampling": {}})
+
+    def _persona(self, name: str, revision: Revision) -> dict[str, Any]:
+        card = {
+            "title": name,
+            "voice": "",
+            "prompts": [],
+            "sampling": {},
+            **self.table.cards.get(name, {}),
+        }
+        about = {"kind": "persona", "revision": short(revision.id), **card, "others": self.table.others(name)}
+        if name in self.table.resting:
+            about["resting"] = True
+        return _model(name, int(revision.created_at.timestamp()), about)
 
     def _size(self) -> int:
         """Slots for the engine's next start, from the registry; blocks on the database."""
-        slots = slots_for(self.settings, len(self.registry.personas()))
+        slots = slots_for(self.settings, self.registry.count())
         self.slots.capacity = max(1, slots - 1)
         self.metrics.watch_adapters(lambda: len(self.table.loaded), slots)
         return slots

@@ -21,6 +21,10 @@ BASE_NAME = "base"
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Maximum ranks that vLLM 0.32 accepts."""
 
+MOST_PERSONAS = 32
+"""Personas that get a slot of their own unless the settings say more: each slot takes memory for good, which for a 7B
+base and rank 64 is 300 MB. The others take turns."""
+
 SPARE_SLOTS = 2
 """One for a candidate, one for a revision that is being drained."""
 
@@ -77,8 +81,8 @@ def plan_engine(settings: Settings, base: Base, personas: int) -> EnginePlan:
 
 
 def slots_for(settings: Settings, personas: int) -> int:
-    """Slots for `personas` names at once, for a candidate and for a revision that is being drained."""
-    return settings.slots or max(8, personas + SPARE_SLOTS)
+    """Slots for so many names, up to `MOST_PERSONAS`, for a candidate and for a revision that is being drained."""
+    return settings.slots or max(8, min(personas, MOST_PERSONAS) + SPARE_SLOTS)
 
 
 def engine_command(plan: EnginePlan) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ def build_gateway(settings: Settings, votes: Votes | None = None) -> FastAPI:
             gateway = app.state.gateway = Gateway(settings, session, votes)
             app.router.routes.extend(_passed_routes(gateway))
             background = [asyncio.create_task(part.run()) for part in (gateway.supervisor, gateway.watcher)]
+            background.append(asyncio.create_task(gateway.note_use()))
             if votes is not None:
                 background.append(asyncio.create_task(gateway.publisher.count_votes(votes)))
             try:
@@ -46,7 +47,9 @@ def build_gateway(settings: Settings, votes: Votes | None = None) -> FastAPI:
                 gateway.news.close()
                 if gateway.guests is not None:
                     await gateway.guests.close()
+                await gateway.entrances.close()
                 await gateway.publisher.close()
+                await asyncio.to_thread(gateway.write_use)
                 for task in background:
                     task.cancel()
                 await asyncio.gather(*background, return_exceptions=True)
@@ -79,6 +82,6 @@ def _passed_routes(gateway: Gateway) -> list[Route]:
         status=lambda: gateway.supervisor.status,
         answered=gateway.publisher.answered,
         max_body=gateway.settings.max_body_bytes,
-        visit=gateway.guests.visit if gateway.guests else None,
+        visit=gateway.visit,
     )
     return [Route(path, Proxy(path, desk)) for path in PASSED]  # nothing else of vLLM can be reached from outside

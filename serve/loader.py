@@ -73,6 +73,11 @@ class Loader:
         self._one = asyncio.Lock()
         self._drains: set[asyncio.Task[None]] = set()
 
+    @property
+    def room(self) -> int:
+        """Adapters that fit on stage with a slot to spare for a candidate."""
+        return max(1, self._engine.plan.slots - 1)
+
     async def proven(self, revision: Revision, actor: str) -> Loaded:
         """Validates, loads and probes, unless that was done in this life of the engine. Hold the persona's lock.
 

@@ -101,9 +101,9 @@ class Proxy:
         return caller
 
     async def _present(self, model: str, receive: Receive) -> str:
-        """The name under which the table knows `model`, which is fetched if it is a Hub id. Raises as `visit`."""
+        """The name under which the table knows `model`; it is fetched if it rests or is a Hub id. Raises as `visit`."""
         visit, found = self._desk.visit, [model]
-        if visit is None or "/" not in model:
+        if visit is None or ("/" not in model and not self._desk.table.rests(model)):
             return model
 
         async def look() -> None:

@@ -1,6 +1,7 @@
 """Publishing: validate, load under a new name, prove that it works, flip the persona's name, drain the old one."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from typing import Any
@@ -11,9 +12,9 @@ from serve.canary import Outcome, Trial, Verdict
 from serve.loader import Happening, Loader, Tell
 from serve.routing import Loaded, RoutingTable
 from understudy.adapters import short
-from understudy.errors import NotFoundError, PublishError
+from understudy.errors import EngineError, NotFoundError, PublishError
 from understudy.evidence import Votes
-from understudy.registry import Persona, Registry, Revision
+from understudy.registry import Registry, Revision
 
 log = logging.getLogger("understudy.publish")
 
@@ -62,9 +63,11 @@ class Publisher:
             PublishError: it was refused; the reasons are in the error and in the history, and the incumbent
                 goes on answering.
         """
-        candidate = await asyncio.to_thread(self._registry.revision, persona, revision)
         async with self._loader.locks[persona]:
+            candidate = await asyncio.to_thread(self._registry.revision, persona, revision)
             started = time.monotonic()
+            with contextlib.suppress(PublishError, NotFoundError, EngineError):  # then the new one has no rival
+                await self._come(persona)
             live = self._table.live.get(persona)
             if self._stands(candidate, share):
                 return _published(candidate, live, started, share=share, changed=False)
@@ -114,9 +117,9 @@ class Publisher:
         return _published(trial.loaded.revision, self._table.live.get(persona), 0, share=trial.share, changed=False)
 
     def live(self, persona: str) -> str | None:
-        """The revision on stage, or None."""
-        loaded = self._table.live.get(persona)
-        return loaded.revision.id if loaded else None
+        """The revision that it answers with, or would if it were asked; None when there is none."""
+        loaded, resting = self._table.live.get(persona), self._table.resting.get(persona)
+        return loaded.revision.id if loaded else resting.id if resting else None
 
     def introduce(self, persona: str, card: dict[str, Any]) -> None:
         """What people are told about a persona from now on."""
@@ -151,21 +154,32 @@ class Publisher:
                     await self._end_trial(trial, verdict, GATEWAY)
 
     async def replay(self, *, engine_died: bool = False) -> list[str]:
-        """Loads and proves every live revision in a fresh engine; returns the personas that could not be.
+        """Loads and proves live revisions in a fresh engine, those with a trial and the latest used first; returns
+        the personas that could not be. Those for which there is no room rest until they are asked.
 
         A trial goes on after a restart of the gateway, but not when the engine died during it.
         """
         self._table.clear()
+        live = await asyncio.to_thread(self._registry.live)
+        self._table.cards |= {persona.name: persona.card for persona, _ in live}
+        self._table.resting = {persona.name: revision for persona, revision in live}
         missing = []
-        for persona in await asyncio.to_thread(self._registry.personas):
-            self._table.cards[persona.name] = persona.card
-            async with self._loader.locks[persona.name]:
+        for name in [one.name for place, (one, _) in enumerate(live) if place < self._loader.room or one.candidate]:
+            async with self._loader.locks[name]:
                 try:
-                    await self._replay(await asyncio.to_thread(self._registry.persona, persona.name), engine_died)
+                    await self._come(name, engine_died=engine_died)
                 except (PublishError, NotFoundError) as error:
-                    log.error("%s is not on stage: %s", persona.name, error)
-                    missing.append(persona.name)
+                    log.error("%s is not on stage: %s", name, error)
+                    self._table.resting.pop(name, None)
+                    missing.append(name)
+        if self._table.resting:
+            log.info("%d personas rest until they are asked", len(self._table.resting))
         return missing
+
+    async def enter(self, persona: str) -> None:
+        """Puts a persona that rests on stage. Raises PublishError, NotFoundError and EngineError; then it rests on."""
+        async with self._loader.locks[persona]:
+            await self._come(persona)
 
     async def close(self) -> None:
         """Stops what goes on in the background; the engine is about to end anyway."""
@@ -174,7 +188,11 @@ class Publisher:
         await asyncio.gather(*self._endings, return_exceptions=True)
         await self._loader.close()
 
-    async def _replay(self, persona: Persona, engine_died: bool) -> None:
+    async def _come(self, name: str, *, engine_died: bool = False) -> None:
+        """Puts a persona on stage if it rests, with its trial. Hold its lock. Raises as `enter`."""
+        if name not in self._table.resting:
+            return
+        persona = await asyncio.to_thread(self._registry.persona, name)
         if persona.live is None:
             return
         live = await asyncio.to_thread(self._registry.revision, persona.name, persona.live)
@@ -193,8 +211,8 @@ class Publisher:
         await self._withdrawn(candidate, GATEWAY, {"reason": reason})
 
     async def _go_live(self, loaded: Loaded, actor: str, action: str, started: float) -> None:
-        revision, live = loaded.revision, self._table.live.get(loaded.revision.persona)
-        previous = live.revision.id if live else None
+        revision = loaded.revision
+        previous = self.live(revision.persona)
         seconds = round(time.monotonic() - started, 3)
         detail = {"previous": previous, "seconds": seconds, "checks": loaded.checks}
         await asyncio.to_thread(self._registry.set_live, revision, actor=actor, action=action, detail=detail)
@@ -241,9 +259,11 @@ class Publisher:
         self._tell(Happening(kind="withdrawn", persona=revision.persona, revision=revision.id, reason=reason))
 
     def _flip(self, loaded: Loaded) -> None:
-        if self._current(loaded):  # else the engine is being replaced, and the replay flips what the registry says
-            for unneeded in self._table.flip(loaded):
-                self._loader.retire(unneeded)
+        if not self._current(loaded):  # the engine is being replaced, and whoever rests comes as the registry says
+            self._table.resting[loaded.revision.persona] = loaded.revision
+            return
+        for unneeded in self._table.flip(loaded):
+            self._loader.retire(unneeded)
 
     def _current(self, loaded: Loaded) -> bool:
         return loaded.life == self._table.life

@@ -87,10 +87,7 @@ def caller_routes() -> APIRouter:
     @router.get("/v1/models/{name}")
     async def model(name: str, gateway: GatewayOf) -> dict[str, Any]:
         """One of them."""
-        found = [m for m in gateway.models() if m["id"] == name]
-        if not found:
-            raise NotFoundError(f"model {name!r} does not exist")
-        return found[0]
+        return gateway.model(name)
 
     @router.get("/events")
     async def events(request: Request, gateway: GatewayOf) -> Response:
@@ -157,6 +154,7 @@ def admin_routes() -> APIRouter:
             "in_progress": gateway.admission.in_progress,
             "loaded": {name: loaded.in_flight for name, loaded in sorted(table.loaded.items())},
             "live": {name: short(loaded.revision.id) for name, loaded in sorted(table.live.items())},
+            "resting": {name: short(revision.id) for name, revision in sorted(table.resting.items())},
             "trials": {
                 name: {"revision": short(trial.loaded.revision.id), **trial.figures()}
                 for name, trial in sorted(table.trials.items())

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from serve.engine import BASE_NAME
 from understudy.adapters import SHORT, short
 from understudy.errors import NotFoundError
-from understudy.registry import Revision
+from understudy.registry import NAMED, Revision
+from understudy.tables import now
 
 if TYPE_CHECKING:
     from serve.canary import Trial
@@ -79,6 +81,10 @@ class RoutingTable:
         """By persona: a revision that a share of the users gets."""
         self.wings: dict[str, Loaded] = {}
         """By persona: what was live before, kept loaded so that a rollback is one assignment."""
+        self.resting: dict[str, Revision] = {}
+        """By persona: live, but the engine does not have it until somebody asks (`serve.entrances`)."""
+        self.used: dict[str, datetime] = {}
+        """By persona: when it was last asked."""
         self.cards: dict[str, dict[str, Any]] = {}
         """By persona: what people are told about it."""
 
@@ -91,6 +97,7 @@ class RoutingTable:
         persona = loaded.revision.persona
         trial, before, wing = self.trials.get(persona), self.live.get(persona), self.wings.get(persona)
         self.live[persona] = loaded
+        self.resting.pop(persona, None)
         self.trials.pop(persona, None)
         if before is not None and before is not loaded:
             self.wings[persona] = before
@@ -106,9 +113,20 @@ class RoutingTable:
 
     def others(self, persona: str) -> list[str]:
         """Revisions beside the live one that answer as `persona@revision`: what is on trial, what was live before."""
-        live = self.live.get(persona)
-        kept = [x for x in self.loaded.values() if x.revision.persona == persona and x is not live and self.needed(x)]
-        return sorted(short(x.revision.id) for x in kept)
+        trial = self.trials.get(persona)
+        roles = (self.wings.get(persona), trial.loaded if trial else None)
+        kept = {x.name: x for x in roles if x is not None and x is not self.live.get(persona)}
+        return sorted(short(x.revision.id) for x in kept.values() if self.loaded.get(x.name) is x)
+
+    def shown(self) -> dict[str, Revision]:
+        """What each persona that can be asked answers with, by name, whether the engine has it or it rests."""
+        return dict(sorted((self.resting | {name: loaded.revision for name, loaded in self.live.items()}).items()))
+
+    def rests(self, model: str) -> bool:
+        """Whether `model`, a persona or `persona@revision`, has to come on stage before it can answer."""
+        persona, _, revision = model.partition("@")
+        resting = self.resting.get(persona)
+        return resting is not None and resting.id.startswith(revision)
 
     def remove(self, loaded: Loaded) -> None:
         """Forgets a revision; its name is unknown from now on."""
@@ -117,7 +135,7 @@ class RoutingTable:
     def clear(self) -> None:
         """Forgets everything: the engine that had it is gone."""
         self.life += 1
-        self.loaded, self.live, self.trials, self.wings = {}, {}, {}, {}
+        self.loaded, self.live, self.trials, self.wings, self.resting = {}, {}, {}, {}, {}
 
     @contextlib.contextmanager
     def lease(self, model: str, user: str = "") -> Iterator[Target]:
@@ -133,6 +151,7 @@ class RoutingTable:
             return
         loaded = self._find(model, user)
         loaded.enter()
+        self.used[loaded.revision.persona] = now()
         try:
             yield Target(loaded)
         finally:
@@ -142,8 +161,9 @@ class RoutingTable:
         persona, at, revision = model.partition("@")
         found = self.loaded.get(f"{persona}@{revision[:SHORT]}") if at else self._live(persona, user)
         if found is None or (at and not found.revision.id.startswith(revision)):
-            known = ", ".join([BASE_NAME, *sorted(self.live)])
-            raise NotFoundError(f"model {model!r} does not exist; models there are: {known}")
+            names = [BASE_NAME, *self.shown()]
+            more = f" and {len(names) - NAMED} more (see /v1/models)" if len(names) > NAMED else ""
+            raise NotFoundError(f"model {model!r} does not exist; models there are: {', '.join(names[:NAMED])}{more}")
         return found
 
     def _live(self, persona: str, user: str) -> Loaded | None:

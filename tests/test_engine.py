@@ -72,7 +72,7 @@ def test_on_a_cpu_the_scheduler_computes_itself_unless_told_otherwise() -> None:
     assert switch not in engine_environment(on_cpu.model_copy(update={"worker_process": True}))
 
 
-@pytest.mark.parametrize(("personas", "slots"), [(0, 8), (6, 8), (7, 9), (40, 42)])
+@pytest.mark.parametrize(("personas", "slots"), [(0, 8), (6, 8), (7, 9), (32, 34), (1000, 34)])
 def test_there_is_a_slot_for_each_persona_a_candidate_and_one_being_drained(personas: int, slots: int) -> None:
     assert plan_engine(load_settings(), resolve_base("embedded"), personas).slots == slots
     assert plan_engine(load_settings(slots=3), resolve_base("embedded"), personas).slots == 3
