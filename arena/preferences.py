@@ -30,7 +30,7 @@ from arena.votes.cast import counted
 from understudy.adapters import short
 from understudy.conversations import Message
 from understudy.errors import UnderstudyError
-from understudy.preferences import HELDOUT, Cast, Label, Pair, Split, split_of
+from understudy.preferences import HELDOUT, Cast, Form, Label, Pair, Split, split_of
 from understudy.tables import BattleRow, VoteRow
 
 LEAST = 8
@@ -113,7 +113,7 @@ class Preferences:
     labels: list[Label]
     counted: Counted
 
-    def rows(self, form: Literal["dpo", "kto"]) -> list[Pair] | list[Label]:
+    def rows(self, form: Form) -> list[Pair] | list[Label]:
         """Pairs for DPO, labels for KTO."""
         return self.labels if form == "kto" else self.pairs
 

@@ -21,9 +21,10 @@ from arena.proof.runs import RunFilesError, VerifiedRun, find_runs, load_run
 from arena.proof.served import ServedMeasures
 from arena.reports.build import build_report, held_out
 from arena.reports.figures import SERIES, VARIABLES, draw
-from arena.reports.html import OPEN, html_page
+from arena.reports.html import html_page
 from arena.reports.imported import clean, read_imported, read_prompts
 from arena.reports.markdown import markdown_page, plain
+from arena.reports.page import OPEN
 from arena.reports.records import Report
 from understudy.cli.app import app
 from understudy.errors import ExamplesError, NotFoundError, UnderstudyError

@@ -2,9 +2,6 @@
 
 from collections.abc import Sequence
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
 from arena.profiles.records import Comparison
 from arena.profiles.words import (
     asked_words,
@@ -15,10 +12,10 @@ from arena.profiles.words import (
     taught_lines,
     values_said,
 )
-from arena.reports.figures import Drawing, contestant_color
-from arena.reports.html import OPEN, TABLES
+from arena.reports.figures import Drawing
+from arena.reports.page import write_page
 from arena.reports.stylesheet import CSS
-from arena.reports.words import DASH, shown, ways_apart
+from arena.reports.words import DASH
 
 MORE_CSS = """
 .findings { list-style: none; padding: 0; max-width: none; display: grid; gap: 12px;
@@ -32,17 +29,7 @@ tbody th, .compact tbody th { min-width: 176px; }
 @media (max-width: 560px) { tbody th, .compact tbody th { min-width: 134px; } }
 """
 
-HEAD = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="understudy">
-<title>{{ comparison.title }} · Understudy comparison of {{ comparison.made_on }}</title>
-<style>{{ css }}</style>
-</head>
-<body>
-<header>
+HEAD = """
 <p class="kicker">Understudy comparison · {{ comparison.recipes | join(", ") }}</p>
 <h1>{{ comparison.title }}</h1>
 <p>{{ asked }}</p>
@@ -61,19 +48,7 @@ SUMMARY = """
 <h2>Faithful and consistent</h2>
 <p class="note">Small print: 95% intervals. ↑ more is better, ↓ less is better, – not measured. “Best” is said only
 where the whole interval is better than everybody else's.</p>
-{% call box("Summary table") -%}
-<table>
-<thead><tr><th scope="col">System</th>
-{%- for measure in comparison.measures %}<th scope="col">{{ measure.name }}
-{%- if measure.better == "less" %} ↓{% elif measure.better %} ↑{% endif %}</th>{% endfor %}</tr></thead>
-<tbody>
-{% for one in comparison.contestants -%}
-<tr><th scope="row">{{ dot(one.key) }}{{ one.name }}<small>{{ one.note }}</small></th>
-{%- for measure in comparison.measures %}
-{{ figure_cell(one.figures.get(measure.key), measure.scale, measure.key in one.best) }}{% endfor %}</tr>
-{% endfor -%}
-</tbody></table>
-{%- endcall %}
+{{ summary_table("System", comparison) }}
 </section>
 <section id="figures">
 <h2>Figures</h2>
@@ -188,58 +163,30 @@ PROFILES = """
 </div>
 </details>
 {% endfor -%}
-{% for gap in comparison.gaps -%}
-<h3>{{ gap.system }}: what could not be matched</h3>
-{% for what, prompts in ways_apart(gap) -%}
-<details><summary>{{ what }}</summary>
-<ul>{% for prompt in prompts %}<li>{{ prompt }}</li>{% endfor %}</ul></details>
-{% endfor -%}
-{% endfor -%}
-</section>
-"""
-
-END = """
-<section id="how">
-<h2>How it is measured</h2>
-<dl>{% for name, how in explained %}<dt>{{ name }}</dt><dd>{{ how }}</dd>{% endfor %}</dl>
-</section>
-<section id="limits">
-<h2>What these figures cannot say</h2>
-<ul>{% for limit in comparison.limits %}<li>{{ limit }}</li>{% endfor %}</ul>
-</section>
-</main>
-<footer>{{ made }}
-</footer>
-</body>
-</html>
+{{ unmatched(comparison.gaps) }}</section>
 """
 
 
 def comparison_page(comparison: Comparison, drawings: Sequence[Drawing]) -> str:
     """The whole page. Nothing in the texts is taken for HTML; equal comparisons give equal pages."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.globals.update(
-        shown=shown,
-        ways_apart=ways_apart,
+    return write_page(
+        SIDE + HEAD + SUMMARY + SWAPPED + INVENTED + PROFILES,
+        comparison.contestants,
+        CSS + MORE_CSS,
+        title=f"{comparison.title} · Understudy comparison of {comparison.made_on}",
+        comparison=comparison,
+        drawings=drawings,
+        swap=comparison.swap,
+        attributes=attributes(comparison),
+        asked=asked_words(comparison),
         points=points,
         values_said=values_said,
         distance_words=distance_words,
         taught_lines=taught_lines,
         dash=DASH,
-        svg=lambda drawing: Markup(drawing.svg),  # ours, escaped where drawn
-        color=lambda key: contestant_color(comparison.contestants, key),
-    )
-    return environment.from_string(TABLES + SIDE + HEAD + SUMMARY + SWAPPED + INVENTED + PROFILES + END).render(
-        comparison=comparison,
-        swap=comparison.swap,
-        names={one.key: one.name for one in comparison.contestants},
-        attributes=attributes(comparison),
-        asked=asked_words(comparison),
         explained=explanations(comparison),
+        limits=comparison.limits,
         made=made_with(comparison),
-        css=Markup(CSS + MORE_CSS),
-        drawings=drawings,
-        open=OPEN,
     )
 
 

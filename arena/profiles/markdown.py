@@ -15,8 +15,8 @@ from arena.profiles.words import (
     values_said,
 )
 from arena.reports.figures import Drawing
-from arena.reports.html import OPEN
 from arena.reports.markdown import figure_cell, figure_cells, headed, pictures, plain, table
+from arena.reports.page import OPEN
 from arena.reports.words import DASH, shown, ways_apart
 
 

@@ -2,44 +2,14 @@
 
 from collections.abc import Sequence
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
-from arena.reports.figures import Drawing, contestant_color
+from arena.reports.figures import Drawing
+from arena.reports.page import write_page
 from arena.reports.records import Report
 from arena.reports.stylesheet import CSS
 from arena.reports.tables import training_settings, training_took
-from arena.reports.words import explanations, made_with, outcome, shown, ways_apart
+from arena.reports.words import explanations, made_with, outcome
 
-OPEN = 8
-"""Prompts whose answers are unfolded."""
-
-TABLES = """
-{%- macro figure_cell(figure, scale, best=False) -%}
-{%- set value, interval = shown(figure, scale) -%}
-<td><span{% if best %} class="best"{% endif %}>{{ value }}</span>
-{%- if interval %} <small>{{ interval }}</small>{% endif %}</td>
-{%- endmacro -%}
-{%- macro dot(key) -%}<span class="dot" style="background:{{ color(key) }}"></span>{%- endmacro -%}
-{%- macro box(label) -%}
-<div class="scroll" tabindex="0" role="region" aria-label="{{ label }}">{{ caller() }}</div>
-{%- endmacro -%}
-{%- macro drawn(drawing) -%}
-<figure><figcaption>{{ drawing.title }}</figcaption>{{ svg(drawing) }}</figure>
-{%- endmacro -%}
-"""
-
-HEAD = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="understudy">
-<title>{{ report.title }}: {{ outcome }} · Understudy report of {{ report.made_on }}</title>
-<style>{{ css }}</style>
-</head>
-<body>
-<header>
+HEAD = """
 <p class="kicker">Understudy report · {{ report.recipe }}</p>
 <h1>{{ report.title }}</h1>
 <p>{{ report.voice }}</p>
@@ -59,19 +29,7 @@ SUMMARY = """
 <h2>Summary</h2>
 <p class="note">{{ report.prompts }} held-out prompts. Small print: 95% intervals. ↑ more is better, ↓ less is better,
 – not measured. “Best” is said only where the whole interval is better than everybody else's.</p>
-{% call box("Summary table") -%}
-<table>
-<thead><tr><th scope="col">Contestant</th>
-{%- for measure in report.measures %}<th scope="col">{{ measure.name }}
-{%- if measure.better == "less" %} ↓{% elif measure.better %} ↑{% endif %}</th>{% endfor %}</tr></thead>
-<tbody>
-{% for one in report.contestants -%}
-<tr><th scope="row">{{ dot(one.key) }}{{ one.name }}<small>{{ one.note }}</small></th>
-{%- for measure in report.measures %}{{ figure_cell(one.figures[measure.key], measure.scale, measure.key in one.best) }}
-{%- endfor %}</tr>
-{% endfor -%}
-</tbody></table>
-{%- endcall %}
+{{ summary_table("Contestant", report) }}
 <h3>Further figures of what was trained</h3>
 {% call box("Further figures") -%}
 <table class="compact">
@@ -142,14 +100,7 @@ ANSWERS = """
 <p class="text" dir="auto">{{ row.reference }}</p></details>{% endif %}
 </details>
 {% endfor -%}
-{% for gap in report.gaps -%}
-<h3>{{ gap.system }}: what could not be matched</h3>
-{% for what, prompts in ways_apart(gap) -%}
-<details{% if prompts | length <= open %} open{% endif %}><summary>{{ what }}</summary>
-<ul>{% for prompt in prompts %}<li>{{ prompt }}</li>{% endfor %}</ul></details>
-{% endfor -%}
-{% endfor -%}
-</section>
+{{ unmatched(report.gaps) }}</section>
 {% endif %}
 """
 
@@ -192,38 +143,21 @@ REST = """
 {% endfor %}</tbody></table>
 {%- endcall %}
 </section>
-<section id="how">
-<h2>How it is measured</h2>
-<dl>{% for name, how in explained %}<dt>{{ name }}</dt><dd>{{ how }}</dd>{% endfor %}</dl>
-</section>
-<section id="limits">
-<h2>What these figures cannot say</h2>
-<ul>{% for limit in report.limits %}<li>{{ limit }}</li>{% endfor %}</ul>
-</section>
-</main>
-<footer>{{ made }}
-</footer>
-</body>
-</html>
 """
 
 
 def html_page(report: Report, drawings: Sequence[Drawing]) -> str:
     """The whole page. Nothing in the report's texts is taken for HTML; equal reports give equal pages."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.globals.update(
-        shown=shown, ways_apart=ways_apart, svg=lambda drawing: Markup(drawing.svg)
-    )  # ours, escaped where drawn
-    return environment.from_string(TABLES + HEAD + SUMMARY + JUDGE + ANSWERS + REST).render(
+    return write_page(
+        HEAD + SUMMARY + JUDGE + ANSWERS + REST,
+        report.contestants,
+        CSS,
+        title=f"{report.title}: {outcome(report)} · Understudy report of {report.made_on}",
         report=report,
-        names={one.key: one.name for one in report.contestants},
-        outcome=outcome(report),
-        made=made_with(report),
-        css=Markup(CSS),
-        color=lambda key: contestant_color(report.contestants, key),
         drawings={drawing.name: drawing for drawing in drawings},
-        open=OPEN,
         took=training_took(report),
         settings=training_settings(report),
         explained=explanations(report),
+        limits=report.limits,
+        made=made_with(report),
     )

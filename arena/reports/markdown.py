@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from arena.reports.figures import Drawing
-from arena.reports.html import OPEN
+from arena.reports.page import OPEN
 from arena.reports.records import Contestant, Measure, PromptRow, Report, ShownAnswer
 from arena.reports.tables import training_settings, training_took
 from arena.reports.words import explanations, made_with, outcome, shown, ways_apart

@@ -231,10 +231,3 @@ def save_base(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: 
     for file in sorted(partial.iterdir()):
         file.replace(out / file.name)
     partial.rmdir()
-
-
-def export_checkpoint(work: Path, out: Path, plan: Plan = FULL, seed: int = 0) -> int:
-    """Write the last checkpoint of a build in progress as a base; return its step."""
-    run = Run(plan, seed, work)
-    save_base(run.model, run.tokenizer, out)
-    return run.step

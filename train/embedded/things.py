@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Literal
 
 from train.embedded import tables
 from train.embedded.grammar import capitalised, plural, third_person, with_article
@@ -51,9 +50,6 @@ class Thing:
             inflected = inflected.replace(" its ", " their ")
             inflected = "are" + inflected[2:] if inflected.startswith("be ") else inflected
         return inflected
-
-
-Form = Literal["one", "many", "some", "name"]
 
 
 def letter(topic: str) -> int:

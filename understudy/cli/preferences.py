@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from understudy.adapters import short
 from understudy.bases import require_base
@@ -11,7 +11,7 @@ from understudy.cards import card_of
 from understudy.cli.training import actor, changed, console, prepare, status, steps
 from understudy.errors import NotFoundError, RecipeError
 from understudy.preference_training import PreferenceTraining
-from understudy.preferences import Label, Pair, read_preferences, write_preferences
+from understudy.preferences import Form, Label, Pair, read_preferences, write_preferences
 from understudy.recipes import Recipe, load_recipe, recipe_names
 from understudy.registry import Registry, Revision, open_registry
 from understudy.settings import Settings
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 Rows = list[Pair] | list[Label]
 
 
-def export_preferences(
-    settings: Settings, persona: str, out: Path | None, form: Literal["dpo", "kto"], *, json_output: bool
-) -> None:
+def export_preferences(settings: Settings, persona: str, out: Path | None, form: Form, *, json_output: bool) -> None:
     """Writes what votes say about a persona as rows to train on; to standard output where no file is named."""
     from arena.preferences import require_enough
 
