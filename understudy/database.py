@@ -8,6 +8,7 @@ from filelock import FileLock
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from understudy.errors import DatabaseError
 
@@ -34,6 +35,18 @@ def open_database(url: str) -> Engine:
         reason = str(error).splitlines()[0]
         raise DatabaseError(f"cannot open the database (UNDERSTUDY_DATABASE_URL): {reason}") from error
     return engine
+
+
+@contextlib.contextmanager
+def one_moment(engine: Engine) -> Iterator[Session]:
+    """Reads that all see the database as it was at the first of them, whatever is written meanwhile."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN")  # the driver begins a transaction for writes only
+        else:
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+        with Session(connection) as session:
+            yield session
 
 
 def _durable(connection, _record) -> None:

@@ -5,6 +5,8 @@ mean lean of each cell is kept, so that the steps cost no accuracy that matters.
 besides, because the votes of one voter are not independent.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,17 +68,41 @@ class VoteCounts:
         Raises:
             MeasurementError: more contestants (4096) or categories (1024) than there is room for; nothing is counted.
         """
-        if not len(votes):
-            return
+        if len(votes):
+            self._add(votes, 1.0)
+
+    def _add(self, votes: VoteTable, times: float) -> None:
         contestants, categories, voters = self._admit(votes)
         known = ~np.isnan(votes.lean)
         step = np.full(len(votes), NO_LEAN)
         step[known] = np.rint((votes.lean[known] + 1) * STEPS).astype(np.int64)
         key = _pack(contestants[votes.left], contestants[votes.right], categories[votes.category], step, votes.verdict)
         lean = np.where(known, votes.lean, 0.0)
-        cell = self._add_cells(key, np.ones(len(votes)), lean, (votes.voter < 0).astype(float))
+        lone = (votes.voter < 0).astype(float)
+        cell = self._add_cells(key, np.full(len(votes), times), times * lean, times * lone)
         named = votes.voter >= 0
-        self._add_voters(voters[votes.voter[named]], cell[named], np.ones(int(named.sum())))
+        self._add_voters(voters[votes.voter[named]], cell[named], np.full(int(named.sum()), times))
+
+    def _forget_empty(self) -> None:
+        """Cells without votes, and whoever is in no other, are as if they had never been."""
+        there = self._sums[0] > 0
+        left, right, category, step, verdict = _unpack(self._keys[there])
+        names, sorts = list(self._contestants), list(self._categories)
+        self._contestants = _kept(self._contestants, np.concatenate([left, right]))
+        self._categories = _kept(self._categories, category)
+        of_name = np.array([self._contestants.get(name, -1) for name in names], np.int64)
+        of_sort = np.array([self._categories.get(name, -1) for name in sorts], np.int64)
+        self._keys = _pack(of_name[left], of_name[right], of_sort[category], step, verdict)
+        self._sums = self._sums[:, there]
+        self._cell_of = {key: at for at, key in enumerate(self._keys.tolist())}
+        place = np.cumsum(there) - 1
+        keys, times = self._incidence
+        used = times > 0
+        voter, cell = keys[used] >> _VOTER_SHIFT, keys[used] & ((1 << _VOTER_SHIFT) - 1)
+        before = list(self._voters)
+        self._voters = _kept(self._voters, voter)
+        renamed = np.array([self._voters.get(name, -1) for name in before], np.int64)
+        self._incidence = ((renamed[voter] << _VOTER_SHIFT) | place[cell], times[used])
 
     def merge(self, other: "VoteCounts") -> None:
         """Counts what the other has counted, too. Voters of one name are one voter.
@@ -94,6 +120,12 @@ class VoteCounts:
         incidence = cells.voters.tocoo()
         rows, columns = incidence.coords
         self._add_voters(voters[rows], cell[columns], incidence.data)
+
+    def remove(self, votes: VoteTable) -> None:
+        """Counts these no more; they must have been counted."""
+        if len(votes):
+            self._add(votes, -1.0)
+            self._forget_empty()
 
     def cells(self) -> Cells:
         """What has been counted so far."""
@@ -115,6 +147,29 @@ class VoteCounts:
             known_voters=len(self._voters),
             voters=csr_array((times, (keys >> _VOTER_SHIFT, keys & ((1 << _VOTER_SHIFT) - 1))), shape=shape),
         )
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything, for `restored`."""
+        names = [list(self._contestants), list(self._categories), list(self._voters)]
+        keys, times = self._incidence
+        return {
+            "names": np.frombuffer(json.dumps(names).encode(), np.uint8),
+            "keys": self._keys,
+            "sums": self._sums,
+            "steps": np.diff(keys, prepend=0),
+            "times": times.astype(np.float32),
+        }
+
+    @classmethod
+    def restored(cls, state: Mapping[str, np.ndarray]) -> "VoteCounts":
+        """The counts of which this is the `state`."""
+        counts = cls()
+        names = json.loads(state["names"].tobytes())
+        counts._contestants, counts._categories, counts._voters = ({n: i for i, n in enumerate(each)} for each in names)
+        counts._keys, counts._sums = state["keys"], state["sums"]
+        counts._cell_of = {key: at for at, key in enumerate(counts._keys.tolist())}
+        counts._incidence = np.cumsum(state["steps"]), state["times"].astype(float)
+        return counts
 
     def _admit(self, votes: "VoteTable | VoteCounts") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Our codes of their contestants, categories and voters."""
@@ -155,6 +210,12 @@ class VoteCounts:
         there[at < len(old)] = old[at[at < len(old)]] == keys[at < len(old)]
         counts[at[there]] += added[there]
         self._incidence = (np.insert(old, at[~there], keys[~there]), np.insert(counts, at[~there], added[~there]))
+
+
+def _kept(names: dict[str, int], codes: np.ndarray) -> dict[str, int]:
+    """Those of `names` whose code is among `codes`, in their order, with new codes."""
+    used = set(np.unique(codes).tolist())
+    return {name: at for at, name in enumerate(name for name, code in names.items() if code in used)}
 
 
 def _register(known: dict[str, int], names: "tuple[str, ...] | dict[str, int]") -> np.ndarray:

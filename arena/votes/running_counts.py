@@ -1,44 +1,54 @@
-"""This installation's votes, counted from the database and kept up to date."""
+"""This installation's votes, counted from the database and kept up to date.
 
+What was counted is kept in the database, too, with how far it was read, so that a start goes on from there.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Engine, Select, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Engine, Select, exists, func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from arena.votes.cast import counted
+from arena.votes.cast import IS_SUSPECT, counted
 from arena.votes.counts import VoteCounts
-from arena.votes.table import Cast, VoteTable, lean
-from understudy.tables import BattleRow, VoteRow
+from arena.votes.kept_counts import Kept, Mark, keep_counts, kept_counts
+from arena.votes.table import VoteTable, leans
+from understudy.database import one_moment
+from understudy.tables import BattleRow, VoteRow, WithdrawalRow
+
+log = logging.getLogger("arena.votes")
 
 OVERLAP = timedelta(minutes=1)
 """How far back a refresh looks again, for votes that were written by another process with an earlier time."""
 SHOWN = 12
 """Characters of a revision that tell it apart."""
+PORTION = 20_000
+"""Votes that are in memory at a time while they are counted."""
+KEEP = 10_000, 1.02
+"""Counts are kept from so many votes on, and again when they have grown by that factor."""
 
 
-def arena_votes(engine: Engine, since: datetime | None = None) -> tuple[VoteTable, list[tuple[str, datetime]]]:
-    """All votes that count (since that moment), oldest first, and each one's battle and time."""
+def arena_votes(engine: Engine) -> VoteTable:
+    """All votes that count, oldest first."""
     with Session(engine) as db:
-        rows = db.execute(_query(since)).all()
-    casts = [
-        Cast(
-            *contestants(row.left, row.left_revision, row.right, row.right_revision),
-            row.verdict,
-            row.category,
-            row.session,
-            lean(row.left_length, row.right_length),
-        )
-        for row in rows
-    ]
-    return VoteTable.of(casts), [(row.battle, row.at) for row in rows]
+        return _table(db.execute(_query(counted())).tuples().all())
 
 
 class ArenaCounts:
-    """The counts of all votes in the database; only new votes are read again."""
+    """The counts of all votes in the database; only new votes and withdrawals are read again."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._start()
+        self._kept: Kept | None = None
+        self._kept_votes = 0
+
+    @property
+    def counts(self) -> VoteCounts:
+        """As of the last refresh."""
+        return self._kept.counts if self._kept else VoteCounts()
 
     def refresh(self) -> VoteCounts:
         """The counts with every vote that is in the database now.
@@ -46,34 +56,65 @@ class ArenaCounts:
         Votes that came with an older time (a restored export) or that were deleted are noticed by their number, and
         then everything is counted anew.
         """
-        before = self._there()
-        self._read()
-        if not before <= self.counts.votes <= self._there():
-            self._start()
-            self._read()
-        return self.counts
+        with one_moment(self._engine) as db:
+            found = self._kept or self._remembered(db)
+            _read(db, found)
+            if found.counts.votes != _there(db):
+                found = Kept()
+                _read(db, found)
+        self._kept = found
+        self._keep(found)
+        return found.counts
 
-    def _there(self) -> int:
-        with Session(self._engine) as db:
-            return db.scalar(select(func.count()).select_from(VoteRow).where(counted())) or 0
+    def _remembered(self, db: Session) -> Kept:
+        found = kept_counts(db) or Kept()
+        self._kept_votes = found.counts.votes
+        return found
 
-    def _start(self) -> None:
-        self.counts = VoteCounts()
-        self._latest: datetime | None = None
-        self._recent: dict[str, datetime] = {}
-
-    def _read(self) -> None:
-        since = self._latest - OVERLAP if self._latest else None
-        votes, marks = arena_votes(self._engine, since)
-        fresh = [number for number, (battle, _) in enumerate(marks) if battle not in self._recent]
-        self.counts.add(votes.only(fresh))
-        if marks:
-            self._latest = max(at for _, at in marks)
-            self._recent = {battle: at for battle, at in marks if at >= self._latest - OVERLAP}
+    def _keep(self, found: Kept) -> None:
+        least, growth = KEEP
+        if found.counts.votes < max(least, growth * self._kept_votes):
+            return
+        try:
+            keep_counts(self._engine, found)
+        except SQLAlchemyError as error:  # the next start takes longer, and that is all
+            log.warning("what was counted is not kept: %s", type(error).__name__)
+        self._kept_votes = found.counts.votes
 
 
-def _query(since: datetime | None) -> Select:
-    query = (
+def _there(db: Session) -> int:
+    """Votes that count: all of them, less the few that do not, which have indices of their own."""
+    votes, withdrawals = (select(func.count()).select_from(table) for table in (VoteRow, WithdrawalRow))
+    suspect = votes.where(IS_SUSPECT, ~exists().where(WithdrawalRow.battle == VoteRow.battle))
+    return (db.scalar(votes) or 0) - (db.scalar(withdrawals) or 0) - (db.scalar(suspect) or 0)
+
+
+def _read(db: Session, kept: Kept) -> None:
+    """Adds the votes that are new, withdrawn or not, and removes those whose withdrawal is new."""
+    rows = _query(VoteRow.suspect == "", *_since(VoteRow.at, kept.votes))
+    for portion in db.execute(rows.execution_options(yield_per=PORTION)).partitions():
+        fresh = kept.votes.fresh((row.battle, row.at) for row in portion)
+        kept.counts.add(_table([row for row in portion if row.battle in fresh]))
+        kept.votes.advance(fresh, OVERLAP)
+    withdrawals = select(WithdrawalRow.battle, WithdrawalRow.at).where(*_since(WithdrawalRow.at, kept.withdrawals))
+    gone = kept.withdrawals.fresh(db.execute(withdrawals.order_by(WithdrawalRow.at)).tuples())
+    for some in _portions(list(gone)):
+        rows = db.execute(_query(VoteRow.suspect == "", VoteRow.battle.in_(some))).tuples().all()
+        kept.counts.remove(_table(rows))
+    kept.withdrawals.advance(gone, OVERLAP)
+
+
+def _since(column: InstrumentedAttribute[datetime], mark: Mark) -> list[ColumnElement[bool]]:
+    return [] if mark.latest is None else [column >= mark.latest - OVERLAP]
+
+
+def _portions(battles: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
+    for start in range(0, len(battles), size):
+        yield battles[start : start + size]
+
+
+def _query(*conditions: ColumnElement[bool]) -> "Select[*tuple[Any, ...]]":
+    return (
         select(
             VoteRow.battle,
             VoteRow.at,
@@ -84,14 +125,22 @@ def _query(since: datetime | None) -> Select:
             BattleRow.left_revision,
             BattleRow.right_revision,
             BattleRow.category,
-            func.length(BattleRow.left_text).label("left_length"),
-            func.length(BattleRow.right_text).label("right_length"),
+            func.length(BattleRow.left_text),
+            func.length(BattleRow.right_text),
         )
         .join(BattleRow, BattleRow.id == VoteRow.battle)
-        .where(counted())
+        .where(*conditions)
         .order_by(VoteRow.at, VoteRow.battle)
     )
-    return query if since is None else query.where(VoteRow.at >= since)
+
+
+def _table(rows: Iterable[Sequence[Any]]) -> VoteTable:
+    """Rows of `_query` as votes."""
+    columns = list(zip(*rows, strict=True)) or [()] * 11
+    _, _, voter, verdict, left, right, left_revision, right_revision, category, left_length, right_length = columns
+    names = [contestants(*sides) for sides in zip(left, left_revision, right, right_revision, strict=True)]
+    left, right = zip(*names, strict=True) if names else ((), ())
+    return VoteTable.of_columns(left, right, verdict, category, voter, leans(left_length, right_length))
 
 
 def contestants(left: str, left_revision: str | None, right: str, right_revision: str | None) -> tuple[str, str]:

@@ -52,6 +52,19 @@ class VoteTable:
         """The table of these votes, in their order."""
         columns: list[tuple] = list(zip(*votes, strict=True)) or [()] * len(Cast._fields)
         left, right, verdict, category, voter, lean = columns
+        return cls.of_columns(left, right, verdict, category, voter, np.array(lean, dtype=float))
+
+    @classmethod
+    def of_columns(
+        cls,
+        left: Sequence[str],
+        right: Sequence[str],
+        verdict: Sequence[str],
+        category: Sequence[str],
+        voter: Sequence[str],
+        lean: np.ndarray,
+    ) -> "VoteTable":
+        """The table of votes that are in columns already; each is as in `Cast`."""
         contestants = {name: code for code, name in enumerate(dict.fromkeys((*left, *right)))}
         categories = {name: code for code, name in enumerate(dict.fromkeys(category))}
         voters = {name: code for code, name in enumerate(dict.fromkeys(filter(None, voter)))}
@@ -65,7 +78,7 @@ class VoteTable:
             verdict=_codes(verdict, verdicts),
             category=_codes(category, categories),
             voter=_codes(voter, {**voters, "": -1}),
-            lean=np.array(lean, dtype=float),
+            lean=lean,
         )
 
     def only(self, rows: Sequence[int]) -> "VoteTable":
@@ -83,6 +96,13 @@ def lean(left: float | None, right: float | None) -> float:
     if left is None or right is None:
         return math.nan
     return (left - right) / (left + right) if left + right else 0.0
+
+
+def leans(left: Sequence[float | None], right: Sequence[float | None]) -> np.ndarray:
+    """`lean` of many."""
+    one, other = np.array(left, dtype=float), np.array(right, dtype=float)
+    both = one + other
+    return np.where(both == 0, 0.0, (one - other) / np.where(both == 0, 1.0, both))
 
 
 def _codes(values: Sequence[str], codes: dict[str, int]) -> np.ndarray:

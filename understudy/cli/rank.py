@@ -59,7 +59,7 @@ def leaderboard(
         if by is not None:
             raise UnderstudyError(f"--by {by}: battles of the arena have no such column; give a votes file")
         engine = open_database(settings.database)
-        (votes, _), not_counted = arena_votes(engine), left_out_of(engine)
+        votes, not_counted = arena_votes(engine), left_out_of(engine)
     else:
         read = read_votes(file, by=by)
         votes, not_counted, sides = read.votes, read.left_out, read.sides
