@@ -17,6 +17,7 @@ from serve.metrics import Metrics
 from serve.news import News
 from serve.on_demand import Guests
 from serve.publish import Publisher
+from serve.remote_engine import RemoteEngine, plan_remote
 from serve.routing import RoutingTable
 from serve.slots import Slots
 from serve.supervisor import Status, Supervisor
@@ -43,8 +44,8 @@ class Gateway:
         self.table, self.metrics, self.news = RoutingTable(), Metrics(), News()
         self.registry = open_registry(settings)
         self.admission = Admission(settings, KeyStore(self.registry.engine))
-        plan = plan_engine(settings, resolve_base(settings.base), self.registry.count())
-        self.engine = Engine(plan, settings.logs_dir / "engine.log")
+        self.engine = self._make_engine()
+        plan = self.engine.plan
         self.slots = Slots(max(1, plan.slots - 1))  # one is kept for whoever is being probed
         loader = Loader(
             self.registry, self.table, self.engine, session, drain_timeout=settings.drain_timeout, tell=self._tell
@@ -65,6 +66,14 @@ class Gateway:
         self.guests = self._make_guests(loader)
         self.watcher = self._make_watcher()
         self.watcher.prepare()
+
+    def _make_engine(self) -> Engine:
+        """Our own, unless somebody else runs it."""
+        settings, personas = self.settings, self.registry.count()
+        if settings.engine_url:
+            return RemoteEngine(plan_remote(settings, resolve_base(settings.base), personas), settings.engine_url)
+        plan = plan_engine(settings, resolve_base(settings.base), personas)
+        return Engine(plan, settings.logs_dir / "engine.log")
 
     def _make_watcher(self) -> Watcher:
         settings = self.settings

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.metadata
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from understudy.bases import Base, base_revision, read_model_config
 from understudy.errors import EngineError
 from understudy.processes import QUIET_OPENMP, Child, free_port
 from understudy.settings import Settings
+
+log = logging.getLogger("understudy.engine")
 
 BASE_NAME = "base"
 """The name under which the base is served."""
@@ -55,13 +58,15 @@ class EnginePlan(BaseModel):
     """That compute on a CPU, unless the worker process chooses."""
 
 
-def plan_engine(settings: Settings, base: Base, personas: int) -> EnginePlan:
+def plan_engine(settings: Settings, base: Base, personas: int, *, on_cpu: bool | None = None) -> EnginePlan:
     """Sizes the engine for `personas` live at once plus a candidate and a draining one.
+
+    `on_cpu` says where it computes; None means whatever vLLM is installed here.
 
     Raises:
         EngineError: vLLM is not installed, or the maximum rank is more than it can do.
     """
-    on_cpu = _vllm_on_cpu()
+    on_cpu = _vllm_on_cpu() if on_cpu is None else on_cpu
     rank = next((r for r in RANKS if r >= settings.max_lora_rank), None)
     if rank is None:
         raise EngineError(f"UNDERSTUDY_MAX_LORA_RANK is {settings.max_lora_rank}; vLLM serves ranks up to {RANKS[-1]}")
@@ -131,6 +136,12 @@ def engine_environment(plan: EnginePlan) -> dict[str, str]:
 class Engine:
     """One vLLM process. `start`, then `ready`; every call raises EngineError when it cannot be done."""
 
+    retries: tuple[float, ...] = ()
+    """Seconds before an answer that has not begun is asked for again, each time; a lone process gets no second try."""
+
+    misses = 5
+    """Failed health checks in a row that count as dead."""
+
     def __init__(self, plan: EnginePlan, log: Path) -> None:
         self.plan = plan
         self.url = f"http://127.0.0.1:{plan.port}"
@@ -191,14 +202,27 @@ class Engine:
         return json.loads(await self._post(session, "/v1/chat/completions", body))
 
     async def _post(self, session: aiohttp.ClientSession, path: str, body: dict) -> str:
+        for pause in self.retries:
+            try:
+                return await self._try(session, path, body)
+            except EngineError as error:
+                if not error.passing:
+                    raise
+                log.warning("%s; asking again", error)
+            await asyncio.sleep(pause)
+        return await self._try(session, path, body)
+
+    async def _try(self, session: aiohttp.ClientSession, path: str, body: dict) -> str:
         try:
             async with session.post(f"{self.url}{path}", json=body) as response:
                 text = await response.text()
                 if response.status != 200:
-                    raise EngineError(f"vLLM answered {response.status} to {path}: {_message(text)}")
+                    message = f"vLLM answered {response.status} to {path}: {_message(text)}"
+                    raise EngineError(message, passing=response.status >= 500)
                 return text
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise EngineError(f"vLLM does not answer {path}: {error or type(error).__name__}") from error
+            message = f"vLLM does not answer {path}: {error or type(error).__name__}"
+            raise EngineError(message, passing=True) from error
 
     def _tail(self) -> str:
         return self._child.log_tail() if self._child else ""

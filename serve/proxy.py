@@ -155,6 +155,15 @@ class Exchange:
 
     async def _forward(self, send: Send, watch: Watch) -> int:
         """The status that the client got; 502 and 503 when the engine failed, even if the head had left before."""
+        for pause in self._desk.engine.retries:  # as long as nothing has left, another replica may answer
+            status = await self._attempt(send, watch, last=False)
+            if status is not None:
+                return status
+            await asyncio.sleep(pause)
+        return await self._attempt(send, watch, last=True) or 503
+
+    async def _attempt(self, send: Send, watch: Watch, *, last: bool) -> int | None:
+        """As `_forward`; None when the engine failed before the answer had begun, unless this is the last attempt."""
         data = json.dumps({**self._body, "model": self._target.engine_name}).encode()
         headers = {**JSON, "x-request-id": REQUEST_ID.get()}
         try:
@@ -162,7 +171,7 @@ class Exchange:
                 f"{self._desk.engine.url}{self._path}", data=data, headers=headers
             ) as upstream:
                 if upstream.status >= 500:
-                    return await self._engine_error(upstream, send)
+                    return await self._engine_error(upstream, send, last=last)
                 if upstream.content_type == "text/event-stream":
                     await self._head(upstream, send)
                     await self._stream(upstream, watch, send)
@@ -173,6 +182,9 @@ class Exchange:
                     self.end = whole
                 return 502 if self._answer.failed else upstream.status
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+            if not last and not self._started:
+                log.warning("the engine broke off before its answer: %s", error or type(error).__name__)
+                return None
             return await self._broken(f"the engine broke off: {error or type(error).__name__}", send)
 
     async def _stream(self, upstream: aiohttp.ClientResponse, watch: Watch, send: Send) -> None:
@@ -199,9 +211,11 @@ class Exchange:
         await send({"type": "http.response.start", "status": upstream.status, "headers": raw})
         self._started = True
 
-    async def _engine_error(self, upstream: aiohttp.ClientResponse, send: Send) -> int:
+    async def _engine_error(self, upstream: aiohttp.ClientResponse, send: Send, *, last: bool) -> int | None:
         """A 500 of an engine that is well is about this request; else the engine is going down."""
         log.warning("the engine answered %d: %.300s", upstream.status, await upstream.text())
+        if not last:
+            return None
         if not await self._desk.engine.healthy(self._desk.session):
             return await self._broken(f"the engine broke off: it answered {upstream.status}", send)
         await self._refuse(RefusedError(502, "the engine failed on this request", code="engine_error"), send)

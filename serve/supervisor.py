@@ -21,9 +21,6 @@ BACK_OFF = (1.0, 2.0, 5.0, 10.0, 30.0)
 WATCH = 1.0
 """Seconds between two looks at the engine."""
 
-HANGS = 5
-"""Failed health checks in a row that count as dead."""
-
 
 class Status(BaseModel):
     """What /ready tells."""
@@ -105,6 +102,6 @@ class Supervisor:
 
     async def _until_dead(self) -> None:
         missed = 0
-        while self._engine.alive and missed < HANGS:
+        while self._engine.alive and missed < self._engine.misses:
             await asyncio.sleep(WATCH)
             missed = 0 if await self._engine.healthy(self._session) else missed + 1

@@ -60,6 +60,11 @@ class PublishError(UnderstudyError, RuntimeError):
 class EngineError(UnderstudyError, RuntimeError):
     """The engine did not start, died, or answered something that we cannot use."""
 
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        """`passing` means that asking again may help: it broke off, or said that the fault was its own."""
+        super().__init__(message)
+        self.passing = passing
+
 
 class GatewayError(UnderstudyError, ConnectionError):
     """The gateway cannot be reached, or refused an admin call."""
