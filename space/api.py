@@ -1,19 +1,26 @@
 """What programs can call: `gradio_client`, and MCP clients where the environment has a server for them."""
 
+import asyncio
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import gradio as gr
 from gradio.events import api
+from sqlalchemy.exc import SQLAlchemyError
 
+from arena.ranking.leaderboard_records import Leaderboard
 from space.banner import Backend
 from space.chat import HOTTEST, LONGEST, MAX_CHARACTERS
 from space.gateway_client import GatewayClient, pseudonym
+from space.vote_board import VoteBoard
 from understudy.errors import GatewayError
 
 
-def add_endpoints(gateway: GatewayClient, backend: Backend) -> None:
-    """The endpoints `/chat` and `/personas`; to be called inside the page's Blocks."""
+def add_endpoints(gateway: GatewayClient, backend: Backend, votes: VoteBoard) -> None:
+    """The endpoints `/chat`, `/personas` and `/leaderboard`; to be called inside the page's Blocks.
+
+    They are tools for MCP clients too, and all there are: nothing here votes, or reads anybody's votes.
+    """
 
     async def chat(
         message: str,
@@ -26,9 +33,9 @@ def add_endpoints(gateway: GatewayClient, backend: Backend) -> None:
 
         Args:
             message: The question.
-            persona: A name from /personas, for instance "email-copy"; "base" is the model without any adapter.
+            persona: A name that `personas` lists, for instance "email-copy"; "base" is the model without any adapter.
             temperature: 0 to 2; below 0 means what suits the persona.
-            max_tokens: Longest answer, up to 1024; 0 means what suits the persona.
+            max_tokens: Longest answer in tokens, up to 1024; 0 means what suits the persona.
         """
         if not message.strip():
             raise gr.Error("message: nothing was asked", print_exception=False)
@@ -54,8 +61,38 @@ def add_endpoints(gateway: GatewayClient, backend: Backend) -> None:
         fields = {"name", "kind", "title", "voice", "revision", "examples"}
         return [one.model_dump(include=fields) for one in (await backend.look()).contestants]
 
+    async def leaderboard() -> dict[str, Any]:
+        """Tells how people have voted in blind battles: each contestant's record, win rate against the base, points.
+
+        Win rates are shares of decisive votes with 95 % intervals that hold at any time; the base has 1000 points and
+        400 points more are odds of 10 to 1. Contestants with too few votes are named with how many are missing.
+        """
+        try:
+            return _standing(await asyncio.to_thread(votes.board))
+        except SQLAlchemyError as error:
+            raise gr.Error("the votes cannot be read right now", print_exception=False) from error
+
     api(chat, api_name="chat")
     api(personas, api_name="personas")
+    api(leaderboard, api_name="leaderboard")
+
+
+def _standing(board: Leaderboard) -> dict[str, Any]:
+    """The leaderboard for programs; the whole of it is what `understudy rank --json` prints."""
+    rated = {one.name: one for one in board.overall.ratings} if board.overall else {}
+    against = {pair.one: pair.win_rate for pair in board.against_base}
+    rows = []
+    for row in board.rows:
+        told: dict[str, Any] = {"name": row.name, "won": row.wins, "lost": row.losses, "tied": row.ties}
+        told["both_bad"] = row.both_bad
+        if (rate := against.get(row.name)) and rate.value is not None:
+            told["wins_against_base"] = {"share": rate.value, "low": rate.low, "high": rate.high}
+        if one := rated.get(row.name):
+            told["points"] = {"value": one.points, "low": one.points_low, "high": one.points_high}
+            told["place"] = {"best": one.best_place, "worst": one.worst_place}
+        rows.append(told)
+    waiting = [{"name": one.name, "votes": one.votes, "to_go": one.to_go} for one in board.hidden]
+    return {"votes": board.votes, "contestants": rows, "waiting": waiting, "notes": board.notes}
 
 
 def mcp_works() -> bool:

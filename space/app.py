@@ -96,7 +96,7 @@ def build_app(
         chat_events.open_page(shown, talk, backend)
         chat_events.compare_in_arena(talk, tabs, ring)
         arena_tab.open_page(app, house, ring, tabs)
-        add_endpoints(gateway, backend)
+        add_endpoints(gateway, backend, votes)
         again = gr.Button(visible="hidden", elem_id="look")
         again.click(look, inputs, outputs, queue=False, **QUIET)
         app.load(None, None, None, js=LISTEN)
@@ -172,6 +172,7 @@ def start(app: Page, *, host: str, port: int, block: bool = True) -> None:
         },
         share=False,
         quiet=True,
+        _frontend=False,  # else Gradio asks its own page, and on a busy machine gives up before it answers
     )
 
 

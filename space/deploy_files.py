@@ -119,7 +119,7 @@ def readme(wish: Wish) -> str:
 def gradio_pin() -> str:
     """The one version of Gradio that we test with."""
     pins = REQUIREMENTS.read_text().splitlines()
-    return next(pin.partition("==")[2] for pin in pins if pin.startswith("gradio=="))
+    return next(pin.partition("==")[2] for pin in pins if pin.startswith("gradio["))
 
 
 @cache

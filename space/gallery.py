@@ -15,18 +15,48 @@ LONGEST_SAMPLE = 320
 SKELETON = '<div class="gallery" aria-hidden="true">' + '<div class="card skeleton"></div>' * 3 + "</div>"
 """What is there until the model server has told us who there is."""
 
-CHOOSE = """
-const sync = () => element.querySelectorAll('input[name="persona"]').forEach(
-  one => { one.checked = one.value === props.value; });
-element.addEventListener('change', event => {
+PAGE = 12
+"""Personas that are shown at first; with more of them there is a search, and a button for the next ones."""
+
+CHOOSE = f"""
+let asked = '', shown = {PAGE};
+const page = () => {{
+  const find = element.querySelector('.find'), more = element.querySelector('.more');
+  if (!find) return;
+  if (find.value !== asked) find.value = asked;
+  const words = asked.toLowerCase().split(/\\s+/).filter(Boolean);
+  let fitting = 0;
+  element.querySelectorAll('.card').forEach(card => {{
+    const text = card.textContent.toLowerCase();
+    const fits = words.every(word => text.includes(word)) && ++fitting;
+    card.hidden = !fits || (fitting > shown && !card.matches('.base, :has(input:checked)'));
+  }});
+  more.hidden = fitting <= shown;
+  element.querySelector('.nobody').hidden = fitting > 0;
+}};
+const sync = () => {{
+  element.querySelectorAll('input[name="persona"]').forEach(one => {{ one.checked = one.value === props.value; }});
+  page();
+}};
+element.addEventListener('input', event => {{
+  if (!event.target.matches('.find')) return;
+  [asked, shown] = [event.target.value, {PAGE}];
+  page();
+}});
+element.addEventListener('click', event => {{
+  if (!event.target.matches('.more')) return;
+  shown += {PAGE};
+  page();
+}});
+element.addEventListener('change', event => {{
   if (event.target.name !== 'persona') return;
   props.value = event.target.value;
   trigger('choose');
-});
+}});
 watch(['value', 'cards'], sync);
 sync();
 """
-"""The value lives in the page, so that a choice outlives a restart of this app."""
+"""The value lives in the page, so that a choice outlives a restart of this app; so does a search."""
 
 
 def build_gallery() -> gr.HTML:
@@ -49,10 +79,25 @@ def order(snapshot: Snapshot) -> list[Contestant]:
 def cards(snapshot: Snapshot, language: str = ENGLISH) -> str:
     """HTML of the gallery: a group of radio buttons, which keyboards and screen readers know."""
     standings = {one.name: one for one in snapshot.standings}
-    inside = "".join(_card(one, standings.get(one.name), language) for one in order(snapshot))
+    everyone = order(snapshot)
+    inside = "".join(
+        _card(one, standings.get(one.name), language, hidden=place >= PAGE and one.kind != "base")
+        for place, one in enumerate(everyone)
+    )
     nobody = "" if snapshot.personas or not snapshot.ready else f'<p class="note">{say("gallery_none", language)}</p>'
     label = say("gallery_label", language)
-    return f'<fieldset><legend>{label}</legend><div class="gallery">{inside}</div>{nobody}</fieldset>'
+    find, more = _search(len(everyone) - 1, language) if len(everyone) > PAGE else ("", "")
+    return f'<fieldset><legend>{label}</legend>{find}<div class="gallery">{inside}</div>{more}{nobody}</fieldset>'
+
+
+def _search(count: int, language: str) -> tuple[str, str]:
+    """What stands over and under a gallery of many."""
+    label = html.escape(say("gallery_find", language, n=count), quote=True)
+    find = f'<input type="search" class="find" aria-label="{label}" placeholder="{label}" autocomplete="off">'
+    return find, (
+        f'<p class="note nobody" role="status" hidden>{say("gallery_nobody", language)}</p>'
+        f'<button type="button" class="more">{say("gallery_more", language)}</button>'
+    )
 
 
 def title(who: Contestant, language: str) -> str:
@@ -60,12 +105,13 @@ def title(who: Contestant, language: str) -> str:
     return say("base_title", language) if who.kind == "base" and who.title in ("Base", BASE.title) else who.title
 
 
-def _card(who: Contestant, standing: Standing | None, language: str) -> str:
+def _card(who: Contestant, standing: Standing | None, language: str, *, hidden: bool) -> str:
     voice = say("base_voice", language) if who.kind == "base" else who.voice
     name = html.escape(who.name, quote=True)
     facts = "".join(f"<li>{fact}</li>" for fact in _facts(who, standing, language))
+    shown = " hidden" if hidden else ""
     return (
-        f'<div class="card {who.kind}"><label><input type="radio" name="persona" value="{name}">'
+        f'<div class="card {who.kind}"{shown}><label><input type="radio" name="persona" value="{name}">'
         f'<span class="title">{html.escape(title(who, language))}</span>'
         f'<span class="voice">{html.escape(voice)}</span></label>'
         f'<ul class="facts">{facts}</ul>{_sample(who, language)}</div>'

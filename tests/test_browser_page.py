@@ -266,3 +266,34 @@ def test_a_card_says_what_the_persona_was_taught_with_and_shows_an_example(house
     visitor.see("#personas blockquote", "Coffee on Friday?")
     visitor.see("#personas .asked", "Say hi <b>")
     expect(visitor.page.get_by_role("radio", name="Email copywriter")).to_be_checked()
+
+
+def test_a_hundred_personas_are_searched_and_paged(browser: Browser, house: House, artifacts: Path):
+    for number in range(120):
+        name = f"poet-{number}"
+        house.fake.models[name] = card(
+            name, f"Poet {number}", f"Rhymes on {number % 7} feet.", ["Rhyme."], f"{number:012x}"
+        )
+    visitor = Visitor(browser, house.url)
+    shown = visitor.page.locator("#personas .card:visible")
+    visitor.see("#personas", "Email copywriter")
+    expect(shown).to_have_count(13)  # twelve, and the base
+    expect(visitor.page.get_by_role("radio", name="Base model")).to_be_visible()
+    visitor.shot(artifacts / "gallery-120.png")
+    visitor.page.get_by_role("button", name="Show more").click()
+    expect(shown).to_have_count(25)
+    visitor.page.get_by_placeholder("Search 122 personas").fill("poet 11 feet")
+    expect(shown).to_have_count(11)  # 11 and 110 to 119
+    expect(visitor.page.get_by_role("button", name="Show more")).to_be_hidden()
+    visitor.choose("Poet 117")
+    visitor.say("Rhyme")
+    visitor.see("#chatbot", f"poet-117@{117:012x}")
+    expect(shown).to_have_count(11)
+    house.fake.models["poet-117"]["understudy"]["voice"] = "Rhymes on no more feet."
+    visitor.see("#personas", "Rhymes on no more feet.")
+    expect(visitor.page.get_by_role("radio", name="Poet 117")).to_be_checked()
+    expect(shown).to_have_count(11)
+    visitor.page.locator("#personas .find").fill("pirate")
+    visitor.see("#personas .nobody", "Nobody like that")
+    assert visitor.complaints == []
+    visitor.leave()

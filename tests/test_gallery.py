@@ -7,7 +7,7 @@ import pytest
 from arena.votes.counts import VoteCounts
 from arena.votes.table import Cast, VoteTable
 from space.banner import BASE, Snapshot
-from space.gallery import LONGEST_SAMPLE, cards
+from space.gallery import LONGEST_SAMPLE, PAGE, cards
 from space.gateway_client import Contestant, Readiness
 from space.headlines import headlines
 from space.win_rates import Standing, standings
@@ -94,3 +94,12 @@ def test_news_are_told_once_and_not_to_whoever_just_came():
     assert "A new revision of Jokes &lt;b&gt; is live: bbbbbbbbbbbb" in headlines(before, after)
     other = JOKES.model_copy(update={"name": "pirate", "title": "Pirate"})
     assert words(headlines(before, snapshot(JOKES, other), "de")) == "Pirate ist neu auf der Bühne"
+
+
+def test_a_few_personas_have_no_search_and_many_are_there_in_full():
+    many = [Contestant(name=f"p{n}", kind="persona", title=f"P {n}") for n in range(PAGE)]
+    assert 'type="search"' not in cards(snapshot(*many[:-1]))
+    found = cards(snapshot(*many, JOKES), "de")
+    assert found.count('<input type="radio"') == PAGE + 2
+    assert found.count('persona" hidden>') == 1, "the thirteenth; the base never is"
+    assert f"{PAGE + 1} Personas durchsuchen" in found

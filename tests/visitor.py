@@ -121,7 +121,10 @@ class Visitor:
         locale: str = "en-US",
     ) -> None:
         self.url = url
-        self.context = browser.new_context(viewport={"width": size[0], "height": size[1]}, locale=locale)
+        own = url.startswith("https://localhost:")  # with a certificate that it signed itself
+        self.context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]}, locale=locale, ignore_https_errors=own
+        )
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(PATIENCE)
         self.complaints: list[str] = []
