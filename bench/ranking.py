@@ -1,6 +1,6 @@
 """What the leaderboard's figures are worth, and how long they take.
 
-python -m bench.ranking [--runs 1000] [--bootstraps 300]
+python -m bench.ranking [--runs 1000] [--bootstraps 400]
 
 False alarms of somebody who looks after every vote, coverage of the intervals, what the promotion rule does with
 voters of known taste, and the time of a refresh from a thousand to a million votes.
@@ -8,6 +8,8 @@ voters of known taste, and the time of a refresh from a thousand to a million vo
 
 import argparse
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,7 +40,7 @@ def main() -> None:
     """Measures, prints, writes docs/results/ranking.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1000, help="simulated arenas for each figure (1000)")
-    parser.add_argument("--bootstraps", type=int, default=300, help="simulated arenas for the bootstrap (300)")
+    parser.add_argument("--bootstraps", type=int, default=400, help="simulated arenas for the bootstrap (400)")
     chosen = parser.parse_args()
     rule = PromotionRule()
     marks = boundaries(rule)
@@ -83,14 +85,18 @@ def coverages(runs: int, bootstraps: int) -> list[dict[str, Any]]:
         "1600 votes of 400 voters, bootstrap": (Crowd(STRENGTHS, copies=4), 1600, False, RESAMPLES),
     }
     rows = []
-    for name, (crowd, votes, position, resamples) in cases.items():
-        times = bootstraps if resamples else runs
-        hits = [_hits(crowd, votes, seed, position, resamples) for seed in track(range(times), description=name)]
-        rows.append({"case": name, "arenas": times, "covered": float(np.mean(hits))})
+    with ProcessPoolExecutor() as pool:
+        for name, (crowd, votes, position, resamples) in cases.items():
+            times = bootstraps if resamples else runs
+            arena = partial(_hits, crowd, votes, position, resamples)
+            found = track(pool.map(arena, range(times), chunksize=5), description=name, total=times)
+            covered = [float(np.mean(hits)) for hits in found]
+            error = float(np.std(covered, ddof=1) / np.sqrt(times))
+            rows.append({"case": name, "arenas": times, "covered": float(np.mean(covered)), "standard_error": error})
     return rows
 
 
-def _hits(crowd: Crowd, votes: int, seed: int, position: bool, resamples: int) -> list[bool]:
+def _hits(crowd: Crowd, votes: int, position: bool, resamples: int, seed: int) -> list[bool]:
     counts = VoteCounts()
     table = simulate(crowd, votes, seed=seed)
     counts.add(table)

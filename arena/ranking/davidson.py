@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import linprog, minimize
-from scipy.special import logsumexp
 
 from arena.ranking.comparisons import Comparisons
 
@@ -154,7 +153,7 @@ def _maximum(x: np.ndarray, y: np.ndarray, ties: bool, start: np.ndarray) -> np.
 
     def loss(theta: np.ndarray) -> float:
         logs = _utilities(theta, x, ties)
-        return float((y.sum(axis=1) @ logsumexp(logs, axis=1) - (y[:, : logs.shape[1]] * logs).sum()) / total)
+        return float((y.sum(axis=1) @ np.logaddexp.reduce(logs, axis=1) - (y[:, : logs.shape[1]] * logs).sum()) / total)
 
     def slope(theta: np.ndarray) -> np.ndarray:
         share, n = _shares(theta, x, ties), y.sum(axis=1)
@@ -176,7 +175,7 @@ def _utilities(theta: np.ndarray, x: np.ndarray, ties: bool) -> np.ndarray:
 
 def _shares(theta: np.ndarray, x: np.ndarray, ties: bool) -> np.ndarray:
     logs = _utilities(theta, x, ties)
-    return np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
+    return np.exp(logs - np.logaddexp.reduce(logs, axis=1, keepdims=True))
 
 
 def _scores(share: np.ndarray, x: np.ndarray, ties: bool) -> np.ndarray:

@@ -18,6 +18,10 @@ POINTS = 400 / math.log(10)
 """Elo points in one unit of strength: 400 points are odds of 10 to 1."""
 CENTRE = 1000.0
 """Points of the reference."""
+RANKS = "weibull"
+"""Ends of an interval are the resamples of rank 0.025 (n + 1) and 0.975 (n + 1): one more resample would lie beyond
+them with that chance. NumPy's usual quantiles lie closer together, and of 200 resamples 95 % are then 94 % (Hyndman and
+Fan 1996, definition 6)."""
 CLUSTERS = 10
 """Voters from which on the intervals allow for the likeness of votes of one voter."""
 
@@ -221,7 +225,7 @@ def _bootstrapped(model: Model, found: Fit, anchor: np.ndarray, resamples: int, 
     """The same model with percentile intervals: voters are drawn anew, with votes of unknown voters one by one."""
     draws = np.stack([_redrawn(found, rng) for rng in np.random.default_rng(seed).spawn(resamples)])
     quantiles = [(1 - confidence) / 2, (1 + confidence) / 2]
-    low, high = np.quantile(draws @ (anchor @ found.design.expand).T, quantiles, axis=0)
+    low, high = np.quantile(draws @ (anchor @ found.design.expand).T, quantiles, axis=0, method=RANKS)
     place = {name: i for i, name in enumerate(found.comparisons.contestants)}
     ratings = [
         one.model_copy(
@@ -239,7 +243,7 @@ def _bootstrapped(model: Model, found: Fit, anchor: np.ndarray, resamples: int, 
     def interval(at: int | None) -> Coefficient | None:
         if at is None:
             return None
-        ends = np.quantile(draws[:, at], quantiles)
+        ends = np.quantile(draws[:, at], quantiles, method=RANKS)
         return Coefficient(value=float(found.theta[at]), low=float(ends[0]), high=float(ends[1]))
 
     update = {"ratings": ratings, "intervals": "bootstrap"}
