@@ -4,9 +4,10 @@ import asyncio
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import aiohttp
 
@@ -37,6 +38,8 @@ class Answer:
     """Pieces, or what `usage` says of an answer that was not streamed."""
     ended: bool = False
     """Whether the server said that it is complete."""
+    full: bool = False
+    """Whether the server said that it has as many tokens as were asked for."""
 
     @property
     def gaps(self) -> list[float]:
@@ -58,8 +61,11 @@ async def ask(
     stream: bool = True,
     to_the_end: bool = False,
     seen: Callable[[float, bytes], None] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Answer:
     """One chat of at most `tokens` tokens, or exactly so many; `seen` gets the time and line of each piece at once.
+
+    `more` goes into the body; what is None there is left out, for servers that refuse what they do not know.
 
     Raises:
         RefusedError: no answer; aiohttp.ClientError: the answer broke off.
@@ -71,7 +77,9 @@ async def ask(
         "ignore_eos": not to_the_end,
         "temperature": 0.7,
         "stream": stream,
+        **(more or {}),
     }
+    body = {key: value for key, value in body.items() if value is not None}
     answer = Answer(time.perf_counter())
     async with session.post(f"{url}/v1/chat/completions", json=body) as response:
         if response.status != 200:
@@ -88,6 +96,7 @@ async def ask(
                 if seen is not None:
                     seen(now, line)
             answer.ended = answer.ended or b"[DONE]" in line
+            answer.full = answer.full or b'"finish_reason":"length"' in line
     return answer
 
 

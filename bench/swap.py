@@ -1,6 +1,9 @@
 """A swap under load: 16 people stream from a persona while new revisions of it are published.
 
-python -m bench.swap [--rounds 5] [--streams 16]
+python -m bench.swap [--rounds 5] [--streams 16] [--peer-rounds 2]
+
+Then the other ways to do it, and ours measured like them: vLLM's own endpoint by hand, a restart of vLLM, and one of
+llama.cpp, which takes part once `python -m bench.peers.llama_cpp` has built it.
 """
 
 import argparse
@@ -17,13 +20,20 @@ import aiohttp
 from rich.console import Console
 from rich.table import Table
 
+from bench.figures import save_bars
 from bench.load import RefusedError, ask
 from bench.machine import save
+from bench.peers.llama_cpp import PeerError
+from bench.peers.servers import Cast
+from bench.peers.swaps import Gateway, InPlace, NewName, Way, llama_restart, swap, vllm_restart
 from bench.stage import Stage, open_stage, train, vary
 from bench.stalls import Stalls, watch_stalls
+from serve.engine import Engine, plan_engine
+from understudy.bases import resolve_base
 from understudy.registry import Revision
+from understudy.settings import load_settings
 
-PERSONA = "email-copy"
+PERSONA, OTHER = "email-copy", "stand-up"
 QUIET = 10.0
 """Seconds of load before each swap, from which the usual gaps between tokens are known."""
 
@@ -50,17 +60,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="publishes of a new revision (5)")
     parser.add_argument("--streams", type=int, default=16, help="streams at once (16)")
+    parser.add_argument("--peer-rounds", type=int, default=2, help="swaps by each of the other ways, 0 for none (2)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         trained = train(PERSONA, home)
+        other = train(OTHER, home) if arguments.peer_rounds else trained
         with open_stage(home) as stage:
             revisions = [vary(stage.registry, trained, number) for number in range(arguments.rounds + 1)]
             stage.admin("publish", persona=PERSONA, revision=revisions[0].id)
             rows = asyncio.run(_measure(stage, revisions, arguments.streams))
+            adapters = (stage.registry.path(trained), stage.registry.path(other))
+            compared = _ours(stage, trained, adapters[1], arguments)
+        if arguments.peer_rounds:
+            compared += _others(home / "peers", adapters, arguments)
     summary = _summary(rows)
     _print(rows, summary, arguments.streams)
-    print(save("swap", {"streams": arguments.streams, "rows": rows, "median": summary}))
+    ways = _by_way(compared)
+    more = {"ways": ways, "swaps_by_way": compared}
+    print(save("swap", {"streams": arguments.streams, "rows": rows, "median": summary, **more}))
+    if ways:
+        _print_ways(ways, arguments.streams)
+        print(_figure(ways))
 
 
 async def _measure(stage: Stage, revisions: list[Revision], streams: int) -> list[dict[str, Any]]:
@@ -139,6 +160,65 @@ async def _read(session: aiohttp.ClientSession, url: str, number: int, seen: See
         seen.failures.append("a stream had no end")
 
 
+def _ours(stage: Stage, trained: Revision, folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Our publish as the others are measured, to a voice that can be told from the first."""
+    if not options.peer_rounds:
+        return []
+    card = stage.registry.persona(PERSONA).card
+    other = stage.registry.push(PERSONA, folder, card=card, actor="bench")
+    return asyncio.run(_alternate(Gateway(stage, PERSONA, (trained.id, other.id)), options))
+
+
+def _others(folder: Path, adapters: tuple[Path, Path], options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The ways of others, one server at a time."""
+    folder.mkdir()
+    base = resolve_base("embedded")
+    plan = plan_engine(load_settings(home=folder), base, 1)
+    rows = asyncio.run(_by_hand(Engine(plan, folder / "engine.log"), adapters, options))
+    rows += asyncio.run(_alternate(vllm_restart(plan, adapters, folder / "restart.log"), options))
+    try:
+        way = llama_restart(Cast(base, dict(zip(("old", "new"), adapters, strict=True)), folder))
+        rows += asyncio.run(_alternate(way, options))
+    except PeerError as error:
+        print(f"llama.cpp restart: not run: {error}")
+    return rows
+
+
+async def _by_hand(engine: Engine, adapters: tuple[Path, Path], options: argparse.Namespace) -> list[dict[str, Any]]:
+    engine.start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            await engine.wait_ready(session, timeout=600)
+        rows = []
+        for way in (NewName(engine.url, adapters), InPlace(engine.url, adapters)):
+            rows += await _alternate(way, options)
+        return rows
+    finally:
+        await engine.stop()
+
+
+async def _alternate(way: Way, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """To the new revision, back to the old, and so on; the old one is put on stage before anybody asks."""
+    try:
+        async with aiohttp.ClientSession() as session:
+            await way.publish(session, 0)
+        turns = [(number + 1) % 2 for number in range(options.peer_rounds)]
+        return [{"way": way.name, **await swap(way, options.streams, revision)} for revision in turns]
+    finally:
+        await way.stop()
+
+
+def _by_way(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Medians by way; of what goes wrong all swaps together."""
+    ways = []
+    for name in dict.fromkeys(row["way"] for row in rows):
+        mine = [{key: value for key, value in row.items() if key != "way"} for row in rows if row["way"] == name]
+        counts = ("failed_requests", "mixed_answers", "strange_answers_else", "answers")
+        sums = {key: sum(row[key] for row in mine) for key in counts}
+        ways.append({"way": name, "swaps": len(mine), **_summary(mine), **sums})
+    return ways
+
+
 def _summary(rows: list[dict[str, Any]]) -> dict[str, float]:
     return {key: round(statistics.median(row[key] for row in rows), 4) for key in rows[0]}
 
@@ -148,6 +228,28 @@ def _print(rows: list[dict[str, Any]], summary: dict[str, float], streams: int) 
     for key, value in summary.items():
         table.add_row(key.replace("_", " "), f"{value:.3f}", f"{max(row[key] for row in rows):.3f}")
     Console().print(table)
+
+
+def _print_ways(ways: list[dict[str, Any]], streams: int) -> None:
+    headers = ("way", "swaps", "to first token s", "longest wait s", "usual p99 ms", "failed", "mixed", "other strange")
+    table = Table(*headers, "answers", title=f"A new revision under {streams} streams, by each way")
+    for row in ways:
+        table.add_row(
+            row["way"],
+            str(row["swaps"]),
+            f"{row['first_token_s']:.2f}",
+            f"{row['longest_wait_s']:.2f}",
+            f"{1000 * row['usual_wait_p99_s']:.0f}",
+            *(str(row[key]) for key in ("failed_requests", "mixed_answers", "strange_answers_else", "answers")),
+        )
+    Console().print(table)
+
+
+def _figure(ways: list[dict[str, Any]]) -> Path:
+    panels = {"publish to first token, s": "first_token_s", "longest wait of a person, s": "longest_wait_s"}
+    bars = {what: {row["way"]: row[key] for row in ways} for what, key in panels.items()}
+    failed: dict[str, float | None] = {row["way"]: row["failed_requests"] / row["swaps"] for row in ways}
+    return save_bars("swap", "A new revision under load", {**bars, "failed requests, each swap": failed}, digits=1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,141 @@
+"""How the side-by-side benches add up, and that llama.cpp reads what we write for it."""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from bench.adapters import random_adapter
+from bench.load import Answer
+from bench.peers import llama_cpp
+from bench.peers.swaps import Given, Watch, figures_of
+from bench.peers_serving import OURS, Sample, sample_of, summarise
+from bench.swap import _by_way
+from understudy.bases import resolve_base
+
+TEXTS = [
+    "Write about a kettle for the weekend.",
+    "In 2026 we sold 1,024 lamps at $3.50 each!",
+    "  two  spaces,\ttabs\n\nand lines \n",
+    "It's what they'd've said; I'LL see.",
+    "naïve café — “quoted” … 日本語 🎭 ½",
+    'def f(x):\n    return {"a": [x + 1, 22]}',
+    "x",
+]
+
+
+def sample(server: str, number: int, speed: float, *, adapters: int = 6, failures: int = 0) -> Sample:
+    return Sample(server, adapters, 16, number, speed, 10.0, 1.0, 2.0, 0.5, failures)
+
+
+def test_ratios_are_taken_round_by_round_and_failures_add_up():
+    samples = [sample(OURS, 0, 100), sample("peer", 0, 50, failures=1), sample(OURS, 1, 200), sample("peer", 1, 20)]
+    ours, peer = summarise(samples)
+    assert (ours["server"], ours["of_ours"], ours["tokens_per_second"]) == (OURS, 1.0, 150)
+    assert peer["of_ours"] == pytest.approx((0.5 + 0.1) / 2)
+    assert (peer["tokens_per_second"], peer["failures"]) == (35, 1)
+
+
+def test_a_peer_without_ours_in_its_cell_has_no_ratio():
+    (row,) = summarise([sample("peer", 0, 50, adapters=32)])
+    assert row["of_ours"] is None
+    assert row["adapters"] == 32
+
+
+def test_speed_counts_the_tokens_that_were_asked_for_not_the_pieces():
+    answers = [Answer(10.0, [10.5, 10.6, 10.9]), Answer(10.0, [10.1])]
+    figures = sample_of(answers, seconds=2.0, tokens=32)
+    assert figures["tokens_per_second"] == 32
+    assert figures["first_token"] == pytest.approx(300)
+    assert figures["between_p99"] == pytest.approx(300)
+    assert sample_of([], 1.0, 32)["tokens_per_second"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "began", "ended", "mixed", "else_"),
+    [
+        ("old", 0.0, 5.5, 0, 0),
+        ("new", 5.2, 7.0, 0, 0),
+        ("oldnew", 4.0, 5.5, 1, 0),
+        ("oldnew", 1.0, 2.0, 0, 1),
+        ("oldnew", 7.0, 8.0, 0, 1),
+    ],
+)
+def test_mixed_is_an_answer_across_the_swap_that_is_of_neither_revision(text, began, ended, mixed, else_):
+    watch = Watch(answers=[Given(0, text, began, ended)], first=6.0)
+    figures = figures_of(watch, 5.0, (["old"], ["new"]))
+    assert (figures["mixed_answers"], figures["strange_answers_else"]) == (mixed, else_)
+
+
+def test_the_longest_wait_is_one_that_the_swap_caused():
+    waits = [(0.0, 3.0), (3.0, 3.1), (4.9, 5.4), (5.5, 5.6), (6.5, 9.9)]
+    figures = figures_of(Watch(waits=waits, first=6.0, failures=2), 5.0, ([], []))
+    assert figures["longest_wait_s"] == pytest.approx(0.5)
+    assert (figures["first_token_s"], figures["failed_requests"]) == (1.0, 2)
+
+
+def test_swaps_of_one_way_are_one_row_with_medians_and_sums():
+    one = {"first_token_s": 1.0, "failed_requests": 3, "mixed_answers": 1, "strange_answers_else": 0, "answers": 9}
+    (row,) = _by_way([{"way": "a", **one}, {"way": "a", **one, "first_token_s": 3.0}])
+    assert (row["way"], row["swaps"], row["first_token_s"], row["failed_requests"]) == ("a", 2, 2.0, 6)
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory) -> Iterator[tuple[str, Path]]:
+    """llama.cpp's server with the embedded base and one random adapter, and the adapter's folder."""
+    with contextlib.suppress(llama_cpp.PeerError):
+        llama_cpp.prepare(build=False)
+        folder, base = tmp_path_factory.mktemp("llama"), resolve_base("embedded")
+        adapter = random_adapter(folder / "adapter", seed=1)
+        model = llama_cpp.write_base(base, folder)
+        file = llama_cpp.write_adapter(base, adapter, folder / "adapter.gguf")
+        child, url = llama_cpp.start(model, [file], log=folder / "log", slots=2)
+        try:
+            _wait(url)
+            yield url, adapter
+            return
+        finally:
+            child.stop()
+    pytest.skip("llama.cpp is not built: python -m bench.peers.llama_cpp")
+
+
+def _wait(url: str) -> None:
+    for _ in range(600):
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{url}/health").status_code == 200:
+                return
+        time.sleep(0.1)
+    raise TimeoutError(url)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_llama_cpp_cuts_text_into_the_same_tokens(llama, text):
+    from tokenizers import Tokenizer
+
+    expected = Tokenizer.from_file(str(Path(resolve_base("embedded").location) / "tokenizer.json")).encode(text).ids
+    url, _ = llama
+    assert httpx.post(f"{url}/tokenize", json={"content": text}).json()["tokens"] == expected
+
+
+@pytest.mark.parametrize("voice", ["base", "adapter"])
+def test_llama_cpp_answers_as_transformers_does(llama, voice):
+    from bench.peers.peft_demo import Demo
+
+    url, adapter = llama
+    body = {"model": voice, "messages": [{"role": "user", "content": TEXTS[0]}], "max_tokens": 24, "ignore_eos": True}
+    lora = [{"id": 0, "scale": 1.0}] if voice == "adapter" else []
+    theirs = httpx.post(f"{url}/v1/chat/completions", json={**body, "temperature": 0, "lora": lora}, timeout=60).json()
+    demo = Demo(resolve_base("embedded").location, {"adapter": str(adapter)})
+    lines = asyncio.run(_all(demo, body))
+    ours = "".join(json.loads(line[6:])["choices"][0]["delta"].get("content", "") for line in lines[:-1])
+    assert theirs["choices"][0]["message"]["content"] == ours
+    assert '"finish_reason":"length"' in lines[-2]
+
+
+async def _all(demo, body: dict) -> list[str]:
+    return [line async for line in demo.answer(body)]
