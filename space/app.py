@@ -69,6 +69,7 @@ def build_app(
     votes = VoteBoard(store.engine)
     with Page(title="Understudy", analytics_enabled=False) as app:
         app.newsroom = Newsroom(gateway, backend)
+        app.space_id = None  # else a page opened on hf.space gets a header that asks the Hub and Google's font server
         gr.HTML(t("masthead"), html_template=MASTHEAD, elem_id="masthead")
         notice = gr.HTML(visible=False, elem_id="banner")
         with gr.Tabs() as tabs:

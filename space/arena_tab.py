@@ -46,8 +46,13 @@ KEYS = """() => {
     const done = (verdicts[key] && press('vote-' + verdicts[key])) || (key === 'n' && press('next'));
     if (done) event.preventDefault();
   });
+  document.addEventListener('click', (event) => {
+    if (innerWidth > 700 || !event.target.closest('#start, #next, #votes button')) return;
+    setTimeout(() => document.getElementById('answers')?.scrollIntoView({behavior: 'smooth', block: 'start'}), 200);
+  });
 }"""
-"""Votes by keyboard while nobody types; what a key does is what its button does."""
+"""Votes by keyboard while nobody types; what a key does is what its button does. On a phone the answers, and after the
+vote the names over them, come into view."""
 
 
 @dataclass(frozen=True)

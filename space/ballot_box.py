@@ -9,6 +9,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable
+from datetime import datetime
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -38,6 +39,8 @@ class BallotBox:
         self._count = 0
         self._lock = threading.Lock()
         self._votes = 0
+        self._all_sent: datetime | None = None
+        """When the repository had everything."""
         self._misses = 0
         self._sending: tuple[Batch, dict[str, bytes]] | None = None
         self._wake = threading.Event()
@@ -90,8 +93,10 @@ class BallotBox:
 
     def _send(self) -> Batch:
         if self._sending is None:
-            batch, at = pending(self._engine, self._repo.name), now()
+            at = now()
+            batch = pending(self._engine, self._repo.name, since=self._all_sent)
             if not batch:
+                self._all_sent = at
                 return batch
             self._count += 1
             self._sending = batch, batch.files(self._writer, self._count, at)

@@ -1,11 +1,12 @@
-"""Says in the page itself which language it is in, and lets `?lang=` overrule the browser's."""
+"""Says in the page itself what it is and in which language, before any script runs; `?lang=` overrules the browser."""
 
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from space.languages import ENGLISH, LANGUAGES, choose
+from space.languages import ENGLISH, LANGUAGES, choose, say
+from space.theme import MASTHEAD
 
 OVERRULE = "<script>Object.defineProperty(navigator, 'language', {{value: '{language}'}})</script>"
 """Gradio's page asks the browser for its language, and nobody else."""
@@ -42,7 +43,12 @@ class PageLanguage:
 
 
 def translated(page: bytes, language: str, *, overruled: bool) -> bytes:
-    """The HTML with the right `lang`, and with the browser's language overruled where that is asked for."""
+    """The HTML with the right `lang` and with what stands there until Gradio's scripts have built the page.
+
+    The browser's language is overruled where that is asked for.
+    """
     page = page.replace(f'lang="{ENGLISH}"'.encode(), f'lang="{language}"'.encode(), 1)
+    opening = f'<div id="opening">{MASTHEAD.replace("${value}", say("masthead", language))}</div><gradio-app'
+    page = page.replace(b"<gradio-app", opening.encode(), 1)
     script = OVERRULE.format(language=language).encode()
     return page.replace(b"<head>", b"<head>" + script, 1) if overruled else page

@@ -24,8 +24,30 @@ MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 PAPER, INK = "#faf8f5", "#151214"
 """What lies behind everything, by day and by night."""
 
+OPENING = f"""
+html {{ background: {PAPER}; }}
+html:has(body.dark) {{ background: {INK}; }}
+#opening {{ position: absolute; inset: 0 0 auto; max-width: 1180px; margin: 0 auto; padding: 22px 32px; color: #292524;
+  box-sizing: border-box; font: 16px/1.5 {", ".join(f"'{name}'" if " " in name else name for name in SANS)}; }}
+#opening .masthead {{ display: flex; gap: 14px; align-items: center; }}
+#opening svg {{ width: 44px; height: 44px; flex: none; fill: {CURTAIN.c600}; }}
+#opening circle {{ fill: #e8a33d; }}
+#opening h1 {{ margin: 0; font-size: 1.5rem; line-height: 1.15; letter-spacing: -0.02em; }}
+#opening p {{ margin: 2px 0 0; color: #57534e; }}
+@media (max-width: 700px) {{ #opening {{ padding: 10px 12px; }} #opening .masthead {{ align-items: flex-start; }}
+  #opening svg {{ width: 34px; height: 34px; }} #opening h1 {{ font-size: 1.25rem; }}
+  #opening p {{ font-size: 0.86rem; }} }}
+@media (prefers-color-scheme: dark) {{
+  html:not(:has(.gradio-container)) {{ background: {INK}; }}
+  #opening {{ color: #f5f5f4; }}
+  #opening p {{ color: #a8a29e; }}
+}}
+body:has(#masthead .masthead) #opening {{ display: none; }}
+"""
+"""How the page looks until Gradio's scripts have built it: its name and what it is, in the same place."""
+
 HEAD = (
-    f"<style>html{{background:{PAPER}}}html:has(body.dark){{background:{INK}}}</style>"
+    f"<style>{OPENING}</style>"
     '<meta http-equiv="Content-Security-Policy" content="'
     "img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; "
     "frame-src 'none'; object-src 'none'"

@@ -1,7 +1,8 @@
 """What stands before a Space on Hugging Face: HTTPS outside, HTTP inside, and X-Forwarded-* in between."""
 
+import contextlib
 import subprocess
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import httpx
@@ -43,9 +44,15 @@ class HubProxy(Served):
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         asked = self._http.build_request(request.method, path, headers=headers, content=await request.body())
         answer = await self._http.send(asked, stream=True)
-        back = StreamingResponse(answer.aiter_raw(), answer.status_code, background=BackgroundTask(answer.aclose))
+        back = StreamingResponse(_body(answer), answer.status_code, background=BackgroundTask(answer.aclose))
         back.raw_headers = [(name.encode(), value.encode()) for name, value in _passed(answer.headers.multi_items())]
         return back
+
+
+async def _body(answer: httpx.Response) -> AsyncIterator[bytes]:
+    with contextlib.suppress(httpx.HTTPError):  # the Space has gone; so does the answer
+        async for part in answer.aiter_raw():
+            yield part
 
 
 def _passed(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -68,6 +68,8 @@ def test_the_mcp_server_starts_only_beside_an_mcp_that_it_knows(
 def test_the_page_says_which_language_it_is_in(url: str, query: str, accepted: str, language: str):
     page = httpx.get(f"{url}/{query}", headers={"accept-language": accepted}).text
     assert f'lang="{language}"' in page[:200]
+    said = {"en": "One model, many voices.", "de": "Ein Modell, viele Stimmen.", "fr": "Un modèle, plusieurs voix."}
+    assert said[language] in page.partition("<body")[2].partition("<gradio-app")[0], "before any script has run"
     assert ("defineProperty(navigator" in page) == (query == "?lang=fr")
 
 
