@@ -13,10 +13,11 @@ from sqlalchemy.orm import Session
 
 import arena.votes.running_counts
 from arena.battles.floods import TOO_FAST, suspicion
-from arena.battles.store import digest
+from arena.battles.store import BattleStore, digest
 from arena.ranking.leaderboard import build_leaderboard
 from arena.votes.cast import left_out, tally, withdraw_votes
 from arena.votes.counts import VoteCounts
+from arena.votes.export import acknowledge, pending
 from arena.votes.published import own_votes
 from arena.votes.running_counts import ArenaCounts
 from tests.test_rank_counts import VOTES, counted, same
@@ -42,7 +43,7 @@ class House:
                 said = {"at": START + timedelta(hours=number), "session": digest(f"voter {number % VOTERS}")}
                 left, right = self.chance.sample(NAMES, 2)
                 texts = {"left_text": "a" * 5, "right_text": "b" * self.chance.randint(1, 9)}
-                empty = {"seed": 1, "sampling": {}, "reason": "", "nonce": "", "status": "open"}
+                empty = {"seed": 1, "sampling": {}, "reason": "", "nonce": digest(""), "status": "open"}
                 battle = f"{number:032x}"
                 db.add(BattleRow(id=battle, prompt="Hi", left=left, right=right, **texts, **empty, **said))
                 db.flush()
@@ -205,3 +206,36 @@ def test_a_refresh_walks_through_nothing_but_the_smallest_index(house: House):
         counts.refresh()
     assert [line for line in lines if line.startswith("SEARCH votes USING INDEX ix_votes_at")]
     assert not [line for line in lines if line.startswith("SCAN") and "INDEX" not in line.split("<-")[0]]
+
+
+def test_whether_it_is_a_flood_is_asked_of_the_last_seconds_alone(house: House):
+    """An index of names must not be taken for it: half of all battles have the same name on one side."""
+    house.fill(20)
+    with plans(house.engine) as lines:
+        suspicion(house.engine, f"{0:032x}", "left", session="voter 1")
+    assert lines
+    assert all("ix_votes_" in line or "sqlite_autoindex" in line for line in lines)
+
+
+def test_what_was_sent_long_ago_is_not_looked_at_again(house: House):
+    house.fill(20)
+    acknowledge(house.engine, "hub:a/b", pending(house.engine, "hub:a/b"))
+    sent = START + timedelta(hours=20)
+    house.fill(3)
+    with plans(house.engine) as lines:
+        batch = pending(house.engine, "hub:a/b", since=sent)
+    assert (len(batch.battles), len(batch.votes)) == (3, 3)
+    assert batch == pending(house.engine, "hub:a/b")
+    assert not [line for line in lines if line.startswith("SCAN")]
+
+
+def test_a_replay_is_drawn_from_few_and_each_comes_up(house: House):
+    house.fill(6)
+    store = BattleStore(house.engine)
+    with plans(house.engine) as lines:
+        drawn = {store.replay(session=f"visitor {number}")[0].replay_of for number in range(80)}  # pyright: ignore[reportOptionalSubscript]
+    assert drawn == {f"{number:032x}" for number in range(6)}
+    assert not [line for line in lines if "TEMP B-TREE" in line], "nothing is put in order for it"
+    alone = [store.replay(session="one who stays") for _ in range(7)]
+    assert len({one[0].replay_of for one in alone if one}) == 6, "each once"
+    assert alone[-1] is None

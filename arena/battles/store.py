@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, Select, exists, func, or_, select, update
+from sqlalchemy import Engine, exists, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -29,6 +29,10 @@ LIVE = "live"
 """Origin of a battle whose answers were asked for when it was fought."""
 REPLAY = "replay"
 """Origin of a battle that shows the answers of an earlier one."""
+
+
+DRAWN = 50
+"""Battles of which one is drawn for a replay; to put all of them in a random order would take as long as there are."""
 
 
 class BattleError(UnderstudyError, ValueError):
@@ -159,7 +163,7 @@ class BattleStore:
 
     def _replay(self, session: str, persona: str | None) -> tuple[Battle, Ticket] | None:
         with Session(self.engine) as db, db.begin():
-            original = db.scalar(_unseen(digest(session), persona))
+            original = _unseen(db, digest(session), persona)
             if original is None:
                 return None
             ticket = Ticket(battle=secrets.token_hex(16), secret=secrets.token_urlsafe(32))
@@ -220,15 +224,22 @@ class BattleStore:
                 raise BattleError(f"battle {battle!r} is not under way: it cannot become {values['status']}")
 
 
-def _unseen(session: str, persona: str | None) -> Select[BattleRow]:
-    """One finished battle, at random, that this session does not know."""
+def _unseen(db: Session, session: str, persona: str | None) -> BattleRow | None:
+    """One finished battle, at random, that this session does not know.
+
+    Ids are random, so it is one of the `DRAWN` that follow a random id; of fewer each is as likely as the others.
+    """
     seen = select(BattleRow.replay_of).where(BattleRow.session == session, BattleRow.replay_of.is_not(None))
-    query = select(BattleRow).where(
+    query = select(BattleRow.id).where(
         BattleRow.status == OPEN, BattleRow.origin == LIVE, BattleRow.session != session, BattleRow.id.not_in(seen)
     )
     if persona:
         query = query.where(or_(BattleRow.left == persona, BattleRow.right == persona))
-    return query.order_by(func.random()).limit(1)
+    start = secrets.token_hex(16)
+    later = db.scalars(query.where(BattleRow.id >= start).order_by(BattleRow.id).limit(DRAWN)).all()
+    earlier = query.where(BattleRow.id < start).order_by(BattleRow.id).limit(DRAWN - len(later))
+    drawn = [*later, *(db.scalars(earlier).all() if len(later) < DRAWN else ())]
+    return db.get(BattleRow, secrets.choice(drawn)) if drawn else None
 
 
 def _again(original: BattleRow, ticket: Ticket, session: str) -> BattleRow:

@@ -136,12 +136,23 @@ def list_votes(engine: Engine, persona: str | None = None) -> list[Vote]:
 
 def tally(engine: Engine, persona: str) -> Tally:
     """Wins, losses, ties and both-bad of `persona` against the base, each pair of answers once: no replays."""
-    votes = [vote for vote in list_votes(engine, persona) if vote.origin == LIVE]
+    query = (
+        select(VoteRow.verdict, BattleRow.left == persona, func.count())
+        .join(BattleRow, BattleRow.id == VoteRow.battle)
+        .where(counted(), _against_base(persona), BattleRow.origin == LIVE)
+        .group_by(VoteRow.verdict, BattleRow.left == persona)
+    )
+    with Session(engine) as db:
+        votes = {(verdict, bool(on_left)): count for verdict, on_left, count in db.execute(query).tuples()}
+
+    def total(*cells: tuple[str, bool]) -> int:
+        return sum(votes.get(cell, 0) for cell in cells)
+
     return Tally(
-        wins=sum(vote.winner == persona for vote in votes),
-        losses=sum(vote.winner == BASE for vote in votes),
-        ties=sum(vote.verdict == "tie" for vote in votes),
-        both_bad=sum(vote.verdict == "both_bad" for vote in votes),
+        wins=total(("left", True), ("right", False)),
+        losses=total(("left", False), ("right", True)),
+        ties=total(("tie", True), ("tie", False)),
+        both_bad=total(("both_bad", True), ("both_bad", False)),
     )
 
 

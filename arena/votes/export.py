@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -25,6 +25,8 @@ from understudy.tables import BattleRow, ExportRow, VoteRow, WithdrawalRow, now
 
 LIMIT = 2_000
 """Most battles, and most votes, of one batch."""
+LATE = timedelta(hours=1)
+"""How long after its time something may still appear: a battle that is being fought, a clock that is behind."""
 CHUNK = 200
 """Rows of one insert; SQLite takes a bounded number of values at a time."""
 NAME = re.compile(r"(?P<kind>battles|votes|withdrawals)/\d{4}-\d\d/[0-9a-f]+-\d+-(?P<content>[0-9a-f]{12})\.jsonl")
@@ -125,12 +127,16 @@ class Restored:
     """One line each: the file, and what is wrong with it."""
 
 
-def pending(engine: Engine, repo: str) -> Batch:
-    """What `repo` has not acknowledged, oldest first; a vote never goes before its battle."""
+def pending(engine: Engine, repo: str, *, since: datetime | None = None) -> Batch:
+    """What `repo` has not acknowledged, oldest first; a vote never goes before its battle.
+
+    With `since`, a moment at which it had acknowledged everything, only what is at most `LATE` older is looked at.
+    """
+    oldest = since - LATE if since else None
     with Session(engine) as db:
         battles = db.scalars(
             select(BattleRow)
-            .where(BattleRow.status != ASKED, ~_known(repo, "battle", BattleRow.id))
+            .where(BattleRow.status != ASKED, ~_known(repo, "battle", BattleRow.id), *_from(BattleRow.at, oldest))
             .order_by(BattleRow.at, BattleRow.id)
             .limit(LIMIT)
         ).all()
@@ -138,13 +144,14 @@ def pending(engine: Engine, repo: str) -> Batch:
         votes = db.execute(
             select(VoteRow, BattleRow.at, BattleRow.id, _known(repo, "battle", BattleRow.id))
             .join(BattleRow, BattleRow.id == VoteRow.battle)
-            .where(~_known(repo, "vote", VoteRow.battle))
+            .where(~_known(repo, "vote", VoteRow.battle), *_from(VoteRow.at, oldest))
             .order_by(VoteRow.at, VoteRow.battle)
             .limit(LIMIT)
         ).all()
         withdrawals = db.scalars(
             select(WithdrawalRow)
             .where(_known(repo, "vote", WithdrawalRow.battle), ~_known(repo, "withdrawal", WithdrawalRow.battle))
+            .where(*_from(WithdrawalRow.at, oldest))
             .order_by(WithdrawalRow.at, WithdrawalRow.battle)
             .limit(LIMIT)
         ).all()
@@ -226,6 +233,10 @@ def _records(record: type[Record], content: bytes) -> Iterator[Record]:
 
 def _known(repo: str, kind: str, battle: Any) -> Any:
     return exists().where(ExportRow.repo == repo, ExportRow.kind == kind, ExportRow.battle == battle)
+
+
+def _from(column: Any, oldest: datetime | None) -> list[Any]:
+    return [] if oldest is None else [column >= oldest]
 
 
 def _add(
