@@ -66,7 +66,7 @@ def _breaks(figures: dict[str, Any]) -> Table:
     rows = [["part", "needed", "one can", "share", "breaks at", "what then"]]
     for part in size["needs"]:
         limit = f"{_short(part['limit'])} {part['unit']}"
-        share = f"{100 * part['share']:,.3g} %"
+        share = f"{100 * part['share']:,.0f} %" if part["share"] > 0.1 else f"{100 * part['share']:.1g} %"
         rows.append([part["part"], _short(part["need"]), limit, share, _breaks_at(part, crowd) or "-", part["remedy"]])
     return f"What breaks first with {crowd['personas']:,} personas and {crowd['users']:,} people", rows
 
