@@ -2,6 +2,8 @@
 
 import logging
 import os
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from peft import LoraConfig
@@ -98,15 +100,19 @@ def device() -> str:
 
 def lora_config(training: Training) -> LoraConfig | None:
     """The adapter to be trained; None for a full fine-tune."""
-    if training.method == "full":
-        return None
+    return None if training.method == "full" else lora(training, "CAUSAL_LM")
+
+
+def lora(training: Training, task: Literal["CAUSAL_LM", "SEQ_CLS"], saved: Sequence[str] | None = None) -> LoraConfig:
+    """An adapter of the shape in the settings. `saved` are modules that are trained and kept as a whole."""
     return LoraConfig(
         r=training.rank,
         lora_alpha=training.alpha,
         lora_dropout=training.dropout,
         target_modules=training.targets,
         use_rslora=training.rslora,
-        task_type="CAUSAL_LM",
+        task_type=task,
+        modules_to_save=list(saved) if saved else None,
     )
 
 

@@ -10,7 +10,7 @@ from peft import LoraConfig, PeftModel
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from train.errors import refuse
-from train.model import PRECISIONS, device, first_line, load_tokenizer, quiet
+from train.model import PRECISIONS, device, first_line, load_tokenizer, lora, quiet
 from train.preference_rows import chat
 from train.runs import Run
 from understudy.adapters import CONFIG
@@ -49,15 +49,7 @@ def classifier(base: Base, training: Training) -> PreTrainedModel:
 
 def reward_config(training: Training) -> LoraConfig:
     """A LoRA adapter of the same shape as the persona's, and the head."""
-    return LoraConfig(
-        r=training.rank,
-        lora_alpha=training.alpha,
-        lora_dropout=training.dropout,
-        target_modules=training.targets,
-        use_rslora=training.rslora,
-        task_type="SEQ_CLS",
-        modules_to_save=[HEAD],
-    )
+    return lora(training, "SEQ_CLS", saved=[HEAD])
 
 
 class RewardModel:

@@ -15,9 +15,8 @@ from arena.profiles.words import (
     values_said,
 )
 from arena.reports.figures import Drawing
-from arena.reports.markdown import figure_cell, figure_cells, headed, pictures, plain, table
-from arena.reports.page import OPEN
-from arena.reports.words import DASH, shown, ways_apart
+from arena.reports.markdown import by_prompt, ending, figure_cell, figure_cells, headed, pictures, plain, table
+from arena.reports.words import DASH, shown
 
 
 def comparison_markdown(comparison: Comparison, drawings: Sequence[Drawing]) -> str:
@@ -29,13 +28,7 @@ def comparison_markdown(comparison: Comparison, drawings: Sequence[Drawing]) -> 
         _swapped(comparison),
         _invented(comparison),
         _profiles(comparison),
-        [
-            "## How it is measured",
-            "",
-            *(f"- **{plain(name)}**: {plain(how)}" for name, how in explanations(comparison)),
-        ],
-        ["## What these figures cannot say", "", *(f"- {plain(limit)}" for limit in comparison.limits)],
-        ["---", "", plain(made_with(comparison))],
+        *ending(explanations(comparison), comparison.limits, made_with(comparison)),
     )
     return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
 
@@ -140,18 +133,8 @@ def _invention(one: InventionTable, comparison: Comparison) -> list[str]:
 
 
 def _profiles(comparison: Comparison) -> list[str]:
-    lines = ["## Profiles side by side"]
-    for number, row in enumerate(comparison.rows, 1):
-        if number == OPEN + 1:
-            lines += ["", "<details>", f"<summary>{len(comparison.rows) - OPEN} more records</summary>"]
-        lines += ["", f"### {number}. {plain(row.prompt)}", "", *_side_by_side(row, comparison)]
-    if len(comparison.rows) > OPEN:
-        lines += ["", "</details>"]
-    for gap in comparison.gaps:
-        lines += ["", f"### {plain(gap.system)}: what could not be matched"]
-        for what, prompts in ways_apart(gap):
-            lines += ["", plain(what), "", *(f"- {plain(prompt)}" for prompt in prompts)]
-    return lines
+    rows = [(row.prompt, _side_by_side(row, comparison)) for row in comparison.rows]
+    return by_prompt("Profiles side by side", "records", rows, comparison.gaps)
 
 
 def _side_by_side(row: ProfileRow, comparison: Comparison) -> list[str]:

@@ -6,7 +6,7 @@ from html import escape
 
 from arena.reports.figures import Drawing
 from arena.reports.page import OPEN
-from arena.reports.records import Contestant, Measure, PromptRow, Report, ShownAnswer
+from arena.reports.records import Contestant, Gap, Measure, PromptRow, Report, ShownAnswer
 from arena.reports.tables import training_settings, training_took
 from arena.reports.words import explanations, made_with, outcome, shown, ways_apart
 
@@ -26,9 +26,7 @@ def markdown_page(report: Report, drawings: Sequence[Drawing]) -> str:
         pictures("Loss curves", [one for one in drawings if one.name == "curves"]),
         pictures("Figures", [one for one in drawings if one.name != "curves"]),
         _training(report),
-        ["## How it is measured", "", *(f"- **{plain(name)}**: {plain(how)}" for name, how in explanations(report))],
-        ["## What these figures cannot say", "", *(f"- {plain(limit)}" for limit in report.limits)],
-        ["---", "", plain(made_with(report))],
+        *ending(explanations(report), report.limits, made_with(report)),
     )
     return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
 
@@ -126,21 +124,34 @@ def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines)]
 
 
-def _answers(report: Report) -> list[str]:
-    if not report.rows:
-        return []
-    lines = ["## Answers side by side"]
-    for number, row in enumerate(report.rows, 1):
+def by_prompt(title: str, noun: str, rows: Sequence[tuple[str, list[str]]], gaps: Iterable[Gap]) -> list[str]:
+    """What was said to each prompt, folded after the first OPEN; then what other systems said that had no place."""
+    lines = [f"## {title}"]
+    for number, (prompt, said) in enumerate(rows, 1):
         if number == OPEN + 1:
-            lines += ["", "<details>", f"<summary>{len(report.rows) - OPEN} more prompts</summary>"]
-        lines += ["", f"### {number}. {plain(row.prompt)}", "", *_side_by_side(row, report.contestants)]
-    if len(report.rows) > OPEN:
+            lines += ["", "<details>", f"<summary>{len(rows) - OPEN} more {noun}</summary>"]
+        lines += ["", f"### {number}. {plain(prompt)}", "", *said]
+    if len(rows) > OPEN:
         lines += ["", "</details>"]
-    for gap in report.gaps:
+    for gap in gaps:
         lines += ["", f"### {plain(gap.system)}: what could not be matched"]
         for what, prompts in ways_apart(gap):
             lines += ["", plain(what), "", *(f"- {plain(prompt)}" for prompt in prompts)]
     return lines
+
+
+def ending(explained: Iterable[tuple[str, str]], limits: Iterable[str], made: str) -> Iterable[list[str]]:
+    """The parts with which every file ends."""
+    yield ["## How it is measured", "", *(f"- **{plain(name)}**: {plain(how)}" for name, how in explained)]
+    yield ["## What these figures cannot say", "", *(f"- {plain(limit)}" for limit in limits)]
+    yield ["---", "", plain(made)]
+
+
+def _answers(report: Report) -> list[str]:
+    if not report.rows:
+        return []
+    rows = [(row.prompt, _side_by_side(row, report.contestants)) for row in report.rows]
+    return by_prompt("Answers side by side", "prompts", rows, report.gaps)
 
 
 def _side_by_side(row: PromptRow, contestants: Sequence[Contestant]) -> list[str]:

@@ -87,14 +87,23 @@ def write_page(body: str, contestants: Sequence[Contestant], css: str, **words: 
 
     `words` are `title`, `explained`, `limits` and `made`, and what the body names.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.from_string(MACROS + START + body + END).render(
-        css=Markup(css),
+    return fill(
+        MACROS + START + body + END,
+        css,
         names={one.key: one.name for one in contestants},
         color=lambda key: contestant_color(contestants, key),
-        svg=lambda drawing: Markup(drawing.svg),  # ours, escaped where drawn
         shown=shown,
         ways_apart=ways_apart,
         open=OPEN,
+        **words,
+    )
+
+
+def fill(template: str, css: str, **words: Any) -> str:
+    """The template with its words; a missing one is an error, and none is taken for HTML."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.from_string(template).render(
+        css=Markup(css),
+        svg=lambda drawing: Markup(drawing.svg),  # ours, escaped where drawn
         **words,
     )

@@ -2,25 +2,14 @@
 
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
 from arena.reports.figures import Drawing
+from arena.reports.markdown import table
+from arena.reports.page import START, fill
 from arena.reports.stylesheet import CSS
 from arena.reports.sweep_figures import draw_sweep
 from understudy.trials import Sweep, Try
 
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="understudy">
-<title>Sweep of {{ found.recipe }} · Understudy</title>
-<style>{{ css }}</style>
-</head>
-<body>
-<header>
+PAGE = """
 <p class="kicker">Understudy sweep · {{ found.recipe }}</p>
 <h1>What mattered</h1>
 <p>{{ summary }}</p>
@@ -71,13 +60,13 @@ def write_sweep(found: Sweep, folder: Path) -> Path:
 
 def as_html(found: Sweep, drawings: tuple[Drawing, ...]) -> str:
     """One page that needs nothing but itself."""
-    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(PAGE)
     head, rows = _table(found)
-    return page.render(
+    return fill(
+        START + PAGE,
+        CSS,
+        title=f"Sweep of {found.recipe} · Understudy",
         found=found,
-        css=Markup(CSS),
         drawings=drawings,
-        svg=lambda one: Markup(one.svg),
         summary=summary(found),
         head=head,
         rows=rows,
@@ -88,9 +77,10 @@ def as_html(found: Sweep, drawings: tuple[Drawing, ...]) -> str:
 def as_markdown(found: Sweep, drawings: tuple[Drawing, ...]) -> str:
     """The same for places that show Markdown; figures are files beside it."""
     head, rows = _table(found)
-    table = [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows)]
     figures = [f"![{one.alt}]({one.name}.svg)" for one in drawings]
-    return "\n\n".join([f"# Sweep of {found.recipe}", summary(found), *figures, "\n".join(table), HOW]) + "\n"
+    return (
+        "\n\n".join([f"# Sweep of {found.recipe}", summary(found), *figures, "\n".join(table(head, rows)), HOW]) + "\n"
+    )
 
 
 def summary(found: Sweep) -> str:
