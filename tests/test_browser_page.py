@@ -164,6 +164,7 @@ def test_chat_and_battle_with_the_real_engine(browser: Browser, stage: Stage, ar
     for model in live.values():
         assert model["kind"] == "base" or model["title"] not in before
         assert not model["revision"] or model["revision"] not in before
+    visitor.shot(artifacts / "real-arena-vote.png")
     visitor.vote("left")
     expect(visitor.page.locator(".plate.known")).to_have_count(2)
     visitor.see(".plate.chosen", re.compile(r"base|@[0-9a-f]{12}"))
