@@ -5,9 +5,7 @@ from functools import cache
 
 import pytest
 
-from arena.ranking.promotion import PromotionError, PromotionRule, decide, head_to_head
-from arena.votes.counts import VoteCounts
-from arena.votes.table import Cast, VoteTable
+from arena.ranking.promotion import PromotionError, PromotionRule, decide
 
 RULE = PromotionRule(alpha=0.05, most_votes=200)
 
@@ -72,13 +70,3 @@ def test_a_stricter_rule_wants_more():
 def test_a_negative_count_is_refused():
     with pytest.raises(PromotionError, match="counts start at 0"):
         decide(-1, 3)
-
-
-def test_votes_between_two_revisions_are_found_on_both_sides():
-    counts = VoteCounts()
-    new, old = "jokes@222", "jokes@111"
-    votes = [Cast(new, old, "left")] * 3 + [Cast(old, new, "right")] * 2 + [Cast(old, new, "left")]
-    counts.add(VoteTable.of([*votes, Cast(new, old, "tie"), Cast(new, "base", "left")]))
-    assert head_to_head(counts.cells(), new, old) == (5, 1)
-    assert head_to_head(counts.cells(), old, new) == (1, 5)
-    assert head_to_head(counts.cells(), new, "jokes@000") == (0, 0)

@@ -11,8 +11,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from arena.ranking.sequences import WinRate, win_rate
-from arena.votes.counts import Cells
-from arena.votes.table import LEFT, RIGHT
 from understudy.errors import UnderstudyError
 from understudy.evidence import majority
 
@@ -77,14 +75,3 @@ def decide(wins: int, losses: int, rule: PromotionRule = DEFAULT) -> Decision:
         reason = f"not decided yet: {votes} (evidence {better:.3g}, enough is {1 / rule.alpha:g})"
     rate = win_rate(wins, losses, confidence=1 - rule.alpha)
     return Decision(verdict=verdict, reason=reason, win_rate=rate, e_better=better, e_worse=worse)
-
-
-def head_to_head(cells: Cells, new: str, old: str) -> tuple[int, int]:
-    """Decisive votes between two contestants: for `new`, and for `old`. Zero when they never met."""
-    place = {name: code for code, name in enumerate(cells.contestants)}
-    one, other = place.get(new, -1), place.get(old, -1)
-    forth = (cells.left == one) & (cells.right == other)
-    back = (cells.left == other) & (cells.right == one)
-    wins = forth & (cells.verdict == LEFT) | back & (cells.verdict == RIGHT)
-    losses = forth & (cells.verdict == RIGHT) | back & (cells.verdict == LEFT)
-    return int(cells.count[wins].sum()), int(cells.count[losses].sum())
