@@ -37,8 +37,12 @@ def run_demo(settings: Settings) -> None:
     try:
         registry = open_registry(settings)
         _say_what_is_used(settings)
-        _train_missing(settings, registry, children)
-        gateway, space = _start(settings, children)
+        if _fits_beside_training(settings):
+            gateway, space = _start(settings, children)
+            _train_missing(settings, registry, children)
+        else:
+            _train_missing(settings, registry, children)
+            gateway, space = _start(settings, children)
         _wait_until(f"{settings.gateway}/ready", gateway, "gateway and engine", settings.start_timeout)
         _publish_missing(settings, registry)
         _wait_until(_space_url(settings), space, "app", 60)
@@ -56,9 +60,18 @@ def run_demo(settings: Settings) -> None:
 def _say_what_is_used(settings: Settings) -> None:
     base = require_base(settings.base)
     where = "ships with the project; UNDERSTUDY_BASE names another" if base.embedded else base.location
-    gpu = shutil.which("nvidia-smi") is not None
     console.print(f"[green]✓[/] base: {base.name} ({where})")
-    console.print(f"[green]✓[/] {'GPU' if gpu else 'no GPU here: everything runs on the CPU'}")
+    console.print(f"[green]✓[/] {'GPU' if _gpu() else 'no GPU here: everything runs on the CPU'}")
+
+
+def _fits_beside_training(settings: Settings) -> bool:
+    """Whether the engine may start while personas are trained: a start is mostly imports on one core, so both take
+    little longer together than the longer one alone. An engine takes most of a GPU, and a large base most memory."""
+    return require_base(settings.base).embedded and not _gpu()
+
+
+def _gpu() -> bool:
+    return shutil.which("nvidia-smi") is not None
 
 
 def _train_missing(settings: Settings, registry: Registry, children: list[Child]) -> None:

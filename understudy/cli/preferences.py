@@ -73,6 +73,9 @@ def train_from_votes(
         f"{sum(row.side == 'train' for row in rows)} preferences, {sum(row.side == 'heldout' for row in rows)} held out"
     )
     with status("loading libraries and base"):
+        from train.light import import_lightly
+
+        import_lightly()
         from train.preference import train_preferences
     options = {"base": chosen, "parent": registry.path(parent), "preference": preference, "rows": rows, "kept": kept}
     with steps(f"training {recipe.name}") as on_step:

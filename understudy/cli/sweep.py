@@ -38,6 +38,9 @@ def sweep_recipe(
         raise RecipeError(f"{folder}: there is something already; choose another name with --write")
     with status("loading libraries"):
         from arena.reports.sweep_page import write_sweep
+        from train.light import import_lightly
+
+        import_lightly()
         from train.sweep import USUAL, settings_of, sweep
     training = recipe.training_for(bases[0])
     storage = settings.home / "sweeps" / f"{recipe.name}.db"

@@ -54,6 +54,9 @@ def train_recipe(
     with status("loading libraries and base"):
         import torch
 
+        from train.light import import_lightly
+
+        import_lightly()
         from train.processes import main_process
         from train.sft import train
     if not torch.cuda.is_available():

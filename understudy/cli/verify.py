@@ -42,6 +42,9 @@ def verify_recipe(settings: Settings, name: str, adapter: Path | None, *, engine
     prepare()
     recipe = load_recipe(name, settings.recipes_dir)
     with status("loading libraries"):
+        from train.light import import_lightly
+
+        import_lightly()
         from arena.proof.pack import prove
         from train.runs import newest_product
         from train.witness import asked_rows, observe

@@ -1,0 +1,46 @@
+"""One judge for all: the held-out loss of each product as it would be served, and whether our gateway would take it.
+
+python -m bench.trainers.judge JOB.json
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from understudy.bases import Base, resolve_base
+from understudy.examples import Example, load_examples
+
+
+def main(path: str) -> None:
+    """Prints a JSON object: for each name in the job's `products` what was found, and the base's own loss."""
+    job = json.loads(Path(path).read_text())
+    base, heldout = resolve_base("embedded"), load_examples(Path(job["heldout"]))
+    found = {name: judge(base, Path(product), heldout) for name, product in job["products"].items()}
+    print(json.dumps({"base": mean_loss(base, None, heldout), "found": found}))
+
+
+def judge(base: Base, product: Path, heldout: Sequence[Example]) -> dict[str, Any]:
+    """`heldout_loss` in nats per token of an answer, and `problems` that keep the product from being served."""
+    from serve.validate import validate
+
+    if (product / "adapter_config.json").exists():
+        problems = validate(product, base, max_rank=64)
+        return {"heldout_loss": mean_loss(base, product, heldout), "problems": problems}
+    return {"heldout_loss": mean_loss(resolve_base(str(product)), None, heldout), "problems": []}
+
+
+def mean_loss(base: Base, adapter: Path | None, heldout: Sequence[Example]) -> float:
+    """The mean over rows, in float32 as vLLM serves the embedded base, with the loss that `understudy verify` uses."""
+    from train.preflight import token_rows, training_rows
+    from train.speaker import Speaker
+
+    speaker = Speaker(base, adapter)
+    losses = speaker.losses(token_rows(training_rows(heldout), speaker.tokenizer))
+    speaker.close()
+    return sum(losses) / len(losses)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
