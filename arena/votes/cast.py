@@ -136,11 +136,12 @@ def list_votes(engine: Engine, persona: str | None = None) -> list[Vote]:
 
 def tally(engine: Engine, persona: str) -> Tally:
     """Wins, losses, ties and both-bad of `persona` against the base, each pair of answers once: no replays."""
+    on_left = (BattleRow.left == persona).label("on_left")
     query = (
-        select(VoteRow.verdict, BattleRow.left == persona, func.count())
+        select(VoteRow.verdict, on_left, func.count())
         .join(BattleRow, BattleRow.id == VoteRow.battle)
         .where(counted(), _against_base(persona), BattleRow.origin == LIVE)
-        .group_by(VoteRow.verdict, BattleRow.left == persona)
+        .group_by(VoteRow.verdict, on_left)
     )
     with Session(engine) as db:
         votes = {(verdict, bool(on_left)): count for verdict, on_left, count in db.execute(query).tuples()}
