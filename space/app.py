@@ -99,7 +99,8 @@ def build_app(
         arena_tab.open_page(app, house, ring, tabs)
         add_endpoints(gateway, backend, votes)
         again = gr.Button(visible="hidden", elem_id="look")
-        again.click(look, inputs, outputs, queue=False, **QUIET)
+        # News that come during a look are looked at after it, not dropped.
+        again.click(look, inputs, outputs, queue=False, trigger_mode="always_last", **QUIET)
         app.load(None, None, None, js=LISTEN)
     return app.queue(default_concurrency_limit=CONCURRENCY, max_size=QUEUE)
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.fake_gateway import card
 from tests.visitor import DESKTOP, PATIENCE, PHONE, House, Visitor
 from understudy.settings import PROJECT
 
@@ -69,4 +70,17 @@ def test_no_tab_has_a_serious_barrier(browser: Browser, house: House, axe: str, 
     house.fake.stop()
     visitor.see("#banner .down")
     assert barriers(visitor) == [], "outage"
+    visitor.leave()
+
+
+def test_a_gallery_with_a_search_has_no_serious_barrier(browser: Browser, house: House, axe: str):
+    for number in range(20):
+        house.fake.models[f"poet-{number}"] = card(f"poet-{number}", f"Poet {number}", "Rhymes.", ["Rhyme."], "c" * 12)
+    visitor = Visitor(browser, house.url)
+    visitor.see("#personas .more")
+    visitor.page.evaluate(axe)
+    assert barriers(visitor) == []
+    visitor.page.locator("#personas .find").fill("nobody like that")
+    visitor.see("#personas .nobody")
+    assert barriers(visitor) == []
     visitor.leave()

@@ -103,6 +103,7 @@ def test_it_fits_and_fetches_nothing_from_elsewhere(
     assert stacked == (size == PHONE)
     if size == PHONE:
         expect(button).to_be_in_viewport()
+        expect(page.locator("#answer-left")).to_be_in_viewport()
     page.screenshot(path=artifacts / f"arena-vote-{name}.png")
     visitor.vote("left")
     expect(page.locator(".plate.known")).to_have_count(2)

@@ -79,6 +79,7 @@ def test_a_space_that_is_killed_has_kept_every_vote_that_it_thanked_for(fake: Fa
         "UNDERSTUDY_HOME": str(tmp_path),
         "UNDERSTUDY_SPACE_PORT": str(port),
         "UNDERSTUDY_GATEWAY_URL": fake.url,
+        "UNDERSTUDY_BATTLES_PER_MINUTE": "1000",
     }
     url = f"http://127.0.0.1:{port}"
     thanked: list[str] = []
