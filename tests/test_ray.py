@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -33,6 +33,8 @@ MEMORY = 8 * 2**30
 MODELS = ("base", "email-copy", "stand-up")
 TOPICS = ("kite", "teapot", "lamp", "bicycle", "garden chair", "blanket")
 CLIENTS = 6
+SHORT, LONG = 48, 400
+"""Tokens of an answer; the long ones go on to the last."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,18 @@ class Fleet:
         url, headers = f"{self.stage.gateway_url}/admin/publish", self.stage.admin_headers
         return httpx.post(url, json={"persona": persona, "actor": "test"}, headers=headers, timeout=300)
 
-    def ask(self, model: str, prompt: str) -> tuple[str, str]:
+    def ask(self, model: str, topic: str, tokens: int) -> tuple[str, str]:
         """A greedy answer, and the revision that gave it."""
-        body = {"model": model, "messages": [{"role": "user", "content": prompt}], "temperature": 0, "max_tokens": 48}
+        body = question(model, topic, tokens)
         response = httpx.post(f"{self.stage.gateway_url}/v1/chat/completions", json=body, timeout=180)
         assert response.status_code == 200, response.text
         return response.json()["choices"][0]["message"]["content"], response.headers["x-understudy-revision"]
+
+
+def question(model: str, topic: str, tokens: int, *, stream: bool = False) -> dict[str, Any]:
+    message = {"role": "user", "content": f"Write about a {topic}."}
+    body = {"model": model, "messages": [message], "temperature": 0, "max_tokens": tokens, "stream": stream}
+    return body | {"ignore_eos": tokens == LONG}
 
 
 @pytest.fixture(scope="module")
@@ -172,20 +180,21 @@ class Load:
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet, self.seen, self.over = fleet, Seen(), asyncio.Event()
-        self.expected = {
-            (model, topic): fleet.ask(model, f"Write about a {topic}.") for model in MODELS for topic in TOPICS
-        }
+        questions = [(model, topic, SHORT) for model in MODELS for topic in TOPICS]
+        questions += [("base", topic, LONG) for topic in TOPICS]
+        self.expected = {asked: fleet.ask(*asked) for asked in questions}
 
     async def client(self, session: aiohttp.ClientSession, number: int) -> None:
         turn = number
         while not self.over.is_set():
             model, topic, stream = MODELS[turn % 3], TOPICS[turn % len(TOPICS)], turn % 2 == 0
-            await self.one(session, model, topic, stream)
+            await self.one(session, model, topic, SHORT, stream=stream)
             turn += 1
 
-    async def one(self, session: aiohttp.ClientSession, model: str, topic: str, stream: bool) -> None:
-        message = {"role": "user", "content": f"Write about a {topic}."}
-        body = {"model": model, "messages": [message], "temperature": 0, "max_tokens": 48, "stream": stream}
+    async def one(
+        self, session: aiohttp.ClientSession, model: str, topic: str, tokens: int, *, stream: bool = False
+    ) -> None:
+        body = question(model, topic, tokens, stream=stream)
         async with session.post(f"{self.fleet.stage.gateway_url}/v1/chat/completions", json=body) as response:
             text = await response.text()
             revision = response.headers.get("x-understudy-revision", "")
@@ -196,19 +205,19 @@ class Load:
             (self.seen.cut if last.get("error", {}).get("code") == "engine_down" else self.seen.failed).append(
                 text[-200:]
             )
-        elif (said := (streamed(text) if stream else whole(text), revision)) != self.expected[model, topic]:
-            self.seen.wrong.append(f"{model} on {topic}: {said}, not {self.expected[model, topic]}")
+        elif (said := (streamed(text) if stream else whole(text), revision)) != self.expected[model, topic, tokens]:
+            self.seen.wrong.append(f"{model} on {topic}: {said}, not {self.expected[model, topic, tokens]}")
         else:
             self.seen.right += 1
             self.seen.streamed += stream
 
-    async def during(self, work: Any) -> None:
-        """Keeps the load up while `work`, a function, runs in a thread."""
+    async def during(self, work: Callable[[aiohttp.ClientSession], Awaitable[None]]) -> None:
+        """Keeps the load up while `work` goes on."""
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=300)) as session:
             clients = [asyncio.create_task(self.client(session, n)) for n in range(CLIENTS)]
             try:
-                await asyncio.to_thread(work)
+                await work(session)
             finally:
                 self.over.set()
                 await asyncio.gather(*clients)
@@ -231,13 +240,14 @@ def test_a_replica_that_is_killed_under_load_fails_no_request_and_comes_back_wit
     victim, load = before[0]["pid"], Load(fleet)
     children = psutil.Process(victim).children(recursive=True)
 
-    def kill() -> None:
-        time.sleep(5)
-        os.kill(victim, signal.SIGSTOP)  # requests arrive at it that it will never begin to answer
-        time.sleep(3)
+    async def kill(session: aiohttp.ClientSession) -> None:
+        await asyncio.sleep(5)
+        long = [asyncio.create_task(load.one(session, "base", topic, LONG)) for topic in TOPICS]
+        await asyncio.sleep(1)  # each replica is at some of them now, and has not said a word
         os.kill(victim, signal.SIGKILL)
-        until_two(fleet, without=victim)
-        time.sleep(5)
+        await asyncio.gather(*long)
+        await asyncio.to_thread(until_two, fleet, without=victim)
+        await asyncio.sleep(5)
 
     asyncio.run(load.during(kill))
     seen = load.seen
@@ -256,7 +266,7 @@ def test_a_replica_that_is_killed_under_load_fails_no_request_and_comes_back_wit
     names = {f"{persona}@{fleet.revision(persona)}" for persona in MODELS[1:]}
     assert all(set(replica["adapters"]) == names for replica in after), "a new replica starts without what is live"
     load = Load(fleet)
-    asyncio.run(load.during(lambda: time.sleep(8)))
+    asyncio.run(load.during(lambda _: asyncio.sleep(8)))
     assert not load.seen.failed + load.seen.wrong + load.seen.cut
     asked = Counter({r["replica"]: r["asked"] for r in fleet.replicas()})
     asked.subtract({r["replica"]: r["asked"] for r in after})
