@@ -1,6 +1,9 @@
 """From a fresh clone to the first chat answer, the second start, and `understudy --help`.
 
 python -m bench.first_run
+
+The clone is the last commit of this repository; what is not committed is not in it. An answer is one of `email-copy`
+through the gateway, so the first start has trained the personas of the demo and published them.
 """
 
 import os
@@ -15,6 +18,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from bench.figures import save_bars
 from bench.machine import save
 from understudy.processes import free_port
 from understudy.settings import PROJECT
@@ -44,6 +48,7 @@ def main() -> None:
         table.add_row(name, f"{value:.2f}")
     Console().print(table)
     print(save("first-run", {"seconds": figures}))
+    print(save_bars("first-run", "From a fresh clone to an answer", {"seconds": figures}, digits=1))
 
 
 def _first_answer(clone: Path) -> float:

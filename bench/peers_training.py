@@ -26,8 +26,6 @@ from bench.machine import save
 from bench.trainers.environment import REQUIREMENTS, PeerError
 from bench.trainers.run import Found, run
 from bench.trainers.ways import BATCH, CASES, ONLY_FIRST, OURS, WAYS, common, write_rows
-from understudy.bases import resolve_base
-from understudy.examples import load_examples
 from understudy.processes import QUIET_OPENMP
 from understudy.settings import load_settings
 
@@ -48,11 +46,15 @@ def main() -> None:
         write_rows(folder, load_settings().recipes_dir)
         runs, why = _all_runs(folder, arguments, console)
         judged = _judged(folder, runs)
-        tokens, rows = _tokens(folder)
-    seen = tokens * arguments.epochs
+    seen = judged["tokens"] * arguments.epochs
     shown = [_row(pair, runs.get(pair, []), why.get(pair), judged, seen) for pair in _pairs(arguments.cases)]
     _print(console, shown, judged["base"])
-    figures = {"rounds": arguments.rounds, "epochs": arguments.epochs, "rows_trained": rows, "tokens": tokens}
+    figures = {
+        "rounds": arguments.rounds,
+        "epochs": arguments.epochs,
+        "rows_trained": judged["rows"],
+        "tokens": judged["tokens"],
+    }
     figures |= {"batch": BATCH, "openmp_sleeps": arguments.quiet_openmp, "base_heldout_loss": judged["base"]}
     print(save("peers-training", {**figures, "peers": _peer_versions(), "rows": shown}))
     print(_figure(shown, arguments.cases[0]))
@@ -96,28 +98,19 @@ def _all_runs(
 
 
 def _judged(folder: Path, runs: dict[Pair, list[Found]]) -> dict[str, Any]:
-    """What the judge says of every product: `found` by "case|way|round", and the loss of the `base`."""
+    """What the judge says of the rows, of the base, and of every product: `found` by "case|way|round"."""
     if not runs:
         raise SystemExit("no trainer ran")
     made = [json.loads(line) for line in (folder / "products.jsonl").read_text().splitlines()]
     products = {f"{case}|{way}|{turn}": product for case, way, turn, product in made}
     job = folder / "judge.json"
-    job.write_text(json.dumps({"heldout": str(folder / "voice" / "heldout.jsonl"), "products": products}))
+    files = {name: str(folder / "voice" / f"{name}.jsonl") for name in ("examples", "heldout")}
+    job.write_text(json.dumps({**files, "products": products}))
     command = [sys.executable, "-m", "bench.trainers.judge", str(job)]
     done = subprocess.run(command, env={**os.environ, **QUIET_OPENMP}, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"the judge failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def _tokens(folder: Path) -> tuple[int, int]:
-    """Tokens of one pass over the rows, without padding, and the number of rows."""
-    from train.model import load_tokenizer
-    from train.preflight import token_rows, training_rows
-
-    examples = load_examples(folder / "voice" / "examples.jsonl")
-    rows = token_rows(training_rows(examples), load_tokenizer(resolve_base("embedded")))
-    return sum(len(row.input_ids) for row in rows), len(rows)
 
 
 def _row(pair: Pair, runs: list[Found], reason: str | None, judged: dict[str, Any], tokens: int) -> dict[str, Any]:

@@ -14,11 +14,25 @@ from understudy.examples import Example, load_examples
 
 
 def main(path: str) -> None:
-    """Prints a JSON object: for each name in the job's `products` what was found, and the base's own loss."""
+    """Prints a JSON object: the tokens and number of the job's `examples`, the base's own loss on its `heldout` rows,
+    and for each name in its `products` what was found."""
+    from train.light import import_lightly
+
+    import_lightly()
     job = json.loads(Path(path).read_text())
     base, heldout = resolve_base("embedded"), load_examples(Path(job["heldout"]))
+    lengths = row_lengths(base, load_examples(Path(job["examples"])))
     found = {name: judge(base, Path(product), heldout) for name, product in job["products"].items()}
-    print(json.dumps({"base": mean_loss(base, None, heldout), "found": found}))
+    told = {"tokens": sum(lengths), "rows": len(lengths), "base": mean_loss(base, None, heldout), "found": found}
+    print(json.dumps(told))
+
+
+def row_lengths(base: Base, examples: Sequence[Example]) -> list[int]:
+    """Tokens of each training row, without padding."""
+    from train.model import load_tokenizer
+    from train.preflight import token_rows, training_rows
+
+    return [len(row.input_ids) for row in token_rows(training_rows(examples), load_tokenizer(base))]
 
 
 def judge(base: Base, product: Path, heldout: Sequence[Example]) -> dict[str, Any]:
