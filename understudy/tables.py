@@ -80,7 +80,10 @@ class EventRow(Table):
     """Append-only audit log: who did what to which revision, and how it ended."""
 
     __tablename__ = "events"
-    __table_args__ = (Index("ix_events_newest", "persona", "id"),)
+    __table_args__ = (
+        Index("ix_events_newest", "persona", "id"),
+        Index("ix_events_revision", "persona", "revision", "id"),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     at: Mapped[datetime] = mapped_column(default=now)
