@@ -40,6 +40,8 @@ FULL: Grid = tuple(product((0, 1, 3, 6, 32), (1, 16, 64)))
 MOST = 32
 SLOTS = MOST + 2
 OURS = "understudy"
+WIDTH = 118
+"""Characters in a line of the tables."""
 IDLE = 3.0
 """Seconds for which everybody is left alone, to see what idling costs."""
 
@@ -250,13 +252,13 @@ def _print(rows: list[dict[str, Any]], about: dict[str, dict[str, Any]], reasons
             f"{row['cpu_ms_per_token']:.2f}",
             str(row["failures"]),
         )
-    Console().print(table)
+    Console(width=WIDTH).print(table)
     servers = Table("server", "version", "MiB with 32 adapters", "CPU % idle", "greedy answers as ours")
     for name, each in about.items():
         servers.add_row(name, *map(str, each.values()))
     for name, reason in reasons.items():
         servers.add_row(name, f"not run: {reason}")
-    Console().print(servers)
+    Console(width=WIDTH).print(servers)
 
 
 def _figure(rows: list[dict[str, Any]], about: dict[str, dict[str, Any]]) -> Path:

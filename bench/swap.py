@@ -242,7 +242,7 @@ def _print_ways(ways: list[dict[str, Any]], streams: int) -> None:
             f"{1000 * row['usual_wait_p99_s']:.0f}",
             *(str(row[key]) for key in ("failed_requests", "mixed_answers", "strange_answers_else", "answers")),
         )
-    Console().print(table)
+    Console(width=118).print(table)
 
 
 def _figure(ways: list[dict[str, Any]]) -> Path:

@@ -6,7 +6,6 @@ What a request must say to get an adapter differs; `Server.voice` says it.
 import contextlib
 import importlib.metadata
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +33,13 @@ CONVERSATIONS = 64
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", **QUIET_OPENMP}
 """For servers that compute with PyTorch; that idle threads sleep is to their favour beside other servers."""
+
+BATCHING = (
+    *("--cb-block-size", "32", "--cb-num-blocks", "256", "--cb-max-batch-tokens", "256"),
+    *("--cb-max-memory-percent", "0.1"),
+)
+"""Left alone, continuous batching on a CPU takes nine tenths of all the memory that the machine has, in use or not
+(`get_device_and_memory_breakdown` in transformers/generation/continuous_batching/requests.py), and is killed for it."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,7 @@ def transformers_serve(cast: Cast, *, batching: bool = False) -> Iterator[Server
     folders = {adapter: _whole(cast, adapter) for adapter in cast.adapters}
     command = [str(Path(sys.executable).with_name("transformers")), "serve", "--port", str(port), "--host", "127.0.0.1"]
     command += ["--device", "cpu", "--dtype", "float32", "--model-timeout", "86400"]
-    command += ["--continuous-batching"] if batching else []
+    command += ["--continuous-batching", *BATCHING] if batching else []
 
     def voice(adapter: str | None, tokens: int) -> Voice:
         length = {"max_new_tokens": tokens, "eos_token_id": -1, "pad_token_id": 0} if tokens else {}
@@ -191,15 +197,12 @@ def _healthy(url: str) -> bool:
 
 
 def _whole(cast: Cast, adapter: str) -> Path:
-    """A folder that transformers takes for a whole model: the adapter with config and tokenizer of its base."""
+    """A folder that transformers takes for a whole model: the base, with an adapter beside it."""
     folder = cast.folder / "whole" / adapter
-    if not folder.exists():
-        shutil.copytree(cast.adapters[adapter], folder)
-        for file in Path(cast.base.location).glob("*.j*"):  # JSON, and the chat template
-            shutil.copy(file, folder)
-        config = json.loads((folder / "adapter_config.json").read_text())
-        config |= {"base_model_name_or_path": cast.base.location, "revision": None}
-        (folder / "adapter_config.json").write_text(json.dumps(config))
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in (*Path(cast.base.location).iterdir(), *cast.adapters[adapter].iterdir()):
+        if not (folder / file.name).exists():
+            (folder / file.name).symlink_to(file)
     return folder
 
 
