@@ -37,7 +37,7 @@ def run_demo(settings: Settings) -> None:
     try:
         registry = open_registry(settings)
         _say_what_is_used(settings)
-        if _fits_beside_training(settings):
+        if fits_beside_training(settings):
             gateway, space = _start(settings, children)
             _train_missing(settings, registry, children)
         else:
@@ -64,7 +64,7 @@ def _say_what_is_used(settings: Settings) -> None:
     console.print(f"[green]✓[/] {'GPU' if _gpu() else 'no GPU here: everything runs on the CPU'}")
 
 
-def _fits_beside_training(settings: Settings) -> bool:
+def fits_beside_training(settings: Settings) -> bool:
     """Whether the engine may start while personas are trained: a start is mostly imports on one core, so both take
     little longer together than the longer one alone. An engine takes most of a GPU, and a large base most memory."""
     return require_base(settings.base).embedded and not _gpu()
