@@ -58,10 +58,7 @@ def main() -> None:
             chats = _publish(stage, trained)
             slots = {"calibrate": stage.status()["slots"]["capacity"]}
             asyncio.run(_load(stage, chats, [arguments.rates[0]], 2, seed=0))  # warms up
-            parts = {
-                part: asyncio.run(_load(stage, chats, arguments.rates, arguments.seconds, seed=seed))
-                for seed, part in enumerate(("calibrate", "check"), 1)
-            }
+            parts = _alternating(stage, chats, arguments.rates, arguments.seconds)
             prompt_s = _prompt(stage)
             cold = [_cold(stage, vary(stage.registry, trained[0], 100 + n)) for n in range(COLD)]
         slots["check"] = slots["calibrate"]
@@ -97,13 +94,29 @@ def _publish(stage: Stage, trained: list[Revision]) -> dict[str, list[list[dict[
     return chats
 
 
+def _alternating(
+    stage: Stage, chats: dict[str, list[list[dict[str, str]]]], rates: list[float], seconds: float
+) -> dict[str, list[Request]]:
+    """Both parts rate by rate in turn, so that a slow minute of the machine is in both; each on a clock of its own."""
+    parts: dict[str, list[Request]] = {"calibrate": [], "check": []}
+    for number, rate in enumerate(rates):
+        for seed, answers in enumerate(parts.values(), 1):
+            after = max((answer.end for answer in answers), default=-1.0) + 1.0
+            for answer in asyncio.run(_load(stage, chats, [rate], seconds, seed=10 * number + seed)):
+                answer.arrival, answer.first, answer.end = (
+                    moment + after for moment in (answer.arrival, answer.first, answer.end)
+                )
+                answers.append(answer)
+    return parts
+
+
 async def _load(
     stage: Stage, chats: dict[str, list[list[dict[str, str]]]], rates: list[float], seconds: float, *, seed: int
 ) -> list[Request]:
     """Each rate for `seconds`; an answer that fails is an error, for a trace with holes is none."""
     chance = random.Random(seed)
     names = sorted(name for name in chats if name)
-    chance.shuffle(names)
+    random.Random(0).shuffle(names)  # who is popular stays so
     weights = [1 / rank**SKEW for rank in range(1, len(names) + 1)] + [1 / 2**SKEW]
     arrivals, now = list[float](), 0.0
     for number, rate in enumerate(rates, 1):
