@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -139,7 +140,9 @@ def test_the_server_may_say_when_to_come_back_within_bounds(fake: FakeGateway, m
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr("space.gateway_client.asyncio.sleep", sleep)
+    monkeypatch.setattr(
+        "space.gateway_client.asyncio", SimpleNamespace(sleep=sleep)
+    )  # the fake's own server sleeps, too
     fake.status = "starting"  # 503 with Retry-After: 5
     with pytest.raises(GatewayError, match="starting"):
         asyncio.run(told(GatewayClient(fake.url)))
