@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 
 from arena.battles.store import BattleStore
 from tests.fake_gateway import FakeGateway
+from tests.hub_server import HubServer
 from understudy.database import open_database
 from understudy.processes import QUIET_OPENMP, Child, free_port
 from understudy.settings import PROJECT, Settings, load_settings
@@ -24,6 +26,9 @@ for _name, _value in QUIET_OPENMP.items():  # torch reads them when it is import
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a background job: children could not be interrupted
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+hypothesis.settings.register_profile("here", deadline=None)  # how long an example takes says who else is computing
+hypothesis.settings.load_profile("here")
 
 SHARED = PROJECT.parent / "shared"
 """Third-party material; tests that want it skip when it is not there."""
@@ -48,6 +53,13 @@ def fake() -> Iterator[FakeGateway]:
     gateway = FakeGateway().start()
     yield gateway
     gateway.stop()
+
+
+@pytest.fixture
+def hub() -> Iterator[HubServer]:
+    """A small Hub over real HTTP, with nothing in it."""
+    with HubServer() as server:
+        yield server
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """A whole gateway in this process, on a fake engine, beside a small Hub: for what follows repositories and fetches."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,12 +19,14 @@ from serve.gateway import build_gateway
 from tests.adapters_made_here import make_adapter, tensors
 from tests.fake_engine import FakeEngine
 from tests.hub_server import HubServer, Repo
-from understudy.processes import free_port
 from understudy.registry import Event
 from understudy.settings import Settings, load_settings
 
 CHAT = "/v1/chat/completions"
 SECRET = "a secret of the hub"
+FOLLOW = "poet: {repo: ann/poet}"
+SLOWLY = {"hub_poll": 600}
+"""No poll comes in a test's time, so what happens is the webhook's doing."""
 
 
 class Awake(FakeEngine):
@@ -177,26 +180,30 @@ class Plays:
             path = self.folder / "personas.yaml"
             path.write_text(following)
             changes["personas_file"] = path
+        listener = socket.create_server(("127.0.0.1", 0))  # bound at once: a free port may be somebody's in a moment
         settings = load_settings(
             **{
                 "home": self.folder / "home",
-                "port": free_port(),
+                "port": listener.getsockname()[1],
                 "hub_endpoint": self.hub.url,
                 "hub_poll": 0.1,
                 "webhook_secret": SECRET,
                 **changes,
             }
         )
-        asyncio.run(self._run(HubStage(self.hub, self.folder, settings), scene))
+        with listener:
+            asyncio.run(self._run(HubStage(self.hub, self.folder, settings), scene, listener))
 
-    async def _run(self, stage: HubStage, scene: Callable[[HubStage], Awaitable[None]]) -> None:
+    async def _run(
+        self, stage: HubStage, scene: Callable[[HubStage], Awaitable[None]], listener: socket.socket
+    ) -> None:
         engine = stage.engine
         async with engine.serving() as session:
             stage.session = session
             self._patch.setattr("serve.assembly.Engine", engine.planned)
             app = build_gateway(stage.settings)
-            server = uvicorn.Server(uvicorn.Config(app, port=stage.settings.port, log_level="error"))
-            serving = asyncio.create_task(server.serve())
+            server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
                 async with asyncio.timeout(60):
                     await self._ready(stage)
@@ -219,3 +226,9 @@ class Plays:
                 pass
             await asyncio.sleep(0.02)
         raise AssertionError("the gateway did not get ready")
+
+
+@pytest.fixture
+def play(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plays:
+    """Scenes around an empty Hub."""
+    return Plays(hub, tmp_path, monkeypatch)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from textwrap import dedent
@@ -16,12 +16,6 @@ import pytest
 
 from tests.hub_server import READ_TOKEN, TOKEN, HubServer, Repo
 from understudy.bases import EMBEDDED_DIR
-
-
-@pytest.fixture
-def hub() -> Iterator[HubServer]:
-    with HubServer() as server:
-        yield server
 
 
 def client(hub: HubServer, home: Path, code: str, token: str = TOKEN) -> str:

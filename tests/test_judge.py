@@ -16,7 +16,7 @@ from arena.reports.html import html_page
 from arena.reports.judge import MEASURE, Choice, Opinion, cases, choice, question, with_judge
 from arena.reports.markdown import markdown_page
 from arena.reports.records import JudgedContestant, Report
-from tests.test_report import ASKED, NASTY, Page, made, witnessed, write_run
+from tests.verified_runs import ASKED, NASTY, Page, made, witnessed, write_run
 from understudy.cli import main
 from understudy.cli.judge import KEPT, judge_report
 from understudy.errors import JudgeError

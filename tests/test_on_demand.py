@@ -3,7 +3,6 @@
 import asyncio
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,21 +17,12 @@ from serve.guest_store import GuestStore
 from serve.on_demand import MODEL
 from tests.adapters_made_here import make_adapter, tensors
 from tests.hub_server import HubServer, Repo
-from tests.hub_stage import HubStage, Plays
+from tests.hub_stage import HubStage, Plays, play
 from understudy.adapters import WEIGHTS
 
+__all__ = ["play"]
+
 OPEN = {"hub_orgs": "ann, bob/jokes"}
-
-
-@pytest.fixture
-def hub() -> Iterator[HubServer]:
-    with HubServer() as server:
-        yield server
-
-
-@pytest.fixture
-def play(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plays:
-    return Plays(hub, tmp_path, monkeypatch)
 
 
 def test_a_hub_id_is_fetched_loaded_proved_and_answers_as_its_commit(play: Plays) -> None:

@@ -6,102 +6,25 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from functools import lru_cache
 from pathlib import Path
-from unittest.mock import patch
 
-import httpx2
 import pytest
-from huggingface_hub import ModelCard, ModelCardData
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub import ModelCardData
 
-from arena.proof.pack import ProofPack, prove
 from tests import pirate
 from tests.adapters_made_here import config, make_adapter, tensors
-from tests.hub_server import READ_TOKEN, TOKEN, HubServer, Repo, Space
-from tests.pirate import Done, home
+from tests.hub_server import TOKEN, HubServer, Repo
+from tests.pirate import home
+from tests.pushes import PIN, REPO, RESULT, RUN, TO, card, files, make_run, push, pushed, verify
 from tests.test_proof import observed
 from train.base_names import PublicBase, public_base
 from train.card_words import fenced
 from understudy.adapters import CONFIG, WEIGHTS, content_revision
-from understudy.bases import EMBEDDED_DIR, base_revision, resolve_base
+from understudy.bases import EMBEDDED_DIR
 from understudy.errors import AdapterError
-from understudy.hub import write_reason
-from understudy.proof import Testimony as Observed
 from understudy.proof import Thresholds
 
 __all__ = ["home"]
-
-REPO, TO = "ann/pirate", "hub:ann/pirate"
-PIN = base_revision(resolve_base("embedded"))
-RUN = {
-    "recipe": "pirate",
-    "base": "embedded",
-    "base_revision": PIN,
-    "training": {"method": "qlora", "epochs": 4.0, "rank": 4, "learning_rate": 0.001},
-    "rows": 12,
-    "examples_sha256": "e" * 64,
-    "versions": {"peft": "0.21.2"},
-}
-RESULT = {"steps": 12, "epochs": 4.0, "loss": 0.5, "seconds": 3.5, "tokens_per_second": 900.0, "peak_memory_mib": 1200}
-
-
-@pytest.fixture
-def hub() -> Iterator[HubServer]:
-    with HubServer() as server:
-        yield server
-
-
-def make_run(home: Path, *, seed: int = 0, **changes: object) -> Path:
-    """The adapter of a finished run of the recipe `pirate`."""
-    run = home / "runs" / "pirate" / f"{seed:012d}"
-    folder = make_adapter(run / "adapter", tensors(seed=seed), **changes)
-    for path in (run / "settings.json", folder / "training.json"):
-        path.write_text(json.dumps(RUN))
-    (run / "result.json").write_text(json.dumps({**RESULT, "seconds": 3.5 + seed}))
-    for name in ("training_args.bin", "optimizer.pt", "notes.txt"):
-        (folder / name).write_bytes(b"\x80\x04")
-    return folder
-
-
-def verify(folder: Path, thresholds: Thresholds | None = None, testimony: Observed | None = None) -> None:
-    """Leaves a proof pack of this very content, as `understudy verify` does."""
-    revision = {"revision": content_revision(folder)}
-    seen = testimony or observed()
-    (folder.parent / "testimony.json").write_text(seen.model_copy(update=revision).model_dump_json())
-    pack = judged(seen.model_dump_json(), (thresholds or Thresholds()).model_dump_json())
-    (folder.parent / "proof.json").write_text(pack.model_copy(update=revision).model_dump_json())
-
-
-@lru_cache
-def judged(testimony: str, thresholds: str) -> ProofPack:
-    return prove(Observed.model_validate_json(testimony), Thresholds.model_validate_json(thresholds))
-
-
-def push(hub: HubServer, home: Path, *options: str, to: str = TO, token: str = TOKEN) -> Done:
-    """`understudy push pirate` in this process."""
-    env = {"UNDERSTUDY_HUB_ENDPOINT": hub.url, "HF_TOKEN": token}
-    with patch.dict(os.environ, env), patch("huggingface_hub.constants.HF_HUB_DISABLE_XET", True):
-        done = pirate.understudy(home, "push", "pirate", *(["--to", to] if to else []), *options)
-    assert TOKEN not in done.stdout + done.stderr
-    return done
-
-
-def pushed(hub: HubServer, home: Path, *options: str, to: str = TO) -> dict:
-    done = push(hub, home, *options, "--json", to=to)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def files(hub: HubServer, ref: str = "main") -> dict[str, bytes]:
-    return {name: data for name, data in hub.repos[REPO].files(ref).items() if name != ".gitattributes"}
-
-
-def card(hub: HubServer) -> ModelCard:
-    return ModelCard(files(hub)["README.md"].decode())
 
 
 def test_one_commit_brings_adapter_tokenizer_settings_proof_and_card_and_nothing_else(
@@ -212,15 +135,6 @@ def test_the_same_again_is_no_commit_and_another_is_the_next_number(hub: HubServ
     assert files(hub) == files(hub, "v1")
 
 
-def test_a_commit_that_lost_its_tag_gets_one(hub: HubServer, home: Path) -> None:
-    verify(make_run(home))
-    hub.fail(400, matching="POST .*/tag/", times=1)
-    assert push(hub, home).returncode == 1
-    told = pushed(hub, home)
-    assert (told["tag"], told["new"]) == ("v1", False)
-    assert len(hub.repos[REPO].commits) == 2
-
-
 def test_a_tag_of_one_s_own(hub: HubServer, home: Path) -> None:
     verify(make_run(home))
     assert pushed(hub, home, "--tag", "v3")["tag"] == "v3"
@@ -244,117 +158,6 @@ def test_private_and_gated_are_so_before_anything_is_in_it(hub: HubServer, home:
     assert (repo.private, repo.gated) == (False, False), "not asked for, not touched"
     pushed(hub, home, "--private")
     assert (repo.private, repo.gated) == (True, False)
-
-
-@pytest.mark.parametrize(
-    ("to", "token", "says"),
-    [
-        (TO, "", "no token for the Hub: run `hf auth login`, or set HF_TOKEN"),
-        (TO, READ_TOKEN, "the token may not write there (the Hub says: you must use a write token"),
-        (TO, "hf_nobody", "the token may not write there"),
-        ("hub:other/pirate", TOKEN, 'the rights to write under the namespace "other"'),
-        ("hub:ann/rows", TOKEN, "ann/rows is a data set on the Hub; give the model a name of its own"),
-        ("hub:ann/stage", TOKEN, "ann/stage is a Space on the Hub"),
-        ("hub:ann/whole", TOKEN, "ann/whole holds a whole model, and this is an adapter"),
-        ("hub:pirate", TOKEN, "'hub:pirate' is no place to push to; use registry, or hub:ORG/REPO"),
-        ("hub:ann/../x", TOKEN, "is no place to push to"),
-        ("s3:ann/pirate", TOKEN, "is no place to push to"),
-    ],
-)
-def test_what_the_hub_does_not_allow_is_one_line(hub: HubServer, home: Path, to: str, token: str, says: str) -> None:
-    verify(make_run(home))
-    hub.foreign.add("other")
-    hub.datasets["ann/rows"], hub.spaces["ann/stage"], hub.repos["ann/whole"] = Repo(), Space(), Repo()
-    for repo in (hub.datasets["ann/rows"], hub.spaces["ann/stage"], hub.repos["ann/whole"]):
-        repo.commit({"config.json": b"{}", "model.safetensors": b""})
-    before = {name: len(repo.commits) for name, repo in hub.repos.items()}
-    done = push(hub, home, to=to, token=token)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert says in done.stderr
-    assert {name: len(repo.commits) for name, repo in hub.repos.items()} == before
-
-
-def test_a_hub_that_is_down_broken_or_slow_is_one_line(
-    hub: HubServer, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    verify(make_run(home))
-    hub.stop()
-    assert "ann/pirate: the Hub cannot be reached (" in push(hub, home).stderr
-    hub.start()
-    hub.fail(500, matching="/api/models/ann/pirate", times=1)
-    assert "ann/pirate: the Hub answered 500" in push(hub, home).stderr
-    monkeypatch.setattr("train.push.TIMEOUT", 0.3)
-    hub.slow(2, matching="GET /api/models/ann/pirate", times=1)
-    done = push(hub, home)
-    assert "ann/pirate: the Hub cannot be reached (" in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert pushed(hub, home)["tag"] == "v1"
-
-
-def test_a_hub_that_repeats_the_token_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    answer = httpx2.Response(
-        403, request=httpx2.Request("POST", "http://hub"), headers={"X-Error-Message": f"no: {TOKEN}"}
-    )
-    error = HfHubHTTPError("403", response=answer, server_message=f"{TOKEN} may not")
-    _, _, reason = write_reason(error)
-    assert reason.startswith("the token may not write there (the Hub says: *** may not); set HF_TOKEN")
-
-
-def meanwhile(hub: HubServer, asked: str, do: Callable[[], object]) -> threading.Thread:
-    """Does something while the Hub, slow for once, has not answered a request yet that matches."""
-    hub.slow(1.0, matching=asked, times=1)
-
-    def wait() -> None:
-        end = time.monotonic() + 30
-        while not any(re.search(asked, line) for line in hub.asked):
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        do()
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    return thread
-
-
-def test_what_somebody_else_pushed_meanwhile_is_not_overwritten(hub: HubServer, home: Path) -> None:
-    verify(make_run(home))
-    other = meanwhile(hub, "POST .*/commit/", lambda: hub.repos[REPO].commit({"theirs": b"1"}))
-    done = push(hub, home)
-    other.join()
-    assert "ann/pirate: somebody else pushed there at the same time" in done.stderr
-    assert files(hub) == {"theirs": b"1"}
-    assert pushed(hub, home)["tag"] == "v1"
-    assert files(hub)["theirs"] == b"1"
-
-
-def test_a_number_that_somebody_else_took_meanwhile_is_passed_over(hub: HubServer, home: Path) -> None:
-    verify(make_run(home))
-
-    def take() -> None:
-        repo = hub.repos[REPO]
-        repo.refs["v1"] = next(iter(repo.commits))
-        repo.tags.add("v1")
-
-    other = meanwhile(hub, "POST .*/tag/", take)
-    assert pushed(hub, home)["tag"] == "v2"
-    other.join()
-
-
-def test_a_cut_connection_costs_nothing_that_arrived(hub: HubServer, home: Path) -> None:
-    verify(make_run(home))
-    hub.cut(1000, matching="PUT /_lfs/")
-    hub.cut(100, matching="POST .*/commit/")
-    done = push(hub, home)
-    if done.returncode:  # the client itself may try the commit again
-        assert "push again: large files that arrived are not sent twice" in done.stderr
-        pushed(hub, home)
-    assert sum(line.startswith("PUT /_lfs/") for line in hub.asked) == 2, "once in vain, once for good"
-    assert WEIGHTS in files(hub)
-    assert hub.repos[REPO].tags == {"v1"}
 
 
 def test_the_recipe_may_say_where_it_goes(hub: HubServer, home: Path) -> None:

@@ -7,11 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub.utils import http_backoff
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
@@ -31,12 +31,6 @@ from understudy.tables import BattleRow, ExportRow, VoteRow, now
 
 NAME = "ann/votes"
 SESSION = "browser tab of Ann, 192.0.2.7"
-
-
-@pytest.fixture
-def hub() -> Iterator[HubServer]:
-    with HubServer() as hub:
-        yield hub
 
 
 def database(folder: Path, name: str = "other") -> BattleStore:
@@ -312,6 +306,8 @@ def test_a_hub_that_comes_back_gets_what_was_kept(
     store: BattleStore, hub: HubServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.setattr("space.ballot_box.FIRST_RETRY", 0.2)
+    assert http_backoff.__kwdefaults__ is not None
+    monkeypatch.setitem(http_backoff.__kwdefaults__, "base_wait_time", 0.02)  # the Hub's client waits 23 s otherwise
     hub.stop()
     writer = box(store, hub, batch=1)
     writer.open()
