@@ -21,7 +21,7 @@ test: setup browser check ## All tests: static checks, then quick ones, then slo
 	$(BIN)/pytest -m "not slow and engine"
 	$(BIN)/pytest -m "slow and not long" $(PARALLEL)
 
-test-long: setup ## What takes minutes each: chaos, the circle of votes, the images' entry points, a job of the Hub.
+test-long: setup ## What takes minutes each: chaos, the circle of votes, the images' entry points, a job of the Hub, a base made anew.
 	$(BIN)/pytest -m long
 
 test-fast: setup ## Tests that start no engine and no browser.

@@ -210,6 +210,7 @@ def test_batches_can_start_anywhere(tokenizer: PreTrainedTokenizerFast) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_quick_build_finishes(tmp_path: Path) -> None:
     result = build(tmp_path / "base", quick=True, work=tmp_path / "work")

@@ -186,6 +186,7 @@ def test_a_killed_engine_is_noticed_restarted_and_its_personas_put_back(stage: S
 
 @pytest.mark.engine
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_so_is_one_whose_worker_process_is_killed(stage: Stage, tmp_path: Path) -> None:
     with another_gateway(stage, tmp_path, UNDERSTUDY_CPU_WORKER_PROCESS="true") as (other, _):
