@@ -157,7 +157,8 @@ def llama_server(cast: Cast) -> Iterator[Server]:
     numbers = {name: number for number, name in enumerate(cast.adapters)}
 
     def voice(adapter: str | None, tokens: int) -> Voice:
-        lora = [{"id": numbers[adapter], "scale": 1.0}] if adapter else []
+        # An empty list would be all adapters at once, `--lora-init-without-apply` or not; what a list leaves out is 0.
+        lora = [{"id": numbers[adapter], "scale": 1.0}] if adapter else [{"id": 0, "scale": 0.0}]
         return {"ignore_eos": tokens > 0, "lora": lora}
 
     child, url = llama_cpp.start(model, files, log=cast.folder / "llama.log", slots=CONVERSATIONS)
