@@ -36,7 +36,8 @@ def whoami(hub: "HubServer", asked: Asked) -> Answer:
         raise HubRefusal(401, "", "Invalid credentials in Authorization header")
     role = "write" if asked.token == TOKEN else "read"
     auth = {"type": "access_token", "accessToken": {"displayName": "local", "role": role}}
-    return told({"type": "user", "id": "0", "name": USER, "fullname": USER, "avatarUrl": "/a.svg", "orgs": [], "auth": auth})
+    user = {"type": "user", "id": "0", "name": USER, "fullname": USER, "avatarUrl": "/a.svg", "orgs": []}
+    return told(user | {"auth": auth})
 
 
 def validate_yaml(hub: "HubServer", asked: Asked) -> Answer:
