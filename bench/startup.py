@@ -19,6 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 from rich.console import Console
 from rich.table import Table
@@ -45,6 +46,8 @@ TOP = 10
 WIDTH = 150
 """Of the tables, in characters: they are read in logs too."""
 READY = "Ctrl-C ends everything"
+TOLD = ("✓", "•", "registered", "Understudy is on")
+"""How lines begin that tell what a demo has done."""
 LIMIT = 600
 """Seconds after which a demo is given up."""
 
@@ -114,27 +117,45 @@ def demo() -> dict[str, Any]:
     """From nothing to live personas: when each line came, and the processes once it is on."""
     with tempfile.TemporaryDirectory() as home:
         log = Path(home) / "demo.log"
-        words = [*PROGRAM, "demo", "--port", str(free_port()), "--space-port", str(free_port())]
-        started = time.monotonic()
+        port, space = free_port(), free_port()
+        words = [*PROGRAM, "demo", "--port", str(port), "--space-port", str(space)]
+        gateway = f"http://127.0.0.1:{port}"
+        doors = {"gateway answers": f"{gateway}/health", "engine ready": f"{gateway}/ready"}
+        doors["Space answers"] = f"http://127.0.0.1:{space}"
         child = Child(words, log=log, env=_private(Path(home)))
         try:
-            lines = _lines(child, log, started)
+            lines = _lines(child, log, doors)
             time.sleep(2)
             return {"lines": lines, "processes": _weights(psutil.Process(child.pid))}
         finally:
             child.stop(60)
 
 
-def _lines(child: Child, log: Path, started: float) -> list[tuple[str, float]]:
-    """Each line that the demo says, and the seconds after which it was there."""
+def _lines(child: Child, log: Path, doors: dict[str, str]) -> list[tuple[str, float]]:
+    """What the demo says about its parts, and the doors that open, with the seconds after which each was there."""
+    started, seen, closed = time.monotonic(), 0, dict(doors)
     lines: list[tuple[str, float]] = []
-    while not any(READY in line for line, _ in lines):
-        if child.exit_code is not None or time.monotonic() - started > LIMIT:
+    while True:
+        time.sleep(0.1)
+        said = log.read_text()
+        now = round(time.monotonic() - started, 1)
+        there = [line.strip() for line in said.splitlines() if line.strip().startswith(TOLD)]
+        lines += [(line, now) for line in there[seen:]]
+        seen = len(there)
+        for what in [what for what, url in closed.items() if _opens(url)]:
+            del closed[what]
+            lines.append((what, now))
+        if READY in said and not closed:
+            return lines
+        if child.exit_code is not None or now > LIMIT:
             raise SystemExit(f"the demo did not come up:\n{child.log_tail()}")
-        time.sleep(0.05)
-        there = [line.strip() for line in log.read_text().splitlines() if line.strip()]
-        lines += [(line, round(time.monotonic() - started, 1)) for line in there[len(lines) :]]
-    return lines
+
+
+def _opens(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def _weights(leash: psutil.Process) -> list[dict[str, Any]]:
@@ -156,16 +177,18 @@ def _weights(leash: psutil.Process) -> list[dict[str, Any]]:
 
 def _what(words: list[str]) -> str:
     """A process by its job."""
-    line = " ".join(words)
-    names = {
-        "understudy.leash": "leash of " + words[-1].rpartition("/")[2],
-        "api_server": "engine (vLLM)",
+    if "understudy.leash" in words:
+        return "leash of " + _what(words[words.index("understudy.leash") + 1 :])
+    line = " ".join(words).strip()
+    jobs = {
+        "api_server": "engine: vLLM's server",
+        "VLLM::EngineCore": "engine: vLLM's core",
         "understudy serve": "gateway",
         "understudy space": "Space",
         "understudy demo": "demo",
-        "resource_tracker": "resource tracker",
+        "resource_tracker": "engine: resource tracker",
     }
-    return next((name for mark, name in names.items() if mark in line), line[:40])
+    return next((name for mark, name in jobs.items() if mark in line), line[:40])
 
 
 def _first_step() -> float:
