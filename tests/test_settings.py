@@ -1,6 +1,8 @@
 """Settings: read from the environment in one place, wrong values named, secrets kept."""
 
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,31 @@ def test_the_admin_key_is_made_once_and_only_its_owner_can_read_it(tmp_path: Pat
     assert load_settings(home=tmp_path).admin_secret == first
     assert len(first) >= 32
     assert stat.S_IMODE((tmp_path / "admin.key").stat().st_mode) == 0o600
+
+
+SLOWLY = """
+import sys, time
+from pathlib import Path
+from understudy.settings import load_settings
+
+def slowly(path, text, write=Path.write_text):
+    print("writing", flush=True)
+    time.sleep(0.5)
+    return write(path, text)
+
+Path.write_text = slowly
+print(load_settings(home=Path(sys.argv[1])).admin_secret)
+"""
+
+
+def test_whoever_comes_while_the_admin_key_is_made_has_the_same(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SLOWLY, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout
+        assert other.stdout.readline() == "writing\n"
+        mine = load_settings(home=tmp_path).admin_secret
+        assert len(mine) > 30
+        assert other.stdout.read() == f"{mine}\n"
 
 
 def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,9 +199,20 @@ class Settings(BaseSettings):
         path = self.home / "admin.key"
         if not path.exists():
             self.home.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-            path.write_text(secrets.token_urlsafe(32))
+            _write_secret(path)
         return path.read_text().strip()
+
+
+def _write_secret(path: Path) -> None:
+    """Makes the file, whole from its first moment; whoever comes at the same time finds that one."""
+    from filelock import FileLock
+
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            fresh = path.with_suffix(".new")
+            fresh.touch(mode=0o600)
+            fresh.write_text(secrets.token_urlsafe(32))
+            fresh.replace(path)
 
 
 def load_settings(**overrides: object) -> Settings:
