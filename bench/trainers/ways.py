@@ -164,7 +164,7 @@ def llama_factory(folder: Path, rows: Path, settings: dict[str, Any]) -> Command
     if settings["method"] != "full":
         told |= {"lora_rank": RANK, "lora_alpha": ALPHA, "lora_target": "all"}
     if settings["method"] == "qlora":
-        told |= {"quantization_bit": 4, "quantization_method": "bnb", "double_quantization": True}
+        told |= {"quantization_bit": 4, "quantization_type": "nf4", "double_quantization": True}
     path = folder / "told.yaml"
     path.write_text(yaml.safe_dump(told))
     return Command([str(llamafactory() / "llamafactory-cli"), "train", str(path)])
