@@ -106,7 +106,7 @@ class Stage:
 
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Trains both shipped personas, starts everything for real, publishes, and ends it all after the last test."""
+    """Starts everything for real, trains and publishes both shipped personas, and ends it all after the last test."""
     home = tmp_path_factory.mktemp("stage")
     env = {
         "UNDERSTUDY_BASE": "embedded",
@@ -122,13 +122,13 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         space_port=int(env["UNDERSTUDY_SPACE_PORT"]),
     )
     running = Stage(settings, env)
-    running.cli("train", "email-copy")
-    running.cli("train", "stand-up")
     children = [
         Child([sys.executable, "-m", "understudy", name], log=settings.logs_dir / f"{name}.log", env=env)
         for name in ("serve", "space")
     ]
     try:
+        running.cli("train", "email-copy")  # while the engine starts
+        running.cli("train", "stand-up")
         wait_for(f"{settings.gateway}/ready", children[0])
         wait_for(running.space_url, children[1])
         running.cli("publish", "email-copy")
