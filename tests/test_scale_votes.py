@@ -14,12 +14,14 @@ from sqlalchemy.orm import Session
 import arena.votes.running_counts
 from arena.battles.floods import TOO_FAST, suspicion
 from arena.battles.store import BattleStore, digest
+from arena.ranking import davidson, sequences
 from arena.ranking.leaderboard import build_leaderboard
 from arena.votes.cast import left_out, tally, withdraw_votes
 from arena.votes.counts import VoteCounts
 from arena.votes.export import acknowledge, pending
 from arena.votes.published import own_votes
 from arena.votes.running_counts import ArenaCounts
+from bench.simulated_votes import Crowd, simulate
 from tests.test_rank_counts import VOTES, counted, same
 from understudy.database import one_moment, open_database
 from understudy.tables import BattleRow, TallyRow, VoteRow
@@ -239,3 +241,25 @@ def test_a_replay_is_drawn_from_few_and_each_comes_up(house: House):
     alone = [store.replay(session="one who stays") for _ in range(7)]
     assert len({one[0].replay_of for one in alone if one}) == 6, "each once"
     assert alone[-1] is None
+
+
+def test_wide_rows_are_multiplied_as_sparse_ones_with_the_same_outcome(monkeypatch: pytest.MonkeyPatch):
+    crowd = Crowd(tuple(np.linspace(-1, 1, 30)), position=0.2, length=0.5, wordiness=(0.1,) * 30, both_bad=0.05)
+    counts = counted(simulate(crowd, 4000, seed=3, voters=100))
+    sparse = build_leaderboard(counts)
+    assert sparse.controlled
+    assert len(sparse.rows) > davidson.WIDE
+    monkeypatch.setattr(davidson, "WIDE", 1000)
+    same(sparse, build_leaderboard(counts))
+
+
+def test_only_pairs_with_new_votes_get_a_new_interval():
+    crowd = Crowd(tuple(np.linspace(-1, 1, 12)))
+    counts = counted(simulate(crowd, 12_000, seed=4))
+    sequences._bounds.cache_clear()
+    board = build_leaderboard(counts)
+    before = sequences._bounds.cache_info().misses
+    counts.add(simulate(crowd, 1, seed=5))
+    build_leaderboard(counts)
+    assert len(board.pairs) == 66
+    assert sequences._bounds.cache_info().misses - before <= 2, "one pair, and the sides"

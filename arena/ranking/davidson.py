@@ -8,9 +8,11 @@ Beaver 1977, Biometrics 33. Without ties it is the model of Bradley and Terry (1
 """
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from scipy.optimize import linprog, minimize
+from scipy.sparse import csr_array, diags_array
 
 from arena.ranking.comparisons import Comparisons
 
@@ -18,6 +20,10 @@ PHANTOM = 0.5
 """Wins that each side of every pair that met is given where the votes alone put some strength at infinity."""
 PHANTOM_LEAN = 0.5
 TOLERANCE = 1e-10
+WIDE = 24
+"""Parameters from which rows, each about two contestants and two more at most, are multiplied as sparse ones."""
+
+Rows: TypeAlias = np.ndarray | csr_array
 
 
 @dataclass(frozen=True)
@@ -92,8 +98,9 @@ def fit(data: Comparisons, model: Design, outcomes: np.ndarray | None = None, st
     if penalised:
         phantoms, wins = _phantoms(data, model)
         x, y = np.concatenate([x, phantoms]), np.concatenate([y, wins])
-    theta = _maximum(x, y, model.ties, np.zeros(model.size) if start is None else start)
-    return Fit(data, model, theta, np.linalg.inv(_information(theta, x, y, model.ties)), penalised)
+    rows = csr_array(x) if x.shape[1] >= WIDE else x
+    theta = _maximum(rows, y, model.ties, np.zeros(model.size) if start is None else start)
+    return Fit(data, model, theta, np.linalg.inv(_information(theta, rows, y, model.ties)), penalised)
 
 
 def separated(x: np.ndarray, y: np.ndarray, *, ties: bool) -> bool:
@@ -114,13 +121,29 @@ def separated(x: np.ndarray, y: np.ndarray, *, ties: bool) -> bool:
         for other in range(len(options))
         if seen != other
     ]
-    gain = np.unique(np.concatenate(gains), axis=0)
-    found = linprog(-gain.sum(axis=0), A_ub=-gain, b_ub=np.zeros(len(gain)), bounds=(-1, 1), method="highs")
+    gain = _distinct(np.concatenate(gains))
+    found = linprog(-gain.sum(axis=0), A_ub=csr_array(-gain), b_ub=np.zeros(len(gain)), bounds=(-1, 1), method="highs")
     return -found.fun > 1e-7
 
 
+def _distinct(rows: np.ndarray) -> np.ndarray:
+    """Without repetitions, or nearly: equal rows have equal sums with random weights, and others have not."""
+    weights = np.random.default_rng(0).random(rows.shape[1])
+    return rows[np.unique(rows @ weights, return_index=True)[1]]
+
+
 def _full_rank(x: np.ndarray) -> bool:
-    return bool(np.linalg.matrix_rank(x.T @ x, hermitian=True) == x.shape[1]) if x.size else x.shape[1] == 0
+    if not x.size:
+        return x.shape[1] == 0
+    gram = _weighted(csr_array(x) if x.shape[1] >= WIDE else x, np.ones(len(x)))
+    return bool(np.linalg.matrix_rank(gram, hermitian=True) == x.shape[1])
+
+
+def _weighted(x: Rows, weight: np.ndarray) -> np.ndarray:
+    """Sum over the rows of weight x row x row."""
+    if isinstance(x, np.ndarray):
+        return (x * weight[:, None]).T @ x
+    return (x.T @ diags_array(weight) @ x).toarray()
 
 
 def _contrasts(groups: np.ndarray) -> np.ndarray:
@@ -146,7 +169,7 @@ def _phantoms(data: Comparisons, model: Design) -> tuple[np.ndarray, np.ndarray]
     return x, wins
 
 
-def _maximum(x: np.ndarray, y: np.ndarray, ties: bool, start: np.ndarray) -> np.ndarray:
+def _maximum(x: Rows, y: np.ndarray, ties: bool, start: np.ndarray) -> np.ndarray:
     if not len(start):
         return start
     total = y.sum()
@@ -157,7 +180,7 @@ def _maximum(x: np.ndarray, y: np.ndarray, ties: bool, start: np.ndarray) -> np.
 
     def slope(theta: np.ndarray) -> np.ndarray:
         share, n = _shares(theta, x, ties), y.sum(axis=1)
-        along = (y[:, 0] - y[:, 1] - n * (share[:, 0] - share[:, 1])) / 2 @ x
+        along = x.T @ ((y[:, 0] - y[:, 1] - n * (share[:, 0] - share[:, 1])) / 2)
         return -(np.append(along, (y[:, 2] - n * share[:, 2]).sum()) if ties else along) / total
 
     def curvature(theta: np.ndarray) -> np.ndarray:
@@ -167,13 +190,13 @@ def _maximum(x: np.ndarray, y: np.ndarray, ties: bool, start: np.ndarray) -> np.
     return found.x
 
 
-def _utilities(theta: np.ndarray, x: np.ndarray, ties: bool) -> np.ndarray:
-    eta = x @ theta[: x.shape[1]]
+def _utilities(theta: np.ndarray, x: Rows, ties: bool) -> np.ndarray:
+    eta = x @ theta[: len(theta) - ties]
     sides = [eta / 2, -eta / 2]
-    return np.column_stack([*sides, np.full(len(x), theta[-1])] if ties else sides)
+    return np.column_stack([*sides, np.full(len(eta), theta[-1])] if ties else sides)
 
 
-def _shares(theta: np.ndarray, x: np.ndarray, ties: bool) -> np.ndarray:
+def _shares(theta: np.ndarray, x: Rows, ties: bool) -> np.ndarray:
     logs = _utilities(theta, x, ties)
     return np.exp(logs - np.logaddexp.reduce(logs, axis=1, keepdims=True))
 
@@ -188,13 +211,13 @@ def _scores(share: np.ndarray, x: np.ndarray, ties: bool) -> np.ndarray:
     return np.concatenate([along, tie[:, :, None]], axis=2)
 
 
-def _information(theta: np.ndarray, x: np.ndarray, y: np.ndarray, ties: bool) -> np.ndarray:
+def _information(theta: np.ndarray, x: Rows, y: np.ndarray, ties: bool) -> np.ndarray:
     share, n = _shares(theta, x, ties), y.sum(axis=1)
     mean = (share[:, 0] - share[:, 1]) / 2
     spread = (share[:, 0] + share[:, 1]) / 4 - mean**2
-    core = (x * (n * spread)[:, None]).T @ x
+    core = _weighted(x, n * spread)
     if not ties:
         return core
-    cross = -(n * share[:, 2] * mean) @ x
+    cross = np.asarray(x.T @ -(n * share[:, 2] * mean))
     tie = (n * share[:, 2] * (1 - share[:, 2])).sum()
     return np.block([[core, cross[:, None]], [cross[None, :], np.array([[tie]])]])

@@ -47,6 +47,7 @@ def build_leaderboard(
     controlled = rate_contestants(cells, names, position=sides, length=lengths, **options) if sides or lengths else None
     names = _in_order(names, overall)
     pairs = _pairs(cells, names, confidence)
+    met = {frozenset((pair.one, pair.other)): pair for pair in pairs if reference in (pair.one, pair.other)}
     board = Leaderboard(
         votes=int(cells.count.sum()),
         ties=int(cells.count[cells.verdict == TIE].sum()),
@@ -57,7 +58,11 @@ def build_leaderboard(
         confidence=confidence,
         rows=sorted(rows, key=lambda row: names.index(row.name)),
         hidden=hidden,
-        against_base=[_against(name, reference, pairs) for name in names if reference and _met(name, reference, pairs)],
+        against_base=[
+            _against(name, reference, met[pair])
+            for name in names
+            if reference and (pair := frozenset((name, reference))) in met
+        ],
         overall=overall,
         controlled=controlled,
         position=_position(cells, controlled, confidence) if sides else None,
@@ -113,24 +118,20 @@ def _pairs(cells: Cells, names: Sequence[str], confidence: float) -> list[Pair]:
     place = (cells.left * size + cells.right) * 4 + cells.verdict
     table = np.bincount(place, cells.count, size * size * 4).reshape(size, size, 4).astype(int)
     code = {name: i for i, name in enumerate(cells.contestants)}
+    shown = np.array([code[name] for name in names], dtype=np.int64)
+    here = table[np.ix_(shown, shown)]
+    there = here.transpose(1, 0, 2)
     found = []
-    for number, one in enumerate(names):
-        for other in names[number + 1 :]:
-            here, there = table[code[one], code[other]], table[code[other], code[one]]
-            if here.sum() + there.sum():
-                wins, losses = here[LEFT] + there[RIGHT], here[RIGHT] + there[LEFT]
-                rate = win_rate(int(wins), int(losses), confidence=confidence)
-                ties, bad = here[TIE] + there[TIE], here[BOTH_BAD] + there[BOTH_BAD]
-                found.append(Pair(one=one, other=other, win_rate=rate, ties=ties, both_bad=bad))
+    rows, columns = np.nonzero(np.triu((here + there).sum(axis=2), 1))
+    for one, other in zip(map(int, rows), map(int, columns), strict=True):
+        ours, theirs = here[one, other].tolist(), there[one, other].tolist()
+        rate = win_rate(ours[LEFT] + theirs[RIGHT], ours[RIGHT] + theirs[LEFT], confidence=confidence)
+        ties, bad = ours[TIE] + theirs[TIE], ours[BOTH_BAD] + theirs[BOTH_BAD]
+        found.append(Pair(one=names[one], other=names[other], win_rate=rate, ties=ties, both_bad=bad))
     return found
 
 
-def _met(name: str, base: str, pairs: Sequence[Pair]) -> bool:
-    return any({pair.one, pair.other} == {name, base} for pair in pairs)
-
-
-def _against(name: str, base: str, pairs: Sequence[Pair]) -> Pair:
-    pair = next(pair for pair in pairs if {pair.one, pair.other} == {name, base})
+def _against(name: str, base: str, pair: Pair) -> Pair:
     if pair.one == name:
         return pair
     rate = pair.win_rate

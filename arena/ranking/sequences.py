@@ -1,5 +1,6 @@
 """Win rates that stay honest while one watches: e-values and confidence sequences from the counts alone."""
 
+import functools
 import math
 
 from pydantic import BaseModel, ConfigDict
@@ -56,6 +57,7 @@ def win_rate(wins: int, losses: int, *, confidence: float = CONFIDENCE) -> WinRa
     )
 
 
+@functools.lru_cache(maxsize=1 << 17)  # a leaderboard asks for every pair each time, and few have new votes
 def _bounds(wins: int, losses: int, limit: float) -> tuple[float, float]:
     """log E is convex in p, least at the observed share, and there at most 0."""
     n = wins + losses
