@@ -213,7 +213,7 @@ def test_rloo_is_judged_by_a_function_of_ones_own(home: Path, monkeypatch: pytes
 
 
 def test_a_killed_run_goes_on_where_it_stopped(home: Path) -> None:
-    options = ["--method", "dpo", "--preferences", str(home / "pairs.jsonl"), "--epochs", "60"]
+    options = ["--method", "dpo", "--preferences", str(home / "pairs.jsonl"), "--epochs", "20"]
     command = [sys.executable, "-m", "understudy", "train", "pirate", *options]
     process = subprocess.Popen(command, env={**os.environ, **places(home)}, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
@@ -225,7 +225,7 @@ def test_a_killed_run_goes_on_where_it_stopped(home: Path) -> None:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = prefer(home, "dpo", "--epochs", "60")
+    done = prefer(home, "dpo", "--epochs", "20")
     assert done.returncode == 0, done.stderr
     assert ", went on from step " in done.stderr
 
