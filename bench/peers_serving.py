@@ -1,6 +1,6 @@
 """Many adapters on one base: ours against the servers that others use, same adapters, prompts and answer lengths.
 
-python -m bench.peers_serving [--rounds 2] [--seconds 2] [--tokens 32] [--full]
+python -m bench.peers_serving [--rounds 2] [--seconds 1] [--tokens 32] [--full]
 
 All servers run and idle while one is asked (what they burn meanwhile is in the table); each cell of the grid is
 asked of one after the other, in the other order in the next round. Answers are greedy and all of one length.
@@ -66,7 +66,7 @@ def main() -> None:
     """Measures, prints the tables, writes docs/results/peers-serving.json and .svg."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=2, help="times that each cell is asked of each server (2)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="after which nobody asks anew in a cell (2)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="after which nobody asks anew in a cell (1)")
     parser.add_argument("--tokens", type=int, default=32, help="of each answer (32)")
     parser.add_argument("--full", action="store_true", help="every number of adapters with every concurrency")
     parser.add_argument("--only", nargs="*", choices=PEERS, default=list(PEERS), help="these peers beside ours")
@@ -195,7 +195,7 @@ async def _same_answers(servers: list[Server], cast: Cast) -> dict[str, str]:
     async with aiohttp.ClientSession() as session:
         for server in servers:
             names = [None, *cast.names[: min(6, server.most)]]
-            found[server.name] = [await _text(session, server, name, n) for name in names for n in range(4)]
+            found[server.name] = [await _text(session, server, name, n) for name in names for n in range(2)]
     return {
         name: f"{sum(a == b for a, b in zip(texts, found[OURS], strict=False))} of {len(texts)}"
         for name, texts in found.items()
