@@ -65,6 +65,9 @@ def start(model: Path, adapters: list[Path], *, log: Path, slots: int) -> tuple[
         *("--parallel", str(slots), "--ctx-size", str(slots * CONTEXT), "--jinja", "--offline"),
         *("--cache-type-k", "f32", "--cache-type-v", "f32", "--lora-init-without-apply"),
     ]
+    # Prompts in its memory cache are found again by their tokens alone (server-context.cpp, prompt_load): by default
+    # an answer may rest on the keys and values of another adapter.
+    command += ["--cache-ram", "0"]
     if adapters:
         command += ["--lora", ",".join(map(str, adapters))]
     return Child(command, log=log), f"http://127.0.0.1:{port}"
