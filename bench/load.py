@@ -128,3 +128,8 @@ async def load(url: str, model: str, *, concurrency: int, requests: int, tokens:
         between_tokens_p99=gaps[int(len(gaps) * 0.99)],
         failures=failures,
     )
+
+
+def strangers() -> aiohttp.ClientSession:
+    """A session whose every request has a connection of its own; some servers close theirs after an answer."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True))

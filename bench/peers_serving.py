@@ -25,7 +25,7 @@ from rich.progress import track
 from rich.table import Table
 
 from bench.figures import save_bars
-from bench.load import Answer, RefusedError, ask
+from bench.load import Answer, RefusedError, ask, strangers
 from bench.machine import save
 from bench.peers.llama_cpp import PeerError
 from bench.peers.servers import PEERS, Cast, Server, of_stage
@@ -135,7 +135,7 @@ def _stage(home: Path, stack: contextlib.ExitStack) -> tuple[Stage, Cast]:
 async def _measure(servers: list[Server], cast: Cast, grid: Grid, options: argparse.Namespace) -> list[Sample]:
     samples = []
     turns = [(number, cell) for number in range(options.rounds) for cell in grid]
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    async with strangers() as session:
         for number, (adapters, concurrency) in track(turns, description="asking", transient=True):
             names: list[str | None] = [None] if adapters == 0 else list(cast.names[:adapters])
             for server in servers if number % 2 == 0 else reversed(servers):
@@ -192,7 +192,7 @@ async def _cell(
 async def _same_answers(servers: list[Server], cast: Cast) -> dict[str, str]:
     """How many greedy answers, of the base and of six adapters, are word for word ours."""
     found: dict[str, list[str]] = {}
-    async with aiohttp.ClientSession() as session:
+    async with strangers() as session:
         for server in servers:
             names = [None, *cast.names[: min(6, server.most)]]
             found[server.name] = [await _text(session, server, name, n) for name in names for n in range(2)]

@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 
-from bench.load import PROMPTS, RefusedError, ask
+from bench.load import PROMPTS, RefusedError, ask, strangers
 from bench.peers import llama_cpp
 from bench.peers.servers import CONVERSATIONS, Cast, Voice
 from bench.stage import START, Stage
@@ -211,7 +211,7 @@ def figures_of(watch: Watch, begin: float, known: tuple[list[str], list[str]]) -
 async def swap(way: Way, streams: int, revision: int) -> dict[str, float]:
     """Loads, swaps from the other revision to `revision` and says what people saw; `way` serves the other one."""
     watch, stop = Watch(), asyncio.Event()
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    async with strangers() as session:
         old = [await text(session, way, prompt) for prompt in range(ANSWERS)]
         async with _people(session, way, watch, streams, stop, revision):
             await asyncio.sleep(QUIET)
