@@ -21,8 +21,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import Engine, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Engine, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from arena.battles.fairness import IMPORTED
 from arena.battles.store import OPEN
@@ -123,12 +123,11 @@ def voted_battles(engine: Engine, persona: str) -> list[Voted]:
     query = (
         select(VoteRow.at, VoteRow.verdict, BattleRow)
         .join(BattleRow, BattleRow.id == VoteRow.battle)
-        .where(BattleRow.status == OPEN, counted())
+        .where(BattleRow.status == OPEN, counted(), or_(_is(BattleRow.left, persona), _is(BattleRow.right, persona)))
         .order_by(VoteRow.at, VoteRow.battle)
     )
     with Session(engine) as db:
-        found = [_voted(at, verdict, row) for at, verdict, row in db.execute(query)]
-    return [voted for voted in found if persona in (voted.left.persona, voted.right.persona)]
+        return [_voted(at, verdict, row) for at, verdict, row in db.execute(query)]
 
 
 def preferences(
@@ -281,6 +280,11 @@ def _winner(one: Voted) -> Spoken:
 
 def _cast(one: Voted, side: Side) -> Cast:
     return Cast(battle=one.battle, at=one.at, side=side, replay=one.replay, sampling=one.sampling)
+
+
+def _is(contestant: InstrumentedAttribute[str], persona: str) -> ColumnElement[bool]:
+    """Whether that side was the persona, whatever its revision."""
+    return or_(contestant == persona, contestant.startswith(f"{persona}@", autoescape=True))
 
 
 def _voted(at: datetime, verdict: str, row: BattleRow) -> Voted:
