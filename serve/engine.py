@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from understudy.bases import Base, base_revision, read_model_config
 from understudy.errors import EngineError
-from understudy.processes import QUIET_OPENMP, Child, free_port
+from understudy.processes import ENGINE_MODULE, QUIET_OPENMP, Child, free_port
 from understudy.settings import Settings
 
 log = logging.getLogger("understudy.engine")
@@ -93,7 +93,7 @@ def slots_for(settings: Settings, personas: int) -> int:
 def engine_command(plan: EnginePlan) -> tuple[str, ...]:
     """The vLLM command line: a pure function of the plan."""
     command = [
-        *(sys.executable, "-W", "ignore", "-m", "vllm.entrypoints.openai.api_server"),
+        *(sys.executable, "-W", "ignore", "-m", ENGINE_MODULE),
         *("--model", plan.base.location),
         *("--served-model-name", BASE_NAME),
         *("--host", "127.0.0.1", "--port", str(plan.port)),

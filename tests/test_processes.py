@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from understudy.errors import PortError
-from understudy.processes import Child, free_port, require_port
+from understudy.processes import BRISK_OPENMP, ENGINE_MODULE, QUIET_OPENMP, Child, free_port, openmp, require_port
 
 FAMILY = """
 import os, subprocess, sys, time
@@ -110,3 +112,18 @@ def test_a_taken_port_is_named_with_the_option_that_changes_it() -> None:
         with pytest.raises(PortError, match=rf"port {port} on 127\.0\.0\.1 .*choose another with --port"):
             require_port("127.0.0.1", port, "--port")
     require_port("127.0.0.1", free_port(), "--port")
+
+
+def test_a_training_beside_an_engine_or_a_busy_machine_lets_its_threads_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "process_iter", lambda _: [SimpleNamespace(info={"cmdline": None})])
+    for busy, expected in ((0.0, BRISK_OPENMP), (100.0 / (psutil.cpu_count() or 1), QUIET_OPENMP)):
+        monkeypatch.setattr(psutil, "cpu_percent", lambda _, busy=busy: busy)
+        assert openmp() == expected
+    monkeypatch.undo()
+    monkeypatch.setattr(psutil, "cpu_percent", lambda _: 0.0)
+    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", ENGINE_MODULE])
+    try:
+        assert openmp() == QUIET_OPENMP
+    finally:
+        sleeper.kill()
+        sleeper.wait()

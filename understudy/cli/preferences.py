@@ -67,7 +67,7 @@ def train_from_votes(
     chosen = require_base(base or parent.base or settings.base).name
     kept = _heldout_prompts(recipe, chosen)
     rows = _rows(settings, registry, recipe.name, preference.method, preferences)
-    prepare()
+    prepare(trains=True)
     console.print(
         f"{recipe.name}: {preference.method} on {chosen} from {short(parent.id)}, "
         f"{sum(row.side == 'train' for row in rows)} preferences, {sum(row.side == 'heldout' for row in rows)} held out"

@@ -18,7 +18,7 @@ from understudy.bases import EMBEDDED_DIR, resolve_base
 from understudy.cards import card_of
 from understudy.cli.base_choice import choose_base
 from understudy.errors import RecipeError, UnderstudyError
-from understudy.processes import QUIET_OPENMP
+from understudy.processes import BRISK_OPENMP, QUIET_OPENMP, openmp
 from understudy.recipes import FEW_ROWS, Recipe, load_recipe
 from understudy.registry import open_registry
 from understudy.settings import Settings
@@ -43,7 +43,7 @@ def train_recipe(
     processes: int | None,
 ) -> None:
     """Trains a recipe and registers the adapter as its persona's newest revision."""
-    prepare()
+    prepare(trains=True)
     recipe = load_recipe(name, settings.recipes_dir)
     base = choose_base(settings, recipe, base).name
     training = changed(recipe.training_for(base), changes)
@@ -212,10 +212,14 @@ def _inherited(recipe: Recipe, training: Training, changes: dict[str, Any]) -> s
     return f"\n  from {recipe.folder / 'recipe.yaml'}: {shown}{over}"
 
 
-def prepare() -> None:
-    """Before torch is imported: threads that wait sleep, and libraries say only what matters."""
-    for name, value in {**QUIET_OPENMP, "TOKENIZERS_PARALLELISM": "false"}.items():
-        os.environ.setdefault(name, value)
+def prepare(*, trains: bool = False) -> None:
+    """Before torch is imported: how threads wait, and libraries say only what matters.
+
+    With an engine of its own beside it, threads that wait sleep; what only `trains` looks whether it is alone.
+    """
+    if not {*QUIET_OPENMP, *BRISK_OPENMP} & os.environ.keys():
+        os.environ.update(openmp() if trains else QUIET_OPENMP)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 

@@ -1,6 +1,6 @@
 """Our trainer against TRL's command, TRL tuned by hand and LLaMA-Factory: same base, rows, settings; one judge.
 
-python -m bench.peers_training [--rounds 1] [--epochs 3] [--cases "LoRA, bf16" "QLoRA, bf16"]
+python -m bench.train [--rounds 1] [--epochs 3] [--cases "LoRA, bf16" "QLoRA, bf16"]
 
 Each runs as people run it, a command that ends with an adapter on disk, in turn with the others. Tokens are counted
 without padding, between the first and the last optimiser step. Times are from the start of the command; memory is
@@ -38,7 +38,7 @@ Pair = tuple[str, str]
 
 
 def main() -> None:
-    """Measures, prints one table, writes docs/results/peers-training.json and .svg."""
+    """Measures, prints one table, writes docs/results/train.json and .svg."""
     arguments = _arguments()
     console = Console(width=WIDTH)
     with tempfile.TemporaryDirectory() as name:
@@ -56,7 +56,7 @@ def main() -> None:
         "tokens": judged["tokens"],
     }
     figures |= {"batch": BATCH, "openmp_sleeps": arguments.quiet_openmp, "base_heldout_loss": judged["base"]}
-    print(save("peers-training", {**figures, "peers": _peer_versions(), "rows": shown}))
+    print(save("train", {**figures, "peers": _peer_versions(), "rows": shown}))
     print(_figure(shown, arguments.cases[0]))
 
 
@@ -174,7 +174,7 @@ def _figure(rows: list[dict[str, Any]], case: str) -> Path:
     }
     of_case = [row for row in rows if row["case"] == case]
     bars = {title: {row["way"]: row.get(key) for row in of_case} for title, key in panels.items()}
-    return save_bars("peers-training", f"Training a voice ({case})", bars)
+    return save_bars("train", f"Training a voice ({case})", bars)
 
 
 def _peer_versions() -> dict[str, str]:
