@@ -41,12 +41,11 @@ format: setup ## Format and fix what can be fixed.
 	$(BIN)/ruff check --fix -q .
 	$(BIN)/ruff format -q .
 
-bench: setup ## Measure what README and docs claim; writes docs/results/.
-	$(BIN)/python -m bench.first_run
-	$(BIN)/python -m bench.serve
-	$(BIN)/python -m bench.swap
-	$(BIN)/python -m bench.slots
-	$(BIN)/python -m bench.publishes
+BENCHES := first_run startup persona serve peers_serving swap slots publishes cpu_lora train scale ranking first_paint \
+	record_trace capacity page
+
+bench: setup ## Measure what README and docs claim, alone on the machine, about two hours; writes docs/results/.
+	@for bench in $(BENCHES); do echo "== bench.$$bench"; $(BIN)/python -m bench.$$bench || exit 1; done
 
 browser: ## Chromium for the browser tests; without it they are skipped.
 	@./setup-browser.sh

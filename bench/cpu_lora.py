@@ -1,8 +1,8 @@
 """Adapters on a CPU: our plugin for vLLM against vLLM's own way, at the shapes of two models.
 
-python -m bench.cpu_lora [--engine] [--rounds 5] [--tokens 64]
+python -m bench.cpu_lora [--shapes-only] [--rounds 5] [--tokens 64]
 
-`--engine` also starts whole engines, without and with the plugin: on the embedded base under 16 chats at once, and on
+Then whole engines, without and with the plugin: on the embedded base under 16 chats at once, and on
 a random model of the shape of Qwen2.5-0.5B with prompts of 512 tokens; the base alone, one adapter and six.
 """
 
@@ -75,7 +75,7 @@ class Layer:
 def main() -> None:
     """Measures, prints the tables, writes docs/results/cpu-lora.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engine", action="store_true", help="also measure whole engines")
+    parser.add_argument("--shapes-only", action="store_true", help="no whole engines, and nothing is written")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, everything in turn in each (5)")
     parser.add_argument("--tokens", type=int, default=64, help="tokens of each answer of an engine (64)")
     arguments = parser.parse_args()
@@ -84,13 +84,14 @@ def main() -> None:
     rows = [_shapes(model, *batch, arguments.rounds) for model in MODELS for batch in BATCHES]
     _print("Four projections of one layer, one thread", rows)
     figures: dict[str, Any] = {"slots": SLOTS, "max_rank": MAX_RANK, "rank": RANK, "shapes": rows}
-    if arguments.engine:
-        engines = [embedded_engine(plugin, arguments.rounds, arguments.tokens) for plugin in (False, True)]
-        _print("The engine on the embedded base, 16 at once, tokens/s", engines)
-        large = [half_billion_engine(plugin, arguments.rounds) for plugin in (False, True)]
-        _print("The engine on a 0.5B-shaped model, prompts of 512 tokens, prompt tokens/s", large)
-        figures |= {"engine": engines, "same_answers": engines[0]["answers"] == engines[1]["answers"]}
-        figures |= {"engine_half_billion": large, "plugin_over_vllm": round(large[1]["one"] / large[0]["one"], 1)}
+    if arguments.shapes_only:
+        return
+    engines = [embedded_engine(plugin, arguments.rounds, arguments.tokens) for plugin in (False, True)]
+    _print("The engine on the embedded base, 16 at once, tokens/s", engines)
+    large = [half_billion_engine(plugin, arguments.rounds) for plugin in (False, True)]
+    _print("The engine on a 0.5B-shaped model, prompts of 512 tokens, prompt tokens/s", large)
+    figures |= {"engine": engines, "same_answers": engines[0]["answers"] == engines[1]["answers"]}
+    figures |= {"engine_half_billion": large, "plugin_over_vllm": round(large[1]["one"] / large[0]["one"], 1)}
     print(save("cpu-lora", figures))
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from bench.scale import exponent, shown
+
 Row = dict[str, Any]
 
 
@@ -42,13 +44,66 @@ def _yes(key: str) -> Callable[[Row], str]:
     return lambda row: "yes" if row[key] else "no"
 
 
+def _grouped(result: Row) -> Iterable[Row]:
+    return sorted(result["rows"], key=lambda row: (row["adapters"], row["concurrency"]))
+
+
+def _named(key: str) -> Callable[[Row], Iterable[Row]]:
+    """Rows of a mapping from a name to figures."""
+    return lambda result: [{"name": name, **about} for name, about in result[key].items()]
+
+
+def _pairs(*keys: str) -> Callable[[Row], Iterable[Row]]:
+    """Rows of a mapping from a name to a number."""
+
+    def rows(result: Row) -> Iterable[Row]:
+        for key in keys:
+            result = result[key]
+        return [{"name": name, "value": value} for name, value in result.items()]
+
+    return rows
+
+
+def _growth(result: Row) -> Iterable[Row]:
+    """What each thing costs at its smallest and its largest size, on each database and with a real engine."""
+    found = {**result["databases"], "gateway and engine": result["stage"] and {"personas": result["stage"]}}
+    for place, parts in found.items():
+        for part, lines in (parts or {}).items():
+            for what, points in lines.items():
+                (least, before), (most, after) = points[0], points[-1]
+                yield {
+                    "where": place,
+                    "what": what,
+                    "least": f"{shown(before, what)} at {least:,} {part}",
+                    "most": f"{shown(after, what)} at {most:,}",
+                    "exponent": exponent(points),
+                }
+
+
 def _of_tuned(result: Row) -> Iterable[Row]:
-    """Rows of bench.train with their share of the speed of tuned TRL."""
-    tuned = {row["case"]: row["tokens_per_second"] for row in result["rows"] if row["way"] == "TRL tuned"}
-    return [{**row, "ratio": row["tokens_per_second"] / tuned[row["case"]]} for row in result["rows"]]
+    """Rows of bench.train with their share of the speed of TRL tuned by hand."""
+    tuned = {row["case"]: row.get("tokens_per_second") for row in result["rows"] if "tuned" in row["way"]}
+    return [
+        {**row, "ratio": row["tokens_per_second"] / tuned[row["case"]]}
+        if row.get("tokens_per_second") and tuned.get(row["case"])
+        else row
+        for row in result["rows"]
+    ]
 
 
 TABLES = {
+    "scale": Table(
+        "scale",
+        "python -m bench.scale",
+        (
+            Column("where", "where"),
+            Column("what", "what"),
+            Column("with few", "least"),
+            Column("with many", "most"),
+            Column("exponent at the end", "exponent", "{:.2f}"),
+        ),
+        _growth,
+    ),
     "serve": Table(
         "serve",
         "python -m bench.serve",
@@ -62,19 +117,92 @@ TABLES = {
             Column("gateway CPU, µs a piece", "gateway_cpu_us_per_piece", "{:.0f}"),
         ),
     ),
+    "peers-serving": Table(
+        "peers-serving",
+        "python -m bench.peers_serving",
+        (
+            Column("adapters", lambda row: row["adapters"] or "base"),
+            Column("at once", "concurrency"),
+            Column("server", "server"),
+            Column("tokens/s", "tokens_per_second", "{:,.0f}"),
+            Column("of ours", "of_ours", "{:.2f}"),
+            Column("first token, ms", "first_token", "{:,.0f}"),
+            Column("between tokens p50, ms", "between_p50", "{:.1f}"),
+            Column("p99", "between_p99", "{:.1f}"),
+            Column("CPU ms a token", "cpu_ms_per_token", "{:.2f}"),
+            Column("failed", "failures"),
+        ),
+        _grouped,
+    ),
+    "peers-servers": Table(
+        "peers-serving",
+        "python -m bench.peers_serving",
+        (
+            Column("server", "name"),
+            Column("version", "version"),
+            Column("MiB with 32 adapters", "memory_mib", "{:,}"),
+            Column("CPU when idle, %", "idle_cpu_percent", "{:.0f}"),
+            Column("greedy answers word for word ours", "answers_as_ours"),
+        ),
+        _named("servers"),
+    ),
+    "swap": Table(
+        "swap",
+        "python -m bench.swap",
+        (
+            Column("way", "way"),
+            Column("swaps", "swaps"),
+            Column("to the first token, s", "first_token_s", "{:.2f}"),
+            Column("longest wait of a person, s", "longest_wait_s", "{:.2f}"),
+            Column("failed requests", "failed_requests"),
+            Column("answers with two revisions", "mixed_answers"),
+            Column("of answers", "answers"),
+        ),
+        lambda result: result["ways"],
+    ),
     "train": Table(
         "train",
         "python -m bench.train",
         (
-            Column("method", "case"),
+            Column("case", "case"),
             Column("trainer", "way"),
             Column("tokens/s", "tokens_per_second", "{:,.0f}"),
             Column("of tuned TRL", "ratio", "{:.2f}"),
-            Column("peak MiB", "peak_memory_mib", "{:,.0f}"),
-            Column("first step, s", "first_step_s", "{:.1f}"),
-            Column("mean loss", "mean_loss", "{:.2f}"),
+            Column("peak MiB, all processes", "peak_memory_mib", "{:,.0f}"),
+            Column("to the first step, s", "first_step_s", "{:.1f}"),
+            Column("to an adapter, s", "to_adapter_s", "{:.1f}"),
+            Column("held-out loss", "heldout_loss", "{:.3f}"),
+            Column("why not", "reason"),
         ),
         _of_tuned,
+    ),
+    "persona": Table(
+        "persona",
+        "python -m bench.persona",
+        (Column("what", "name"), Column("seconds", "value", "{:.1f}")),
+        _pairs("median_seconds"),
+    ),
+    "first-run": Table(
+        "first-run",
+        "python -m bench.first_run",
+        (Column("what", "name"), Column("seconds", "value", "{:.1f}")),
+        _pairs("seconds"),
+    ),
+    "startup": Table(
+        "startup",
+        "python -m bench.startup",
+        (Column("command", "name"), Column("seconds", "value", "{:.2f}")),
+        _pairs("commands"),
+    ),
+    "memory": Table(
+        "startup",
+        "python -m bench.startup",
+        (
+            Column("process of the demo", "what"),
+            Column("MiB (PSS)", "mib", "{:,.0f}"),
+            Column("most resident", "most_mib", "{:,.0f}"),
+        ),
+        lambda result: result["demo"]["processes"],
     ),
     "cpu-lora": Table(
         "cpu-lora",
@@ -93,7 +221,7 @@ TABLES = {
     ),
     "cpu-lora-engine": Table(
         "cpu-lora",
-        "python -m bench.cpu_lora --engine",
+        "python -m bench.cpu_lora",
         (
             Column("engine", "engine"),
             Column("adapters by", lambda row: "our plugin" if row["plugin"] else "vLLM's own"),

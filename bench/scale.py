@@ -103,12 +103,13 @@ def _print(title: str, rows: Rows) -> None:
         table = Table(part, *(f"{size:,}" for size in measured), "exponent", title=title, title_justify="left")
         for what, points in lines.items():
             slope, known = exponent(points), dict(points)
-            shown = [_shown(known[size], what) if size in known else "" for size in measured]
-            table.add_row(what, *shown, "" if slope is None else f"{slope:.2f}")
+            cells = [shown(known[size], what) if size in known else "" for size in measured]
+            table.add_row(what, *cells, "" if slope is None else f"{slope:.2f}")
         Console(soft_wrap=True).print(table)
 
 
-def _shown(value: float, what: str) -> str:
+def shown(value: float, what: str) -> str:
+    """A figure with its unit, which is in the name of what was measured; seconds unless that says otherwise."""
     if what.endswith(("MiB", "number")):
         return f"{value:,.1f}" if what.endswith("MiB") else f"{value:,.0f}"
     return f"{value:.2f} s" if value >= 1 else f"{1e3 * value:.2f} ms" if value >= 1e-3 else f"{1e6 * value:.0f} µs"
