@@ -171,7 +171,8 @@ class Admission:
         try:
             loop = asyncio.get_running_loop()
             taking = loop.run_in_executor(self._threads, windows.take, caller.id, caller.limits)
-            return await asyncio.wait_for(taking, STORAGE_PATIENCE)
+            async with asyncio.timeout(STORAGE_PATIENCE):
+                return await taking
         except Exception as error:  # each storage has errors of its own
             # The places still bound the load, so an outage of the counters is none of the gateway.
             log.warning("limits are not counted, their storage fails: %s", type(error).__name__)

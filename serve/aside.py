@@ -37,4 +37,5 @@ async def aside(timeout: float, work: Callable[P, T], *args: P.args, **more: P.k
             loop.call_soon_threadsafe(settle, result, error)
 
     threading.Thread(target=run, name=f"aside {getattr(work, '__name__', '')}", daemon=True).start()
-    return await asyncio.wait_for(future, timeout)
+    async with asyncio.timeout(timeout):  # asyncio.wait_for swallows a cancel that comes with the result
+        return await future

@@ -62,7 +62,8 @@ class Entrances:
             task = self._coming[persona] = asyncio.create_task(self._bring(persona))
             task.add_done_callback(lambda _: self._coming.pop(persona, None))
         try:
-            await asyncio.wait_for(asyncio.shield(task), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.shield(task)
         except TimeoutError:
             raise _not_now(f"{persona} is on its way to the stage; try again") from None
         if self._table.rests(model):

@@ -149,7 +149,8 @@ class Guests:
             task = self._tasks[key] = asyncio.ensure_future(work())
             task.add_done_callback(lambda done: self._over(key, done))
         try:
-            return await asyncio.wait_for(asyncio.shield(task), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                return await asyncio.shield(task)
         except TimeoutError:
             raise later("the adapter is on its way; try again") from None
 

@@ -48,7 +48,8 @@ class Loaded:
     async def idle(self, timeout: float) -> bool:
         """Waits until no answer is in flight; False when `timeout` seconds were not enough."""
         try:
-            await asyncio.wait_for(self._idle.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._idle.wait()
         except TimeoutError:
             return False
         return True

@@ -94,13 +94,16 @@ class Newsroom:
             quiet = 0.0
             while not self._closed.is_set():
                 try:
-                    yield f"data: {await asyncio.wait_for(page.get(), GLANCE)}\n\n"
-                    quiet = 0.0
+                    async with asyncio.timeout(GLANCE):
+                        news = await page.get()
                 except TimeoutError:
                     quiet += GLANCE
                     if quiet >= HEARTBEAT:
                         quiet = 0.0
                         yield ": still here\n\n"
+                else:
+                    quiet = 0.0
+                    yield f"data: {news}\n\n"
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[asyncio.Queue[str]]:
