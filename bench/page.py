@@ -34,13 +34,16 @@ def written(text: str) -> str:
     """The page with its tables made from the results.
 
     Raises:
-        KeyError: a table that nobody knows; FileNotFoundError: no result for one.
+        KeyError: a table that nobody knows.
     """
     return BLOCK.sub(lambda found: f"{found[1]}\n{_table(TABLES[found[2]])}\n{found[3]}", text)
 
 
 def _table(table: Table) -> str:
-    result = json.loads((RESULTS / f"{table.result}.json").read_text())
+    path = RESULTS / f"{table.result}.json"
+    if not path.is_file():
+        return f"*No figures are kept here yet:* `{table.command}` *measures them.*\n"
+    result = json.loads(path.read_text())
     rows = [[column.cell(row) for column in table.columns] for row in table.rows(result)]
     lines = [[column.title for column in table.columns], ["---"] * len(table.columns), *rows]
     return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", _source(table, result["machine"])]) + "\n"

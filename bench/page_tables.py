@@ -155,7 +155,7 @@ TABLES = {
             Column("to the first token, s", "first_token_s", "{:.2f}"),
             Column("longest wait of a person, s", "longest_wait_s", "{:.2f}"),
             Column("failed requests", "failed_requests"),
-            Column("answers with two revisions", "mixed_answers"),
+            Column("answers across the swap that are neither voice's whole", "mixed_answers"),
             Column("of answers", "answers"),
         ),
         lambda result: result["ways"],

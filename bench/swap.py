@@ -164,7 +164,8 @@ def _ours(stage: Stage, trained: Revision, folder: Path, options: argparse.Names
     """Our publish as the others are measured, to a voice that can be told from the first."""
     if not options.peer_rounds:
         return []
-    card = stage.registry.persona(PERSONA).card
+    # Another voice does not meet what is expected of the first, and would be refused, as it should.
+    card = {name: value for name, value in stage.registry.persona(PERSONA).card.items() if name != "golden"}
     other = stage.registry.push(PERSONA, folder, card=card, actor="bench")
     return asyncio.run(_alternate(Gateway(stage, PERSONA, (trained.id, other.id)), options))
 

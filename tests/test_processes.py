@@ -117,10 +117,11 @@ def test_a_taken_port_is_named_with_the_option_that_changes_it() -> None:
 def test_a_training_beside_an_engine_or_a_busy_machine_lets_its_threads_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "process_iter", lambda _: [SimpleNamespace(info={"cmdline": None})])
     for busy, expected in ((0.0, BRISK_OPENMP), (100.0 / (psutil.cpu_count() or 1), QUIET_OPENMP)):
-        monkeypatch.setattr(psutil, "cpu_percent", lambda _, busy=busy: busy)
+        used = SimpleNamespace(user=busy, nice=0.0, system=0.0, steal=50.0)
+        monkeypatch.setattr(psutil, "cpu_times_percent", lambda _, used=used: used)
         assert openmp() == expected
     monkeypatch.undo()
-    monkeypatch.setattr(psutil, "cpu_percent", lambda _: 0.0)
+    monkeypatch.setattr(psutil, "cpu_times_percent", lambda _: SimpleNamespace(user=0.0, nice=0.0, system=0.0))
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", ENGINE_MODULE])
     try:
         assert openmp() == QUIET_OPENMP

@@ -27,7 +27,8 @@ def openmp() -> dict[str, str]:
 
     if any(ENGINE_MODULE in (process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])):
         return QUIET_OPENMP
-    busy = psutil.cpu_percent(0.2) / 100 * (psutil.cpu_count() or 1)
+    times = psutil.cpu_times_percent(0.3)  # what other machines of the host steal is no work of ours
+    busy = (times.user + times.nice + times.system) / 100 * (psutil.cpu_count() or 1)
     return QUIET_OPENMP if busy > BUSY else BRISK_OPENMP
 
 
