@@ -87,8 +87,8 @@ def understudy(folder: Path, rows: Path, settings: dict[str, Any]) -> Command:
     recipe = {"title": "Two voices", "voice": "An email or a joke.", "prompts": ["Write about a kite."]}
     voice = folder / "voice"
     voice.mkdir()
-    for name in ("examples.jsonl", "heldout.jsonl"):
-        (voice / name).symlink_to(rows / "voice" / name)
+    # No held-out rows: ours would measure them after every epoch, which no other trainer is asked to do here.
+    (voice / "examples.jsonl").symlink_to(rows / "voice" / "examples.jsonl")
     (voice / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "training": settings}))
     env = {"UNDERSTUDY_HOME": str(folder / "home"), "UNDERSTUDY_RUNS_DIR": str(folder / "runs")}
     words = [str(_program("understudy")), "train", str(voice), "--base", "embedded"]
