@@ -15,7 +15,7 @@ from understudy.errors import PortError
 QUIET_OPENMP = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 """Idle OpenMP threads sleep: with two trainers or engines on the same cores, spinning costs a factor of 25."""
 BRISK_OPENMP = {"GOMP_SPINCOUNT": "20000"}
-"""Idle OpenMP threads spin for a moment: a third faster on idle cores, twice as slow on shared ones."""
+"""Idle OpenMP threads spin for a moment: faster on idle cores, much slower on shared ones."""
 ENGINE_MODULE = "vllm.entrypoints.openai.api_server"
 BUSY = 0.5
 """Cores that others are using, from which on the machine is shared."""
