@@ -15,8 +15,8 @@ from understudy.errors import PortError
 QUIET_OPENMP = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 """Idle OpenMP threads sleep: with two trainers or engines on the same cores, spinning costs a factor of 25."""
 BRISK_OPENMP = {"GOMP_SPINCOUNT": "300000"}
-"""Idle OpenMP threads spin as long as libgomp lets them by default (GOMP_SPINCOUNT in its manual): faster on idle cores,
-much slower on shared ones. With less, a training step waits for threads that have to wake up."""
+"""Idle OpenMP threads spin as long as libgomp lets them by default (its manual, GOMP_SPINCOUNT): faster on idle
+cores, much slower on shared ones. With less, a training step waits for threads that have to wake up."""
 ENGINE_MODULE = "vllm.entrypoints.openai.api_server"
 BUSY = 0.5
 """Cores that others are using, from which on the machine is shared."""
