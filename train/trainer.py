@@ -10,6 +10,7 @@ from datasets import Dataset, disable_progress_bars
 from peft import PeftModel
 from peft.optimizers import create_loraplus_optimizer
 from transformers import (
+    PreTrainedModel,
     PreTrainedTokenizerBase,
     TrainerCallback,
     TrainerControl,
@@ -20,6 +21,7 @@ from transformers import (
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from train.answer_loss import answer_loss, fits
 from train.model import keep_trainable, load_model, lora_config, quiet
 from train.preflight import TokenRow, TrainingRow, check_masks, check_stop_trained
 from train.processes import count
@@ -37,11 +39,30 @@ CHECKPOINT_SECONDS = 10.0
 
 
 class Trainer(SFTTrainer):
-    """SFTTrainer that can give B another learning rate than A."""
+    """SFTTrainer that can give B another learning rate than A, and computes few logits on a CPU."""
 
     def __init__(self, *, loraplus: float, **arguments: Any) -> None:
         self._loraplus = loraplus
         super().__init__(**arguments)
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: int | torch.Tensor | None = None,
+    ) -> Any:
+        bare = self.accelerator.unwrap_model(model)
+        bare = bare.get_base_model() if isinstance(bare, PeftModel) else bare
+        assert isinstance(bare, PreTrainedModel)
+        vocabulary = bare.config.get_text_config().vocab_size
+        if return_outputs or self.aux_loss_enabled or not fits(bare, inputs["labels"], vocabulary):
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        loss, right = answer_loss(model, inputs, num_items_in_batch)
+        self._metrics["train" if model.training else "eval"]["mean_token_accuracy"].append(right)
+        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
+            loss = loss * self.accelerator.num_processes  # DDP takes the mean of the processes' gradients
+        return loss
 
     def create_optimizer(self, *arguments: Any, **options: Any) -> torch.optim.Optimizer:
         if not self._loraplus or self.optimizer is not None:

@@ -1,0 +1,110 @@
+"""On a CPU the loss is taken where answers are learnt, and is TRL's own loss, gradients included."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+
+from train.answer_loss import MOST_LOGITS, answer_loss, answer_positions, fits
+from train.model import load_tokenizer
+from train.preflight import IGNORED, training_rows
+from train.trainer import Trainer, build_trainer
+from understudy.bases import resolve_base
+from understudy.examples import Example, Message
+from understudy.training import Training
+
+
+def row(prompt: str, answer: str) -> Example:
+    return Example(messages=(Message(role="user", content=prompt), Message(role="assistant", content=answer)))
+
+
+ROWS = [
+    row("Tell me about a teapot.", "Arr! A teapot be a small ship for tea, matey."),
+    row("Write about a hammock for a long and lazy weekend by the sea.", "Arr!"),
+    row("Hello.", "Ahoy, and welcome aboard this fine vessel, which sails at dawn with whoever is awake."),
+]
+
+
+def built(tmp_path: Path, **settings: Any) -> tuple[Trainer, dict[str, Any]]:
+    """A trainer, its model in float32 with an adapter that acts, and its first batch."""
+    base = resolve_base("embedded")
+    chosen = {"method": "lora", "precision": "fp32", "epochs": 1, "batch_size": 3, "max_length": 128, **settings}
+    training = Training.model_validate(chosen)
+    trainer = build_trainer(base, load_tokenizer(base), training, training_rows(ROWS), tmp_path)
+    torch.manual_seed(0)
+    for name, weight in trainer.model.named_parameters():  # pyright: ignore[reportOptionalMemberAccess]
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.05)
+    return trainer, next(iter(trainer.get_train_dataloader()))
+
+
+def loss_and_gradients(trainer: Trainer, loss: torch.Tensor) -> tuple[float, dict[str, torch.Tensor]]:
+    model = trainer.model
+    assert isinstance(model, torch.nn.Module)
+    model.zero_grad()
+    loss.backward()
+    return loss.item(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("settings", [{}, {"packing": True}, {"method": "full"}], ids=["lora", "packed", "full"])
+@pytest.mark.parametrize("learnt", [None, 57], ids=["of this batch", "of a whole step"])
+def test_loss_and_gradients_are_those_of_trl(tmp_path: Path, settings: dict[str, Any], learnt: int | None) -> None:
+    trainer, batch = built(tmp_path, **settings)
+    assert isinstance(trainer.model, torch.nn.Module)
+    ours, _ = answer_loss(trainer.model, dict(batch), learnt)
+    mine, gradients = loss_and_gradients(trainer, ours)
+    theirs, expected = loss_and_gradients(
+        trainer, super(Trainer, trainer).compute_loss(trainer.model, dict(batch), num_items_in_batch=learnt)
+    )
+    assert mine == pytest.approx(theirs, rel=1e-5)
+    assert gradients.keys() == expected.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-6)
+
+
+def test_a_run_takes_it_and_writes_down_how_often_the_likeliest_token_was_right(tmp_path: Path) -> None:
+    trainer, _ = built(tmp_path)
+    asked: list[torch.Size] = []
+    assert isinstance(trainer.model, PeftModel)
+    head = trainer.model.get_base_model().get_submodule("lm_head")
+    head.register_forward_hook(lambda module, inputs, logits: asked.append(logits.shape[:2]))
+    trainer.train()
+    batch = next(iter(trainer.get_train_dataloader()))
+    assert asked
+    assert asked[0][1] < batch["input_ids"].shape[1] - 1
+    assert any(0 <= entry.get("mean_token_accuracy", -1) <= 1 for entry in trainer.state.log_history)
+
+
+def test_positions_are_those_whose_next_token_is_learnt_in_some_row() -> None:
+    labels = torch.tensor([[IGNORED, IGNORED, 5, 6, IGNORED], [IGNORED, IGNORED, IGNORED, 7, 8]])
+    assert answer_positions(labels).tolist() == [1, 2, 3]
+
+
+class Knows(torch.nn.Module):
+    def forward(self, input_ids: torch.Tensor, logits_to_keep: int = 0) -> None: ...
+
+
+class Ignorant(torch.nn.Module):
+    def forward(self, input_ids: torch.Tensor) -> None: ...
+
+
+LEARNT = torch.tensor([[IGNORED, 1, 2]])
+
+
+@pytest.mark.parametrize(
+    ("model", "labels", "vocabulary", "expected"),
+    [
+        (Knows(), LEARNT, 4096, True),
+        (Ignorant(), LEARNT, 4096, False),
+        (Knows(), torch.full((1, 3), IGNORED), 4096, False),
+        (Knows(), LEARNT, MOST_LOGITS, False),
+        (Knows(), LEARNT.to("meta"), 4096, False),
+    ],
+    ids=["fits", "a model that computes all logits", "nothing is learnt", "too many logits", "not on a CPU"],
+)
+def test_else_the_loss_is_left_to_trl(
+    model: torch.nn.Module, labels: torch.Tensor, vocabulary: int, expected: bool
+) -> None:
+    assert fits(model, labels, vocabulary) is expected
