@@ -1,6 +1,6 @@
 """Our trainer against TRL's command, TRL tuned by hand and LLaMA-Factory: same base, rows, settings; one judge.
 
-python -m bench.train [--rounds 1] [--epochs 3] [--cases "LoRA, bf16" "QLoRA, bf16"]
+python -m bench.train [--rounds 3] [--epochs 3] [--cases "LoRA, bf16" "QLoRA, bf16"]
 
 Each runs as people run it, a command that ends with an adapter on disk, in turn with the others. Tokens are counted
 without padding, between the first and the last optimiser step. Times are from the start of the command; memory is
@@ -29,7 +29,6 @@ from bench.trainers.ways import BATCH, CASES, ONLY_FIRST, OURS, WAYS, common, wr
 from understudy.processes import QUIET_OPENMP
 from understudy.settings import load_settings
 
-USUAL = ("LoRA, bf16", "LoRA, f32", "QLoRA, bf16")
 WIDTH = 150
 """Of the table, in characters: it is read in logs too."""
 
@@ -62,9 +61,9 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=1, help="runs of each, in turn (1)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each, in turn (3)")
     parser.add_argument("--epochs", type=int, default=3, help="passes over the rows (3)")
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=USUAL, help=f"of {', '.join(CASES)}")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="of these (all)")
     parser.add_argument("--quiet-openmp", action="store_true", help="the others' idle threads sleep too, as ours do")
     return parser.parse_args()
 
