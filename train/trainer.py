@@ -19,10 +19,11 @@ from transformers import (
     set_seed,
 )
 from trl.trainer.sft_config import SFTConfig
-from trl.trainer.sft_trainer import SFTTrainer
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
 from train.answer_loss import answer_loss, fits
 from train.model import keep_trainable, load_model, lora_config, quiet
+from train.packed_rows import PackedRows
 from train.preflight import TokenRow, TrainingRow, check_masks, check_stop_trained
 from train.processes import count
 from understudy.bases import Base
@@ -112,6 +113,9 @@ def build_trainer(
         peft_config=lora_config(training),
         callbacks=[*callbacks, *_own_callbacks(training, checkpoint_seconds)],
     )
+    joined = trainer.data_collator
+    if training.packing and arguments.use_cpu and isinstance(joined, DataCollatorForLanguageModeling):
+        trainer.data_collator = PackedRows(joined.pad_token_id)
     for callback in ("PrinterCallback", "ProgressCallback"):
         for found in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == callback]:
             trainer.remove_callback(found)
