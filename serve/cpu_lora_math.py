@@ -2,29 +2,38 @@
 
 vLLM's own code copies A and B once for every token, then multiplies token by token. Here
 - which rows use which slot is worked out once for each batch (`Batch`), not in every layer;
-- the adapters in use are kept side by side without their padding (`Packed`), until vLLM writes to its weights;
-- a small batch takes one product for all adapters together, each row masked to its own; a large one takes one
-  product for each run of rows with the same adapter; with one adapter there is nothing to mask or to pick;
+- adapters are kept without their padding (`Packed`), until vLLM writes to its weights;
+- one adapter on all rows is two products;
+- with few rows, as when answers are written, all adapters of the layer are taken together: their As side by side in
+  one product, each row masked to its own, and one product for each slice. At this size a product costs what reading
+  its weights costs, and they are read as they lie, in the order in which the processor's kernels want them;
+- with many rows, or few of many adapters in use, rows are sorted by adapter, and each adapter multiplies its own;
 - rows without an adapter stay as they are, and so does everything when no slot touches the layer.
 
 Products are taken in the dtype that x and A have in common and added to y in y's dtype: a product of bfloat16
 matrices adds up in float32 and is rounded once, so that a float32 buffer on the way, as vLLM has it, buys nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import groupby
-from typing import Any
 
 import torch
 
-TOGETHER = 4_000_000
-"""Multiplications for each run of the batch up to which one product for all adapters beats one for each run."""
+FEW = 48
+"""Rows up to which all adapters are taken together."""
+
+Product = Callable[[torch.Tensor, torch.Tensor], object]
+"""Called with (out, x): out = x @ weight, out being contiguous."""
+
+Prepare = Callable[[torch.Tensor], Product]
+"""From a weight (inputs, outputs) to its product."""
 
 
 @dataclass(frozen=True)
-class Run:
-    """Neighbouring rows of one slot."""
+class Group:
+    """The rows of one slot, as a part of all rows that have an adapter, sorted by slot."""
 
     slot: int
     rows: slice
@@ -35,41 +44,80 @@ class Batch:
     """Which slot each row uses; -1 is none."""
 
     slots: torch.Tensor
-    runs: tuple[Run, ...]
-    """All rows that have an adapter."""
+    groups: tuple[Group, ...]
+    order: torch.Tensor
+    """The rows that have an adapter, sorted by slot."""
+    places: torch.Tensor
+    """Where each row is in `order`; its length for rows without an adapter."""
     whole: int
     """The slot of all rows; -1 if they differ or have none."""
-    masks: dict[tuple[Any, ...], torch.Tensor] = field(default_factory=dict)
+    desks: dict["Layout", "Desk"] = field(default_factory=dict)
 
 
 def make_batch(slots: torch.Tensor) -> Batch:
     """Groups the rows by slot; `slots` is copied."""
-    runs: list[Run] = []
-    stop = 0
-    for slot, rows in groupby(slots.tolist()):
+    order = [row for slot, row in sorted((slot, row) for row, slot in enumerate(slots.tolist())) if slot >= 0]
+    groups, stop = [], 0
+    for slot, rows in groupby(slots[order].tolist()):
         start, stop = stop, stop + len(list(rows))
-        if slot >= 0:
-            runs.append(Run(slot, slice(start, stop)))
-    whole = runs[0].slot if len(runs) == 1 and runs[0].rows == slice(0, len(slots)) else -1
-    return Batch(slots.clone(), tuple(runs), whole)
+        groups.append(Group(slot, slice(start, stop)))
+    places = torch.full((len(slots),), len(order))
+    places[order] = torch.arange(len(order))
+    whole = groups[0].slot if len(groups) == 1 and stop == len(slots) else -1
+    return Batch(slots.clone(), tuple(groups), torch.tensor(order, dtype=torch.long), places, whole)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One slot's adapter of one layer, cut to the rank that it has."""
+
+    a: torch.Tensor
+    """(inputs, slices x rank)"""
+    b: tuple[torch.Tensor, ...]
+    """(rank, outputs) for each slice."""
+
+    @property
+    def rank(self) -> int:
+        return self.b[0].size(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """What layers have in common whose adapters have the same shapes."""
+
+    ranks: tuple[tuple[int, int], ...]
+    """Slot and rank of each adapter."""
+    outputs: tuple[int, ...]
+    """Of each slice."""
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a batch needs for every layer of a layout: which columns are a row's own, and room to compute in."""
+
+    own: torch.Tensor
+    """(rows, slices x columns): 1 where the column belongs to the row's slot, else 0."""
+    shrunk: torch.Tensor
+    """Room of that shape."""
+    parts: tuple[torch.Tensor, ...]
+    """`shrunk` by slices."""
+    deltas: tuple[torch.Tensor, ...]
+    """Room for (rows, outputs) of each slice."""
 
 
 @dataclass(frozen=True)
 class Packed:
-    """The adapters of one layer side by side, cut to the ranks that they have."""
+    """The adapters of one layer."""
 
-    spans: dict[int, tuple[int, int]]
-    """First column and rank of each slot; slots that leave the layer alone are missing."""
-    owners: torch.Tensor
-    """The slot of each column of `a`."""
-    layout: tuple[Any, ...]
-    """The same for layers whose `owners` are the same."""
-    a: torch.Tensor
-    """(inputs, slices x columns)"""
-    b: tuple[torch.Tensor, ...]
-    """(columns, outputs) for each slice."""
-    finite: bool
-    """Otherwise the adapters must not meet in one product: NaN and infinity would spread to all rows."""
+    adapters: dict[int, Adapter]
+    """By slot; those that leave the layer alone are missing."""
+    layout: Layout
+    a: Product | None
+    """Of all adapters side by side; None where they must not be taken together: NaN and infinity would spread to all
+    rows."""
+    b: tuple[Product, ...]
+    """Of all adapters one below the other, for each slice."""
 
 
 def pack(
@@ -77,24 +125,37 @@ def pack(
     b_stacked: Sequence[torch.Tensor],
     taken: Sequence[int],
     dtypes: tuple[torch.dtype, torch.dtype],
+    prepare: Prepare,
 ) -> Packed:
     """Packs the slots `taken` of stacks (slots, 1, rank, inputs) and (slots, 1, outputs, rank) as dtypes (A, B)."""
-    spans: dict[int, tuple[int, int]] = {}
-    width = 0
-    for slot in taken:
-        rank = max(_rank(a[slot, 0]) for a in a_stacked)
-        if rank:
-            spans[slot] = (width, rank)
-            width += rank
-    owners = torch.tensor([slot for slot, (_, rank) in spans.items() for _ in range(rank)] * len(a_stacked))
-    a = torch.zeros(a_stacked[0].size(-1), len(a_stacked) * width, dtype=dtypes[0])
-    b = tuple(torch.zeros(width, part.size(-2), dtype=dtypes[1]) for part in b_stacked)
-    for slot, (start, rank) in spans.items():
-        for number, (part_a, part_b) in enumerate(zip(a_stacked, b_stacked, strict=True)):
-            a.narrow(1, number * width + start, rank).copy_(part_a[slot, 0, :rank].T)
-            b[number].narrow(0, start, rank).copy_(part_b[slot, 0, :, :rank].T)
-    finite = all(bool(part.isfinite().all()) for part in (a, *b))
-    return Packed(spans, owners, (len(a_stacked), *spans.items()), a, b, finite)
+    adapters = {slot: found for slot in taken if (found := _adapter(a_stacked, b_stacked, slot, dtypes)).rank}
+    outputs = tuple(part.size(-2) for part in b_stacked)
+    layout = _layout(tuple((slot, adapter.rank) for slot, adapter in adapters.items()), outputs, dtypes[0])
+    weights = [weight for adapter in adapters.values() for weight in (adapter.a, *adapter.b)]
+    if not adapters or dtypes[0] != dtypes[1] or not all(bool(weight.isfinite().all()) for weight in weights):
+        return Packed(adapters, layout, None, ())
+    slices = range(len(outputs))
+    a = [adapter.a.narrow(1, n * adapter.rank, adapter.rank) for n in slices for adapter in adapters.values()]
+    b = [torch.cat([adapter.b[n] for adapter in adapters.values()]) for n in slices]
+    return Packed(adapters, layout, prepare(torch.cat(a, dim=1)), tuple(prepare(part) for part in b))
+
+
+@cache
+def _layout(ranks: tuple[tuple[int, int], ...], outputs: tuple[int, ...], dtype: torch.dtype) -> Layout:
+    """One object for equal layouts, so that it is found by identity."""
+    return Layout(ranks, outputs, dtype)
+
+
+def _adapter(
+    a_stacked: Sequence[torch.Tensor],
+    b_stacked: Sequence[torch.Tensor],
+    slot: int,
+    dtypes: tuple[torch.dtype, torch.dtype],
+) -> Adapter:
+    rank = max(_rank(a[slot, 0]) for a in a_stacked)
+    a = torch.cat([part[slot, 0, :rank] for part in a_stacked]).T.to(dtypes[0]).contiguous()
+    # A copy whatever the dtype: vLLM may write to its own while a batch is computed with ours.
+    return Adapter(a, tuple(part[slot, 0, :, :rank].T.to(dtypes[1], copy=True).contiguous() for part in b_stacked))
 
 
 def _rank(a: torch.Tensor) -> int:
@@ -105,71 +166,86 @@ def _rank(a: torch.Tensor) -> int:
 
 def add_lora(y: torch.Tensor, x: torch.Tensor, packed: Packed, batch: Batch, scale: float) -> None:
     """y += scale * B(A(x)) on the rows that have an adapter; y is 2-D, its columns those of the slices in order."""
-    if batch.whole in packed.spans:
-        _add_one(y, x, packed, packed.spans[batch.whole], scale)
+    if batch.whole >= 0:
+        if batch.whole in packed.adapters:
+            _add_one(y, x, packed.adapters[batch.whole], scale)
         return
-    runs = [run for run in batch.runs if run.slot in packed.spans]
-    work = x.size(0) * packed.b[0].size(0) * (x.size(1) + y.size(1))
-    if runs and packed.finite and work <= TOGETHER * len(runs):
-        _add_together(y, x, packed, batch, scale)
+    used = sum(group.slot in packed.adapters for group in batch.groups)
+    if not used:
         return
-    for run in runs:
-        _add_one(y[run.rows], x[run.rows], packed, packed.spans[run.slot], scale)
+    if packed.a is not None and len(x) <= FEW and len(packed.adapters) <= 2 * used:
+        _add_together(y, x, packed.a, packed, batch, scale)
+    else:
+        _add_sorted(y, x, packed, batch, scale)
 
 
-def _add_together(y: torch.Tensor, x: torch.Tensor, packed: Packed, batch: Batch, scale: float) -> None:
-    """All adapters in one product; the mask of the batch leaves each row its own."""
-    shrunk = _shrink(x, packed.a).masked_fill_(_others(batch, packed), 0).to(y.dtype)
-    _expand(y, shrunk, packed.b, scale)
-
-
-def _add_one(y: torch.Tensor, x: torch.Tensor, packed: Packed, span: tuple[int, int], scale: float) -> None:
+def _add_one(y: torch.Tensor, x: torch.Tensor, adapter: Adapter, scale: float) -> None:
     """One adapter on all rows."""
-    if len(packed.spans) == 1:
-        _expand(y, _shrink(x, packed.a).to(y.dtype), packed.b, scale)
-        return
-    slices = packed.a.view(x.size(1), len(packed.b), -1).narrow(2, *span)
-    shrunk = _shrink(x, slices.reshape(x.size(1), -1))
-    _expand(y, shrunk.to(y.dtype), [b.narrow(0, *span) for b in packed.b], scale)
+    shrunk = _as(torch.mm(_as(x, adapter.a.dtype), adapter.a), y.dtype)
+    parts = _slices(y, [b.size(1) for b in adapter.b])
+    for number, (part, b) in enumerate(zip(parts, adapter.b, strict=True)):
+        mine = shrunk if len(adapter.b) == 1 else shrunk.narrow(1, number * adapter.rank, adapter.rank)
+        part.addmm_(mine, b[:, : part.size(1)], alpha=scale)
 
 
-def _shrink(x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-    return torch.mm(x if x.dtype == a.dtype else x.to(a.dtype), a)
+def _add_together(y: torch.Tensor, x: torch.Tensor, a: Product, packed: Packed, batch: Batch, scale: float) -> None:
+    """All adapters in one product; each row keeps its own columns."""
+    desk = batch.desks.get(packed.layout)
+    if desk is None:
+        desk = batch.desks[packed.layout] = _desk(packed.layout, batch)
+    a(desk.shrunk, _as(x, packed.layout.dtype))
+    desk.shrunk.mul_(desk.own)
+    for part, room, mine, b in zip(_slices(y, packed.layout.outputs), desk.deltas, desk.parts, packed.b, strict=True):
+        b(room, mine)
+        part.add_(room if part.size(1) == room.size(1) else room[:, : part.size(1)], alpha=scale)
 
 
-def _expand(y: torch.Tensor, shrunk: torch.Tensor, parts: Sequence[torch.Tensor], scale: float) -> None:
-    """Adds each slice of `shrunk` times its B to its columns of y; either may be padded at its end."""
+def _desk(layout: Layout, batch: Batch) -> Desk:
+    owners = torch.tensor([slot for slot, rank in layout.ranks for _ in range(rank)] * len(layout.outputs))
+    own = (batch.slots[:, None] == owners).to(layout.dtype)
+    shrunk = torch.empty_like(own)
+    parts = shrunk.chunk(len(layout.outputs), dim=1)
+    return Desk(own, shrunk, parts, tuple(own.new_empty(len(own), size) for size in layout.outputs))
+
+
+def _add_sorted(y: torch.Tensor, x: torch.Tensor, packed: Packed, batch: Batch, scale: float) -> None:
+    """Each adapter on its own rows, which are brought together and put back."""
+    gathered = x.index_select(0, batch.order)
+    deltas = y.new_zeros(len(gathered) + 1, y.size(1))  # the last row is that of rows without an adapter
+    for group in batch.groups:
+        if group.slot in packed.adapters:
+            _add_one(deltas[group.rows], gathered[group.rows], packed.adapters[group.slot], scale)
+    y.add_(deltas.index_select(0, batch.places))
+
+
+def _slices(y: torch.Tensor, sizes: Sequence[int]) -> Iterator[torch.Tensor]:
+    """The columns of y of each slice; the last may be cut off, and y may be padded at its end."""
     offset = 0
-    for number, b in enumerate(parts):
-        size = min(b.size(1), y.size(1) - offset)
-        mine = shrunk if len(parts) == 1 else shrunk.narrow(1, number * b.size(0), b.size(0))
-        out = y if size == y.size(1) else y.narrow(1, offset, size)
-        out.addmm_(mine, b if size == b.size(1) else b.narrow(1, 0, size), alpha=scale)
+    for size in sizes:
+        size = min(size, y.size(1) - offset)
+        yield y if size == y.size(1) else y.narrow(1, offset, size)
         offset += size
 
 
-def _others(batch: Batch, packed: Packed) -> torch.Tensor:
-    """True where a column belongs to another slot than the row's; layers with the same layout share it."""
-    mask = batch.masks.get(packed.layout)
-    if mask is None:
-        mask = batch.slots[:, None] != packed.owners
-        batch.masks[packed.layout] = mask
-    return mask
+def _as(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)
 
 
 def shrink(y: torch.Tensor, x: torch.Tensor, stacked: torch.Tensor, batch: Batch, scale: float) -> None:
     """y = scale * A(x) on the rows that have an adapter, in y's dtype; `stacked` is (slots, [1,] rank, inputs)."""
-    for run in batch.runs:
-        weight = stacked[run.slot].flatten(0, -2).to(y.dtype)
-        y[run.rows, : weight.size(0)] = torch.nn.functional.linear(x[run.rows].to(y.dtype), weight).mul_(scale)
+    for group in batch.groups:
+        rows = batch.order[group.rows]
+        weight = stacked[group.slot].flatten(0, -2).to(y.dtype)
+        y[rows, : weight.size(0)] = torch.nn.functional.linear(x[rows].to(y.dtype), weight).mul_(scale)
 
 
 def expand(
     y: torch.Tensor, x: torch.Tensor, stacked: torch.Tensor, batch: Batch, offset: int = 0, add_inputs: bool = True
 ) -> None:
     """y += B(x), or y = B(x), on the rows that have an adapter, from column `offset` of y as far as y goes."""
-    for run in batch.runs:
-        weight = stacked[run.slot].flatten(0, -2)[: y.size(1) - offset].to(y.dtype)
-        out = torch.nn.functional.linear(x[run.rows].to(y.dtype), weight)
+    for group in batch.groups:
+        rows = batch.order[group.rows]
+        weight = stacked[group.slot].flatten(0, -2)[: y.size(1) - offset].to(y.dtype)
+        out = torch.nn.functional.linear(x[rows].to(y.dtype), weight)
         columns = slice(offset, offset + weight.size(0))
-        y[run.rows, columns] = y[run.rows, columns] + out if add_inputs else out
+        y[rows, columns] = y[rows, columns] + out if add_inputs else out

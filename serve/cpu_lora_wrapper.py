@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from vllm import _custom_ops
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
-from serve.cpu_lora_math import Batch, Packed, add_lora, expand, make_batch, pack, shrink
+from serve.cpu_lora_math import Batch, Packed, Product, add_lora, expand, make_batch, pack, shrink
+
+KERNELS = 64
+"""Numbers of rows whose kernels oneDNN keeps for a weight."""
 
 
 class GroupedPunicaWrapper(PunicaWrapperCPU):
@@ -120,7 +124,7 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):
         scale: float,
         batch: Batch,
     ) -> None:
-        if batch.runs:
+        if batch.groups:
             packed = self._pack(a_stacked, b_stacked, x.dtype, y.dtype)
             add_lora(_flat(y), _flat(x), packed, batch, scale)
 
@@ -137,9 +141,18 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):
         known = self._packed.get(id(a_stacked[0]))
         if known is None or known[0] != state:
             dtypes = (torch.promote_types(x_dtype, a_stacked[0].dtype), y_dtype)
-            known = (state, stacks, pack(a_stacked, b_stacked, self._taken, dtypes))
+            known = (state, stacks, pack(a_stacked, b_stacked, self._taken, dtypes, prepared))
             self._packed[id(a_stacked[0])] = known
         return known[2]
+
+
+def prepared(weight: torch.Tensor) -> Product:
+    """The product that vLLM takes for the base: oneDNN keeps the weight in the order that its kernels want."""
+    if not _custom_ops._supports_onednn:
+        return lambda out, x: torch.mm(x, weight, out=out)
+    handler = _custom_ops.create_onednn_mm(weight, KERNELS)
+    multiply = torch.ops._C.onednn_mm.default
+    return lambda out, x: multiply(out, x, None, handler.handler_tensor)
 
 
 def _flat(tensor: torch.Tensor) -> torch.Tensor:
