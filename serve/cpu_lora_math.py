@@ -195,9 +195,14 @@ def _add_together(y: torch.Tensor, x: torch.Tensor, a: Product, packed: Packed, 
         desk = batch.desks[packed.layout] = _desk(packed.layout, batch)
     a(desk.shrunk, _as(x, packed.layout.dtype))
     desk.shrunk.mul_(desk.own)
-    for part, room, mine, b in zip(_slices(y, packed.layout.outputs), desk.deltas, desk.parts, packed.b, strict=True):
-        b(room, mine)
-        part.add_(room if part.size(1) == room.size(1) else room[:, : part.size(1)], alpha=scale)
+    for delta, mine, b in zip(desk.deltas, desk.parts, packed.b, strict=True):
+        b(delta, mine)
+    together = desk.deltas[0] if len(desk.deltas) == 1 else torch.cat(desk.deltas, dim=1)
+    if together.size(1) == y.size(1):
+        y.add_(together, alpha=scale)
+    else:  # y or the slices are padded at the end
+        width = min(together.size(1), y.size(1))
+        y[:, :width].add_(together[:, :width], alpha=scale)
 
 
 def _desk(layout: Layout, batch: Batch) -> Desk:

@@ -27,7 +27,8 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):
         none = make_batch(torch.empty(0, dtype=torch.long))
         self._tokens, self._requests = none, none
         self._taken: tuple[int, ...] = ()
-        # The stacks are kept in the value: while it is here, nothing else can have their id.
+        # The stacks are kept in the values: while they are here, nothing else can have their ids.
+        self._empty: dict[int, tuple[int, torch.Tensor, bool]] = {}
         self._packed: dict[int, tuple[tuple[Any, ...], Sequence[torch.Tensor], Packed]] = {}
 
     def update_metadata(
@@ -68,7 +69,8 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):
     def add_lora_embedding(
         self, y: torch.Tensor, x: torch.Tensor, lora_b_stacked: torch.Tensor, add_inputs: bool = True, **kwargs: Any
     ) -> None:
-        expand(y, x, lora_b_stacked, self._tokens, 0, add_inputs)
+        if not (add_inputs and self._idle(lora_b_stacked)):
+            expand(y, x, lora_b_stacked, self._tokens, 0, add_inputs)
 
     def add_lora_linear(
         self,
@@ -128,6 +130,15 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):
             packed = self._pack(a_stacked, b_stacked, x.dtype, y.dtype)
             add_lora(_flat(y), _flat(x), packed, batch, scale)
 
+    def _idle(self, stacked: torch.Tensor) -> bool:
+        """Whether no adapter has weights here; looked at again when vLLM has written to the stack."""
+        if stacked.is_inference():  # writes to it cannot be noticed
+            return False
+        known = self._empty.get(id(stacked))
+        if known is None or known[0] != stacked._version:
+            known = self._empty[id(stacked)] = (stacked._version, stacked, not bool(stacked.any()))
+        return known[2]
+
     def _pack(
         self,
         a_stacked: tuple[torch.Tensor, ...],
@@ -136,11 +147,16 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):
         y_dtype: torch.dtype,
     ) -> Packed:
         """The layer's adapters, packed again when vLLM wrote to any of its stacks or gave a slot away."""
-        stacks = (*a_stacked, *b_stacked)
-        state = (self._taken, x_dtype, y_dtype, *[stack._version for stack in stacks])
+        written = 0
+        for stack in a_stacked:
+            written += stack._version
+        for stack in b_stacked:
+            written += stack._version
+        state = (self._taken, x_dtype, y_dtype, written)
         known = self._packed.get(id(a_stacked[0]))
         if known is None or known[0] != state:
             dtypes = (torch.promote_types(x_dtype, a_stacked[0].dtype), y_dtype)
+            stacks = (*a_stacked, *b_stacked)
             known = (state, stacks, pack(a_stacked, b_stacked, self._taken, dtypes, prepared))
             self._packed[id(a_stacked[0])] = known
         return known[2]
@@ -151,8 +167,8 @@ def prepared(weight: torch.Tensor) -> Product:
     if not _custom_ops._supports_onednn:
         return lambda out, x: torch.mm(x, weight, out=out)
     handler = _custom_ops.create_onednn_mm(weight, KERNELS)
-    multiply = torch.ops._C.onednn_mm.default
-    return lambda out, x: multiply(out, x, None, handler.handler_tensor)
+    multiply, number = torch.ops._C.onednn_mm.default, handler.handler_tensor
+    return lambda out, x, alive=handler: multiply(out, x, None, number)
 
 
 def _flat(tensor: torch.Tensor) -> torch.Tensor:
