@@ -14,10 +14,10 @@ Products are taken in the dtype that x and A have in common and added to y in y'
 matrices adds up in float32 and is rounded once, so that a float32 buffer on the way, as vLLM has it, buys nothing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
 
 import torch
 
@@ -51,7 +51,16 @@ class Batch:
     """Where each row is in `order`; its length for rows without an adapter."""
     whole: int
     """The slot of all rows; -1 if they differ or have none."""
-    desks: dict["Layout", "Desk"] = field(default_factory=dict)
+    desks: dict["Layout", "Desk | None"] = field(default_factory=dict)
+
+    def desk(self, layout: "Layout") -> "Desk | None":
+        """Room to take all adapters of a layer together; None where that would not pay."""
+        if layout not in self.desks:
+            slots = {slot for slot, _ in layout.ranks}
+            used = sum(group.slot in slots for group in self.groups)
+            pays = len(self.slots) <= FEW and 0 < len(slots) <= 2 * used
+            self.desks[layout] = _desk(layout, self.slots) if pays else None
+        return self.desks[layout]
 
 
 def make_batch(slots: torch.Tensor) -> Batch:
@@ -103,7 +112,7 @@ class Desk:
     parts: tuple[torch.Tensor, ...]
     """`shrunk` by slices."""
     deltas: tuple[torch.Tensor, ...]
-    """Room for (rows, outputs) of each slice."""
+    """Room for (rows, outputs) of each slice; one for all of a size, which is still in the cache when it is added."""
 
 
 @dataclass(frozen=True)
@@ -170,66 +179,63 @@ def add_lora(y: torch.Tensor, x: torch.Tensor, packed: Packed, batch: Batch, sca
         if batch.whole in packed.adapters:
             _add_one(y, x, packed.adapters[batch.whole], scale)
         return
-    used = sum(group.slot in packed.adapters for group in batch.groups)
-    if not used:
-        return
-    if packed.a is not None and len(x) <= FEW and len(packed.adapters) <= 2 * used:
-        _add_together(y, x, packed.a, packed, batch, scale)
+    desk = batch.desk(packed.layout)
+    if desk is not None and packed.a is not None:
+        _add_together(y, x, packed.a, packed, desk, scale)
     else:
         _add_sorted(y, x, packed, batch, scale)
 
 
-def _add_one(y: torch.Tensor, x: torch.Tensor, adapter: Adapter, scale: float) -> None:
-    """One adapter on all rows."""
+def _add_one(y: torch.Tensor, x: torch.Tensor, adapter: Adapter, scale: float, *, keep: float = 1.0) -> None:
+    """One adapter on all rows: y = keep * y + scale * B(A(x)); with `keep` 0, y may hold anything before."""
     shrunk = _as(torch.mm(_as(x, adapter.a.dtype), adapter.a), y.dtype)
-    parts = _slices(y, [b.size(1) for b in adapter.b])
+    parts = _slices(y, tuple(b.size(1) for b in adapter.b))
     for number, (part, b) in enumerate(zip(parts, adapter.b, strict=True)):
         mine = shrunk if len(adapter.b) == 1 else shrunk.narrow(1, number * adapter.rank, adapter.rank)
-        part.addmm_(mine, b[:, : part.size(1)], alpha=scale)
+        part.addmm_(mine, b if part.size(1) == b.size(1) else b[:, : part.size(1)], beta=keep, alpha=scale)
 
 
-def _add_together(y: torch.Tensor, x: torch.Tensor, a: Product, packed: Packed, batch: Batch, scale: float) -> None:
+def _add_together(y: torch.Tensor, x: torch.Tensor, a: Product, packed: Packed, desk: Desk, scale: float) -> None:
     """All adapters in one product; each row keeps its own columns."""
-    desk = batch.desks.get(packed.layout)
-    if desk is None:
-        desk = batch.desks[packed.layout] = _desk(packed.layout, batch)
     a(desk.shrunk, _as(x, packed.layout.dtype))
     desk.shrunk.mul_(desk.own)
-    for delta, mine, b in zip(desk.deltas, desk.parts, packed.b, strict=True):
+    parts = _slices(y, packed.layout.outputs)
+    for part, delta, mine, b in zip(parts, desk.deltas, desk.parts, packed.b, strict=True):
         b(delta, mine)
-    together = desk.deltas[0] if len(desk.deltas) == 1 else torch.cat(desk.deltas, dim=1)
-    if together.size(1) == y.size(1):
-        y.add_(together, alpha=scale)
-    else:  # y or the slices are padded at the end
-        width = min(together.size(1), y.size(1))
-        y[:, :width].add_(together[:, :width], alpha=scale)
+        part.add_(delta if part.size(1) == delta.size(1) else delta[:, : part.size(1)], alpha=scale)
 
 
-def _desk(layout: Layout, batch: Batch) -> Desk:
+def _desk(layout: Layout, slots: torch.Tensor) -> Desk:
     owners = torch.tensor([slot for slot, rank in layout.ranks for _ in range(rank)] * len(layout.outputs))
-    own = (batch.slots[:, None] == owners).to(layout.dtype)
+    own = (slots[:, None] == owners).to(layout.dtype)
     shrunk = torch.empty_like(own)
     parts = shrunk.chunk(len(layout.outputs), dim=1)
-    return Desk(own, shrunk, parts, tuple(own.new_empty(len(own), size) for size in layout.outputs))
+    rooms = {size: own.new_empty(len(own), size) for size in layout.outputs}
+    return Desk(own, shrunk, parts, tuple(rooms[size] for size in layout.outputs))
 
 
 def _add_sorted(y: torch.Tensor, x: torch.Tensor, packed: Packed, batch: Batch, scale: float) -> None:
     """Each adapter on its own rows, which are brought together and put back."""
+    if not any(group.slot in packed.adapters for group in batch.groups):
+        return
     gathered = x.index_select(0, batch.order)
-    deltas = y.new_zeros(len(gathered) + 1, y.size(1))  # the last row is that of rows without an adapter
+    width = min(sum(packed.layout.outputs), y.size(1))
+    deltas = y.new_empty(len(gathered) + 1, width)
+    deltas[-1] = 0  # of rows without an adapter
     for group in batch.groups:
         if group.slot in packed.adapters:
-            _add_one(deltas[group.rows], gathered[group.rows], packed.adapters[group.slot], scale)
-    y.add_(deltas.index_select(0, batch.places))
+            _add_one(deltas[group.rows], gathered[group.rows], packed.adapters[group.slot], scale, keep=0.0)
+        else:
+            deltas[group.rows] = 0
+    (y if width == y.size(1) else y[:, :width]).add_(deltas.index_select(0, batch.places))
 
 
-def _slices(y: torch.Tensor, sizes: Sequence[int]) -> Iterator[torch.Tensor]:
+def _slices(y: torch.Tensor, sizes: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
     """The columns of y of each slice; the last may be cut off, and y may be padded at its end."""
-    offset = 0
-    for size in sizes:
-        size = min(size, y.size(1) - offset)
-        yield y if size == y.size(1) else y.narrow(1, offset, size)
-        offset += size
+    if sum(sizes) == y.size(1):
+        return (y,) if len(sizes) == 1 else torch.split_with_sizes(y, sizes, 1)
+    stops = [min(stop, y.size(1)) for stop in accumulate(sizes)]
+    return tuple(y[:, start:stop] for start, stop in pairwise([0, *stops]))
 
 
 def _as(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -37,7 +37,8 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):
         super().update_metadata(mapping, lora_index_to_id, max_loras, vocab_size, **kwargs)
         self._taken = tuple(slot for slot, lora in enumerate(lora_index_to_id) if lora is not None)
         self._tokens = make_batch(self.token_lora_indices)
-        self._requests = make_batch(self.sampler_indices)
+        same = torch.equal(self.token_lora_indices, self.sampler_indices)
+        self._requests = self._tokens if same else make_batch(self.sampler_indices)
 
     def add_shrink(
         self,
