@@ -65,7 +65,7 @@ def _first_answer(clone: Path) -> float:
             time.sleep(0.1)
         return time.monotonic() - started
     finally:
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGTERM)  # SIGINT is ignored by what a shell has in its background
         process.wait(60)
 
 
