@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import aiohttp
+from anyio import CancelScope
 
 from serve.engine import BASE_NAME, Engine, EnginePlan, plan_engine
 from serve.validate import validate
@@ -41,9 +42,10 @@ class Rehearsal:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._engine.stop()
-        if self._session is not None:
-            await self._session.close()
+        with CancelScope(shield=True):
+            await self._engine.stop()
+            if self._session is not None:
+                await self._session.close()
 
     async def same_prompts(self, prompts: Sequence[Prompt], decode: Callable[[list[int]], str]) -> str:
         """Compares what the engine makes of each chat with what training makes of it, token by token.

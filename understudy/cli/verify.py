@@ -2,17 +2,22 @@
 
 import asyncio
 import json
+import math
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from anyio.from_thread import start_blocking_portal
 from rich.console import Console
 from rich.table import Table
 
 from understudy.adapters import short
-from understudy.bases import Base, require_base, resolve_base
+from understudy.bases import Base, require_base, resolve_base, weight_shapes
 from understudy.cli.base_choice import choose_base
 from understudy.cli.training import prepare, status
-from understudy.errors import ExamplesError, NotFoundError, UnderstudyError
+from understudy.errors import BaseModelError, ExamplesError, NotFoundError, UnderstudyError
 from understudy.proof import Served
 from understudy.recipes import Recipe, load_recipe
 from understudy.settings import Settings
@@ -26,6 +31,8 @@ out = Console(highlight=False, soft_wrap=True)
 LEAST = 2
 ASKED = 8
 """Held-out prompts that vLLM is asked."""
+SPARE = 8192.0
+"""MiB that are free beside the weights when vLLM and transformers are in memory together."""
 VERIFIED = "verified-"
 """How the folder of a proof begins whose adapter is no run of the recipe."""
 WHO = {"data": "the data", "few-shot": "base with examples"}
@@ -59,13 +66,13 @@ def verify_recipe(settings: Settings, name: str, adapter: Path | None, *, engine
         )
     training = Training.model_validate(made["training"]) if "training" in made else recipe.training_for(base.name)
     most = recipe.sampling.max_tokens
-    with status("verifying") as say:
+    chats = [row.prompt for row in asked_rows(recipe, base, training)][:ASKED]
+    ask = partial(_served, settings, base, folder, training, chats, most)
+    with status("verifying") as say, begun(ask, now=engine and _room_for_both(base)) as served:
         testimony = observe(recipe, resolve_base(base.name), folder, training, max_tokens=most, on_stage=say)
         if engine:
             say("asking a vLLM of its own")
-            chats = [row.prompt for row in asked_rows(recipe, base, training)][:ASKED]
-            served = asyncio.run(_served(settings, base, folder, training, chats, most))
-            testimony = testimony.model_copy(update={"served": served})
+            testimony = testimony.model_copy(update={"served": served()})
         say("measuring")
         pack = prove(testimony, recipe.proof)
     place = _place(settings, recipe, folder, made, pack.revision)
@@ -76,6 +83,32 @@ def verify_recipe(settings: Settings, name: str, adapter: Path | None, *, engine
     else:
         _print(pack, place, testimony.seconds)
     return pack.passed
+
+
+@contextmanager
+def begun(ask: Callable[[], Coroutine[Any, Any, Served]], *, now: bool) -> Iterator[Callable[[], Served]]:
+    """Yields what waits for the answer of `ask`, begun `now` in a thread or when that is called.
+
+    What is left of it when the block ends with an error, Ctrl-C too, is cancelled, and with it the engine.
+    """
+    if not now:
+        yield lambda: asyncio.run(ask())
+        return
+    with start_blocking_portal() as portal:
+        yield portal.start_task_soon(ask).result
+
+
+def _room_for_both(base: Base) -> bool:
+    """Whether vLLM may start while transformers answer, which takes a core of each: on a CPU with enough memory."""
+    import torch
+
+    from train.cost import available
+
+    try:
+        weights = 4 * sum(map(math.prod, weight_shapes(base).values())) / 2**20
+    except BaseModelError:
+        return False
+    return not torch.cuda.is_available() and available() > SPARE + 2 * weights
 
 
 async def _served(
