@@ -137,7 +137,7 @@ def _lines(child: Child, log: Path, doors: dict[str, str]) -> list[tuple[str, fl
     lines: list[tuple[str, float]] = []
     while True:
         time.sleep(0.1)
-        said = log.read_text()
+        said = log.read_text().replace(str(log.parent), "...")
         now = round(time.monotonic() - started, 1)
         there = [line.strip() for line in said.splitlines() if line.strip().startswith(TOLD)]
         lines += [(line, now) for line in there[seen:]]

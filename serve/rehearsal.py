@@ -42,7 +42,7 @@ class Rehearsal:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        with CancelScope(shield=True):
+        with CancelScope(shield=True):  # anyio cancels again at every await; this end is waited for
             await self._engine.stop()
             if self._session is not None:
                 await self._session.close()
