@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from train.errors import refuse
+from train.precision import computed_in
 from understudy.bases import Base, read_model_config, weight_shapes
 from understudy.errors import BaseModelError
 from understudy.training import Training
@@ -58,7 +59,7 @@ def need(base: Base, training: Training, longest: int) -> Need | None:
         return None
     linear = {n: s for n, s in shapes.items() if len(s) == 2 and not n.startswith(("lm_head", "model.embed"))}
     rest = sum(map(math.prod, shapes.values())) - sum(map(math.prod, linear.values()))
-    wide = 4.0 if training.method == "full" or training.precision == "fp32" else 2.0
+    wide = 4.0 if training.method == "full" or computed_in(training) is torch.float32 else 2.0
     weights = sum(map(math.prod, linear.values())) * WEIGHT_BYTES[training.method] + rest * wide
     if training.method == "full":
         trained = sum(map(math.prod, shapes.values())) * (TRAINED_BYTES - 4)
@@ -123,7 +124,7 @@ def _activations(
     )
     vocabulary = config.get("vocab_size") or max(s[0] for s in shapes.values())
     tokens = training.rows_at_once * length
-    wide = 2 if training.precision == "fp32" else 1
+    wide = 2 if computed_in(training) is torch.float32 else 1
     checkpointing = on_gpu if training.gradient_checkpointing is None else training.gradient_checkpointing
     kept = 2 * layers + ACTIVATIONS if checkpointing else ACTIVATIONS * layers
     logits = 3 * 4 * vocabulary  # of all tokens, their float32 copy and its gradient

@@ -17,12 +17,12 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from train.precision import computed_in
 from understudy.bases import Base, pinned
 from understudy.errors import BaseModelError
 from understudy.training import Training
 
 REPACKS = "support_avx512bf16_for_cpu"
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 def quiet() -> None:
@@ -42,18 +42,18 @@ def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
 
 def load_model(base: Base, training: Training) -> PreTrainedModel:
     """The base, quantised as `training.method` says, on this process's GPU or on the CPU. Raises BaseModelError."""
-    computed_in = PRECISIONS[training.precision]
+    computes = computed_in(training)
     quantization = {
         "qlora": BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=computed_in,
+            bnb_4bit_compute_dtype=computes,
         ),
         "lora-8bit": BitsAndBytesConfig(load_in_8bit=True),
     }.get(training.method)
     # Steps of a full fine-tune are often smaller than what bfloat16 can hold beside the weight.
-    dtype = torch.float32 if training.method == "full" else computed_in
+    dtype = torch.float32 if training.method == "full" else computes
     return open_base(base, dtype, quantization)
 
 

@@ -19,6 +19,7 @@ from trl.trainer.reward_trainer import RewardTrainer
 
 from train.errors import refuse
 from train.model import keep_trainable, load_model, quiet
+from train.precision import computed_in
 from train.preference_rows import Row, chat, check_made
 from train.reward import Judge, classifier, reward_config
 from train.trainer import CHECKPOINTS
@@ -222,8 +223,8 @@ def _common(preference: PreferenceTraining, training: Training, folder: Path) ->
         "warmup_steps": preference.warmup,
         "weight_decay": preference.weight_decay,
         "seed": preference.seed,
-        "bf16": preference.precision == "bf16",
-        "fp16": preference.precision == "fp16",
+        "bf16": computed_in(training) is torch.bfloat16,
+        "fp16": computed_in(training) is torch.float16,
         "use_cpu": not cuda,
         "gradient_checkpointing": checkpointing,
         "dataloader_pin_memory": cuda,

@@ -10,7 +10,8 @@ from peft import LoraConfig, PeftModel
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from train.errors import refuse
-from train.model import PRECISIONS, device, first_line, load_tokenizer, lora, quiet
+from train.model import device, first_line, load_tokenizer, lora, quiet
+from train.precision import computed_in
 from train.preference_rows import chat
 from train.runs import Run
 from understudy.adapters import CONFIG
@@ -41,7 +42,7 @@ def classifier(base: Base, training: Training) -> PreTrainedModel:
     quiet()
     try:
         return AutoModelForSequenceClassification.from_pretrained(
-            base.location, num_labels=1, dtype=PRECISIONS[training.precision], device_map={"": device()}
+            base.location, num_labels=1, dtype=computed_in(training), device_map={"": device()}
         )
     except (OSError, ValueError) as error:
         raise BaseModelError(f"base {base.name} cannot be loaded: {first_line(error)}") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from train.precision import resolved
 from understudy.adapters import CONFIG
 from understudy.examples import Example, fingerprint
 from understudy.recipes import Recipe
@@ -74,7 +75,7 @@ def run_settings(
         recipe=recipe.name,
         base=base,
         base_revision=base_revision,
-        training=training,
+        training=resolved(training),
         rows=len(examples),
         examples_sha256=fingerprint(examples),
         versions={m.__name__: m.__version__ for m in modules},

@@ -24,6 +24,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 from train.answer_loss import answer_loss, fits
 from train.model import keep_trainable, load_model, lora_config, quiet
 from train.packed_rows import PackedRows
+from train.precision import computed_in
 from train.preflight import TokenRow, TrainingRow, check_masks, check_stop_trained
 from train.processes import count
 from understudy.bases import Base
@@ -215,8 +216,8 @@ def _arguments(training: Training, folder: Path, *, evaluated: bool, checkpoints
         eval_packing=False,
         completion_only_loss=True,
         seed=training.seed,
-        bf16=training.precision == "bf16",
-        fp16=training.precision == "fp16",
+        bf16=computed_in(training) is torch.bfloat16,
+        fp16=computed_in(training) is torch.float16,
         use_cpu=not cuda,
         gradient_checkpointing=checkpointing,
         dataloader_pin_memory=cuda,

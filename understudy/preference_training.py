@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from understudy.bases import EMBEDDED
-from understudy.training import Training
+from understudy.training import Precision, Training
 
 PreferenceMethod = Literal["dpo", "kto", "reward", "grpo", "rloo"]
 PREFERENCE_METHODS: tuple[str, ...] = get_args(PreferenceMethod)
@@ -63,7 +63,7 @@ class PreferenceTraining(BaseModel):
     empty: the reward model of the same preferences, trained first where there is none."""
     base_as: Literal["qlora", "lora", "lora-8bit"] | None = None
     """How the base is loaded; unset: as for the adapter that is continued, the embedded base unquantised."""
-    precision: Literal["bf16", "fp16", "fp32"] | None = None
+    precision: Precision | None = None
     """What is computed in; unset: as for the adapter that is continued, on the embedded base fp32."""
     max_length: int = Field(default=1024, ge=16)
     """Longest prompt + answer in tokens; rows with longer ones are left out, never cut."""

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Method = Literal["qlora", "lora", "lora-8bit", "full"]
+Precision = Literal["auto", "bf16", "fp16", "fp32"]
 
 
 class Training(BaseModel):
@@ -47,8 +48,9 @@ class Training(BaseModel):
     """Share of the steps in which the learning rate rises."""
     scheduler: Literal["cosine", "linear", "constant", "polynomial", "inverse_sqrt"] = "cosine"
     weight_decay: float = Field(default=0.0, ge=0, lt=1)
-    precision: Literal["bf16", "fp16", "fp32"] = "bf16"
-    """What is computed in. Weights that are trained are kept in float32 either way."""
+    precision: Precision = "auto"
+    """What is computed in. `auto`: bf16 where the processor has instructions for it, else fp16 on a GPU and fp32 on a
+    CPU. Weights that are trained are kept in float32 either way."""
     gradient_checkpointing: bool | None = None
     """Trades time for memory by computing activations twice; unset: on a GPU."""
     seed: int = 0

@@ -1,0 +1,45 @@
+"""What `precision: auto` means on which machine."""
+
+from typing import Any
+
+import pytest
+
+from train.precision import computed_in, resolved
+from understudy.training import Training
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "means"),
+    [
+        ({"avx512_f": True, "avx512_bf16": True, "amx_bf16": False}, "bf16"),  # AMD Zen 4
+        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": True}, "bf16"),
+        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, "fp32"),  # Intel Cascade Lake
+        ({"neon": True, "bf16": True}, "bf16"),  # AWS Graviton 3
+        ({"neon": True, "bf16": False}, "fp32"),
+        ({"architecture": "x86_64", "l2_cache_size": 1048576}, "fp32"),
+    ],
+)
+def test_a_cpu_computes_in_bfloat16_where_it_has_instructions_for_it(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, Any], means: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert resolved(Training()).precision == means
+
+
+@pytest.mark.parametrize(("ampere", "means"), [(True, "bf16"), (False, "fp16")])
+def test_a_gpu_without_bfloat16_computes_in_float16(monkeypatch: pytest.MonkeyPatch, ampere: bool, means: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: ampere)
+    assert resolved(Training()).precision == means
+
+
+@pytest.mark.parametrize(
+    ("said", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)]
+)
+def test_what_was_said_stays(said: str, dtype: Any) -> None:
+    training = Training.model_validate({"precision": said})
+    assert resolved(training) is training
+    assert computed_in(training) is dtype
