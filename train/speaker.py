@@ -3,13 +3,15 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import Cache, GenerationConfig, PreTrainedTokenizerBase
 
 from train.model import load_model, load_served, load_tokenizer, quiet, stop_tokens
 from train.preflight import IGNORED, TokenRow
+from train.shared_prefix import read, shared_before_answers, shared_by, spread
 from understudy.bases import Base
 from understudy.proof import Said
 from understudy.training import Training
@@ -17,7 +19,11 @@ from understudy.training import Training
 Chat = Sequence[dict[str, str]]
 DEFAULT_CONTEXT = 2048
 BATCH = 16
-"""Prompts that are answered at once."""
+"""Prompts that are sampled for at once; another number draws others."""
+MEMORY = 16384
+"""Tokens of prompts and answers that are in memory at once."""
+PIECE = 32
+"""Tokens after which those answers go on together that have not ended."""
 
 
 class Speaker:
@@ -35,12 +41,25 @@ class Speaker:
         self.model.eval()
 
     def answers(self, chats: Sequence[Chat], *, max_tokens: int, with_adapter: bool = True) -> list[Said]:
-        """Greedy answers, in the order of `chats`."""
-        said: list[Said] = []
+        """Greedy answers, in the order of `chats`.
+
+        They are made in pieces, each twice as long as the one before, so that few wait for the longest one.
+        """
+        prompts = [self._prompt(chat) for chat in chats]
+        said: list[list[int]] = [[] for _ in prompts]
+        going, piece = list(range(len(prompts))), PIECE
         with self._voice(with_adapter):
-            for start in range(0, len(chats), BATCH):
-                said += self._answers(chats[start : start + BATCH], max_tokens)
-        return said
+            while going:
+                piece = min(piece, max_tokens - len(said[going[0]]))
+                at_once = max(1, MEMORY // (max(len(prompts[n] + said[n]) for n in going) + piece))
+                for start in range(0, len(going), at_once):
+                    some = going[start : start + at_once]
+                    more = self._generate([prompts[n] + said[n] for n in some], piece)
+                    for n, tokens in zip(some, more, strict=True):
+                        said[n] += tokens
+                going = [n for n in going if len(said[n]) < max_tokens and self._stops.isdisjoint(said[n])]
+                piece *= 2
+        return [self._said(tokens) for tokens in said]
 
     def samples(self, chats: Sequence[Chat], *, temperature: float, max_tokens: int, seed: int) -> list[Said]:
         """Answers drawn at `temperature` (above 0) from all tokens, as vLLM draws them unless told otherwise.
@@ -49,18 +68,21 @@ class Speaker:
         seed give the same answers on the same machine.
         """
         drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+        prompts = [self._prompt(chat) for chat in chats]
         said: list[Said] = []
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         with self._voice(True), torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)
-            for start in range(0, len(chats), BATCH):
-                said += self._answers(chats[start : start + BATCH], max_tokens, **drawn)
+            for start in range(0, len(prompts), BATCH):
+                said += map(self._said, self._generate(prompts[start : start + BATCH], max_tokens, **drawn))
         return said
 
     def losses(self, rows: Sequence[TokenRow], *, with_adapter: bool = True) -> list[float]:
         """Mean negative log-likelihood (nats per token that carries loss) of each row."""
         with self._voice(with_adapter):
-            return [self._loss(row) for row in rows]
+            shared = shared_before_answers(rows)
+            cache = read(self.model, shared)
+            return [self._loss(row, cache) for row in rows]
 
     def text_loss(self, texts: Sequence[str], *, with_adapter: bool = True) -> list[float]:
         """The same for plain texts without a chat template, from their second token on."""
@@ -91,21 +113,40 @@ class Speaker:
             else:
                 yield
 
-    def _answers(self, chats: Sequence[Chat], max_tokens: int, **drawn: float) -> list[Said]:
-        batch = self.tokenizer.pad({"input_ids": [self._prompt(c) for c in chats]}, return_tensors="pt")
-        batch = batch.to(self.model.device)
-        stops = self._stops
+    def _generate(self, prompts: Sequence[list[int]], tokens: int, **drawn: float) -> list[list[int]]:
+        """What follows each prompt, up to so many tokens; padded after the one that stops it."""
+        batch = self._batch(prompts, tokens)
         settings = GenerationConfig(
-            max_new_tokens=max_tokens,
-            eos_token_id=sorted(stops),
+            max_new_tokens=tokens,
+            eos_token_id=sorted(self._stops),
             pad_token_id=self.tokenizer.pad_token_id,
+            disable_compile=True,  # which takes longer than a few dozen answers
             **{"do_sample": False, **drawn},
         )
         made = self.model.generate(**batch, generation_config=settings)  # pyright: ignore[reportCallIssue]
-        return [self._said(row, stops) for row in made[:, batch["input_ids"].shape[1] :].tolist()]
+        return made[:, batch["input_ids"].shape[1] :].tolist()
 
-    def _said(self, tokens: list[int], stops: set[int]) -> Said:
-        end = next((n for n, token in enumerate(tokens) if token in stops), None)
+    def _batch(self, prompts: Sequence[list[int]], tokens: int) -> dict[str, Any]:
+        """The prompts for `generate`; padding comes after what they share, which is there as keys and values, too.
+
+        `tokens` is what will be added to each.
+        """
+        shared = shared_by(prompts)
+        cache = read(self.model, shared)
+        start = len(shared) if cache is not None else 0
+        batch = self.tokenizer.pad({"input_ids": [prompt[start:] for prompt in prompts]}, return_tensors="pt")
+        ids, mask = batch["input_ids"].to(self.model.device), batch["attention_mask"].to(self.model.device)
+        if cache is None:
+            return {"input_ids": ids, "attention_mask": mask}
+        before = torch.tensor([shared], device=ids.device).expand(len(prompts), -1)
+        return {
+            "input_ids": torch.cat([before, ids], dim=1),
+            "attention_mask": torch.cat([torch.ones_like(before), mask], dim=1),
+            "past_key_values": spread(cache, self.model.config, rows=len(prompts), room=ids.shape[1] + tokens),
+        }
+
+    def _said(self, tokens: list[int]) -> Said:
+        end = next((n for n, token in enumerate(tokens) if token in self._stops), None)
         kept = tokens if end is None else tokens[:end]
         text = self.tokenizer.decode(kept, skip_special_tokens=True)
         return Said(text=str(text), stopped=end is not None, tokens=len(kept) + (end is not None), ids=tuple(kept))
@@ -117,8 +158,11 @@ class Speaker:
         assert not isinstance(rendered, (str, list))
         return list(rendered["input_ids"])
 
-    def _loss(self, row: TokenRow) -> float:
-        ids = torch.tensor([row.input_ids], device=self.model.device)
-        labels = torch.tensor(row.labels[1:], device=self.model.device)
-        logits = self.model(input_ids=ids).logits[0, :-1].float()
+    def _loss(self, row: TokenRow, shared: Cache | None) -> float:
+        start = shared.get_seq_length() if shared else 0
+        ids = torch.tensor([row.input_ids[start:]], device=self.model.device)
+        labels = torch.tensor(row.labels[start + 1 :], device=self.model.device)
+        logits = self.model(input_ids=ids, past_key_values=shared, use_cache=shared is not None).logits[0, :-1].float()
+        if shared:
+            shared.crop(-ids.shape[1])
         return float(torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED))
