@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from bench.figures import save_bars
 from bench.machine import save
 from bench.trainers.environment import REQUIREMENTS, PeerError
 from bench.trainers.run import Found, run
-from bench.trainers.ways import BATCH, CASES, ONLY_FIRST, OURS, WAYS, common, write_rows
+from bench.trainers.ways import BATCH, CASES, ONLY_FIRST, TUNED, WAYS, common, write_rows
 from understudy.processes import QUIET_OPENMP
 from understudy.settings import load_settings
 
@@ -46,7 +47,7 @@ def main() -> None:
         runs, why = _all_runs(folder, arguments, console)
         judged = _judged(folder, runs)
     seen = judged["tokens"] * arguments.epochs
-    shown = [_row(pair, runs.get(pair, []), why.get(pair), judged, seen) for pair in _pairs(arguments.cases)]
+    shown = [_row(pair, runs, why.get(pair), judged, seen) for pair in _pairs(arguments.cases)]
     _print(console, shown, judged["base"])
     figures = {
         "rounds": arguments.rounds,
@@ -112,16 +113,20 @@ def _judged(folder: Path, runs: dict[Pair, list[Found]]) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _row(pair: Pair, runs: list[Found], reason: str | None, judged: dict[str, Any], tokens: int) -> dict[str, Any]:
+def _row(
+    pair: Pair, measured: dict[Pair, list[Found]], reason: str | None, judged: dict[str, Any], tokens: int
+) -> dict[str, Any]:
     """The medians of a pair, or the reason why it has none. `tokens`: of all epochs."""
-    case, way = pair
+    (case, way), runs = pair, measured.get(pair, [])
     if reason or not runs:
         return {"case": case, "way": way, "reason": reason or "not run"}
+    speeds, tuned = ([_speed(run, tokens) for run in measured.get((case, w), [])] for w in (way, TUNED))
     verdicts = [judged["found"][f"{case}|{way}|{turn}"] for turn in range(len(runs))]
     return {
         "case": case,
         "way": way,
-        "tokens_per_second": _median([_speed(run, tokens) for run in runs]),
+        "tokens_per_second": _median(speeds),
+        "of_tuned": of_tuned(speeds, tuned),
         "peak_memory_mib": _median([run["peak_memory_mib"] for run in runs]),
         "first_step_s": _median([run["first_step_s"] for run in runs]),
         "to_adapter_s": _median([run["seconds"] for run in runs]),
@@ -129,6 +134,11 @@ def _row(pair: Pair, runs: list[Found], reason: str | None, judged: dict[str, An
         "heldout_loss": _median([verdict["heldout_loss"] for verdict in verdicts]),
         "problems": verdicts[0]["problems"],
     }
+
+
+def of_tuned(speeds: Sequence[float], tuned: Sequence[float]) -> float | None:
+    """The median of the ratios round by round: a machine that slows down for minutes slows both down."""
+    return _median([one / other for one, other in zip(speeds, tuned, strict=False)]) if speeds and tuned else None
 
 
 def _speed(run: Found, tokens: int) -> float:
@@ -142,18 +152,17 @@ def _median(values: list[float]) -> float:
 
 def _print(console: Console, rows: list[dict[str, Any]], base_loss: float) -> None:
     table = Table(title=f"Training; the base's held-out loss is {base_loss:.3f}")
-    for name in ("", "trainer", "tokens/s", "ours is", "peak MiB", "first step s", "adapter s", "held-out loss", "?"):
+    for name in ("", "trainer", "tokens/s", "of tuned", "peak MiB", "first step s", "adapter s", "held-out loss", "?"):
         table.add_column(name, justify="left" if name in ("", "trainer", "?") else "right")
     for row in rows:
         if "reason" in row:
             table.add_row(row["case"], row["way"], *("-" for _ in range(6)), row["reason"])
             continue
-        ours = next((r for r in rows if r["case"] == row["case"] and r["way"] == OURS and "reason" not in r), None)
         table.add_row(
             row["case"],
             row["way"],
             f"{row['tokens_per_second']:,.0f}",
-            f"{ours['tokens_per_second'] / row['tokens_per_second']:.2f} x" if ours else "-",
+            f"{row['of_tuned']:.2f}" if row["of_tuned"] else "-",
             f"{row['peak_memory_mib']:,.0f}",
             f"{row['first_step_s']:.1f}",
             f"{row['to_adapter_s']:.1f}",

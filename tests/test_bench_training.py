@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from bench import startup
+from bench.train import of_tuned
 from bench.trainers import environment, ways
 from bench.trainers.environment import PeerError
 from bench.trainers.run import run
@@ -169,3 +170,16 @@ def test_times_of_imports_are_added_up_by_package() -> None:
         "import time:   1000000 |    1002000 | torch\n"
     )
     assert startup.packages(said) == {"torch": 1.0, "numpy": 0.002}
+
+
+@pytest.mark.parametrize(
+    ("speeds", "tuned", "ratio"),
+    [
+        ([150, 75, 300], [100, 50, 200], 1.5),  # the machine was half as fast in the second round, for both
+        ([150, 40, 150], [100, 100, 100], 1.5),  # one of three was disturbed
+        ([], [100], None),
+        ([100], [], None),
+    ],
+)
+def test_trainers_are_compared_round_by_round(speeds: list[float], tuned: list[float], ratio: float | None) -> None:
+    assert of_tuned(speeds, tuned) == ratio

@@ -170,12 +170,12 @@ def llama_factory(folder: Path, rows: Path, settings: dict[str, Any]) -> Command
     return Command([str(llamafactory() / "llamafactory-cli"), "train", str(path)])
 
 
-OURS = "understudy train"
+TUNED = "TRL tuned by hand"
 WAYS = {
-    OURS: understudy,
+    "understudy train": understudy,
     "trl sft, its defaults": trl_as_it_comes,
     "trl sft, same settings": trl_same_settings,
-    "TRL tuned by hand": trl_by_hand,
+    TUNED: trl_by_hand,
     "LLaMA-Factory": llama_factory,
 }
 ONLY_FIRST = "trl sft, its defaults"
