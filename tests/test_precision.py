@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+torch = pytest.importorskip("torch")
+
 from train.precision import computed_in, resolved
 from understudy.training import Training
-
-torch = pytest.importorskip("torch")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ pytest.importorskip("torch")
 
 from train.preflight import IGNORED, TokenRow, token_rows, training_rows
 from train.shared_prefix import WORTH, shared_before_answers, shared_by
-from train.speaker import MEMORY, PIECE, Chat, Speaker
+from train.speaker import PIECE, Chat, Speaker
 from understudy.bases import resolve_base
 from understudy.examples import Example
 
@@ -45,7 +45,6 @@ def test_answers_are_those_of_one_by_one(
 
 @pytest.mark.parametrize("most", [1, PIECE - 1, PIECE, PIECE + 1])
 def test_no_answer_is_longer_than_allowed(speaker: Speaker, most: int) -> None:
-    assert most < MEMORY
     said = speaker.answers(asked(*SHOTS), max_tokens=most)
     assert all(one.tokens <= most for one in said)
     assert all(one.tokens == most for one in said if not one.stopped)

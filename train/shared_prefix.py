@@ -31,7 +31,7 @@ def read(model: torch.nn.Module, tokens: list[int]) -> Cache | None:
         return None
     device = next(model.parameters()).device
     cache = model(input_ids=torch.tensor([tokens], device=device), use_cache=True, logits_to_keep=1).past_key_values
-    return cache if all(type(layer) is DynamicLayer for layer in cache.layers) else None
+    return cache if isinstance(cache, Cache) and all(type(layer) is DynamicLayer for layer in cache.layers) else None
 
 
 def spread(cache: Cache, config: PreTrainedConfig, *, rows: int, room: int) -> Cache:
