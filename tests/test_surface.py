@@ -22,10 +22,13 @@ pytestmark = pytest.mark.engine
 
 MESSAGES: Any = [{"role": "user", "content": "Write about a kettle."}]
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-TOOL: Any = {
-    "type": "function",
-    "function": {"name": "tell", "parameters": {"type": "object", "properties": {"word": {"enum": ["yes", "no"]}}}},
+ONE_WORD = {
+    "type": "object",
+    "properties": {"word": {"enum": ["yes", "no"]}},
+    "required": ["word"],
+    "additionalProperties": False,  # else a model that does not know when to stop goes on inventing some
 }
+TOOL: Any = {"type": "function", "function": {"name": "tell", "parameters": ONE_WORD}}
 
 
 @pytest.fixture
