@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
 
 from train.precision import computed_in, resolved
 from understudy.training import Training
