@@ -18,8 +18,10 @@ def computed_in(training: Training) -> torch.dtype:
 
 
 def _native() -> str:
-    """bfloat16 where the processor has instructions for it: emulated, it is several times slower than float32 on a
-    CPU. A GPU without them (before Ampere) has them for float16."""
+    """bfloat16 where the processor has instructions for it; emulated on a CPU, it is slower than float32.
+
+    A GPU without them (before Ampere) has them for float16.
+    """
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     # x86 says avx512_bf16 and amx_bf16, ARM bf16 and sve_bf16.

@@ -51,11 +51,11 @@ class Speaker:
         with self._voice(with_adapter):
             while going:
                 piece = min(piece, max_tokens - len(said[going[0]]))
-                at_once = max(1, MEMORY // (max(len(prompts[n] + said[n]) for n in going) + piece))
+                so_far = [prompts[n] + said[n] for n in going]
+                at_once = max(1, MEMORY // (max(map(len, so_far)) + piece))
                 for start in range(0, len(going), at_once):
-                    some = going[start : start + at_once]
-                    more = self._generate([prompts[n] + said[n] for n in some], piece)
-                    for n, tokens in zip(some, more, strict=True):
+                    more = self._generate(so_far[start : start + at_once], piece)
+                    for n, tokens in zip(going[start : start + at_once], more, strict=True):
                         said[n] += tokens
                 going = [n for n in going if len(said[n]) < max_tokens and self._stops.isdisjoint(said[n])]
                 piece *= 2
@@ -80,9 +80,8 @@ class Speaker:
     def losses(self, rows: Sequence[TokenRow], *, with_adapter: bool = True) -> list[float]:
         """Mean negative log-likelihood (nats per token that carries loss) of each row."""
         with self._voice(with_adapter):
-            shared = shared_before_answers(rows)
-            cache = read(self.model, shared)
-            return [self._loss(row, cache) for row in rows]
+            shared = read(self.model, shared_before_answers(rows))
+            return [self._loss(row, shared) for row in rows]
 
     def text_loss(self, texts: Sequence[str], *, with_adapter: bool = True) -> list[float]:
         """The same for plain texts without a chat template, from their second token on."""
@@ -159,10 +158,10 @@ class Speaker:
         return list(rendered["input_ids"])
 
     def _loss(self, row: TokenRow, shared: Cache | None) -> float:
-        start = shared.get_seq_length() if shared else 0
+        start = 0 if shared is None else shared.get_seq_length()
         ids = torch.tensor([row.input_ids[start:]], device=self.model.device)
         labels = torch.tensor(row.labels[start + 1 :], device=self.model.device)
         logits = self.model(input_ids=ids, past_key_values=shared, use_cache=shared is not None).logits[0, :-1].float()
-        if shared:
+        if shared is not None:
             shared.crop(-ids.shape[1])
         return float(torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED))
