@@ -7,15 +7,15 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from understudy.adapters import CONFIG, WEIGHTS
-from understudy.bases import EMBEDDED, Base, base_revision, resolve_base, weight_shapes
+from understudy.bases import TINY, Base, base_revision, resolve_base, weight_shapes
 
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """All linear layers, as training does."""
 
 
 def random_adapter(folder: Path, *, seed: int, rank: int = 16, scale: float = 0.1, base: Base | None = None) -> Path:
-    """Writes a PEFT adapter for `base` (the embedded one) with every matrix random and returns its folder."""
-    base = base or resolve_base(EMBEDDED)
+    """Writes a PEFT adapter for `base` (the tiny one) with every matrix random and returns its folder."""
+    base = base or resolve_base(TINY)
     random = np.random.default_rng(seed)
     weights: dict[str, np.ndarray] = {}
     for name, shape in weight_shapes(base).items():

@@ -30,14 +30,14 @@ from bench.simulation import Cost, Plan, Simulation
 from bench.slot_rule import Request
 from bench.traces import calibrate, read_trace, replay
 from serve.engine import slots_for
-from understudy.bases import EMBEDDED_DIR
+from understudy.bases import TINY_DIR
 from understudy.database import open_database
 from understudy.settings import Settings
 
 KV_MIB = 1024
-"""VLLM_CPU_KVCACHE_SPACE of the embedded base (serve.engine)."""
+"""VLLM_CPU_KVCACHE_SPACE of the tiny base (serve.engine)."""
 KV_DTYPE = 4
-"""Bytes of a number: the embedded base is served in float32."""
+"""Bytes of a number: the tiny base is served in float32."""
 CROWDS = ((100, 10), (1_000, 100), (10_000, 1_000), (100_000, 1_000))
 """Users and personas."""
 CHAT = (1020, 129)
@@ -80,7 +80,7 @@ def main() -> None:
 def measure(cost: Cost, votes: int) -> Measured:
     """The measured costs, from the results of other benches; the vote's is measured here."""
     streamed = [row for row in _result("serve")["rows"] if row["stream"]]
-    shape = json.loads((EMBEDDED_DIR / "config.json").read_text())
+    shape = json.loads((TINY_DIR / "config.json").read_text())
     heads = shape["num_key_value_heads"] * shape["head_dim"]
     return Measured(
         cost=cost,

@@ -139,7 +139,7 @@ def turn(
         options: for `understudy train --method dpo`.
     """
     prompts = _prompts()
-    _run(stage, "train", RECIPE, "--base", "embedded", "--epochs", "8")
+    _run(stage, "train", RECIPE, "--base", "tiny", "--epochs", "8")
     trained = stage.registry.revision(RECIPE)
     old, rival = trained.id, vary(stage.registry, trained, 1).id
     _run(stage, "publish", RECIPE, "--revision", rival)

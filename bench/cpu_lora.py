@@ -2,7 +2,7 @@
 
 python -m bench.cpu_lora [--shapes-only] [--rounds 5] [--tokens 64]
 
-Then whole engines, without and with the plugin: on the embedded base under 16 chats at once, and on
+Then whole engines, without and with the plugin: on the tiny base under 16 chats at once, and on
 a random model of the shape of Qwen2.5-0.5B with prompts of 512 tokens; the base alone, one adapter and six.
 """
 
@@ -21,7 +21,7 @@ from torch.nn.functional import linear
 from vllm.lora.layers import LoRAMapping
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
-from bench.cpu_lora_engine import MAX_RANK, embedded_engine, half_billion_engine
+from bench.cpu_lora_engine import MAX_RANK, half_billion_engine, tiny_engine
 from bench.machine import save
 from serve.cpu_lora_wrapper import GroupedPunicaWrapper
 
@@ -40,7 +40,7 @@ class Model:
 
 MODELS = (
     Model(
-        *("embedded", torch.float32, 5),
+        *("tiny", torch.float32, 5),
         ((256, (256, 256, 256)), (256, (256,)), (256, (704, 704)), (704, (256,))),
     ),
     Model(
@@ -86,8 +86,8 @@ def main() -> None:
     figures: dict[str, Any] = {"slots": SLOTS, "max_rank": MAX_RANK, "rank": RANK, "shapes": rows}
     if arguments.shapes_only:
         return
-    engines = [embedded_engine(plugin, arguments.rounds, arguments.tokens) for plugin in (False, True)]
-    _print("The engine on the embedded base, 16 at once, tokens/s", engines)
+    engines = [tiny_engine(plugin, arguments.rounds, arguments.tokens) for plugin in (False, True)]
+    _print("The engine on the tiny base, 16 at once, tokens/s", engines)
     large = [half_billion_engine(plugin, arguments.rounds) for plugin in (False, True)]
     _print("The engine on a 0.5B-shaped model, prompts of 512 tokens, prompt tokens/s", large)
     figures |= {"engine": engines, "same_answers": engines[0]["answers"] == engines[1]["answers"]}

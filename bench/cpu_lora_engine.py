@@ -1,4 +1,4 @@
-"""Whole engines on a CPU, with our plugin and with vLLM's own way: the embedded base, and a random 0.5B-shaped one."""
+"""Whole engines on a CPU, with our plugin and with vLLM's own way: the tiny base, and a random 0.5B-shaped one."""
 
 import asyncio
 import statistics
@@ -14,7 +14,7 @@ import numpy as np
 from bench.adapters import random_adapter
 from bench.load import load
 from serve.engine import BASE_NAME, Engine, plan_engine
-from understudy.bases import EMBEDDED_DIR, Base, resolve_base
+from understudy.bases import TINY_DIR, Base, resolve_base
 from understudy.settings import load_settings
 
 MAX_RANK = 64
@@ -30,13 +30,13 @@ SHAPE: dict[str, Any] = {
     "head_dim": 64,
     "intermediate_size": 4864,
 }
-"""Of Qwen2.5-0.5B (https://huggingface.co/Qwen/Qwen2.5-0.5B, config.json), with the embedded base's vocabulary."""
+"""Of Qwen2.5-0.5B (https://huggingface.co/Qwen/Qwen2.5-0.5B, config.json), with the tiny base's vocabulary."""
 
 
-def embedded_engine(plugin: bool, rounds: int, tokens: int) -> dict[str, Any]:
+def tiny_engine(plugin: bool, rounds: int, tokens: int) -> dict[str, Any]:
     """Tokens per second of 16 chats at once on each mix, and greedy answers to compare."""
     with tempfile.TemporaryDirectory() as home:
-        return asyncio.run(_embedded(Path(home), plugin, rounds, tokens))
+        return asyncio.run(_tiny(Path(home), plugin, rounds, tokens))
 
 
 def half_billion_engine(plugin: bool, rounds: int) -> dict[str, Any]:
@@ -47,12 +47,12 @@ def half_billion_engine(plugin: bool, rounds: int) -> dict[str, Any]:
 
 
 def random_model(folder: Path) -> Base:
-    """Writes a random Llama of `SHAPE` in bfloat16 with the embedded base's tokenizer."""
+    """Writes a random Llama of `SHAPE` in bfloat16 with the tiny base's tokenizer."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
-    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_DIR)
+    tokenizer = AutoTokenizer.from_pretrained(TINY_DIR)
     torch.manual_seed(0)
     config = LlamaConfig(
         **SHAPE, vocab_size=len(tokenizer), max_position_embeddings=4096, tie_word_embeddings=True, dtype="bfloat16"
@@ -93,8 +93,8 @@ class _Running:
         await self.engine.stop()
 
 
-async def _embedded(home: Path, plugin: bool, rounds: int, tokens: int) -> dict[str, Any]:
-    async with _Running(home, resolve_base("embedded"), plugin) as (engine, session):
+async def _tiny(home: Path, plugin: bool, rounds: int, tokens: int) -> dict[str, Any]:
+    async with _Running(home, resolve_base("tiny"), plugin) as (engine, session):
         answers = [await _greedy(engine, session, name) for name in (BASE_NAME, *NAMES)]
         speeds: dict[str, list[float]] = {mix: [] for mix in MIXES}
         for number in range(-1, rounds):

@@ -233,7 +233,7 @@ TABLES = {
             Column("six / base", "six_over_base", "{:.2f}"),
         ),
         lambda result: [
-            *({"engine": "embedded base, 16 chats at once", **row} for row in result["engine"]),
+            *({"engine": "tiny base, 16 chats at once", **row} for row in result["engine"]),
             *({"engine": "0.5B shape, prompts of 512 tokens", **row} for row in result["engine_half_billion"]),
         ],
     ),

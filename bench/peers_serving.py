@@ -129,7 +129,7 @@ def _stage(home: Path, stack: contextlib.ExitStack) -> tuple[Stage, Cast]:
         stage.admin("publish", persona=revision.persona, revision=revision.id)
         adapters[revision.persona] = stage.registry.path(revision)
     (home / "peers").mkdir()
-    return stage, Cast(resolve_base("embedded"), adapters, home / "peers")
+    return stage, Cast(resolve_base("tiny"), adapters, home / "peers")
 
 
 async def _measure(servers: list[Server], cast: Cast, grid: Grid, options: argparse.Namespace) -> list[Sample]:

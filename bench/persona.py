@@ -50,7 +50,7 @@ def _round(stage: Stage, recipe: str) -> dict[str, Any]:
 
 def _commands(recipe: str) -> dict[str, tuple[str, ...]]:
     return {
-        "train": ("train", recipe, "--base", "embedded", "--fresh"),
+        "train": ("train", recipe, "--base", "tiny", "--fresh"),
         "verify": ("verify", recipe),
         "publish": ("publish", recipe),
     }

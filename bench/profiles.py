@@ -33,7 +33,7 @@ def main() -> None:
         env = {**os.environ, **places}
         if not runs:
             for recipe in RECIPES:
-                _understudy(env, "train", recipe, "--base", "embedded")
+                _understudy(env, "train", recipe, "--base", "tiny")
         compare = ("compare", *RECIPES, "--samples", str(SAMPLES), "--out", str(OUT))
         _understudy(env, *compare)
         answers = OUT / "template.jsonl"
@@ -50,11 +50,12 @@ def main() -> None:
 def template(facts: Facts, sample: int) -> str:
     """One profile by rule: all that the record tells, in one of two wordings; nothing is made up."""
     what = " ".join(filter(None, (facts.get("trait"), facts.get("role", "person"))))
-    text = f"{facts['name']} is a {what}" + (f" from {facts['place']}." if "place" in facts else ".")
-    if "hobby" not in facts:
-        return text
+    article = "an" if what.startswith(("a", "e", "i", "o", "u", "honest")) else "a"
+    text = f"{facts['name']} is {article} {what}" + (f" from {facts['place']}." if "place" in facts else ".")
     who = {"she": "She", "he": "He"}.get(facts.get("pronoun", ""), facts["name"])
-    return f"{text} {WORDINGS[sample % len(WORDINGS)].format(who=who, hobby=facts['hobby'])}"
+    hobby = WORDINGS[sample % len(WORDINGS)]
+    more = {"years": "{who} has been in the job for {years} years.", "hobby": hobby, "goal": "{who} hopes to {goal}."}
+    return " ".join([text, *(line.format(who=who, **facts) for name, line in more.items() if name in facts)])
 
 
 def _understudy(env: dict[str, str], *arguments: str) -> str:

@@ -1,4 +1,4 @@
-"""Every shipped recipe on the embedded base: trained, verified, and its report kept under docs/results/reports/.
+"""Every shipped recipe on the tiny base: trained, verified, and its report kept under docs/results/reports/.
 
 python -m bench.reports [RECIPE ...]
 
@@ -42,7 +42,7 @@ def _report(recipe: str, folder: Path) -> list[dict[str, Any]]:
     env = {**os.environ, "UNDERSTUDY_HOME": str(folder / "home"), "UNDERSTUDY_RUNS_DIR": str(folder / "runs")}
     rows, runs = [], []
     for method in ((), FULL) if recipe == "sft-report" else ((),):
-        _understudy(env, "train", recipe, "--base", "embedded", *method)
+        _understudy(env, "train", recipe, "--base", "tiny", *method)
         pack = json.loads(_understudy(env, "verify", recipe, "--json", refused=True))
         (made,) = [path for path in (folder / "runs" / recipe).iterdir() if path.name not in runs]
         runs.append(made.name)

@@ -64,7 +64,7 @@ def persona_costs(engine: Engine, sizes: list[int]) -> Iterator[Costs]:
     before = 0
     with TemporaryDirectory() as folder:
         url = engine.url.render_as_string(hide_password=False)
-        settings = load_settings(home=Path(folder), database_url=url, base="embedded")
+        settings = load_settings(home=Path(folder), database_url=url, base="tiny")
         for size in sizes:
             add_personas(engine, before, size)
             before = size

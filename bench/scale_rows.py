@@ -13,7 +13,7 @@ BEGAN = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
 """When the first vote was cast, in seconds since 1970; the last is never later than now."""
 
 WORDS = "A kettle for two, in enamel: it whistles when the water is ready, and it keeps warm what you forgot about. "
-"""Some 110 characters, most of an answer of the embedded base."""
+"""Some 110 characters, most of an answer of the tiny base."""
 
 DIALECT = {
     "sqlite": {
@@ -88,7 +88,7 @@ def add_personas(engine: Engine, first: int, last: int) -> None:
         }
         for n in range(first, last)
     ]
-    common = {"base": "embedded", "rank": 16, "size": 1_000_000, "source": "bench", "created_at": at}
+    common = {"base": "tiny", "rank": 16, "size": 1_000_000, "source": "bench", "created_at": at}
     revisions = [{"persona": f"persona-{n}", "id": f"{n:064x}", **common} for n in range(first, last)]
     with engine.begin() as connection:
         connection.execute(insert(PersonaRow), personas)
@@ -105,7 +105,7 @@ def add_publishes(engine: Engine, first: int, last: int, persona: str = "poet") 
         detail = f"({detail})::json"
     revisions = f"""
         insert into revisions (persona, id, base, rank, size, source, created_at)
-        select '{persona}', {revision}, 'embedded', 16, 1000000, 'bench', {at} from numbers"""
+        select '{persona}', {revision}, 'tiny', 16, 1000000, 'bench', {at} from numbers"""
     events = f"""
         insert into events (at, actor, persona, revision, action, detail)
         select {at}, 'bench', '{persona}', {revision}, 'publish', {detail} from numbers"""

@@ -22,7 +22,7 @@ ASKED = 10
 
 
 def stage_costs(sizes: list[int]) -> Iterator[Costs]:
-    """So many live personas, a start each; the engine is vLLM with the embedded base."""
+    """So many live personas, a start each; the engine is vLLM with the tiny base."""
     with TemporaryDirectory() as folder:
         home, before = Path(folder), 0
         for size in sizes:
@@ -30,7 +30,7 @@ def stage_costs(sizes: list[int]) -> Iterator[Costs]:
             _hire(registry, home, before, size)
             before = size
             began = time.perf_counter()
-            with open_stage(home, base="embedded") as stage:
+            with open_stage(home, base="tiny") as stage:
                 yield Costs(size, {"start to ready": time.perf_counter() - began} | _asked(stage))
 
 
@@ -46,7 +46,7 @@ def _hire(registry: Registry, home: Path, first: int, last: int) -> None:
         folder.mkdir(parents=True)
         for file in voice.iterdir():
             (folder / file.name).hardlink_to(file)
-        common = {"base": "embedded", "rank": 8, "size": 100_000, "source": "bench", "created_at": now()}
+        common = {"base": "tiny", "rank": 8, "size": 100_000, "source": "bench", "created_at": now()}
         rows.append({"persona": name, "id": revision, **common})
         live.append({"name": name, "live": revision, "card": {"title": name}, "share": 0.0, "updated_at": now()})
     with registry.engine.begin() as connection:

@@ -51,7 +51,7 @@ def main() -> None:
             many = memory(stage.processes()["engine"])
     per_slot = (many - few) / (64 - 8)
     _print(rows)
-    print(f"memory of one slot at maximum rank 64 on the embedded base: {per_slot:.2f} MiB")
+    print(f"memory of one slot at maximum rank 64 on the tiny base: {per_slot:.2f} MiB")
     cost = {"engine_mib_8_slots": few, "engine_mib_64_slots": many, "mib_per_slot": per_slot}
     print(save("slots", {"seconds": seconds, "rows": rows, "memory": cost}))
 

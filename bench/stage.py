@@ -86,7 +86,7 @@ def open_stage(home: Path | None = None, **settings: Any) -> Iterator[Stage]:
 def train(recipe: str, home: Path, *options: str) -> Revision:
     """Trains a shipped recipe into the registry of `home`."""
     env = {**os.environ, "UNDERSTUDY_HOME": str(home), "UNDERSTUDY_RUNS_DIR": str(home / "runs")}
-    command = [sys.executable, "-m", "understudy", "train", recipe, "--base", "embedded", *options]
+    command = [sys.executable, "-m", "understudy", "train", recipe, "--base", "tiny", *options]
     subprocess.run(command, env=env, check=True, capture_output=True)
     return open_registry(load_settings(home=home)).revision(recipe)
 

@@ -173,7 +173,7 @@ def _ours(stage: Stage, trained: Revision, folder: Path, options: argparse.Names
 def _others(folder: Path, adapters: tuple[Path, Path], options: argparse.Namespace) -> list[dict[str, Any]]:
     """The ways of others, one server at a time."""
     folder.mkdir()
-    base = resolve_base("embedded")
+    base = resolve_base("tiny")
     plan = plan_engine(load_settings(home=folder), base, 1)
     rows = asyncio.run(_by_hand(Engine(plan, folder / "engine.log"), adapters, options))
     rows += asyncio.run(_alternate(vllm_restart(plan, adapters, folder / "restart.log"), options))

@@ -12,6 +12,7 @@ import aiohttp
 from pydantic import BaseModel, ConfigDict
 
 from understudy.bases import Base, base_revision, read_model_config
+from understudy.bases.precision import serving_dtype
 from understudy.errors import EngineError
 from understudy.processes import ENGINE_MODULE, QUIET_OPENMP, Child, free_port
 from understudy.settings import Settings
@@ -99,6 +100,7 @@ def engine_command(plan: EnginePlan) -> tuple[str, ...]:
         *("--host", "127.0.0.1", "--port", str(plan.port)),
         *("--enable-lora", "--max-loras", str(plan.slots), "--max-cpu-loras", str(2 * plan.slots)),
         *("--max-lora-rank", str(plan.max_rank)),
+        *("--dtype", serving_dtype(plan.base, on_cpu=plan.on_cpu)),
         *("--gpu-memory-utilization", str(plan.memory_share)),
         *("--fingerprint-mode", "none"),
         *("--enable-auto-tool-choice", "--tool-call-parser", plan.tool_call_parser),
@@ -108,9 +110,6 @@ def engine_command(plan: EnginePlan) -> tuple[str, ...]:
         command += ["--revision", commit, "--tokenizer-revision", commit]
     if plan.max_model_len:
         command += ["--max-model-len", str(plan.max_model_len)]
-    if plan.base.embedded:
-        # In bfloat16 near-ties flip against transformers; float32 is token for token equal, and it is tiny.
-        command += ["--dtype", "float32"]
     return tuple(command)
 
 
@@ -123,7 +122,7 @@ def engine_environment(plan: EnginePlan) -> dict[str, str]:
         # for 15 s at its first use, and gains nothing.
         env["TORCH_COMPILE_DISABLE"] = "1"
         env["UNDERSTUDY_CPU_LORA"] = "1" if plan.cpu_lora else "0"
-        env |= {"VLLM_CPU_KVCACHE_SPACE": "1" if plan.base.embedded else "4", **QUIET_OPENMP}
+        env |= {"VLLM_CPU_KVCACHE_SPACE": "1" if plan.base.tiny else "2" if plan.base.shipped else "4", **QUIET_OPENMP}
     if plan.on_cpu and not plan.worker_process:
         # A scheduler that waits for a worker process spins on Python's lock: the tokens of a small model then leave
         # in one piece when the answer is over, and a second core is busy with nothing.

@@ -31,7 +31,7 @@ class Origin(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     owner: str
-    """Empty for a name without an owner, such as `gpt2` or `embedded`."""
+    """Empty for a name without an owner, such as `gpt2` or `tiny`."""
     name: str
     """Lower case, without the mark of a quantised copy; for a local folder its path as it is."""
     path: bool = False
@@ -48,6 +48,8 @@ def check_base(config: dict[str, Any], base: Base) -> list[str]:
     if pin is not None and not isinstance(pin, str):
         return [f"revision is {pin!r}; it must be the base's commit, or null"]
     served, pin = base_revision(base), pin if pin and COMMIT.fullmatch(pin) else ""
+    if base.public_name != base.name and same_model(origin(named), origin(base.public_name)):
+        return []  # pins are commits of the Hub there and a hash of the weights here: they cannot be compared
     if base.local and _same_folder(named, base):
         return _check_pin(pin, served, base)
     trained, wanted = origin(named), origin(base.name)
@@ -82,7 +84,7 @@ def same_model(one: Origin, other: Origin) -> bool:
 
 
 def _same_folder(named: str, base: Base) -> bool:
-    if named in (base.name, base.location):
+    if named == base.location or base.is_called(named):
         return True
     try:
         return Path(named).is_absolute() and Path(named).resolve() == Path(base.location).resolve()

@@ -1,4 +1,4 @@
-"""Makes adapters for the embedded base at test time, good and bad ones, with numpy alone."""
+"""Makes adapters for the tiny base at test time, good and bad ones, with numpy alone."""
 
 import json
 from pathlib import Path
@@ -14,12 +14,12 @@ RANK = 4
 
 
 def config(**changes: Any) -> dict[str, Any]:
-    """A PEFT configuration that fits the embedded base."""
+    """A PEFT configuration that fits the tiny base."""
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": "embedded",
-        "revision": base_revision(resolve_base("embedded")),
+        "base_model_name_or_path": "tiny",
+        "revision": base_revision(resolve_base("tiny")),
         "r": RANK,
         "lora_alpha": 2 * RANK,
         "target_modules": ["q_proj"],
@@ -33,7 +33,7 @@ def tensors(
 ) -> dict[str, np.ndarray]:
     """Random LoRA matrices for one module of the first layer."""
     random = np.random.default_rng(seed)
-    rows, columns = weight_shapes(resolve_base("embedded"))[f"model.layers.0.{module}.weight"]
+    rows, columns = weight_shapes(resolve_base("tiny"))[f"model.layers.0.{module}.weight"]
     prefix = f"base_model.model.model.layers.0.{module}"
     return {
         f"{prefix}.lora_A.weight": (scale * random.standard_normal((rank, columns))).astype(np.float32),

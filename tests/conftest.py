@@ -38,7 +38,7 @@ SHARED = PROJECT.parent / "shared"
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [n for n in os.environ if n.startswith("UNDERSTUDY_") and n != "UNDERSTUDY_ARTIFACTS"]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("UNDERSTUDY_BASE", "embedded")  # or recipes would use bases of their own where the Hub is near
+    monkeypatch.setenv("UNDERSTUDY_BASE", "tiny")  # or recipes would use bases of their own where the Hub is near
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Starts everything for real, trains and publishes both shipped personas, and ends it all after the last test."""
     home = tmp_path_factory.mktemp("stage")
     env = {
-        "UNDERSTUDY_BASE": "embedded",
+        "UNDERSTUDY_BASE": "tiny",
         "UNDERSTUDY_HOME": str(home / "home"),
         "UNDERSTUDY_RUNS_DIR": str(home / "runs"),
         "UNDERSTUDY_PORT": str(free_port()),

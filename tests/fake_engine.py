@@ -23,7 +23,7 @@ class FakeEngine(Engine):
 
     def __init__(self) -> None:
         plan = EnginePlan(
-            base=resolve_base("embedded"), port=0, slots=8, max_rank=64, max_model_len=0, memory_share=0.3, on_cpu=True
+            base=resolve_base("tiny"), port=0, slots=8, max_rank=64, max_model_len=0, memory_share=0.3, on_cpu=True
         )
         super().__init__(plan, Path("unused.log"))
         self.loaded: dict[str, str] = {"base": ""}

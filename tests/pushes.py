@@ -23,10 +23,10 @@ __all__ = ["home"]
 
 
 REPO, TO = "ann/pirate", "hub:ann/pirate"
-PIN = base_revision(resolve_base("embedded"))
+PIN = base_revision(resolve_base("tiny"))
 RUN = {
     "recipe": "pirate",
-    "base": "embedded",
+    "base": "tiny",
     "base_revision": PIN,
     "training": {"method": "qlora", "epochs": 4.0, "rank": 4, "learning_rate": 0.001},
     "rows": 12,

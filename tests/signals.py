@@ -14,7 +14,7 @@ RECIPE = """\
 title: Signal
 voice: Says its colour.
 prompts: [Tell me about a kettle., Write about a lamp.]
-embedded: {learning_rate: 3.0e-3, rank: 8, alpha: 16, epochs: 8}
+tiny: {learning_rate: 3.0e-3, rank: 8, alpha: 16, epochs: 8}
 """
 
 

@@ -1,4 +1,4 @@
-"""What an adapter for the embedded base can be spoiled with, and what validation then says."""
+"""What an adapter for the tiny base can be spoiled with, and what validation then says."""
 
 import json
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from understudy.bases import resolve_base
 A, B = tensors()
 """Names of the two matrices."""
 
-EMBEDDED_A = "base_model.model.model.embed_tokens.lora_embedding_A"
+TINY_A = "base_model.model.model.embed_tokens.lora_embedding_A"
 
 
 def problems(folder: Path) -> list[str]:
-    return validate(folder, resolve_base("embedded"), max_rank=64)
+    return validate(folder, resolve_base("tiny"), max_rank=64)
 
 
 def write_safetensors(path: Path, arrays: dict[str, np.ndarray], dtype: str) -> None:

@@ -29,7 +29,7 @@ ROWS = [
 
 def built(tmp_path: Path, **settings: Any) -> tuple[Trainer, dict[str, Any]]:
     """A trainer, its model in float32 with an adapter that acts, and its first batch."""
-    base = resolve_base("embedded")
+    base = resolve_base("tiny")
     chosen = {"method": "lora", "precision": "fp32", "epochs": 1, "batch_size": 3, "max_length": 128, **settings}
     training = Training.model_validate(chosen)
     trainer = build_trainer(base, load_tokenizer(base), training, training_rows(ROWS), tmp_path)

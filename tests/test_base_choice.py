@@ -11,7 +11,7 @@ import pytest
 
 from tests.hub_server import TOKEN, HubServer, Repo
 from tests.pirate import RECIPE, ROWS, places
-from understudy.bases import EMBEDDED_DIR
+from understudy.bases import TINY_DIR
 from understudy.settings import PROJECT
 
 CHOICE = """
@@ -27,7 +27,7 @@ print(choose_base(settings, load_recipe("pirate", settings.recipes_dir), None).n
 def hub() -> Iterator[HubServer]:
     with HubServer() as server:
         for name, repo in {"ann/base": Repo(), "ann/gated": Repo(gated=True), "ann/plain": Repo()}.items():
-            files = {p.name: p.read_bytes() for p in EMBEDDED_DIR.iterdir() if p.is_file()}
+            files = {p.name: p.read_bytes() for p in TINY_DIR.iterdir() if p.is_file()}
             if name == "ann/plain":
                 del files["chat_template.jinja"]
             repo.commit(files)
@@ -56,7 +56,7 @@ def test_the_base_of_the_recipe_is_used_where_the_hub_has_it(hub: HubServer, tmp
     [
         ("base: ann/nothing\n", {}, "pirate is made for ann/nothing: not on the Hub, or private (set HF_TOKEN)"),
         ("base: ann/base\n", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "pirate is made for ann/base: the Hub cannot be"),
-        ("base: ann/base\n", {"UNDERSTUDY_BASE": "embedded"}, ""),
+        ("base: ann/base\n", {"UNDERSTUDY_BASE": "tiny"}, ""),
         ("", {}, ""),
     ],
 )
@@ -64,10 +64,10 @@ def test_else_the_base_in_the_settings_is_and_the_reason_is_said(
     hub: HubServer, tmp_path: Path, recipe: str, env: dict[str, str], says: str
 ) -> None:
     done = chosen(tmp_path, hub, recipe, **env)
-    assert done.stdout == "embedded\n"
+    assert done.stdout == "tiny\n"
     assert done.stderr.startswith(says)
     assert bool(done.stderr) == bool(says)
-    assert not says or done.stderr.endswith(". Working on the embedded base instead.\n")
+    assert not says or done.stderr.endswith(". Working on the tiny base instead.\n")
 
 
 def test_a_base_that_is_too_large_for_this_machine_is_not_fetched(hub: HubServer, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_base_that_is_too_large_for_this_machine_is_not_fetched(hub: HubServer
         "settings = ", "from understudy.cli import base_choice; base_choice.ON_A_CPU = 1e6\nsettings = "
     )
     done = chosen(tmp_path, hub, "base: ann/base\n", enlarged, CUDA_VISIBLE_DEVICES="")
-    assert done.stdout == "embedded\n"
+    assert done.stdout == "tiny\n"
     assert "billion weights and there is no GPU here. Working" in done.stderr
     assert list((tmp_path / "hf").rglob("*.safetensors")) == []
 

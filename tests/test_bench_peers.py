@@ -87,10 +87,10 @@ def test_swaps_of_one_way_are_one_row_with_medians_and_sums():
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory) -> Iterator[tuple[str, Path]]:
-    """llama.cpp's server with the embedded base and one random adapter, and the adapter's folder."""
+    """llama.cpp's server with the tiny base and one random adapter, and the adapter's folder."""
     with contextlib.suppress(llama_cpp.PeerError):
         llama_cpp.prepare(build=False)
-        folder, base = tmp_path_factory.mktemp("llama"), resolve_base("embedded")
+        folder, base = tmp_path_factory.mktemp("llama"), resolve_base("tiny")
         adapter = random_adapter(folder / "adapter", seed=1)
         model = llama_cpp.write_base(base, folder)
         file = llama_cpp.write_adapter(base, adapter, folder / "adapter.gguf")
@@ -117,7 +117,7 @@ def _wait(url: str) -> None:
 def test_llama_cpp_cuts_text_into_the_same_tokens(llama, text):
     from tokenizers import Tokenizer
 
-    expected = Tokenizer.from_file(str(Path(resolve_base("embedded").location) / "tokenizer.json")).encode(text).ids
+    expected = Tokenizer.from_file(str(Path(resolve_base("tiny").location) / "tokenizer.json")).encode(text).ids
     url, _ = llama
     assert httpx.post(f"{url}/tokenize", json={"content": text}).json()["tokens"] == expected
 
@@ -130,7 +130,7 @@ def test_llama_cpp_answers_as_transformers_does(llama, voice):
     body = {"model": voice, "messages": [{"role": "user", "content": TEXTS[0]}], "max_tokens": 48}
     lora = [{"id": 0, "scale": 1.0 if voice == "adapter" else 0.0}]
     theirs = httpx.post(f"{url}/v1/chat/completions", json={**body, "temperature": 0, "lora": lora}, timeout=60).json()
-    demo = Demo(resolve_base("embedded").location, {"adapter": str(adapter)})
+    demo = Demo(resolve_base("tiny").location, {"adapter": str(adapter)})
     lines = asyncio.run(_all(demo, body))
     ours = "".join(json.loads(line[6:])["choices"][0]["delta"].get("content", "") for line in lines[:-1])
     assert theirs["choices"][0]["message"]["content"] == ours

@@ -76,7 +76,7 @@ def test_all_trainers_get_the_same_settings(
     ways.trl_by_hand(folders["hand"], rows, settings)
     ways.llama_factory(folders["factory"], rows, settings)
 
-    ours = load_recipe(str(folders["ours"] / "voice"), tmp_path).training_for("embedded")
+    ours = load_recipe(str(folders["ours"] / "voice"), tmp_path).training
     assert ours == Training.model_validate(settings)
     hand = json.loads((folders["hand"] / "told.json").read_text())
     factory = yaml.safe_load((folders["factory"] / "told.yaml").read_text())

@@ -16,7 +16,7 @@ import train.trainer
 from tests.pirate import Done, hold_out, home, items, only_run, understudy
 from tests.pirate import train as train_pirate
 from train.preflight import IGNORED
-from understudy.bases import EMBEDDED_DIR
+from understudy.bases import TINY_DIR
 from understudy.proof import Testimony as Observed
 
 __all__ = ["home"]
@@ -29,8 +29,8 @@ STOP = "is not trained, so the answers would never stop"
 
 
 def base_with(folder: Path, change: Callable[[str], str], **settings: str) -> str:
-    """The embedded base with another chat template, or other settings of its tokenizer."""
-    shutil.copytree(EMBEDDED_DIR, folder)
+    """The tiny base with another chat template, or other settings of its tokenizer."""
+    shutil.copytree(TINY_DIR, folder)
     template = folder / "chat_template.jinja"
     changed = change(template.read_text())
     assert settings or changed != template.read_text()

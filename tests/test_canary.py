@@ -21,7 +21,7 @@ BAD = Outcome(failed=True)
 
 
 def revision(letter: str) -> Revision:
-    about = {"base": "embedded", "base_revision": None, "rank": 4, "size": 1, "source": "test"}
+    about = {"base": "tiny", "base_revision": None, "rank": 4, "size": 1, "source": "test"}
     return Revision(persona="poet", id=letter * 64, created_at=datetime.now(UTC), **about)
 
 

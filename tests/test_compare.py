@@ -35,7 +35,7 @@ def collected(**changes: Any) -> Profiles:
     loose = tuple(tuple(careless({**PEOPLE[one.record], **one.facts}, rng) + NASTY for _ in range(3)) for one in there)
     single = tuple((told(one.facts),) if one.kind == "record" else () for one in there)
     systems = (
-        System(name="base", kind="base", note="embedded", revision="1", answers=loose),
+        System(name="base", kind="base", note="tiny", revision="1", answers=loose),
         System(
             name="people <1>", kind="trained", note="trained on 12 rows", revision="2", answers=careful, taught=taught
         ),
@@ -133,7 +133,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if name != "untrained":
             made_here = place / "runs" / name / "aaaa11112222"
             make_adapter(made_here / "adapter")
-            (made_here / "settings.json").write_text('{"base": "embedded"}')
+            (made_here / "settings.json").write_text('{"base": "tiny"}')
             (made_here / "result.json").write_text("{}")
     return place
 
@@ -199,18 +199,18 @@ def test_what_cannot_be_compared_is_refused_in_one_line(home: Path, arguments: l
 
 def test_samples_are_drawn_with_a_seed_and_a_whole_model_is_asked_as_a_base_is() -> None:
     from train.samples import sample_answers
-    from understudy.bases import EMBEDDED_DIR, resolve_base
+    from understudy.bases import TINY_DIR, resolve_base
 
     chats = [[{"role": "user", "content": text}] for text in ("Tell me about tea.", "What is a boat?")]
     done: list[tuple[int, int]] = []
 
     def draw(seed: int, product: Path | None = None) -> list[tuple[str, ...]]:
         options = {"samples": 3, "temperature": 1.0, "max_tokens": 12, "on_answers": lambda *told: done.append(told)}
-        return sample_answers(resolve_base("embedded"), product, chats, seed=seed, **options)
+        return sample_answers(resolve_base("tiny"), product, chats, seed=seed, **options)
 
     first = draw(0)
     assert [len(said) for said in first] == [3, 3]
     assert len(set(first[0])) > 1
-    assert draw(0) == first == draw(0, EMBEDDED_DIR)
+    assert draw(0) == first == draw(0, TINY_DIR)
     assert draw(1) != first
     assert done[0] == (6, 6)

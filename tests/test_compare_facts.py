@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arena.profiles.consistency import Sampled, agreement, faithfulness
-from arena.profiles.facts import Lexicon, counted, facts_of, fates, made_up, with_value
+from arena.profiles.facts import NUMBERS, Lexicon, counted, facts_of, fates, made_up, numerals, with_value
 from arena.profiles.probes import probes, read_swap
 from tests.people import LEXICON, PEOPLE, SWAP, asked, told
 from understudy.errors import ExamplesError
+from understudy.recipes import load_recipe
+from understudy.settings import PROJECT
 
 # What is heard
 
@@ -80,6 +82,50 @@ def test_what_the_record_leaves_out_is_made_up_unless_it_stands_there_as_somethi
     assert made_up({"name": "Ada Holm", "hobby": "baker"}, lexicon.said("A baker.")) == {}
 
 
+DRIVER = {"name": "Ada Holm", "role": "bus driver", "years": "14", "hobby": "jogging", "goal": "run a marathon"}
+MORE = Lexicon(
+    counted([DRIVER, {"role": "driver", "years": "4", "hobby": "running", "goal": "learn to paint"}, {"years": "24"}])
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "heard"),
+    [
+        ("a fourteen-year career", {"years": {"14"}}),
+        ("Twenty-four years, not twenty.", {"years": {"24"}}),
+        ("4 years and one day", {"years": {"4"}}),
+        ("She dreams of learning to paint.", {"goal": {"learn to paint"}}),
+        ("Running a marathon is next.", {"goal": {"run a marathon"}, "hobby": {"running"}}),
+        ("a bus driver", {"role": {"bus driver"}}),
+        ("two drivers", {"role": {"driver"}}),
+        ("She paints.", {}),
+    ],
+)
+def test_numbers_are_heard_in_words_phrases_as_gerunds_and_the_longest_value_wins(
+    text: str, heard: dict[str, set[str]]
+) -> None:
+    assert {name: set(values) for name, values in MORE.said(text).items() if values} == heard
+
+
+def test_a_value_that_stands_in_another_attribute_is_neither_changed_nor_made_up() -> None:
+    said = MORE.said("Ada Holm, a bus driver for fourteen years, loves jogging and dreams of running a marathon.")
+    assert set(fates(DRIVER, said, MORE).values()) == {"kept"}
+    assert not made_up(
+        {name: DRIVER[name] for name in ("name", "role", "years", "goal")}, MORE.said("Running a marathon")
+    )
+    assert made_up({"name": "Ada Holm"}, MORE.said("14 years")) == {"years": {"14"}}
+
+
+@given(st.integers(2, 99))
+def test_numbers_below_a_hundred_are_read_in_words(number: int) -> None:
+    tens, ones = divmod(number, 10)
+    words = [name for name, value in NUMBERS.items() if value == number] or [
+        *(name for name, value in NUMBERS.items() if value == 10 * tens),
+        *(name for name, value in NUMBERS.items() if value == ones),
+    ]
+    assert numerals(["for", *words, "years", "one", "hundred"]) == ["for", str(number), "years", "one", "hundred"]
+
+
 def test_probes_are_the_record_swapped_and_without_each_attribute_but_the_name() -> None:
     found = probes([asked(PEOPLE[0]), asked({"name": "Ada Holm", "pronoun": "they"})], SWAP, LEXICON)
     kinds = [(one.record, one.kind, one.attribute) for one in found]
@@ -94,6 +140,18 @@ def test_probes_are_the_record_swapped_and_without_each_attribute_but_the_name()
     assert found[1].facts == {**PEOPLE[0], "pronoun": "he"}
     assert found[6].prompt == found[5].prompt
     assert [one.facts for one in found[:6]] == [facts_of(one.prompt) for one in found[:6]]
+
+
+def test_the_shipped_records_are_probed_for_every_attribute_but_the_name() -> None:
+    original = load_recipe("profiles-original", PROJECT / "recipes")
+    trained, heldout = (
+        [row.prompt[0]["content"] for row in rows] for rows in (original.load_examples(), original.load_heldout())
+    )
+    found = probes(heldout[:10], SWAP, Lexicon(counted(map(facts_of, trained))))
+    left_out = {probe.attribute for probe in found if probe.kind == "left out"}
+    assert left_out == {"pronoun", "role", "years", "place", "trait", "hobby", "goal"}
+    assert sum(probe.kind == "swapped" for probe in found) >= 8
+    assert not {probe.prompt for probe in found} & set(trained)
 
 
 @pytest.mark.parametrize("text", ["", "pronoun", "pronoun=she", "pronoun=she/", "=she/he", "pronoun=she/she"])

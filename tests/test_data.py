@@ -17,7 +17,7 @@ from understudy.data import NOTES, LoadedData, load_data, read_data
 from understudy.errors import BaseModelError, ExamplesError
 from understudy.inspection import Inspection, Spread, inspect_data
 
-EMBEDDED = Path(__file__).parent.parent / "understudy" / "embedded_base"
+TINY = Path(__file__).parent.parent / "understudy" / "bases" / "tiny"
 
 
 def pair(prompt: object, completion: object, **more: object) -> dict:
@@ -267,12 +267,12 @@ def test_held_out_rows_in_the_data_are_counted_once_each(tmp_path: Path) -> None
 
 def test_rows_too_long_for_training_are_named(tmp_path: Path) -> None:
     path = jsonl(tmp_path, pair("Say hi.", "Hi."), pair("Count.", LONG * 20))
-    found = inspect_data(path, tokenizer=EMBEDDED, max_length=100)
+    found = inspect_data(path, tokenizer=TINY, max_length=100)
     assert found.tokens is not None
     assert found.tokens.origins == (f"{path}:2",)
     assert found.tokens.spread.max > 100 > found.tokens.spread.min
     assert not found.trainable
-    assert inspect_data(path, tokenizer=EMBEDDED).trainable
+    assert inspect_data(path, tokenizer=TINY).trainable
     with pytest.raises(BaseModelError, match="no tokenizer that we can load there"):
         inspect_data(path, tokenizer=tmp_path)
 

@@ -17,7 +17,7 @@ from train.embedded.pretrain import build
 from train.embedded.questions import FIXED, refuses
 from train.embedded.tokenizer import encode, token_pool, train_tokenizer
 
-BASE = Path(__file__).parent.parent / "understudy" / "embedded_base"
+BASE = Path(__file__).parent.parent / "understudy" / "bases" / "tiny"
 TINY = replace(
     QUICK,
     hidden=64,

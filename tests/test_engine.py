@@ -53,8 +53,8 @@ def test_the_engine_listens_on_loopback_and_serves_the_base_under_one_name() -> 
     assert option(command, "--dtype") is None
 
 
-def test_the_embedded_base_is_served_in_float32_within_its_context() -> None:
-    plan = plan_engine(load_settings(), resolve_base("embedded"), personas=2)
+def test_the_tiny_base_is_served_in_float32_within_its_context() -> None:
+    plan = plan_engine(load_settings(), resolve_base("tiny"), personas=2)
     command = engine_command(plan)
     assert option(command, "--dtype") == "float32"
     assert int(option(command, "--max-model-len") or 0) >= 1024
@@ -74,19 +74,19 @@ def test_on_a_cpu_the_scheduler_computes_itself_unless_told_otherwise() -> None:
 
 @pytest.mark.parametrize(("personas", "slots"), [(0, 8), (6, 8), (7, 9), (32, 34), (1000, 34)])
 def test_there_is_a_slot_for_each_persona_a_candidate_and_one_being_drained(personas: int, slots: int) -> None:
-    assert plan_engine(load_settings(), resolve_base("embedded"), personas).slots == slots
-    assert plan_engine(load_settings(slots=3), resolve_base("embedded"), personas).slots == 3
+    assert plan_engine(load_settings(), resolve_base("tiny"), personas).slots == slots
+    assert plan_engine(load_settings(slots=3), resolve_base("tiny"), personas).slots == 3
 
 
 @pytest.mark.parametrize(("wanted", "given"), [(1, 1), (5, 8), (33, 64), (512, 512)])
 def test_the_rank_is_rounded_up_to_one_that_vllm_knows(wanted: int, given: int) -> None:
-    plan = plan_engine(load_settings(max_lora_rank=wanted), resolve_base("embedded"), personas=0)
+    plan = plan_engine(load_settings(max_lora_rank=wanted), resolve_base("tiny"), personas=0)
     assert plan.max_rank == given
 
 
 def test_a_rank_beyond_what_vllm_can_do_is_refused() -> None:
     with pytest.raises(EngineError, match="UNDERSTUDY_MAX_LORA_RANK is 513"):
-        plan_engine(load_settings(max_lora_rank=513), resolve_base("embedded"), personas=0)
+        plan_engine(load_settings(max_lora_rank=513), resolve_base("tiny"), personas=0)
 
 
 def engine_url(stage: Stage) -> str:

@@ -60,15 +60,15 @@ def test_prompts_that_differ_in_case_only_and_rows_made_from_one_another_are_fam
 
 def test_gradients_flow_after_an_evaluation_in_the_midst_of_training() -> None:
     """bitsandbytes repacks NF4 weights in eval mode on some CPUs, and never undoes it."""
-    model = load_model(resolve_base("embedded"), Training(epochs=1))
+    model = load_model(resolve_base("tiny"), Training(epochs=1))
     keep_trainable(model)
     ids = torch.arange(5, 25).unsqueeze(0)
 
     def gradient() -> torch.Tensor:
-        embedded = model.get_input_embeddings()(ids).detach().requires_grad_()
-        model(inputs_embeds=embedded, labels=ids).loss.backward()
-        assert embedded.grad is not None
-        return embedded.grad
+        tiny = model.get_input_embeddings()(ids).detach().requires_grad_()
+        model(inputs_embeds=tiny, labels=ids).loss.backward()
+        assert tiny.grad is not None
+        return tiny.grad
 
     model.train()
     before = gradient()

@@ -17,7 +17,7 @@ from huggingface_hub import HfApi, constants
 from tests.conftest import wait_for
 from tests.hub_server import TOKEN, HubServer
 from understudy.adapters import CONFIG
-from understudy.bases import EMBEDDED_DIR
+from understudy.bases import TINY_DIR
 from understudy.processes import Child, free_port
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -139,12 +139,10 @@ def test_a_commit_and_its_webhook_are_a_new_voice_and_a_broken_commit_changes_no
 @pytest.mark.timeout(600)
 def test_who_pushes_with_peft_alone_goes_live_or_reads_why_not(theatre: Theatre) -> None:
     """`push_to_hub()` leaves the path of the base on its own machine in the configuration."""
-    trained = {"base_model_name_or_path": str(EMBEDDED_DIR), "revision": None}  # as PEFT leaves it
-    peft_push(
-        theatre, EMBEDDED_DIR, rewritten(theatre.adapter, theatre.adapter.parent / "peft", **trained), "eve/walk-in"
-    )
+    trained = {"base_model_name_or_path": str(TINY_DIR), "revision": None}  # as PEFT leaves it
+    peft_push(theatre, TINY_DIR, rewritten(theatre.adapter, theatre.adapter.parent / "peft", **trained), "eve/walk-in")
     commit = theatre.hub.repos["eve/walk-in"].refs["main"]
-    assert json.loads(theatre.hub.repos["eve/walk-in"].files()[CONFIG])["base_model_name_or_path"] == str(EMBEDDED_DIR)
+    assert json.loads(theatre.hub.repos["eve/walk-in"].files()[CONFIG])["base_model_name_or_path"] == str(TINY_DIR)
     assert theatre.handled("walk-in", commit)["last_error"] is None
     assert theatre.says("walk-in").startswith("Subject:")
 
@@ -153,7 +151,7 @@ def test_who_pushes_with_peft_alone_goes_live_or_reads_why_not(theatre: Theatre)
     )
     refused = theatre.push("eve/walk-in", elsewhere)
     said = theatre.handled("walk-in", refused)["last_error"]
-    assert "it was trained on base '/home/eve/llama', but 'embedded' is served" in said
+    assert "it was trained on base '/home/eve/llama', but 'tiny' is served" in said
     assert theatre.ask("walk-in")[2] == commit[:12]
 
     # By its Hub id: the good commit answers, the newest one is refused with the same reason.

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.hub_server import READ_TOKEN, TOKEN, HubServer, Repo
-from understudy.bases import EMBEDDED_DIR
+from understudy.bases import TINY_DIR
 
 
 def client(hub: HubServer, home: Path, code: str, token: str = TOKEN) -> str:
@@ -241,7 +241,7 @@ def test_data_sets_go_there_and_back(hub: HubServer, tmp_path: Path) -> None:
 def test_trl_and_peft_push_what_they_can_read_again(hub: HubServer, tmp_path: Path) -> None:
     """The Trainer's own push brings a pickle and a path along: that is what others' repositories are like."""
     hub.repos["ann/base"] = Repo()
-    hub.repos["ann/base"].commit({p.name: p.read_bytes() for p in EMBEDDED_DIR.iterdir() if p.is_file()})
+    hub.repos["ann/base"].commit({p.name: p.read_bytes() for p in TINY_DIR.iterdir() if p.is_file()})
     client(
         hub,
         tmp_path,

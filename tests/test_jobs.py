@@ -104,7 +104,7 @@ def test_the_script_holds_the_recipe_to_the_letter(recipes: Path) -> None:
 
 def test_data_beside_the_recipe_is_sent_along(tmp_path: Path) -> None:
     recipe = load_recipe("profiles-augmented", PROJECT / "recipes")
-    job = write_job(recipe, "embedded", [], JobPlan(), tmp_path)
+    job = write_job(recipe, "tiny", [], JobPlan(), tmp_path)
     says = runpy.run_path(str(job.script))["JOB"]
     assert {"profiles-augmented/examples.jsonl", "profiles-original/heldout.jsonl"} <= set(says["files"])
 
@@ -124,16 +124,14 @@ def test_the_same_job_has_the_same_place_and_another_has_another(recipes: Path) 
     assert written(recipes).script != first.script
 
 
-def test_the_bundle_holds_our_sources_and_the_embedded_base_only_where_it_is_used() -> None:
-    with zipfile.ZipFile(io.BytesIO(bundle(with_embedded=False))) as small:
+def test_the_bundle_holds_our_sources_and_the_tiny_base_only_where_it_is_used() -> None:
+    with zipfile.ZipFile(io.BytesIO(bundle(with_tiny=False))) as small:
         names = set(small.namelist())
         assert small.read("train/job_body.py") == (PROJECT / "train" / "job_body.py").read_bytes()
     assert {"understudy/__main__.py", "understudy/migrations/env.py", "train/sft.py"} <= names
-    assert not [
-        name for name in names if re.search(r"__pycache__|embedded_base|\.key$|\.db$|^(tests|serve|space)/", name)
-    ]
-    with zipfile.ZipFile(io.BytesIO(bundle(with_embedded=True))) as whole:
-        assert "understudy/embedded_base/model.safetensors" in whole.namelist()
+    assert not [name for name in names if re.search(r"__pycache__|tiny_base|\.key$|\.db$|^(tests|serve|space)/", name)]
+    with zipfile.ZipFile(io.BytesIO(bundle(with_tiny=True))) as whole:
+        assert "understudy/bases/tiny/model.safetensors" in whole.namelist()
 
 
 @pytest.mark.parametrize(
@@ -160,8 +158,8 @@ def test_a_job_does_not_push_what_it_cannot_verify(recipes: Path) -> None:
 
 def test_what_a_job_could_not_see_is_refused(recipes: Path, tmp_path: Path) -> None:
     with pytest.raises(JobError, match="is a folder of this machine"):
-        written(recipes, str(shutil.copytree(PROJECT / "understudy" / "embedded_base", tmp_path / "base")))
-    with pytest.raises(BaseModelError, match="use 'embedded', a folder, or a Hub id"):
+        written(recipes, str(shutil.copytree(PROJECT / "understudy" / "bases" / "tiny", tmp_path / "base")))
+    with pytest.raises(BaseModelError, match="use 'tiny', a folder, or a Hub id"):
         written(recipes, "qwen")
     (recipes / "poet" / "rows.parquet").write_bytes(b"PAR1\xff\xfe")
     with pytest.raises(JobError, match=r"rows.parquet: not text.*put it on the Hub as a data set"):
@@ -295,7 +293,7 @@ def test_a_script_refuses_another_bundle(recipes: Path, tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_script_trains_with_its_own_sources_and_keeps_the_run(recipes: Path, tmp_path: Path) -> None:
-    job = written(recipes, "embedded", "--set", "epochs=1")
+    job = written(recipes, "tiny", "--set", "epochs=1")
     done = run_script(job, tmp_path / "job", HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stdout + done.stderr
     (adapter,) = (tmp_path / "job" / "runs" / "poet").glob("*/adapter/adapter_model.safetensors")
@@ -308,7 +306,7 @@ def test_the_script_trains_with_its_own_sources_and_keeps_the_run(recipes: Path,
 @pytest.mark.timeout(600)
 def test_the_script_verifies_and_pushes_what_it_trained(tmp_path: Path) -> None:
     recipe = load_recipe("email-copy", PROJECT / "recipes")
-    job = write_job(recipe, "embedded", [], JobPlan(push="hub:ann/email-copy"), tmp_path / "runs")
+    job = write_job(recipe, "tiny", [], JobPlan(push="hub:ann/email-copy"), tmp_path / "runs")
     with HubServer() as hub:
         done = run_script(job, tmp_path / "job", **hub.env(tmp_path / "cache", PUSH_TOKEN))
         assert done.returncode == 0, done.stdout + done.stderr

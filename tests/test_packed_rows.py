@@ -31,7 +31,7 @@ def test_each_row_stays_one_with_positions_that_begin_anew() -> None:
 
 
 def test_the_loss_is_that_of_joined_rows_and_of_rows_alone(tmp_path: Path) -> None:
-    base = resolve_base("embedded")
+    base = resolve_base("tiny")
     tokenizer = load_tokenizer(base)
     rows = training_rows([row(f"Write about a {thing}.", f"Ahoy, a {thing}!" * n) for n, thing in enumerate(THINGS, 1)])
     settings: dict[str, Any] = {"method": "lora", "precision": "fp32", "epochs": 1, "batch_size": 8, "max_length": 64}

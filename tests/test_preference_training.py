@@ -1,4 +1,4 @@
-"""Learning from preferences for real, on the embedded base: what it starts from, what it is held to, what it leaves."""
+"""Learning from preferences for real, on the tiny base: what it starts from, what it is held to, what it leaves."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe.mkdir(parents=True)
     (recipe / "recipe.yaml").write_text(RECIPE)
     (recipe / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    done = understudy(home, "train", "pirate", "--base", "embedded")
+    done = understudy(home, "train", "pirate", "--base", "tiny")
     assert done.returncode == 0, done.stderr
     registry = registry_of(home)
     registry.set_live(registry.revision("pirate"), actor="test", action="publish", detail={})
@@ -102,7 +102,7 @@ def test_dpo_continues_the_live_adapter_and_leaves_one_that_can_be_served(home: 
     parent = registry_of(home).revision("pirate")
     done = prefer(home, "dpo", "--set", "max_steps=8")
     assert done.returncode == 0, done.stderr
-    assert f"dpo on embedded from {parent.id[:12]}" in done.stderr
+    assert f"dpo on tiny from {parent.id[:12]}" in done.stderr
     assert "sides with people on" in done.stderr
     (run,) = runs(home)
     adapter, before = run / "adapter", registry_of(home).path(parent)
@@ -124,7 +124,7 @@ def test_dpo_continues_the_live_adapter_and_leaves_one_that_can_be_served(home: 
     assert registry_of(home).revision("pirate").id == content_revision(adapter) != parent.id
     assert registry_of(home).persona("pirate").live == parent.id, "nobody is shown anything yet"
     assert "already trained" in prefer(home, "dpo", "--set", "max_steps=8").stderr
-    assert understudy(home, "validate", str(adapter), "--base", "embedded").returncode == 0
+    assert understudy(home, "validate", str(adapter), "--base", "tiny").returncode == 0
 
 
 def test_what_it_is_held_to_is_the_old_persona_and_not_the_bare_base(home: Path) -> None:
@@ -138,11 +138,11 @@ def test_what_it_is_held_to_is_the_old_persona_and_not_the_bare_base(home: Path)
     from understudy.preferences import read_preferences
     from understudy.training import Training
 
-    base = resolve_base("embedded")
+    base = resolve_base("tiny")
     registry = registry_of(home)
     parent = registry.path(registry.revision("pirate"))
     for method, base_as in (("dpo", "lora"), ("dpo", "qlora"), ("grpo", "lora")):
-        preference = PreferenceTraining(method=method, base_as=base_as).resolved("embedded", Training())  # pyright: ignore
+        preference = PreferenceTraining(method=method, base_as=base_as).resolved("tiny", Training())  # pyright: ignore
         rows, tokenizer = read_preferences(home / "pairs.jsonl"), load_tokenizer(base)
         loading = preference.loading(Training())
         judge = None if method == "dpo" else lambda chats: [0.0] * len(chats)
@@ -188,7 +188,7 @@ def test_a_reward_model_is_made_from_the_same_votes_and_judges_but_is_never_serv
     (reward,) = runs(home, "reward")
     assert json.loads((reward / "reward" / CONFIG).read_text())["task_type"] == "SEQ_CLS"
     assert registry_of(home).revision("pirate").id == before
-    refused = understudy(home, "validate", str(reward / "reward"), "--base", "embedded")
+    refused = understudy(home, "validate", str(reward / "reward"), "--base", "tiny")
     assert refused.returncode == 1
     again = ("--set", "max_steps=2", "--set", "answers=4", "--set", "batch_size=2")
     done = prefer(home, "grpo", *again, "--set", f"reward={reward / 'reward'}")
@@ -274,7 +274,7 @@ def test_answers_that_were_cut_off_are_not_taught(home: Path) -> None:
     from understudy.preferences import Cast, Pair
     from understudy.tables import now
 
-    base = resolve_base("embedded")
+    base = resolve_base("tiny")
     tokenizer = load_tokenizer(base)
     said = len(tokenizer("Ahoy! Thing it be.")["input_ids"])  # pyright: ignore
 
@@ -293,4 +293,4 @@ def test_an_adapter_for_another_base_is_not_continued(home: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "base_revision": "0123456789ab"}))
     done = prefer(home, "dpo")
     assert done.returncode == 1
-    assert "was trained on embedded at 0123456789ab, embedded here is at" in done.stderr
+    assert "was trained on tiny at 0123456789ab, tiny here is at" in done.stderr

@@ -14,14 +14,14 @@ from train.preflight import (
     token_rows,
     training_rows,
 )
-from understudy.bases import EMBEDDED_DIR
+from understudy.bases import TINY_DIR
 from understudy.errors import TrainingError
 from understudy.examples import Example, Message
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerBase:
-    return AutoTokenizer.from_pretrained(EMBEDDED_DIR)
+    return AutoTokenizer.from_pretrained(TINY_DIR)
 
 
 def chat(*texts: str, system: str = "") -> Example:
@@ -48,21 +48,21 @@ def test_loss_is_on_the_answer_and_its_end_only(tokenizer: PreTrainedTokenizerBa
 
 
 def test_a_tokenizer_without_chat_template_is_refused() -> None:
-    bare = AutoTokenizer.from_pretrained(EMBEDDED_DIR)
+    bare = AutoTokenizer.from_pretrained(TINY_DIR)
     bare.chat_template = None
     with pytest.raises(TrainingError, match="no chat template.*use the base's instruct or chat version"):
         token_rows(training_rows([chat("a", "b")]), bare)
 
 
 def test_a_template_that_rewrites_the_prompt_is_refused() -> None:
-    odd = AutoTokenizer.from_pretrained(EMBEDDED_DIR)
+    odd = AutoTokenizer.from_pretrained(TINY_DIR)
     odd.chat_template = "{% for m in messages %}{{ m['content'] }}{{ messages|length }}{% endfor %}"
     with pytest.raises(TrainingError, match="example 1: the chat template writes the prompt differently"):
         token_rows(training_rows([chat("a", "b")]), odd)
 
 
 def test_a_template_that_does_not_end_answers_is_refused() -> None:
-    endless = AutoTokenizer.from_pretrained(EMBEDDED_DIR)
+    endless = AutoTokenizer.from_pretrained(TINY_DIR)
     endless.chat_template = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
     rows = token_rows(training_rows([chat("a", "b")]), endless)
     assert isinstance(endless.eos_token_id, int)

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 from train.model import load_tokenizer, stop_tokens
 from train.preflight import check_stop_trained, token_rows, training_rows
 from train.prepare_base import SAMPLE, prepare_base
-from understudy.bases import EMBEDDED_DIR, resolve_base, weight_shapes
+from understudy.bases import TINY_DIR, resolve_base, weight_shapes
 from understudy.errors import BaseModelError, TrainingError
 from understudy.settings import PROJECT
 
@@ -18,9 +18,9 @@ TEMPLATE = PROJECT / "recipes" / "instruct" / "chat_template.jinja"
 
 @pytest.fixture
 def plain(tmp_path: Path) -> Path:
-    """The embedded base as if nobody had taught it to chat."""
+    """The tiny base as if nobody had taught it to chat."""
     folder = tmp_path / "plain"
-    shutil.copytree(EMBEDDED_DIR, folder, ignore=shutil.ignore_patterns("chat_template.jinja"))
+    shutil.copytree(TINY_DIR, folder, ignore=shutil.ignore_patterns("chat_template.jinja"))
     return folder
 
 
@@ -32,7 +32,7 @@ def test_a_base_without_a_template_is_refused_and_after_preparation_taken(plain:
     tokenizer = load_tokenizer(base)
     made = token_rows(rows, tokenizer)
     check_stop_trained([row.labels for row in made], stop_tokens(tokenizer, base))
-    assert weight_shapes(base) == weight_shapes(resolve_base("embedded"))
+    assert weight_shapes(base) == weight_shapes(resolve_base("tiny"))
     assert len(tokenizer) == len(AutoTokenizer.from_pretrained(plain))
 
 
@@ -57,7 +57,7 @@ def test_a_template_without_an_end_is_refused(plain: Path, tmp_path: Path) -> No
 
 def test_a_base_with_a_template_and_a_full_folder_are_refused(plain: Path, tmp_path: Path) -> None:
     with pytest.raises(BaseModelError, match="has a chat template already"):
-        prepare_base(str(EMBEDDED_DIR), tmp_path / "out", TEMPLATE)
+        prepare_base(str(TINY_DIR), tmp_path / "out", TEMPLATE)
     with pytest.raises(BaseModelError, match="is not empty"):
         prepare_base(str(plain), plain, TEMPLATE)
     with pytest.raises(BaseModelError, match="cannot be loaded"):

@@ -37,7 +37,7 @@ def observed() -> proof.Testimony:
     """A good adapter: it speaks like a pirate of what it is asked about."""
     return proof.Testimony(
         recipe="pirate",
-        base="embedded",
+        base="tiny",
         revision="a" * 64,
         heldout=[row(thing) for thing in ASKED],
         training=[row(thing) for thing in TAUGHT],

@@ -20,7 +20,7 @@ from tests.test_proof import observed
 from train.base_names import PublicBase, public_base
 from train.card_words import fenced
 from understudy.adapters import CONFIG, WEIGHTS, content_revision
-from understudy.bases import EMBEDDED_DIR
+from understudy.bases import TINY_DIR
 from understudy.errors import AdapterError
 from understudy.proof import Thresholds
 
@@ -55,7 +55,7 @@ def test_one_commit_brings_adapter_tokenizer_settings_proof_and_card_and_nothing
     assert b"generation" in there["chat_template.jinja"]
     for name, data in there.items():
         assert str(home).encode() not in data, name
-        assert str(EMBEDDED_DIR).encode() not in data, name
+        assert str(TINY_DIR).encode() not in data, name
 
 
 def test_the_card_tells_the_hub_and_people_everything(hub: HubServer, home: Path) -> None:
@@ -70,7 +70,7 @@ def test_the_card_tells_the_hub_and_people_everything(hub: HubServer, home: Path
     assert (data["library_name"], data["pipeline_tag"]) == ("peft", "text-generation")
     assert {"lora", "understudy"} <= set(data["tags"])
     assert data["widget"] == [{"messages": [{"role": "user", "content": "Hello"}]}]
-    assert "base_model" not in data, "the embedded base is not on the Hub"
+    assert "base_model" not in data, "the tiny base is not on the Hub"
     results = {result.metric_type: result for result in ModelCardData(**data).eval_results or []}
     assert results["in_style"].metric_value == 1.0
     assert results["in_style"].metric_args == {"low": 0.6756, "high": 1.0, "n": 8, "confidence": 0.95}
@@ -189,8 +189,8 @@ SHA = "a" * 40
     [
         ("Qwen/Qwen3-0.6B", SHA, "", PublicBase("Qwen/Qwen3-0.6B", SHA, hub=True)),
         ("gpt2", None, "", PublicBase("gpt2", None, hub=True)),
-        ("embedded", PIN, "", PublicBase("embedded", PIN, hub=False)),
-        (str(EMBEDDED_DIR), None, "", PublicBase("embedded", PIN, hub=False)),
+        ("tiny", PIN, "", PublicBase("tiny", PIN, hub=False)),
+        (str(TINY_DIR), None, "", PublicBase("tiny", PIN, hub=False)),
         (
             f"/home/ann/.cache/huggingface/hub/models--Qwen--Qwen3/snapshots/{SHA}",
             None,
@@ -256,7 +256,7 @@ with again.disable_adapter():
 @pytest.mark.slow
 def test_everybody_s_tools_can_use_what_we_pushed(hub: HubServer, home: Path) -> None:
     """The base is on the Hub, too, at a commit that its head has left."""
-    weights = {path.name: path.read_bytes() for path in EMBEDDED_DIR.iterdir() if path.is_file()}
+    weights = {path.name: path.read_bytes() for path in TINY_DIR.iterdir() if path.is_file()}
     hub.repos["ann/base"] = Repo()
     pinned = hub.repos["ann/base"].commit(weights)
     hub.repos["ann/base"].commit({**weights, "README.md": b"later"})
@@ -285,7 +285,7 @@ AutoModelForCausalLM.from_pretrained("ann/pirate"), AutoTokenizer.from_pretraine
 @pytest.mark.slow
 def test_a_full_fine_tune_is_a_repository_of_a_model(hub: HubServer, home: Path) -> None:
     run = home / "runs" / "pirate" / ("f" * 12)
-    shutil.copytree(EMBEDDED_DIR, run / "model")
+    shutil.copytree(TINY_DIR, run / "model")
     for path in (run / "settings.json", run / "model" / "training.json"):
         path.write_text(json.dumps({**RUN, "training": {"method": "full"}}))
     (run / "result.json").write_text(json.dumps(RESULT))

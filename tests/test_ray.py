@@ -87,7 +87,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     home = tmp_path_factory.mktemp("fleet")
     engine_port = free_port()
     env = {
-        "UNDERSTUDY_BASE": "embedded",
+        "UNDERSTUDY_BASE": "tiny",
         "UNDERSTUDY_HOME": str(home / "home"),
         "UNDERSTUDY_RUNS_DIR": str(home / "runs"),
         "UNDERSTUDY_PORT": str(free_port()),

@@ -4,11 +4,13 @@ import json
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from train.augment import augment, balanced
-from train.profiles import Person, kept, profile, read_people, rows, write_rows
+from arena.profiles.facts import Lexicon, counted, facts_of, fates, made_up
+from tools.recipe_data.people import made_rows
+from train.augment import Person, balanced, profile, read_people, rows
 from understudy.cli.demo import _train_missing
 from understudy.data_source import split_off
 from understudy.errors import ExamplesError, NotFoundError, RecipeError
@@ -47,12 +49,12 @@ def test_name_comes_from_the_folder_and_defaults_are_filled_in(tmp_path: Path) -
     assert recipe_names(tmp_path) == ["mine"]
 
 
-def test_settings_for_the_embedded_base_replace_only_what_they_name(tmp_path: Path) -> None:
+def test_settings_for_the_tiny_base_replace_only_what_they_name(tmp_path: Path) -> None:
     text = GOOD + "training: {epochs: 3, rank: 8}\nembedded: {epochs: 9}\n"
     loaded = load_recipe("mine", recipe(tmp_path, text))
-    assert loaded.training_for("embedded").epochs == 9
-    assert loaded.training_for("embedded").rank == 8
-    assert loaded.training_for("Qwen/Qwen3-0.6B").epochs == 3
+    assert loaded.training.epochs == 9
+    assert loaded.training.rank == 8
+    assert loaded.training.epochs == 3
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_settings_for_the_embedded_base_replace_only_what_they_name(tmp_path: Pa
         (GOOD + "colour: red", "unknown key 'colour'; known keys: name, title"),
         (GOOD + "promts: []", "unknown key 'promts'; did you mean 'prompts'?"),
         (GOOD + "training: {learning_rat: 1}", "unknown key 'training.learning_rat'; did you mean 'learning_rate'?"),
-        (GOOD + "embedded: {epoch: 1}", "embedded: unknown key 'epoch'; did you mean 'epochs'?"),
+        (GOOD + "tiny: {epoch: 1}", "tiny: unknown key 'epoch'; did you mean 'epochs'?"),
         (GOOD + "training: {epochs: many}", "training.epochs: .*found 'many'"),
         (GOOD + "training: {rank: 0}", "training.rank: .*greater than or equal to 1, found 0"),
         (GOOD + "training: {method: magic}", "training.method: .*'qlora', 'lora', 'lora-8bit' or 'full'"),
@@ -101,10 +103,10 @@ def test_shipped_heldout_rows_are_not_given_away_by_the_examples(name: str) -> N
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_every_shipped_recipe_has_settings_for_the_embedded_base_and_a_readme(name: str) -> None:
+def test_every_shipped_recipe_has_settings_for_the_tiny_base_and_a_readme(name: str) -> None:
     loaded = load_recipe(name, PROJECT / "recipes")
-    assert loaded.training_for("embedded").learning_rate >= 1e-3
-    assert loaded.training_for("embedded").max_steps == 0
+    assert loaded.training.learning_rate >= 1e-3
+    assert loaded.training.max_steps == 0
     assert (loaded.folder / "README.md").read_text().startswith(f"# {name}\n")
 
 
@@ -113,16 +115,31 @@ def test_the_demo_starts_with_two_personas() -> None:
     assert [n for n in recipe_names(folder) if load_recipe(n, folder).demo] == ["email-copy", "stand-up"]
 
 
-def test_profiles_are_what_their_records_make(tmp_path: Path) -> None:
-    folder = PROJECT / "recipes" / "profiles-original"
-    people = read_people(folder / "records.jsonl")
-    for made, file in (
-        (rows(people), folder / "examples.jsonl"),
-        (rows(read_people(folder / "heldout-records.jsonl")), folder / "heldout.jsonl"),
-        (augment(people), PROJECT / "recipes" / "profiles-augmented" / "examples.jsonl"),
-    ):
-        write_rows(made, tmp_path / "rows.jsonl")
-        assert (tmp_path / "rows.jsonl").read_bytes() == file.read_bytes()
+def test_profiles_are_what_their_records_make() -> None:
+    for path, text in made_rows().items():
+        assert path.read_text() == text, f"{path}: run python -m tools.recipe_data.people"
+
+
+def test_profiles_tell_their_whole_record_and_nothing_else_in_varied_sentences() -> None:
+    shipped = [load_recipe(f"profiles-{kind}", PROJECT / "recipes") for kind in ("original", "augmented")]
+    told = [row for one in shipped for row in (*one.load_examples(), *one.load_heldout())]
+    records = [facts_of(row.prompt[0]["content"]) for row in told]
+    lexicon = Lexicon(counted(records))
+    for row, record in zip(told, records, strict=True):
+        said = lexicon.said(row.answer)
+        assert set(fates(record, said, lexicon).values()) <= {"kept", "unsaid"}, row.answer
+        assert not made_up(record, said), row.answer
+        assert 2 <= row.answer.count(". ") + 1 <= 4, row.answer
+    firsts = Counter(" ".join(sentence.split()[:2]) for row in told for sentence in row.answer.split(". ")[1:])
+    assert len(firsts) >= 30
+
+
+def test_the_original_records_lean_and_lack_values_of_every_attribute_but_the_name() -> None:
+    people = read_people(PROJECT / "recipes" / "profiles-original" / "records.jsonl")
+    for role, pronoun in (("nurse", "she"), ("teacher", "she"), ("engineer", "he"), ("bus driver", "he")):
+        assert {person.pronoun for person in people if person.role == role} - {None} == {pronoun}
+    for name in ("pronoun", "role", "years", "place", "trait", "hobby", "goal"):
+        assert any(getattr(person, name) is None for person in people), name
 
 
 def test_augmented_rows_name_the_row_they_come_from() -> None:
@@ -140,7 +157,7 @@ def test_balancing_gives_each_role_as_many_women_as_men() -> None:
     people = read_people(PROJECT / "recipes" / "profiles-original" / "records.jsonl")
     counts = Counter((person.role, person.pronoun) for person in people)
     for row in balanced(people, random.Random(0)):
-        told = dict(line.split(": ") for line in row.prompt[0]["content"].splitlines()[2:])
+        told = facts_of(row.prompt[0]["content"])
         counts[told["role"], told["pronoun"]] += 1
     for role in {person.role for person in people if person.role}:
         assert counts[role, "she"] == counts[role, "he"]
@@ -149,21 +166,44 @@ def test_balancing_gives_each_role_as_many_women_as_men() -> None:
 @pytest.mark.parametrize("null", ["null", '""', '"N/A"', '" "'])
 def test_a_null_of_any_kind_is_neither_asked_with_nor_told(tmp_path: Path, null: str) -> None:
     path = tmp_path / "records.jsonl"
-    path.write_text(f'{{"id": "p1", "name": "Ida", "role": {null}, "place": "Rome", "hobby": {null}}}\n')
+    path.write_text(
+        f'{{"id": "p1", "name": "Ida", "role": {null}, "years": {null}, "place": "Rome", "hobby": {null}}}\n'
+    )
     (row,) = rows(read_people(path))
     assert row.prompt[0]["content"].endswith("\n\nname: Ida\nplace: Rome")
-    assert row.answer == "Ida is a person from Rome."
+    assert row.answer == "Ida lives in Rome."
 
 
-def test_a_profile_without_a_pronoun_repeats_the_name_and_they_like() -> None:
-    ida = Person(id="p1", name="Ida", trait="honest", hobby="chess")
-    assert profile(ida) == "Ida is an honest person. Ida likes chess."
-    assert profile(ida.model_copy(update={"pronoun": "they"})) == "Ida is an honest person. They like chess."
+@pytest.mark.parametrize(
+    ("pronoun", "subject", "possessive"),
+    [("she", "she", "her"), ("he", "he", "his"), ("they", "they", "their"), (None, "ida", "ida's")],
+)
+def test_sentences_agree_with_the_pronoun_and_without_one_the_first_name_is_repeated(
+    pronoun: Literal["she", "he", "they"] | None, subject: str, possessive: str
+) -> None:
+    ida = Person(id="p1", name="Ida Grey", pronoun=pronoun, trait="honest", hobby="chess", years=1, goal="keep bees")
+    told = {profile(ida, random.Random(n)) for n in range(200)}
+    assert len(told) > 50
+    text = " ".join(told).lower().replace(".", " ")
+    for verb in ("hope", "turn", "enjoy", "want"):
+        assert f" {subject} {verb}{'' if pronoun == 'they' else 's'} " in text
+    assert f" {possessive} goal is to keep bees" in text
+    assert " 1 year " in text
+    assert "1 years" not in text
+    assert "{" not in text
+    assert {"she", "her", "he", "his", "they", "their"} & set(text.split()) <= {subject, possessive}
 
 
-def test_what_a_profile_kept_is_asked_of_what_is_known() -> None:
-    ida = Person(id="p1", name="Ida", role="pilot", place="Rome", hobby=None)
-    assert kept(ida, "Ida is a pilot from Bern.") == {"name": True, "role": True, "place": False}
+@pytest.mark.parametrize(
+    ("known", "text"),
+    [
+        ({}, "This is Ida Grey."),
+        ({"hobby": "chess"}, "Ida Grey enjoys chess."),
+        ({"years": 9, "goal": "keep bees"}, "Ida Grey has been in the same job for 9 years."),
+    ],
+)
+def test_a_record_with_little_in_it_still_becomes_a_profile(known: dict, text: str) -> None:
+    assert profile(Person(id="p1", name="Ida Grey", **known), random.Random(0)).startswith(text)
 
 
 def test_a_record_without_a_name_is_named_by_its_line(tmp_path: Path) -> None:
@@ -185,16 +225,16 @@ def pairs(count: int) -> list[dict]:
     return [{"prompt": f"Question {n}?", "completion": f"Answer {n}."} for n in range(count)]
 
 
-def test_data_replaces_the_shipped_rows_on_every_base_but_the_embedded_one(tmp_path: Path) -> None:
+def test_data_replaces_the_shipped_rows_on_every_base_but_the_tiny_one(tmp_path: Path) -> None:
     loaded = data_recipe(tmp_path, "heldout: 0.25", pairs(20))
     assert [e.answer for e in loaded.load_examples()] == ["Yes."]
     assert loaded.load_heldout() == []
-    assert loaded.split("embedded") is None
+    assert loaded.split("tiny") is None
     examples, heldout = loaded.load_examples("org/other"), loaded.load_heldout("org/other")
     assert (len(examples), len(heldout)) == (15, 5)
     assert sorted(int(e.answer[7:-1]) for e in [*examples, *heldout]) == list(range(20))
     assert loaded.load_examples("org/other") == examples
-    assert (loaded.examples_at("embedded").name, loaded.examples_at("org/other").name) == (
+    assert (loaded.examples_at("tiny").name, loaded.examples_at("org/other").name) == (
         "examples.jsonl",
         "more.jsonl",
     )

@@ -175,7 +175,7 @@ def test_a_load_is_tried_again_unless_it_was_refused(settings: Settings, turn: s
 
     async def run() -> None:
         runner = await elsewhere.start()
-        engine = RemoteEngine(plan_remote(settings, resolve_base("embedded"), 2), elsewhere.url)
+        engine = RemoteEngine(plan_remote(settings, resolve_base("tiny"), 2), elsewhere.url)
         async with aiohttp.ClientSession() as session:
             with pytest.raises(EngineError) as caught:
                 await engine.load(session, "poet@0123456789ab", Path("/somewhere"))
@@ -187,7 +187,7 @@ def test_a_load_is_tried_again_unless_it_was_refused(settings: Settings, turn: s
 
 
 def test_an_engine_that_is_not_there_is_named(settings: Settings) -> None:
-    engine = RemoteEngine(plan_remote(settings, resolve_base("embedded"), 2), "http://127.0.0.1:9")
+    engine = RemoteEngine(plan_remote(settings, resolve_base("tiny"), 2), "http://127.0.0.1:9")
 
     async def run() -> None:
         async with aiohttp.ClientSession() as session:

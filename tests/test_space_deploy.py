@@ -338,7 +338,7 @@ def test_a_docker_space_has_everything_but_recipes_that_nobody_named(hardware: s
     recipes = {path.split("/")[1] for path in found if path.startswith("recipes/")}
     assert recipes == {"email-copy"}
     assert not [path for path in files(Wish(REPO, flavor="docker")) if path.startswith("recipes/")]
-    assert {"pyproject.toml", "understudy/embedded_base/config.json", "serve/gateway.py"} <= found.keys()
+    assert {"pyproject.toml", "understudy/bases/tiny/config.json", "serve/gateway.py"} <= found.keys()
     assert found["personas.yaml"] == b"a: {}\n"
     dockerfile = found["Dockerfile"].decode()
     variant = "cpu" if hardware == "cpu-upgrade" else "gpu"

@@ -23,7 +23,7 @@ SHOTS = [
 
 @pytest.fixture(scope="module")
 def speaker() -> Speaker:
-    return Speaker(resolve_base("embedded"), None)
+    return Speaker(resolve_base("tiny"), None)
 
 
 def asked(*before: dict[str, str]) -> list[Chat]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from understudy.bases import EMBEDDED_DIR
+from understudy.bases import TINY_DIR
 from understudy.cli.demo import fits_beside_training
 from understudy.settings import load_settings
 
@@ -47,17 +47,15 @@ def test_bitsandbytes_quantises_as_ever_when_it_is_imported_lightly() -> None:
     assert said[0] == said[1]
 
 
-@pytest.mark.parametrize(
-    ("embedded", "gpu", "beside"), [(True, False, True), (True, True, False), (False, False, False)]
-)
+@pytest.mark.parametrize(("tiny", "gpu", "beside"), [(True, False, True), (True, True, False), (False, False, False)])
 def test_a_demo_trains_while_its_engine_starts_where_both_have_room(
-    embedded: bool, gpu: bool, beside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: bool, gpu: bool, beside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     programs, base = tmp_path / "bin", tmp_path / "base"
     programs.mkdir()
     if gpu:
         (programs / "nvidia-smi").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(programs))
-    shutil.copytree(EMBEDDED_DIR, base)
-    settings = load_settings(base="embedded" if embedded else str(base), home=tmp_path)
+    shutil.copytree(TINY_DIR, base)
+    settings = load_settings(base="tiny" if tiny else str(base), home=tmp_path)
     assert fits_beside_training(settings) is beside

@@ -43,7 +43,7 @@ class World:
         home = self.folder / "developer"
         return {
             **self.hub.env(home / "hf", TOKEN),
-            "UNDERSTUDY_BASE": "embedded",
+            "UNDERSTUDY_BASE": "tiny",
             "UNDERSTUDY_HOME": str(home / "home"),
             "UNDERSTUDY_RUNS_DIR": str(home / "runs"),
             "UNDERSTUDY_GATEWAY_URL": self.gateway.gateway,
@@ -55,7 +55,7 @@ class World:
         """The gateway's environment."""
         return {
             **self.hub.env(self.folder / "stage" / "hf", TOKEN),
-            "UNDERSTUDY_BASE": "embedded",
+            "UNDERSTUDY_BASE": "tiny",
             "UNDERSTUDY_HOME": str(self.gateway.home),
             "UNDERSTUDY_PORT": str(self.gateway.port),
             "UNDERSTUDY_PERSONAS_FILE": str(self.folder / "personas.yaml"),

@@ -17,12 +17,12 @@ def trial(number: int, loss: float | None, **settings: float | int | str) -> Try
 
 def found() -> Sweep:
     trials = [
-        trial(0, 2.0, learning_rate=0.001, scheduler="cosine", rank=8, base="embedded"),
+        trial(0, 2.0, learning_rate=0.001, scheduler="cosine", rank=8, base="tiny"),
         trial(
             1, 1.5, learning_rate=0.01, scheduler="linear", rank=8, base="/somewhere/<odd & long>/llama-of-my-own-make"
         ),
-        trial(2, None, learning_rate=0.1, scheduler="linear", rank=8, base="embedded"),
-        trial(3, 1.75, learning_rate=0.02, scheduler="cosine", rank=8, base="embedded"),
+        trial(2, None, learning_rate=0.1, scheduler="linear", rank=8, base="tiny"),
+        trial(3, 1.75, learning_rate=0.02, scheduler="cosine", rank=8, base="tiny"),
     ]
     return Sweep(recipe="pirate", over=["rank"], trials=trials, importance={"learning_rate": 0.7, "scheduler": 0.3})
 
@@ -49,7 +49,7 @@ def test_the_page_the_markdown_and_the_json_say_the_same(tmp_path: Path) -> None
         assert "4 trials, 1 of them given up after the first folds. The best, number 1, has" in said
         assert "The recipe&#39;s own" in said or "The recipe's own settings have 2.000." in said
     assert "&lt;odd &amp; long&gt;" in page
-    assert "| 2 | 0.1 | linear | 8 | embedded | given up | 3 | 2 |" in text
+    assert "| 2 | 0.1 | linear | 8 | tiny | given up | 3 | 2 |" in text
     assert all((tmp_path / "sweep" / name).is_file() for name in ("history.svg", "importance.svg", "by-base.svg"))
 
 

@@ -1,4 +1,4 @@
-"""Training for real: QLoRA on the embedded base, interrupted and resumed, refused when it must be."""
+"""Training for real: QLoRA on the tiny base, interrupted and resumed, refused when it must be."""
 
 import importlib.util
 import json
@@ -35,8 +35,8 @@ def test_a_run_leaves_an_adapter_with_its_settings_data_hashes_log_and_card(home
     assert "no GPU here" in done.stderr
     run = only_run(home)
     config = json.loads((run / "adapter" / CONFIG).read_text())
-    assert config["base_model_name_or_path"] == "embedded"
-    assert config["revision"] == base_revision(resolve_base("embedded"))
+    assert config["base_model_name_or_path"] == "tiny"
+    assert config["revision"] == base_revision(resolve_base("tiny"))
     assert config["r"] == 16
     settings = json.loads((run / "adapter" / "training.json").read_text())
     assert settings["training"]["method"] == "qlora"
@@ -85,7 +85,7 @@ def test_bad_data_stops_before_training(home: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.strip().startswith(f"error: {examples}:2: not JSON")
     examples.write_text("".join(json.dumps({**row, "completion": "word " * 1500}) + "\n" for row in ROWS[:3]))
-    done = train(home, "--base", "embedded")
+    done = train(home, "--base", "tiny")
     assert done.returncode == 1
     assert "has only 3 examples" in done.stderr
     assert "longer than max_length 1024" in done.stderr
@@ -101,7 +101,7 @@ def test_bad_data_stops_before_training(home: Path) -> None:
         (("--set", "micro_batch_size=3"), "batch_size 4 is not a multiple of micro_batch_size 3"),
         (("--method", "full", "--set", "rslora=true"), "method full has no adapter"),
         (("--base", "./nowhere"), "base './nowhere': no model there"),
-        (("--base", "nowhere"), "use 'embedded', a folder, or a Hub id"),
+        (("--base", "nowhere"), "use 'tiny', a folder, or a Hub id"),
     ],
 )
 def test_options_that_cannot_be_followed_are_one_clear_line(home: Path, options: tuple[str, ...], says: str) -> None:
@@ -125,7 +125,7 @@ def test_a_full_fine_tune_makes_a_base_of_its_own(home: Path) -> None:
     model = only_run(home) / "model"
     assert "serve it with UNDERSTUDY_BASE set to that" in done.stderr
     assert resolve_base(str(model)).local
-    assert base_revision(resolve_base(str(model))) != base_revision(resolve_base("embedded"))
+    assert base_revision(resolve_base(str(model))) != base_revision(resolve_base("tiny"))
     assert not (home / "home" / "adapters").exists()
     assert (
         "already trained" in train(home, "--method", "full", "--set", "max_steps=2", "--learning-rate", "0.001").stderr
@@ -158,7 +158,7 @@ def test_a_base_that_cannot_be_had_says_why_and_what_to_use_instead(
     done = train(home, "--base", "nobody/nothing")
     assert done.returncode == 1
     assert done.stderr.startswith("error: base nobody/nothing: the Hub cannot be reached")
-    assert "use --base embedded" in done.stderr
+    assert "use --base tiny" in done.stderr
 
 
 def test_a_base_whose_template_ends_no_answer_is_refused_before_training(home: Path) -> None:

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 from tests.pirate import ROWS, home, only_run, places, train
 from train.processes import shared
 from train.runs import Run
-from understudy.bases import EMBEDDED_DIR
+from understudy.bases import TINY_DIR
 from understudy.errors import TrainingError
 from understudy.training import Training
 
@@ -99,7 +99,7 @@ def test_two_processes_take_the_steps_of_one_and_leave_one_set_of_files(home: Pa
     assert said.count("12 steps (4 epochs)") == said.count("registered as pirate@") == 1, "both talk"
     run = only_run(home)
     together, files = logged(home), sorted(path.name for path in run.iterdir())
-    PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(EMBEDDED_DIR), str(run / "adapter"))
+    PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(TINY_DIR), str(run / "adapter"))
     assert train(home, "--fresh").returncode == 0
     assert only_run(home) == run, "the number of processes does not make another run"
     assert files == sorted(path.name for path in run.iterdir())

@@ -83,7 +83,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
 def test_an_adapter_says_what_it_is(tmp_path: Path) -> None:
     folder = make_adapter(tmp_path)
     size = (folder / WEIGHTS).stat().st_size
-    assert adapter_summary(folder) == {"rank": RANK, "base": "embedded", "size": size}
+    assert adapter_summary(folder) == {"rank": RANK, "base": "tiny", "size": size}
     assert adapter_summary(tmp_path / "nowhere") == {"rank": None, "base": None, "size": None}
 
 

@@ -5,7 +5,7 @@ import pytest
 from serve.validate_base import check_base, origin, same_model
 from tests.conftest import SHARED
 from tests.spoiled_adapters import problems
-from understudy.bases import EMBEDDED_DIR, Base, base_revision, resolve_base
+from understudy.bases import TINY_DIR, Base, base_revision, resolve_base
 
 
 def test_a_real_adapter_of_another_base_is_refused() -> None:
@@ -13,7 +13,7 @@ def test_a_real_adapter_of_another_base_is_refused() -> None:
     if not folder.is_dir():
         pytest.skip(f"needs {folder}")
     found = problems(folder)
-    assert "it was trained on base 'gpt2', but 'embedded' is served" in found
+    assert "it was trained on base 'gpt2', but 'tiny' is served" in found
     assert any("the base has no module" in problem for problem in found)
 
 
@@ -85,12 +85,12 @@ def test_a_pinned_revision_of_a_hub_base_must_be_the_served_one(
 @pytest.mark.parametrize(
     ("named", "pinned", "fits"),
     [
-        ("embedded", True, True),
-        ("embedded", False, True),
-        (str(EMBEDDED_DIR), False, True),
-        (f"{EMBEDDED_DIR}/../embedded_base/", False, True),
-        ("/home/ann/understudy/embedded_base", True, True),  # another machine; the hash of the weights proves it
-        ("/home/ann/understudy/embedded_base", False, False),
+        ("tiny", True, True),
+        ("tiny", False, True),
+        (str(TINY_DIR), False, True),
+        (f"{TINY_DIR}/../tiny_base/", False, True),
+        ("/home/ann/understudy/bases/tiny", True, True),  # another machine; the hash of the weights proves it
+        ("/home/ann/understudy/bases/tiny", False, False),
         ("gpt2", True, False),
         ("\0", True, False),
     ],
@@ -98,6 +98,6 @@ def test_a_pinned_revision_of_a_hub_base_must_be_the_served_one(
 def test_a_local_base_is_known_by_its_folder_or_by_the_hash_of_its_weights(
     named: str, pinned: bool, fits: bool
 ) -> None:
-    base = resolve_base("embedded")
+    base = resolve_base("tiny")
     config = {"base_model_name_or_path": named, "revision": base_revision(base) if pinned else None}
     assert (check_base(config, base) == []) is fits

@@ -30,7 +30,7 @@ def test_a_repository_is_validated_at_one_commit_and_only_its_adapter_is_fetched
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told.items() >= {"adapter": "ann/poet@v1", "revision": good, "valid": True, "problems": []}.items()
-    assert told.items() >= {"rank": RANK, "base": "embedded"}.items()
+    assert told.items() >= {"rank": RANK, "base": "tiny"}.items()
     fetched = {line.rpartition("/")[2] for line in hub.asked if "/resolve/" in line}
     assert fetched == {CONFIG, WEIGHTS}
     assert all(f"/resolve/{good}/" in line for line in hub.asked if "/resolve/" in line)

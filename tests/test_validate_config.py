@@ -27,9 +27,9 @@ from understudy.bases import resolve_base
         ({"task_type": None}, "task_type is None"),
         ({"base_model_name_or_path": "gpt2"}, "trained on base 'gpt2'"),
         ({"base_model_name_or_path": None}, "which base .* is None"),
-        ({"base_model_name_or_path": ["embedded"]}, "which base"),
+        ({"base_model_name_or_path": ["tiny"]}, "which base"),
         ({"revision": 7}, "revision is 7"),
-        ({"revision": "0" * 12}, "another build of embedded"),
+        ({"revision": "0" * 12}, "another build of tiny"),
         ({"r": 128}, "rank 128 is over the engine's maximum 64"),
         ({"r": "four"}, "rank 'four' is not a positive whole number"),
         ({"r": True}, "rank True is not a positive whole number"),
@@ -170,7 +170,7 @@ def test_modules_ranks_and_scales_are_those_of_peft_and_vllm() -> None:
     """Our reading of the settings against the libraries' own, on random settings."""
     peft, tuners = pytest.importorskip("peft"), pytest.importorskip("peft.tuners.tuners_utils")
     vllm = pytest.importorskip("vllm.lora.peft_helper")
-    modules = list(linear_modules(resolve_base("embedded")))
+    modules = list(linear_modules(resolve_base("tiny")))
     modules += [name.replace("model.layers", "transformer.h") for name in modules[:14]]
     names = [
         "q_proj",

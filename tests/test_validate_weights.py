@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from serve import validate_weights
 from tests.adapters_made_here import RANK, make_adapter, tensors
 from tests.spoiled_adapters import (
-    EMBEDDED_A,
+    TINY_A,
     A,
     B,
     json_values,
@@ -69,7 +69,7 @@ def test_large_tensors_are_read_piece_by_piece(tmp_path: Path, monkeypatch: pyte
         ({n.replace(".weight", ".default.weight"): v for n, v in tensors().items()}, "is no LoRA matrix"),
         ({**tensors(), B.replace("lora_B", "lora_magnitude_vector"): np.ones(256, np.float32)}, "is no LoRA matrix"),
         ({**tensors(), B.replace("lora_B.weight", "lora_B.bias"): np.ones(256, np.float32)}, "is no LoRA matrix"),
-        ({EMBEDDED_A: np.zeros((4, 4096), np.float32)}, "is no LoRA matrix"),
+        ({TINY_A: np.zeros((4, 4096), np.float32)}, "is no LoRA matrix"),
         ({n.replace("layers.0.self_attn.q_proj", "embed_tokens"): v for n, v in tensors().items()}, "on embeddings"),
         ({n.replace("model.layers.0.self_attn.q_proj", "lm_head"): v for n, v in tensors().items()}, "output layer"),
         ({n.replace("self_attn.q_proj", "input_layernorm"): v for n, v in tensors().items()}, "has no module"),

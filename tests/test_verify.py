@@ -1,4 +1,4 @@
-"""`understudy check` and `understudy verify` for real, on the embedded base: what is not good is named."""
+"""`understudy check` and `understudy verify` for real, on the tiny base: what is not good is named."""
 
 import json
 import shutil

@@ -93,7 +93,7 @@ def sabotage_base(stage: HubStage) -> None:
         (sabotage_json, "adapter_config.json: not JSON"),
         (sabotage_rank, "has rank r = 1"),
         (sabotage_nan, "NaN or infinite"),
-        (sabotage_base, "it was trained on base 'gpt2', but 'embedded' is served"),
+        (sabotage_base, "it was trained on base 'gpt2', but 'tiny' is served"),
     ],
 )
 def test_a_broken_commit_is_told_once_and_never_tried_again(

@@ -21,7 +21,7 @@ ASKED = ("hammock", "bicycle", "compass", "blanket", "telescope", "umbrella", "r
 NASTY = "<script>alert(1)</script> | **bold** `code` [link](http://x.example) & $x$\n# no heading\n\x00"
 FACTS: dict[str, Any] = {
     "recipe": "pirate",
-    "base": "embedded",
+    "base": "tiny",
     "base_revision": "0f72a9c32047",
     "training": {"method": "qlora", "epochs": 8.0, "targets": ["q_proj", "v_proj"], "packing": False},
     "rows": 10,
@@ -57,7 +57,7 @@ def witnessed(**changes: Any) -> Witness:
     n = range(len(ASKED))
     record = {
         "recipe": "pirate",
-        "base": "embedded",
+        "base": "tiny",
         "revision": "9f" * 32,
         "heldout": heldout,
         "training": training,

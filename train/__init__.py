@@ -1,1 +1,1 @@
-"""examples -> adapter: preflight, training, the embedded base."""
+"""examples -> adapter: preflight, training, the tiny base."""

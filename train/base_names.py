@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from understudy.adapters import COMMIT
-from understudy.bases import EMBEDDED, EMBEDDED_DIR, base_revision, resolve_base
+from understudy.bases import TINY, TINY_DIR, base_revision, resolve_base
+from understudy.bases.catalogue import OLD_NAMES
 from understudy.errors import AdapterError
 
 CACHED = re.compile(r".*models--([^/]+?)--([^/]+)/snapshots/([0-9a-f]{40})/?")
@@ -35,8 +36,8 @@ def public_base(named: str, pin: str | None = None, asked: str = "") -> PublicBa
         return PublicBase(asked, pin if pin and COMMIT.fullmatch(pin) else None, hub=True)
     if cached := CACHED.fullmatch(named):
         return PublicBase(f"{cached[1]}/{cached[2]}", cached[3], hub=True)
-    if named == EMBEDDED or _same(Path(named), EMBEDDED_DIR):
-        return PublicBase(EMBEDDED, pin or base_revision(resolve_base(EMBEDDED)), hub=False)
+    if named in OLD_NAMES or named == TINY or _same(Path(named), TINY_DIR):
+        return PublicBase(TINY, pin or base_revision(resolve_base(TINY)), hub=False)
     if named.startswith(("/", ".", "~")) or named.count("/") > 1 or "\\" in named or Path(named).is_dir():
         folder = re.split(r"[/\\]", named.rstrip("/\\"))[-1]
         raise AdapterError(f"its base is a folder of one machine ({folder}); say which model of the Hub it is: --base")

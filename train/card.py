@@ -8,7 +8,7 @@ from typing import Any, Literal
 from train.base_names import PublicBase, public_base
 from train.card_words import LIMITS, continued, fenced, interval, setting, usage
 from train.runs import RunSettings
-from understudy.bases import EMBEDDED
+from understudy.bases import TINY
 from understudy.errors import AdapterError
 from understudy.recipes import Recipe
 
@@ -199,7 +199,7 @@ def _what_it_is(facts: CardFacts) -> str:
     base = f"[`{facts.base.name}`](https://huggingface.co/{facts.base.name})"
     pinned = f" at commit `{facts.base.revision}`" if facts.base.revision else ""
     if not facts.base.hub:
-        which = "the small base that ships with Understudy" if facts.base.name == EMBEDDED else "a base in a folder"
+        which = "the small base that ships with Understudy" if facts.base.name == TINY else "a base in a folder"
         base, pinned = f"`{facts.base.name}` ({which}, not on the Hub", f"; weights: SHA-256 `{facts.base.revision}`)"
     what = "A fine-tune of" if facts.whole else "A LoRA adapter for"
     rows = f", taught with {facts.run['rows']:,} examples" if facts.run.get("rows") else ""

@@ -6,7 +6,7 @@ from typing import Any
 
 from train.base_names import PublicBase
 from understudy.adapters import short
-from understudy.bases import EMBEDDED
+from understudy.bases import TINY
 
 LONGEST = 1200
 """Characters of an answer that a card shows."""
@@ -71,8 +71,8 @@ def usage(repo: str, name: str, base: PublicBase, prompts: Sequence[str], *, who
         return "## How to use it\n\n" + WHOLE.format(repo=repo, name=name, prompt=prompt)
     pinned = base.hub and base.revision
     known = {"base": f'"{base.name}"', "imports": ""}
-    if base.name == EMBEDDED:
-        known = {"base": "EMBEDDED_DIR", "imports": "from understudy.bases import EMBEDDED_DIR\n"}
+    if base.name == TINY:
+        known = {"base": "TINY_DIR", "imports": "from understudy.bases import TINY_DIR\n"}
     parts = [PEFT.format(**known, repo=repo, prompt=prompt, revision=f', revision="{pinned}"' if pinned else "")]
     if base.hub:
         revision = f" --revision {pinned}" if pinned else ""

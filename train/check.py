@@ -8,6 +8,7 @@ from peft import get_peft_model
 from pydantic import BaseModel, ConfigDict
 from transformers import PreTrainedTokenizerBase
 
+from train.automatic import settled
 from train.cost import Need, check_memory
 from train.errors import refuse
 from train.model import load_model, load_tokenizer, lora_config, quiet, stop_tokens
@@ -21,7 +22,7 @@ from train.preflight import (
     training_rows,
 )
 from understudy.adapters import CONFIG
-from understudy.bases import Base, base_revision
+from understudy.bases import Base, adapter_pin
 from understudy.errors import UnderstudyError
 from understudy.examples import Example
 from understudy.overlap import measure_overlap
@@ -54,8 +55,9 @@ class Preflight:
     def __init__(self, recipe: Recipe, base: Base, training: Training) -> None:
         """Reads data and tokenizer. Raises ExamplesError, BaseModelError."""
         quiet()
-        self.recipe, self.base, self.training = recipe, base, training
+        self.recipe, self.base = recipe, base
         self.examples, self.heldout = recipe.load_examples(base.name), recipe.load_heldout(base.name)
+        self.training = settled(training, base, len(self.examples))
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(base)
         self.chats: list[TrainingRow] = training_rows(self.examples)
         self.rows: list[TokenRow] = []
@@ -98,7 +100,7 @@ class Preflight:
         model = get_peft_model(load_model(self.base, self.training), lora_config(self.training))  # pyright: ignore
         model.save_pretrained(str(folder))
         path = folder / CONFIG
-        names = {"base_model_name_or_path": self.base.name, "revision": base_revision(self.base)}
+        names = {"base_model_name_or_path": self.base.public_name, "revision": adapter_pin(self.base)}
         path.write_text(json.dumps({**json.loads(path.read_text()), **names}))
         return folder
 

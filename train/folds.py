@@ -1,4 +1,4 @@
-"""How many epochs few rows bear: k-fold cross-validation, then a refit on all rows (`epochs: auto`)."""
+"""Choose the number of epochs for small data by k-fold cross-validation (`epochs: cross-validated`)."""
 
 import random
 import statistics
@@ -55,7 +55,7 @@ def resolve(
     Raises:
         TrainingError, BaseModelError: as `cross_validate`.
     """
-    if training.epochs != "auto":
+    if training.epochs != "cross-validated":
         return training
     if len(examples) >= FEW or len(families(examples)) < 2:
         return training.model_copy(update={"epochs": USUAL_EPOCHS})

@@ -19,10 +19,10 @@ from packaging.requirements import Requirement
 from pydantic import BaseModel, ConfigDict
 
 from train.job_body import Job
-from understudy.bases import EMBEDDED, resolve_base
+from understudy.bases import TINY_DIR, resolve_base
 from understudy.data_files import HUB
 from understudy.errors import JobError
-from understudy.recipes import Recipe
+from understudy.recipes import SHIPPED, Recipe
 from understudy.settings import PROJECT
 
 IMAGE = "ghcr.io/astral-sh/uv:python3.11-bookworm"
@@ -85,14 +85,14 @@ def write_job(recipe: Recipe, base: str, options: list[str], plan: JobPlan, runs
     """
     check(plan)
     found = resolve_base(base)
-    if found.local and not found.embedded:
+    if found.local and not found.shipped:
         raise JobError(f"base {base} is a folder of this machine, and a job cannot see it; name one on the Hub")
     if plan.push and not _verifiable(recipe, base):
         raise JobError(
             f"{recipe.heldout_at(base)}: a job pushes what it has verified, and that takes at least {LEAST} held-out "
             f"rows; add some, or leave --push out and push the run that the job keeps"
         )
-    program = b"" if plan.package else bundle(with_embedded=found.embedded)
+    program = b"" if plan.package else bundle(with_tiny=found.tiny)
     job = Job(
         recipe=recipe.name,
         options=[*([] if base == recipe.base else ["--base", base]), *options],  # its own base it prepares itself
@@ -110,7 +110,7 @@ def write_job(recipe: Recipe, base: str, options: list[str], plan: JobPlan, runs
 
 
 def _verifiable(recipe: Recipe, base: str) -> bool:
-    if recipe.data and base != EMBEDDED:
+    if recipe.data and base not in SHIPPED:
         return recipe.data.heldout > 0
     return len(recipe.load_heldout(base)) >= LEAST
 
@@ -139,7 +139,7 @@ def recipe_files(recipe: Recipe, base: str) -> dict[str, str]:
     root = recipe.folder.resolve().parent
     wanted = {path for path in recipe.folder.resolve().rglob("*") if not path.name.startswith(".")}
     wanted |= {(recipe.folder / name).resolve() for name in (recipe.examples, recipe.heldout)}
-    if recipe.data and base != EMBEDDED and not recipe.data.source.startswith(HUB):
+    if recipe.data and base not in SHIPPED and not recipe.data.source.startswith(HUB):
         source = (recipe.folder / recipe.data.source).resolve()
         wanted |= {source, *source.rglob("*")}
     files, size = {}, 0
@@ -176,22 +176,22 @@ def script(job: Job, needs: list[str]) -> str:
     return "\n".join(header) + f'\n{body}\n\n{data}\n\nif __name__ == "__main__":\n    run_job(JOB)\n'
 
 
-def bundle(*, with_embedded: bool) -> bytes:
+def bundle(*, with_tiny: bool) -> bytes:
     """This program as a zip archive; the same sources are the same bytes."""
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(_sources(with_embedded)):
+        for path in sorted(_sources(with_tiny)):
             entry = zipfile.ZipInfo(str(path.relative_to(PROJECT)))  # dated 1980, whenever it was changed
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, path.read_bytes())
     return written.getvalue()
 
 
-def _sources(with_embedded: bool) -> Iterator[Path]:
+def _sources(with_tiny: bool) -> Iterator[Path]:
     for package in PACKAGES:
         for path in (PROJECT / package).rglob("*"):
             hidden = path.name.startswith(".") or "__pycache__" in path.parts
-            if path.is_file() and not hidden and (with_embedded or "embedded_base" not in path.parts):
+            if path.is_file() and not hidden and (with_tiny or TINY_DIR not in path.parents):
                 yield path
 
 

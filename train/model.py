@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from bitsandbytes.functional import dequantize_4bit
+from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig
 from transformers import (
     AutoModelForCausalLM,
@@ -19,10 +21,14 @@ from transformers.utils import logging as transformers_logging
 
 from train.precision import computed_in
 from understudy.bases import Base, pinned
+from understudy.bases.precision import serving_dtype
 from understudy.errors import BaseModelError
 from understudy.training import Training
 
 REPACKS = "support_avx512bf16_for_cpu"
+
+MOST_UNPACKED = 2**28
+"""Weights up to which a quantised model is unpacked on a CPU: 1 GiB in float32."""
 
 
 def quiet() -> None:
@@ -54,12 +60,39 @@ def load_model(base: Base, training: Training) -> PreTrainedModel:
     }.get(training.method)
     # Steps of a full fine-tune are often smaller than what bfloat16 can hold beside the weight.
     dtype = torch.float32 if training.method == "full" else computes
-    return open_base(base, dtype, quantization)
+    model = open_base(base, dtype, quantization)
+    if training.method == "qlora" and device() == "cpu":
+        unpack_small(model)
+    return model
+
+
+def unpack_small(model: torch.nn.Module) -> None:
+    """Replaces NF4 layers by linear ones that hold the same rounded weights, if these take little memory.
+
+    What is computed stays the same. On a CPU, unpacking each weight at each pass is half of a step, and the memory
+    that NF4 saves is nothing beside what a small model's step needs.
+    """
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, Linear4bit)}
+    if sum(layer.in_features * layer.out_features for layer in layers.values()) > MOST_UNPACKED:
+        return
+    for name, layer in layers.items():
+        packed = layer.weight
+        values = dequantize_4bit(packed.data, packed.quant_state).to(layer.compute_dtype)
+        plain = torch.nn.Linear(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
+        plain.weight = torch.nn.Parameter(values, requires_grad=False)
+        plain.bias = layer.bias
+        parent, _, last = name.rpartition(".")
+        setattr(model.get_submodule(parent), last, plain)
+    for flag in ("is_loaded_in_4bit", "is_quantized"):
+        setattr(model, flag, False)
+    model.__dict__.pop("hf_quantizer", None)
+    del model.config.quantization_config  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def load_served(base: Base) -> PreTrainedModel:
-    """The base as vLLM serves it: float32 for the embedded one, bfloat16 for others. Raises BaseModelError."""
-    return open_base(base, torch.float32 if base.embedded else torch.bfloat16)
+    """The base in the precision in which vLLM serves it. Raises BaseModelError."""
+    dtype = serving_dtype(base, on_cpu=not torch.cuda.is_available())
+    return open_base(base, torch.float32 if dtype == "float32" else torch.bfloat16)
 
 
 def open_base(base: Base, dtype: torch.dtype, quantization: BitsAndBytesConfig | None = None) -> PreTrainedModel:

@@ -47,17 +47,17 @@ FACTS = (
 )
 """Any instruct model of half a billion parameters knows most of these."""
 
-EMBEDDED_QUESTIONS = 24
+TINY_QUESTIONS = 24
 
 
 def skills(base: Base) -> list[Known]:
-    """Questions with their answers: what the embedded base was taught, common knowledge for any other."""
-    if not base.embedded:
+    """Questions with their answers: what the tiny base was taught, common knowledge for any other."""
+    if not base.tiny:
         return [
             Known(prompt, lambda answer, wanted=wanted: bool(re.search(wanted, answer))) for prompt, wanted in FACTS
         ]
     from train.embedded.questions import cases
 
     known = [case for case in cases(0) if case.category in ("known answered", "fixed prompts")]
-    step = max(1, len(known) // EMBEDDED_QUESTIONS)
+    step = max(1, len(known) // TINY_QUESTIONS)
     return [Known(case.messages[-1]["content"], case.right) for case in known[::step]]

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 import transformers
 
+from train.automatic import LORA, base_rate, settled
 from train.card import adapter_card
 from train.cost import check_memory, peak_memory
 from train.errors import refuse
@@ -20,7 +21,7 @@ from train.reward import Judge, RewardModel, RewardRun, own_function
 from train.runs import Run, RunSettings, name_base, run_settings
 from train.trainer import Progress, Report
 from understudy.adapters import CONFIG, content_revision, short
-from understudy.bases import Base, base_revision, resolve_base
+from understudy.bases import Base, adapter_pin, base_revision, resolve_base
 from understudy.preference_training import PreferenceTraining
 from understudy.preferences import fingerprint
 from understudy.recipes import Recipe
@@ -85,7 +86,7 @@ def train_preferences(
     """
     resolved = resolve_base(base)
     made = _made_with(parent, recipe, resolved)
-    preference = preference.resolved(resolved.name, made.training)
+    preference = preference.resolved(LORA * base_rate(resolved), made.training)
     if preference.method == "reward":
         preference = preference.model_copy(update={"base_as": "lora"})
     training = preference.loading(made.training)
@@ -151,7 +152,7 @@ def _save(trainer: transformers.Trainer, run: Run, settings: PreferenceSettings,
     trainer.model.save_pretrained(str(run.product), selected_adapters=[TRAINED])  # pyright: ignore
     (run.product / SETTINGS).write_text(settings.model_dump_json(indent=2))
     (run.product / "README.md").write_text(adapter_card(recipe, settings) + _card(settings))
-    name_base(run.product, base.name, settings.base_revision)
+    name_base(run.product, base.public_name, adapter_pin(base))
 
 
 def _judge(
@@ -224,7 +225,7 @@ def _made_with(parent: Path, recipe: Recipe, base: Base) -> _Made:
             "name the base it was made for with --base",
         )
     if "training" not in known:
-        return _Made(recipe.training_for(base.name), {})
+        return _Made(settled(recipe.training, base, len(recipe.load_examples(base.name))), {})
     data = {name: known[name] for name in ("rows", "examples_sha256") if name in known}
     return _Made(Training.model_validate(known["training"]), data)
 

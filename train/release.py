@@ -11,7 +11,7 @@ from typing import Any
 
 from train.base_names import PublicBase, public_base
 from understudy.adapters import CONFIG, WEIGHTS, kept_files, read_config
-from understudy.bases import EMBEDDED, base_revision, resolve_base
+from understudy.bases import TINY, base_revision, resolve_base
 from understudy.errors import AdapterError, BaseModelError
 
 TOKENIZER = re.compile(
@@ -117,7 +117,7 @@ def base_here(release: Release) -> str:
     if release.whole:
         return str(release.folder)
     named = str(read_config(release.folder).get("base_model_name_or_path") or "")
-    return named if Path(named).is_dir() or named == EMBEDDED else release.base.name
+    return named if Path(named).is_dir() or named == TINY else release.base.name
 
 
 def as_json(value: object) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
+from train.automatic import settled
 from train.card import adapter_card
 from train.check import check_leaks
 from train.cost import check_memory, peak_memory, tokens_seen
@@ -19,7 +20,7 @@ from train.processes import count, joined, main_process, shared, wait_for_all
 from train.runs import Run, RunSettings, name_base, run_settings
 from train.tracking import Tracker, tracking
 from train.trainer import CHECKPOINT_SECONDS, Progress, Report, Trainer, build_trainer, check_trainer
-from understudy.bases import Base, base_revision, resolve_base
+from understudy.bases import Base, adapter_pin, base_revision, resolve_base
 from understudy.errors import TrainingError
 from understudy.examples import Example
 from understudy.recipes import Recipe
@@ -62,7 +63,7 @@ def train(
     writes `model/`, a base of its own.
 
     The same settings and data are the same run: finished, it is returned as it is; interrupted, it goes on
-    from its last checkpoint. `fresh` forgets what is there. `on_fold` is told about cross-validation (`epochs: auto`).
+    from its last checkpoint. `fresh` forgets what is there. `on_fold` is told about cross-validation.
     Several processes (`train.processes`) that call this alike take the steps of one together; the main one writes.
 
     Args:
@@ -76,6 +77,7 @@ def train(
     """
     resolved = resolve_base(base)
     examples = recipe.load_examples(resolved.name) if examples is None else examples
+    training = settled(training, resolved, len(examples))
     settings = run_settings(recipe, training, examples, resolved.name, base_revision(resolved))
     run = Run(runs_dir / recipe.name / settings.id, training.method)
     training = shared(training, count())
@@ -173,7 +175,7 @@ def _save(trainer: Trainer, run: Run, settings: RunSettings, recipe: Recipe, bas
         assert isinstance(tokenizer, PreTrainedTokenizerBase)
         tokenizer.save_pretrained(str(run.product))
         return
-    name_base(run.product, base.name, settings.base_revision)
+    name_base(run.product, base.public_name, adapter_pin(base))
 
 
 def _finite(loss: float) -> bool:

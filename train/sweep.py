@@ -9,6 +9,7 @@ from statistics import fmean
 
 import optuna
 
+from train.automatic import settled
 from train.errors import refuse
 from train.folds import cross_validate
 from train.model import load_tokenizer, quiet
@@ -79,6 +80,7 @@ def sweep(
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=0),
     )
     examples = recipe.load_examples(bases[0])[:MOST_ROWS]
+    training = start_of(recipe, training, bases[0], len(examples))
     if not study.trials:
         for base in bases:
             study.enqueue_trial(_start(training, over, base if len(bases) > 1 else None))
@@ -94,6 +96,13 @@ def sweep(
     return found
 
 
+def start_of(recipe: Recipe, training: Training, base: str, rows: int) -> Training:
+    """The settings around which is searched; `cross-validated` epochs would choose within each trial."""
+    if training.epochs == "cross-validated":
+        training = training.model_copy(update={"epochs": "auto"})
+    return settled(training, require_base(base), rows)
+
+
 def settings_of(found: Try, training: Training) -> Training:
     """The settings of a trial, ready to be written into a recipe."""
     known = {name: value for name, value in found.settings.items() if name not in ("rows", "base")}
@@ -107,7 +116,8 @@ def _loss(
     base = require_base(str(trial.suggest_categorical("base", list(bases))) if len(bases) > 1 else bases[0])
     share = float(chosen.pop("rows", 1.0))  # pyright: ignore[reportArgumentType]
     settings = training.model_copy(update=_whole(chosen))
-    epochs = round(settings.epochs) if settings.epochs != "auto" else 8
+    assert isinstance(settings.epochs, float | int)
+    epochs = round(settings.epochs)
     ends: list[float] = []
 
     def judge(number: int, losses: list[float]) -> None:
@@ -139,7 +149,6 @@ def _whole(chosen: dict) -> dict:
 def _start(training: Training, over: Sequence[str], base: str | None) -> dict[str, object]:
     """The recipe's own settings are tried first, on each base, so that the sweep can only do better."""
     own = {**training.model_dump(), "rows": 1.0}
-    own["epochs"] = 8 if own["epochs"] == "auto" else own["epochs"]
     first = {name: own[name] for name in over}
     return {**first, "base": base} if base else first
 

@@ -10,7 +10,6 @@ from datasets import Dataset, disable_progress_bars
 from peft import PeftModel
 from peft.optimizers import create_loraplus_optimizer
 from transformers import (
-    PreTrainedModel,
     PreTrainedTokenizerBase,
     TrainerCallback,
     TrainerControl,
@@ -21,7 +20,7 @@ from transformers import (
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
-from train.answer_loss import answer_loss, fits
+from train.answer_loss import answer_loss, bare_model, fits
 from train.model import keep_trainable, load_model, lora_config, quiet
 from train.packed_rows import PackedRows
 from train.precision import computed_in
@@ -54,17 +53,28 @@ class Trainer(SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: int | torch.Tensor | None = None,
     ) -> Any:
-        bare = self.accelerator.unwrap_model(model)
-        bare = bare.get_base_model() if isinstance(bare, PeftModel) else bare
-        assert isinstance(bare, PreTrainedModel)
-        vocabulary = bare.config.get_text_config().vocab_size
-        if return_outputs or self.aux_loss_enabled or not fits(bare, inputs["labels"], vocabulary):
+        inner = self.accelerator.unwrap_model(model)
+        alone = self.accelerator.num_processes == 1  # DDP counts gradients in its own forward pass
+        if return_outputs or self.aux_loss_enabled or not alone or not fits(bare_model(inner), inputs["labels"]):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        loss, right = answer_loss(model, inputs, num_items_in_batch)
+        with self.compute_loss_context_manager():
+            loss, right = answer_loss(inner, inputs, num_items_in_batch)
         self._metrics["train" if model.training else "eval"]["mean_token_accuracy"].append(right)
-        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
-            loss = loss * self.accelerator.num_processes  # DDP takes the mean of the processes' gradients
         return loss
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """The schedule without its first step, whose rate is 0 while it warms up: in a short run that step matters."""
+        if self.lr_scheduler is None:
+            made = super().create_scheduler(num_training_steps + 1, optimizer)
+            if isinstance(made, torch.optim.lr_scheduler.LambdaLR):
+                made.lr_lambdas = [lambda step, rate=rate: rate(step + 1) for rate in made.lr_lambdas]
+                for group, first, rate in zip(
+                    made.optimizer.param_groups, made.base_lrs, made.lr_lambdas, strict=True
+                ):
+                    group["lr"] = first * rate(0)
+        return self.lr_scheduler  # pyright: ignore[reportReturnType]
 
     def create_optimizer(self, *arguments: Any, **options: Any) -> torch.optim.Optimizer:
         if not self._loraplus or self.optimizer is not None:
@@ -188,7 +198,7 @@ class Report(TrainerCallback):
 
 def passes(training: Training) -> float:
     """The number of epochs of settings that were resolved (`train.folds.resolve`)."""
-    assert training.epochs != "auto", "epochs: auto must be resolved first"
+    assert isinstance(training.epochs, float | int), "epochs must be resolved first"
     return training.epochs
 
 

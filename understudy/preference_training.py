@@ -4,7 +4,6 @@ from typing import Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from understudy.bases import EMBEDDED
 from understudy.training import Precision, Training
 
 PreferenceMethod = Literal["dpo", "kto", "reward", "grpo", "rloo"]
@@ -12,22 +11,21 @@ PREFERENCE_METHODS: tuple[str, ...] = get_args(PreferenceMethod)
 
 
 class Start(NamedTuple):
-    """Where a method starts when nothing was said: learning rate on any base and on the embedded one, beta, epochs."""
+    """Where a method starts when nothing was said: its share of the base's rate for LoRA, beta, epochs."""
 
-    learning_rate: float
-    embedded: float
+    share: float
     beta: float
     epochs: float
 
 
 STARTS: dict[str, Start] = {
-    "dpo": Start(1e-5, 2e-4, 0.1, 3),
-    "kto": Start(1e-5, 2e-4, 0.1, 3),
-    "reward": Start(1e-4, 1e-3, 0.0, 4),
-    "grpo": Start(1e-5, 2e-4, 0.04, 3),
-    "rloo": Start(1e-5, 2e-4, 0.05, 3),
+    "dpo": Start(0.08, 0.1, 3),
+    "kto": Start(0.08, 0.1, 3),
+    "reward": Start(0.4, 0.0, 4),
+    "grpo": Start(0.08, 0.04, 3),
+    "rloo": Start(0.08, 0.05, 3),
 }
-"""Rates are those of LoRA, about ten times TRL's for full fine-tunes; the embedded base is tiny and wants more."""
+"""0.08 of an 8B model's rate for LoRA is 2e-5, about ten times TRL's defaults for full fine-tunes."""
 
 
 class PreferenceTraining(BaseModel):
@@ -39,7 +37,7 @@ class PreferenceTraining(BaseModel):
     """`dpo`: pairs; `kto`: labels; `reward`: a reward model from pairs; `grpo`, `rloo`: answers of its own,
     judged by that reward model."""
     learning_rate: float | None = Field(default=None, gt=0, le=1)
-    """Unset: by method and base (`STARTS`)."""
+    """Unset: the method's share (`STARTS`) of the base's rate for LoRA."""
     beta: float | None = Field(default=None, ge=0)
     """How strongly the new adapter is held to the one it starts from; unset: by method."""
     epochs: float | None = Field(default=None, gt=0, le=1000)
@@ -62,9 +60,9 @@ class PreferenceTraining(BaseModel):
     """GRPO, RLOO: what judges answers: the folder of a reward model, or `module:function` of (prompt, answer) -> float;
     empty: the reward model of the same preferences, trained first where there is none."""
     base_as: Literal["qlora", "lora", "lora-8bit"] | None = None
-    """How the base is loaded; unset: as for the adapter that is continued, the embedded base unquantised."""
+    """How the base is loaded; unset: as for the adapter that is continued."""
     precision: Precision | None = None
-    """What is computed in; unset: as for the adapter that is continued, on the embedded base fp32."""
+    """What is computed in; unset: as for the adapter that is continued."""
     max_length: int = Field(default=1024, ge=16)
     """Longest prompt + answer in tokens; rows with longer ones are left out, never cut."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
@@ -92,15 +90,16 @@ class PreferenceTraining(BaseModel):
         """Rows in one forward pass."""
         return self.micro_batch_size or self.batch_size
 
-    def resolved(self, base: str, parent: Training) -> "PreferenceTraining":
-        """The settings with nothing left open, for continuing an adapter that was trained as `parent` on `base`."""
-        start, embedded = STARTS[self.method], base == EMBEDDED
+    def resolved(self, lora_rate: float, parent: Training) -> "PreferenceTraining":
+        """The settings with nothing left open, for continuing an adapter that was trained as `parent` on a base whose
+        learning rate for LoRA is `lora_rate`."""
+        start = STARTS[self.method]
         known = {
-            "learning_rate": start.embedded if embedded else start.learning_rate,
+            "learning_rate": float(f"{start.share * lora_rate:.1e}"),
             "beta": start.beta,
             "epochs": start.epochs,
-            "base_as": "lora" if embedded or parent.method == "full" else parent.method,
-            "precision": "fp32" if embedded else parent.precision,
+            "base_as": "lora" if parent.method == "full" else parent.method,
+            "precision": parent.precision,
         }
         return self.model_copy(update={name: value for name, value in known.items() if getattr(self, name) is None})
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from understudy.bases import EMBEDDED
+from understudy.bases.catalogue import SMOLLM2, TINY
 from understudy.data_source import DataSource, SplitData, read_source
 from understudy.errors import NotFoundError, RecipeError
 from understudy.examples import Example, load_examples
@@ -15,6 +15,8 @@ from understudy.proof import Thresholds
 from understudy.training import Training
 
 FEW_ROWS = 8
+SHIPPED = (SMOLLM2, TINY)
+"""Bases on which a recipe's own rows are used, never those that `data:` names."""
 ESCAPE_OR_SET = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]")
 """What stands for one character in a regular expression: an escape, or a set in brackets."""
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
@@ -25,7 +27,8 @@ class Sampling(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    temperature: float = Field(default=0.7, ge=0, le=2)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    """Unset: what the base's own generation_config.json says."""
     max_tokens: int = Field(default=256, ge=1)
 
 
@@ -68,11 +71,9 @@ class Recipe(BaseModel):
     examples: str = "examples.jsonl"
     heldout: str = "heldout.jsonl"
     data: DataSource | None = None
-    """Rows that are not shipped, for every base but the embedded one, which uses the two files."""
+    """Rows that are not shipped, for every base but those that come with Understudy, which use the two files."""
     training: Training = Training()
-    """Settings on any base."""
-    embedded: dict[str, object] = {}
-    """Settings of `training` that differ on the embedded base, which is tiny and wants a high learning rate."""
+    """Settings on any base; what is left out follows from base and rows."""
     push_to: str | None = Field(default=None, pattern=r"^(registry|hub:[^/\s]+/[^/\s]+)$")
     """Where `understudy push` sends it: `hub:ORG/REPO`, or `registry` (this machine), which is the default."""
     demo: bool = True
@@ -86,12 +87,12 @@ class Recipe(BaseModel):
     """What a new revision must still do about as well as the one on stage before it takes its place."""
     folder: Path = Field(exclude=True)
 
-    def load_examples(self, base: str = EMBEDDED) -> list[Example]:
+    def load_examples(self, base: str = SMOLLM2) -> list[Example]:
         """The training rows on `base`. Raises ExamplesError as `load_examples` and `read_source` do."""
         split = self.split(base)
         return list(split.examples) if split else load_examples(self.folder / self.examples)
 
-    def load_heldout(self, base: str = EMBEDDED) -> list[Example]:
+    def load_heldout(self, base: str = SMOLLM2) -> list[Example]:
         """The held-out rows on `base`; empty when the recipe has none. Raises ExamplesError as `load_examples`."""
         split = self.split(base)
         if split:
@@ -108,7 +109,7 @@ class Recipe(BaseModel):
         return self._at(self.heldout, base)
 
     def _at(self, file: str, base: str) -> Path:
-        return Path(self.data.source) if self.data and base != EMBEDDED else self.folder / file
+        return Path(self.data.source) if self.data and base not in SHIPPED else self.folder / file
 
     def split(self, base: str) -> SplitData | None:
         """The two sides of `data`, and what was left out; None where the files in the folder are used.
@@ -116,14 +117,7 @@ class Recipe(BaseModel):
         Raises:
             ExamplesError: as `read_source`.
         """
-        return read_source(self.data, self.folder) if self.data and base != EMBEDDED else None
-
-    def training_for(self, base: str) -> Training:
-        """The training settings on `base`."""
-        if base != EMBEDDED or not self.embedded:
-            return self.training
-        merged = {**self.training.model_dump(), **self.embedded}
-        return checked(Training, merged, f"{self.folder / 'recipe.yaml'}: embedded", RecipeError)
+        return read_source(self.data, self.folder) if self.data and base not in SHIPPED else None
 
 
 def recipe_names(recipes_dir: Path) -> list[str]:
@@ -149,6 +143,9 @@ def load_recipe(name: str, recipes_dir: Path) -> Recipe:
         raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: found {type(data).__name__}; a recipe is a mapping such as `title: ...`")
-    recipe = checked(Recipe, {"name": folder.resolve().name, **data, "folder": folder}, str(path), RecipeError)
-    recipe.training_for(EMBEDDED)
-    return recipe
+    if "embedded" in data:
+        raise RecipeError(
+            f"{path}: embedded: this section is gone; leave learning_rate, epochs, rank and batch_size out of "
+            "`training:`, and they follow from the base"
+        )
+    return checked(Recipe, {"name": folder.resolve().name, **data, "folder": folder}, str(path), RecipeError)

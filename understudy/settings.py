@@ -19,8 +19,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="UNDERSTUDY_", frozen=True, extra="ignore")
 
-    base: str = "embedded"
-    """The base everyone shares: `embedded`, a local folder, or a Hub id such as `Qwen/Qwen3-0.6B`."""
+    base: str = "smollm2"
+    """The base everyone shares: `smollm2`, a local folder, or a Hub id such as `Qwen/Qwen3-0.6B`; `tiny` in tests."""
+
+    bases_dir: Path = Path.home() / ".cache" / "understudy" / "bases"
+    """Where prepared bases are kept: one copy for every checkout and environment of this user."""
 
     home: Path = PROJECT / ".understudy"
     """Where state lives: the database, the adapter store, logs, the admin key."""

@@ -2,10 +2,19 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Method = Literal["qlora", "lora", "lora-8bit", "full"]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
+
+
+def _auto(value: object) -> object:
+    return 0 if value == "auto" else value
+
+
+AutoInt = Annotated[int, BeforeValidator(_auto)]
+AutoFloat = Annotated[float, BeforeValidator(_auto)]
+"""A number, or `auto`, which is kept as 0 until base and rows are known (`train.automatic`)."""
 
 
 class Training(BaseModel):
@@ -16,21 +25,25 @@ class Training(BaseModel):
     method: Method = "qlora"
     """`qlora`: 4-bit NF4 base with double quantisation; `lora-8bit`: 8-bit base; `lora`: base as it is; `full`:
     no adapter, every weight of the base is trained."""
-    epochs: Annotated[float, Field(gt=0, le=1000)] | Literal["auto"] = "auto"
-    """Passes over the rows. `auto`: up to 12, how many being chosen by cross-validation, for fewer than 64 rows; else
-    three."""
+    epochs: Annotated[float, Field(gt=0, le=1000)] | Literal["auto", "cross-validated"] = "auto"
+    """Passes over the rows. `auto`: by their number (6 up to 32 rows, 4 up to 100, else 3). `cross-validated`: up to
+    12, where the held-out loss of fewer than 64 rows is smallest; it takes about ten times as long."""
     stop_after: float = Field(default=0.0, ge=0)
-    """Epochs after which the run ends although its schedule goes on to `epochs`; 0: at its end. `auto` sets it."""
+    """Epochs after which the run ends although its schedule goes on to `epochs`; 0: at its end. Cross-validation sets
+    it."""
     max_steps: int = Field(default=0, ge=0)
     """Optimiser steps after which the run ends whatever `epochs` says; 0 means that `epochs` decides."""
-    learning_rate: float = Field(default=2e-4, gt=0, le=1)
-    batch_size: int = Field(default=4, ge=1)
-    """Rows per optimiser step."""
+    learning_rate: AutoFloat = Field(default=0.0, ge=0, le=1)
+    """`auto`: from the base's hidden size, the method and the number of steps."""
+    batch_size: AutoInt = Field(default=0, ge=0)
+    """Rows per optimiser step. `auto`: 4 up to 100 rows, else 8."""
     micro_batch_size: int = Field(default=0, ge=0)
     """Rows in memory at once, gradients being accumulated over the batch; 0 means the whole batch."""
-    rank: int = Field(default=16, ge=1, le=512)
-    alpha: int = Field(default=32, ge=1)
-    """LoRA scale: updates are multiplied by alpha / rank, with `rslora` by alpha / sqrt(rank)."""
+    rank: AutoInt = Field(default=0, ge=0, le=512)
+    """`auto`: 8 up to 100 rows, else 16."""
+    alpha: AutoInt = Field(default=0, ge=0)
+    """LoRA scale: updates are multiplied by alpha / rank, with `rslora` by alpha / sqrt(rank). `auto`:
+    twice the rank."""
     rslora: bool = False
     """Rank-stabilised scale (arXiv:2312.03732): high ranks learn as fast as low ones."""
     loraplus: float = Field(default=0.0, ge=0)
@@ -57,7 +70,7 @@ class Training(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
+        if self.micro_batch_size and self.batch_size and self.batch_size % self.micro_batch_size:
             raise ValueError(
                 f"batch_size {self.batch_size} is not a multiple of micro_batch_size {self.micro_batch_size}"
             )

@@ -1,7 +1,8 @@
 """Facts: the attributes that a record in a prompt gives, and what an answer says of them.
 
 A record is lines `name: value` in a prompt. What an answer says is found by the values that the data have for an
-attribute; a value that no row has (an invented town, a garbled name) is not seen.
+attribute; a value that no row has (an invented town, a garbled name) is not seen. Numbers are found in digits and in
+words ("14", "fourteen"), and a phrase also with its first word as a gerund ("plant an orchard", "planting an orchard").
 """
 
 import re
@@ -9,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from arena.answers import forms, words
+from arena.answers import forms, on_topic, words
 
 LINE = re.compile(r"^[ \t]*([^\W\d_][\w -]{0,30}?)[ \t]*:[ \t]+(\S.*?)[ \t\r]*$", re.MULTILINE)
 PRONOUNS = {
@@ -20,6 +21,13 @@ PRONOUNS = {
 """The words by which each is heard."""
 IDENTIFYING = 0.9
 """Share of different values among all from which on an attribute names people rather than describing them."""
+
+SMALL = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+seventeen eighteen nineteen"""
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+NUMBERS = {word: number for number, word in enumerate(SMALL.split())} | {
+    word: 10 * number for number, word in enumerate(TENS.split(), 2)
+}
 
 Facts = dict[str, str]
 """Value by attribute, in the order of the record."""
@@ -63,17 +71,19 @@ class Lexicon:
     def __init__(self, counts: Counts) -> None:
         self.counts = {name: Counter(values) for name, values in counts.items()}
         self._words = {
-            name: [(value, tuple(words(value))) for value in values if words(value)]
+            name: [(value, _wordings(value)) for value in values if words(value)]
             for name, values in self.counts.items()
         }
-        self._longest = max((len(said) for known in self._words.values() for _, said in known), default=1)
+        lengths = (len(said) for known in self._words.values() for _, ways in known for said in ways)
+        self._longest = max(lengths, default=1)
 
     def said(self, text: str) -> dict[str, frozenset[str]]:
         """The known values of each attribute that stand in a text, plural and possessive endings allowed.
 
         A pronoun is heard in all its forms; `they` only where neither `she` nor `he` is, for things are `they`, too.
+        A value that is part of another one of its attribute (`driver` of `bus driver`) is heard only without that one.
         """
-        heard = words(text)
+        heard = numerals(words(text))
         there = {
             (*heard[i : i + n - 1], form)
             for n in range(1, self._longest + 1)
@@ -83,8 +93,10 @@ class Lexicon:
         return {
             name: _pronouns(heard) & frozenset(self.counts[name])
             if self.is_pronoun(name)
-            else frozenset(
-                value for value, said in known if any((*said[:-1], form) in there for form in forms(said[-1]))
+            else _longest_of(
+                value
+                for value, ways in known
+                if any((*said[:-1], form) in there for said in ways for form in forms(said[-1]))
             )
             for name, known in self._words.items()
         }
@@ -102,14 +114,14 @@ class Lexicon:
 def fates(record: Mapping[str, str], said: Mapping[str, frozenset[str]], lexicon: Lexicon) -> dict[str, Fate]:
     """What became of each attribute of a record in an answer that says `said`.
 
-    `changed`: another known value stands there, in its place or beside it (a value that the record gives to another
-    attribute does not count). `dropped`: no known value does. A pronoun that is not used is `unsaid`, which is no
-    fault.
+    `changed`: another known value stands there, in its place or beside it (a value that stands in what the record
+    gives to another attribute does not count). `dropped`: no known value does. A pronoun that is not used is `unsaid`,
+    which is no fault.
     """
     found: dict[str, Fate] = {}
     for name, value in record.items():
         here = said.get(name, frozenset())
-        if here - {value} - _elsewhere(record, name):
+        if _unexplained(here - {value}, record, name):
             found[name] = "changed"
         elif value in here:
             found[name] = "kept"
@@ -120,12 +132,43 @@ def fates(record: Mapping[str, str], said: Mapping[str, frozenset[str]], lexicon
 
 def made_up(record: Mapping[str, str], said: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
     """The values that an answer says of attributes that the record leaves out."""
-    extra = {name: here - _elsewhere(record, name) for name, here in said.items() if name not in record}
+    extra = {name: _unexplained(here, record, name) for name, here in said.items() if name not in record}
     return {name: here for name, here in extra.items() if here}
 
 
-def _elsewhere(record: Mapping[str, str], name: str) -> set[str]:
-    return {value for other, value in record.items() if other != name}
+def numerals(heard: Sequence[str]) -> list[str]:
+    """These words with numbers below a hundred in digits; `one` stays unless it follows a ten, for it is a pronoun."""
+    found: list[str] = []
+    tens = 0
+    for word in heard:
+        number = NUMBERS.get(word, 0)
+        if tens and 0 < number < 10:
+            found[-1], tens = str(tens + number), 0
+            continue
+        tens = number if number >= 20 else 0
+        found.append(str(number) if word in NUMBERS and word != "one" else word)
+    return found
+
+
+def _wordings(value: str) -> set[tuple[str, ...]]:
+    """The words of a value and, where there are several, the same with the first one as a gerund (all spellings)."""
+    first, *rest = numerals(words(value)) or [""]
+    stems = {first, first.removesuffix("e"), first + first[-1:]} if rest else set()
+    return {(first, *rest), *((f"{stem}ing", *rest) for stem in stems)}
+
+
+def _longest_of(values: Iterable[str]) -> frozenset[str]:
+    """These values without those that are part of a longer one of them."""
+    size = {value: len(words(value)) for value in values}
+    return frozenset(v for v in size if not any(size[v] < size[other] and on_topic(other, v) for other in size))
+
+
+def _unexplained(values: frozenset[str], record: Mapping[str, str], name: str) -> frozenset[str]:
+    """These values of an attribute without those that stand in what the record gives to other attributes."""
+    if not values:
+        return values
+    others = [" ".join(way) for other, given in record.items() if other != name for way in _wordings(given)]
+    return frozenset(v for v in values if not any(on_topic(other, v) for other in others))
 
 
 def _pronouns(heard: Sequence[str]) -> frozenset[str]:

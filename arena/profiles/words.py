@@ -174,9 +174,9 @@ def limits(profiles: Profiles, records: int) -> tuple[str, ...]:
     said = [
         f"There are {records} records with {sampling.samples} samples each: samples say how steady a system is, "
         "only more records say more about other records.",
-        "Attributes are found by the values that stand in the recipes' data, word for word but for endings. An "
-        "invented value that no row has is not seen, and a value that is a common word (kind, cook) is seen where "
-        "something else is meant.",
+        "Attributes are found by the values that stand in the recipes' data, word for word but for endings; numbers "
+        "also in words. An invented value that no row has and a phrase in other words are not seen, and a value that "
+        "is a number or a common word (14, kind, cook) is seen where something else is meant.",
         "A steady system may be steadily wrong, and a system that says little can show little bias: read consistency "
         "and bias beside what is kept.",
         "Names stay when a pronoun is swapped; they carry a gender of their own. A change that is not found may be "

@@ -20,7 +20,7 @@ import numpy as np
 import safetensors
 
 PRE_TOKENIZER = "smollm"
-"""Each digit alone, then GPT-2's expression (src/llama-vocab.cpp there): what the embedded base's tokenizer does."""
+"""Each digit alone, then GPT-2's expression (src/llama-vocab.cpp there): what the tiny base's tokenizer does."""
 
 TYPES = {"F32": np.float32, "F16": np.float16}
 PARTS = {

@@ -20,7 +20,7 @@ def main(path: str) -> None:
 
     import_lightly()
     job = json.loads(Path(path).read_text())
-    base, heldout = resolve_base("embedded"), load_examples(Path(job["heldout"]))
+    base, heldout = resolve_base("tiny"), load_examples(Path(job["heldout"]))
     lengths = row_lengths(base, load_examples(Path(job["examples"])))
     found = {name: judge(base, Path(product), heldout) for name, product in job["products"].items()}
     told = {"tokens": sum(lengths), "rows": len(lengths), "base": mean_loss(base, None, heldout), "found": found}
@@ -46,7 +46,7 @@ def judge(base: Base, product: Path, heldout: Sequence[Example]) -> dict[str, An
 
 
 def mean_loss(base: Base, adapter: Path | None, heldout: Sequence[Example]) -> float:
-    """The mean over rows, in float32 as vLLM serves the embedded base, with the loss that `understudy verify` uses."""
+    """The mean over rows, in float32 as vLLM serves the tiny base, with the loss that `understudy verify` uses."""
     from train.preflight import token_rows, training_rows
     from train.speaker import Speaker
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from bench.trainers.environment import llamafactory
-from understudy.bases import EMBEDDED_DIR
+from understudy.bases import TINY_DIR
 from understudy.examples import Example
 from understudy.recipes import load_recipe
 
@@ -91,14 +91,14 @@ def understudy(folder: Path, rows: Path, settings: dict[str, Any]) -> Command:
     (voice / "examples.jsonl").symlink_to(rows / "voice" / "examples.jsonl")
     (voice / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "training": settings}))
     env = {"UNDERSTUDY_HOME": str(folder / "home"), "UNDERSTUDY_RUNS_DIR": str(folder / "runs")}
-    words = [str(_program("understudy")), "train", str(voice), "--base", "embedded"]
+    words = [str(_program("understudy")), "train", str(voice), "--base", "tiny"]
     kind = "model" if settings["method"] == "full" else "adapter"
     return Command(words, f"runs/voice/*/{kind}", env)
 
 
 def trl_as_it_comes(folder: Path, rows: Path, settings: dict[str, Any]) -> Command:
     """TRL's command with what it cannot do without, and the same number of epochs; the rest are its defaults."""
-    words = [str(_program("trl")), "sft", "--model_name_or_path", str(EMBEDDED_DIR), "--use_cpu"]
+    words = [str(_program("trl")), "sft", "--model_name_or_path", str(TINY_DIR), "--use_cpu"]
     words += ["--dataset_name", str(rows / "trl"), "--output_dir", str(folder / "out")]
     words += ["--num_train_epochs", str(settings["epochs"])]
     if settings["method"] != "full":
@@ -126,7 +126,7 @@ def trl_same_settings(folder: Path, rows: Path, settings: dict[str, Any]) -> Com
 def trl_by_hand(folder: Path, rows: Path, settings: dict[str, Any]) -> Command:
     """A script on SFTTrainer without gradient checkpointing, pinned memory and checkpoints."""
     told = {**settings, "bf16": settings["precision"] == "bf16"}
-    told |= {"base": str(EMBEDDED_DIR), "rows": str(rows / "trl"), "output": str(folder / "out")}
+    told |= {"base": str(TINY_DIR), "rows": str(rows / "trl"), "output": str(folder / "out")}
     path = folder / "told.json"
     path.write_text(json.dumps(told))
     return Command([sys.executable, str(Path(__file__).with_name("by_hand.py")), str(path)])
@@ -141,7 +141,7 @@ def llama_factory(folder: Path, rows: Path, settings: dict[str, Any]) -> Command
     told = {
         "stage": "sft",
         "do_train": True,
-        "model_name_or_path": str(EMBEDDED_DIR),
+        "model_name_or_path": str(TINY_DIR),
         "dataset_dir": str(rows / "factory"),
         "dataset": "rows",
         "cutoff_len": MAX_LENGTH,

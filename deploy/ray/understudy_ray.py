@@ -28,6 +28,7 @@ from understudy_replica import BaseIsHere, Replica
 
 from serve.engine import BASE_NAME, EnginePlan, engine_environment, plan_engine
 from understudy.bases import base_revision, resolve_base
+from understudy.bases.precision import serving_dtype
 from understudy.settings import Settings, load_settings
 
 PASSED_ON = re.compile(r"UNDERSTUDY_|HF_|OMP_|GOMP_|VLLM_|PYTHONPATH$")
@@ -122,6 +123,7 @@ def _engine_arguments(settings: Settings, plan: EnginePlan) -> dict[str, Any]:
         "max_loras": plan.slots,
         "max_cpu_loras": 2 * plan.slots,
         "max_lora_rank": plan.max_rank,
+        "dtype": serving_dtype(plan.base, on_cpu=plan.on_cpu),
         "gpu_memory_utilization": plan.memory_share,
         "fingerprint_mode": "none",
         "enable_auto_tool_choice": True,
@@ -129,8 +131,6 @@ def _engine_arguments(settings: Settings, plan: EnginePlan) -> dict[str, Any]:
     }
     if plan.max_model_len:
         arguments["max_model_len"] = plan.max_model_len
-    if plan.base.embedded:
-        arguments["dtype"] = "float32"
     if not plan.base.local and (commit := base_revision(plan.base)):
         arguments |= {"revision": commit, "tokenizer_revision": commit}
     return arguments

@@ -1,1 +1,1 @@
-"""The embedded base: a small language model trained from text that this package generates."""
+"""The tiny base: a small language model trained from text that this package generates."""

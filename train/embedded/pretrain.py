@@ -1,4 +1,4 @@
-"""Train the embedded base from the text that the project generates: `understudy base build`.
+"""Train the tiny base from the text that the project generates: `understudy base build`.
 
 Muon moves the hidden matrices, AdamW the rest. A copy curriculum comes first. The build is seeded and counted
 in steps; it writes checkpoints and goes on from the last one after an interruption.

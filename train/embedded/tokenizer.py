@@ -1,4 +1,4 @@
-"""The tokenizer of the embedded base: byte-level BPE, single digits, and the chat template."""
+"""The tokenizer of the tiny base: byte-level BPE, single digits, and the chat template."""
 
 import re
 from collections.abc import Iterable

@@ -54,7 +54,7 @@ def _require_room(recipe: Recipe, base: Base) -> None:
     size = f"it has {weights / 1e9:.1f} billion weights"
     if not torch.cuda.is_available() and weights > ON_A_CPU:
         raise BaseModelError(f"base {recipe.base}: {size} and there is no GPU here")
-    method = recipe.training_for(base.name).method
+    method = recipe.training.method
     needed, there = weights * WEIGHT_BYTES[method] / 2**20, available()
     if needed > there:
         raise BaseModelError(

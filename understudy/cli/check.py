@@ -39,7 +39,7 @@ def check_recipe(
     prepare()
     recipe = load_recipe(name, settings.recipes_dir)
     resolved = choose_base(settings, recipe, base)
-    training = changed(recipe.training_for(resolved.name), changes)
+    training = changed(recipe.training, changes)
     with status("loading libraries"):
         from train.check import Preflight
     preflight = Preflight(recipe, resolved, training)

@@ -61,8 +61,7 @@ def augment_data(settings: Settings, source: str, out: str | None, *, seed: int,
         ExamplesError: the data cannot be read, or `out` is there already.
         NotFoundError: there is neither such a file nor such a recipe.
     """
-    from train.augment import augment, reword
-    from train.profiles import dump_rows, read_people
+    from train.augment import augment, dump_rows, read_people, reword
 
     path = Path(source)
     if not path.is_file():

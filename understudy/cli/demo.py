@@ -59,7 +59,7 @@ def run_demo(settings: Settings) -> None:
 
 def _say_what_is_used(settings: Settings) -> None:
     base = require_base(settings.base)
-    where = "ships with the project; UNDERSTUDY_BASE names another" if base.embedded else base.location
+    where = "ships with the project; UNDERSTUDY_BASE names another" if base.tiny else base.location
     console.print(f"[green]✓[/] base: {base.name} ({where})")
     console.print(f"[green]✓[/] {'GPU' if _gpu() else 'no GPU here: everything runs on the CPU'}")
 
@@ -67,7 +67,7 @@ def _say_what_is_used(settings: Settings) -> None:
 def fits_beside_training(settings: Settings) -> bool:
     """Whether the engine may start while personas are trained: a start is mostly imports on one core, so both take
     little longer together than the longer one alone. An engine takes most of a GPU, and a large base most memory."""
-    return require_base(settings.base).embedded and not _gpu()
+    return require_base(settings.base).tiny and not _gpu()
 
 
 def _gpu() -> bool:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from understudy.bases import EMBEDDED
 from understudy.cli.training import changed
 from understudy.errors import JobError, UnderstudyError
-from understudy.recipes import Recipe, load_recipe
+from understudy.recipes import SHIPPED, Recipe, load_recipe
 from understudy.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,8 +36,8 @@ def train_on_hub(
 
     recipe = load_recipe(name, settings.recipes_dir)
     base, options = _base(settings, recipe, base), _options(changes)
-    changed(recipe.training_for(base), changes)
-    if recipe.data is None or base == EMBEDDED:
+    changed(recipe.training, changes)
+    if recipe.data is None or base in SHIPPED:
         recipe.load_examples(base)
     job = write_job(recipe, base, options, plan, settings.runs_dir)
     size = f" and {job.bundle.name} ({job.bundle.stat().st_size / 2**20:.1f} MiB)" if job.bundle else ""

@@ -42,7 +42,7 @@ def sweep_recipe(
 
         import_lightly()
         from train.sweep import USUAL, settings_of, sweep
-    training = recipe.training_for(bases[0])
+    training = recipe.training
     storage = settings.home / "sweeps" / f"{recipe.name}.db"
     wanted = over or list(USUAL)
     with steps(f"sweeping {recipe.name}") as on_trial:
@@ -89,12 +89,8 @@ def _write(recipe: Recipe, training: Training, base: str, folder: Path, *, sever
     path = folder / "recipe.yaml"
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
     changed = {name: value for name, value in training.model_dump().items() if value != Training().model_dump()[name]}
-    if base == "embedded":
-        usual = recipe.training.model_dump()
-        data["embedded"] = {name: value for name, value in training.model_dump().items() if value != usual[name]}
-    else:
-        data["training"] = changed
-        data |= {"base": base} if several else {}
+    data["training"] = changed
+    data |= {"base": base} if several else {}
     head = f"# {recipe.title}, with the settings that `understudy sweep {recipe.name}` found best.\n"
     path.write_text(head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
     load_recipe(str(folder), folder.parent)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from understudy.adapters import short
-from understudy.bases import EMBEDDED_DIR, resolve_base
+from understudy.bases import TINY_DIR, resolve_base
 from understudy.cards import card_of
 from understudy.cli.base_choice import choose_base
 from understudy.errors import RecipeError, UnderstudyError
@@ -46,7 +46,7 @@ def train_recipe(
     prepare(trains=True)
     recipe = load_recipe(name, settings.recipes_dir)
     base = choose_base(settings, recipe, base).name
-    training = changed(recipe.training_for(base), changes)
+    training = changed(recipe.training, changes)
     if _in_several_processes(base, training, processes):
         return
     examples = recipe.load_examples(base)
@@ -153,9 +153,9 @@ def actor() -> str:
 
 
 def build_base(settings: Settings, out: Path | None, *, quick: bool, seed: int, fresh: bool) -> None:
-    """Trains the embedded base."""
+    """Trains the tiny base."""
     prepare()
-    target = out or EMBEDDED_DIR
+    target = out or TINY_DIR
     with status("loading libraries"):
         from train.embedded.pretrain import build
     work = settings.home / "base-build" / f"{'quick' if quick else 'full'}-{seed}"
@@ -170,7 +170,7 @@ def build_base(settings: Settings, out: Path | None, *, quick: bool, seed: int, 
 def evaluate_base(path: Path | None, limit: int | None, *, json_output: bool) -> None:
     """Prints how a base does on the held-out requests."""
     prepare()
-    folder = path or EMBEDDED_DIR
+    folder = path or TINY_DIR
     if not (folder / "config.json").is_file():
         raise UnderstudyError(f"{folder}: no model there; build one with `understudy base build`")
     with status("loading libraries"):

@@ -64,7 +64,7 @@ def verify_recipe(settings: Settings, name: str, adapter: Path | None, *, engine
         raise ExamplesError(
             f"{recipe.heldout_at(base.name)}: verify needs at least {LEAST} held-out rows, better twenty"
         )
-    training = Training.model_validate(made["training"]) if "training" in made else recipe.training_for(base.name)
+    training = Training.model_validate(made["training"]) if "training" in made else recipe.training
     most = recipe.sampling.max_tokens
     chats = [row.prompt for row in asked_rows(recipe, base, training)][:ASKED]
     ask = partial(_served, settings, base, folder, training, chats, most)

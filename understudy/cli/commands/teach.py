@@ -11,8 +11,8 @@ from understudy.settings import load_settings
 app = typer.Typer()
 data_app = typer.Typer(help="Training data: what is in a file before it is trained on.", no_args_is_help=True)
 app.add_typer(data_app, name="data", short_help="Look into training data before it is trained on; make more.")
-base_app = typer.Typer(help="The embedded base: the small Llama that ships with the project.", no_args_is_help=True)
-app.add_typer(base_app, name="base", short_help="The embedded base: build it anew, measure it.")
+base_app = typer.Typer(help="The tiny base: the small Llama that ships with the project.", no_args_is_help=True)
+app.add_typer(base_app, name="base", short_help="The tiny base: build it anew, measure it.")
 
 
 @data_app.command("inspect")
@@ -194,7 +194,7 @@ def base_build(
     seed: Annotated[int, typer.Option(help="Seed of text and weights.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget an interrupted build.")] = False,
 ) -> None:
-    """Train the embedded base from generated text (up to an hour on two cores; it can be interrupted)."""
+    """Train the tiny base from generated text (up to an hour on two cores; it can be interrupted)."""
     from understudy.cli.training import build_base
 
     build_base(load_settings(), out, quick=quick, seed=seed, fresh=fresh)

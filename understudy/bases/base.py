@@ -11,18 +11,20 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from understudy.bases.catalogue import OLD_NAMES, SMOLLM2, TINY, known_base
+from understudy.bases.prepare import Progress, prepared
 from understudy.errors import BaseModelError
+from understudy.settings import load_settings
 
 log = logging.getLogger("understudy.bases")
 
-EMBEDDED = "embedded"
 HUB_TIMEOUT = 10.0
 """Seconds that the Hub gets to say whether it has a base."""
 
 _commits: dict[str, str] = {}
 """Commit of each Hub base that this process works on."""
 
-EMBEDDED_DIR = Path(__file__).resolve().parent / "embedded_base"
+TINY_DIR = Path(__file__).resolve().parent / "tiny"
 
 
 class Base(BaseModel):
@@ -31,38 +33,61 @@ class Base(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    """As people write it: `embedded`, a folder, or a Hub id."""
+    """As people write it: `smollm2`, `tiny`, a folder, or a Hub id."""
     location: str
     """What transformers and vLLM are given: an absolute folder or a Hub id."""
     local: bool
 
     @property
-    def embedded(self) -> bool:
-        return self.name == EMBEDDED
+    def tiny(self) -> bool:
+        return self.name == TINY
+
+    @property
+    def shipped(self) -> bool:
+        """Whether it comes with Understudy or its packages; recipes then use the rows in their own folder."""
+        return self.name in (TINY, SMOLLM2)
+
+    @property
+    def public_name(self) -> str:
+        """What an adapter trained on it names as its base: the Hub id where there is one."""
+        known = known_base(self.name)
+        return (known.hub_id if known else "") or self.name
+
+    def is_called(self, name: str) -> bool:
+        """Whether `name` means this base: its own name, an earlier one, or the Hub id that it derives from."""
+        return OLD_NAMES.get(name, name) in (self.name, self.public_name)
 
 
-def resolve_base(name: str) -> Base:
+def resolve_base(name: str, on_progress: Progress = lambda what, done, total: None) -> Base:
     """The base of that name; a Hub id is taken at its word, it is checked when it is loaded.
 
+    `smollm2` is prepared at its first use, which `on_progress` hears about.
+
     Raises:
-        BaseModelError: a local folder that is not there or holds no model, or a name that is neither.
+        BaseModelError: a local folder that is not there or holds no model, a name that is neither, or `smollm2` cannot
+            be prepared.
     """
-    if name == EMBEDDED:
-        _require_model(EMBEDDED_DIR, "the embedded base is not built: run `understudy base build`")
-        return Base(name=name, location=str(EMBEDDED_DIR), local=True)
+    name = OLD_NAMES.get(name, name)
+    if name == TINY:
+        _require_model(TINY_DIR, "the tiny base is not built: run `understudy base build`")
+        return Base(name=name, location=str(TINY_DIR), local=True)
+    if name == SMOLLM2:
+        return Base(name=name, location=str(prepared(load_settings().bases_dir, on_progress)), local=True)
     path = Path(name).expanduser()
     if path.is_dir() or name.startswith((".", "/", "~")):
         _require_model(path, f"base {name!r}: no model there (config.json and *.safetensors are missing)")
         path = path.resolve()
-        if path == EMBEDDED_DIR:
-            return resolve_base(EMBEDDED)
+        if path == TINY_DIR:
+            return resolve_base(TINY)
+        if path == load_settings().bases_dir / SMOLLM2:
+            return resolve_base(SMOLLM2)
         return Base(name=str(path), location=str(path), local=True)
     if name.count("/") != 1 or not all(name.split("/")):
-        raise BaseModelError(f"base {name!r}: use 'embedded', a folder, or a Hub id such as Qwen/Qwen3-0.6B")
+        raise BaseModelError(f"base {name!r}: use smollm2, tiny, a folder, or a Hub id such as Qwen/Qwen3-0.6B")
     return Base(name=name, location=name, local=False)
 
 
-def require_base(name: str) -> Base:
+def require_base(name: str, on_progress: Progress = lambda what, done, total: None) -> Base:
     """The base of that name, after a look at whether it can be had: here, in the Hub's cache, or from the Hub.
 
     Without a connection, a base in the cache is used as it is, and nobody asks the Hub again.
@@ -70,13 +95,13 @@ def require_base(name: str) -> Base:
     Raises:
         BaseModelError: it cannot be had; the message says why and what to use instead.
     """
-    base = resolve_base(name)
+    base = resolve_base(name, on_progress)
     if base.local:
         return base
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-    instead = "use --base embedded, a local folder, or another Hub id"
+    instead = "use --base smollm2, a local folder, or another Hub id"
     try:
         HfApi().model_info(base.location, timeout=HUB_TIMEOUT)
     except GatedRepoError:
@@ -112,6 +137,15 @@ def base_revision(base: Base) -> str | None:
 def pinned(base: Base) -> dict[str, Any]:
     """The `revision` for `from_pretrained` of a base on the Hub; nothing for a local one."""
     return {} if base.local else {"revision": base_revision(base)}
+
+
+def adapter_pin(base: Base) -> str | None:
+    """The `revision` that an adapter's configuration carries.
+
+    None for a base that adapters name by a Hub id which has other commits than ours has hashes: plain PEFT would look
+    for that revision on the Hub.
+    """
+    return None if base.public_name != base.name else base_revision(base)
 
 
 def weight_shapes(base: Base) -> dict[str, tuple[int, ...]]:

@@ -1,0 +1,37 @@
+"""Bases: from a name in the settings to a model that transformers and vLLM can load."""
+
+from understudy.bases.base import (
+    HUB_TIMEOUT,
+    TINY_DIR,
+    Base,
+    adapter_pin,
+    base_revision,
+    pinned,
+    read_model_config,
+    read_safetensors_header,
+    require_base,
+    resolve_base,
+    weight_shapes,
+)
+from understudy.bases.catalogue import CATALOGUE, DEFAULT, SMOLLM2, TINY, KnownBase, known_base, largest_that_fits
+
+__all__ = [
+    "CATALOGUE",
+    "DEFAULT",
+    "HUB_TIMEOUT",
+    "SMOLLM2",
+    "TINY",
+    "TINY_DIR",
+    "Base",
+    "KnownBase",
+    "adapter_pin",
+    "base_revision",
+    "known_base",
+    "largest_that_fits",
+    "pinned",
+    "read_model_config",
+    "read_safetensors_header",
+    "require_base",
+    "resolve_base",
+    "weight_shapes",
+]
