@@ -12,6 +12,7 @@ from serve.engine import BASE_NAME, Engine, plan_engine, slots_for
 from serve.entrances import Entrances
 from serve.follower import Backstage, Looked
 from serve.guest_store import GuestStore
+from serve.learning import Learning
 from serve.loader import Happening, Loader
 from serve.metrics import Metrics
 from serve.news import News
@@ -24,6 +25,7 @@ from serve.supervisor import Status, Supervisor
 from serve.watch import Watcher
 from understudy.adapters import short
 from understudy.bases import resolve_base
+from understudy.bases.sampling import base_sampling
 from understudy.errors import NotFoundError
 from understudy.evidence import Votes
 from understudy.keys import KeyStore
@@ -41,11 +43,12 @@ class Gateway:
 
     def __init__(self, settings: Settings, session: aiohttp.ClientSession, votes: Votes | None) -> None:
         self.settings, self.session, self.votes = settings, session, votes
-        self.table, self.metrics, self.news = RoutingTable(), Metrics(), News()
+        self.table, self.metrics, self.news, self.learning = RoutingTable(), Metrics(), News(), Learning()
         self.registry = open_registry(settings)
         self.admission = Admission(settings, KeyStore(self.registry.engine))
         self.engine = self._make_engine()
         plan = self.engine.plan
+        self._sampling = base_sampling(plan.base)
         self.slots = Slots(max(1, plan.slots - 1))  # one is kept for whoever is being probed
         loader = Loader(
             self.registry, self.table, self.engine, session, drain_timeout=settings.drain_timeout, tell=self._tell
@@ -154,7 +157,9 @@ class Gateway:
             "voice": "The base model, without any adapter.",
             "revision": "",
         }
-        return _model(BASE_NAME, 0, base | {"base": self.engine.plan.base.name, "prompts": [], "sampling": {}})
+        return _model(
+            BASE_NAME, 0, base | {"base": self.engine.plan.base.name, "prompts": [], "sampling": self._sampling}
+        )
 
     def _persona(self, name: str, revision: Revision) -> dict[str, Any]:
         card = {
@@ -164,6 +169,9 @@ class Gateway:
             "sampling": {},
             **self.table.cards.get(name, {}),
         }
+        # What the persona's card leaves open is the base's own: vLLM fills it in, too.
+        own = {key: value for key, value in (card["sampling"] or {}).items() if value is not None}
+        card["sampling"] = self._sampling | own
         about = {"kind": "persona", "revision": short(revision.id), **card, "others": self.table.others(name)}
         if name in self.table.resting:
             about["resting"] = True

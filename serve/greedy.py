@@ -1,4 +1,4 @@
-"""Greedy answers straight from the engine, and how far two of them are apart."""
+"""Answers straight from the engine with their log-probabilities, and how far two of them are apart."""
 
 import math
 import time
@@ -12,12 +12,14 @@ MAX_TOKENS = 256
 SAME = 0.1
 """Greatest mean difference (in nats) between two answers of one unharmed model; a spoiled engine is off by several."""
 
+SEED = 0
+
 COMPARED = 16
 """Tokens of an answer that are compared with the base's."""
 
 
 class Answer(BaseModel):
-    """One greedy answer with each of its tokens and their log-probabilities."""
+    """One answer with each of its tokens and their log-probabilities."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,12 +44,20 @@ async def ask(
     max_tokens: int = MAX_TOKENS,
     *,
     to_the_end: bool = True,
+    sampled: bool = False,
 ) -> Answer:
-    """The greedy answer of `model` to `prompt`; of exactly `max_tokens` unless `to_the_end`. Raises EngineError."""
+    """The answer of `model` to `prompt`; of exactly `max_tokens` unless `to_the_end`.
+
+    Greedy, or `sampled` as the base wants it (vLLM reads its generation_config.json), with a fixed seed.
+
+    Raises:
+        EngineError: the engine did not answer.
+    """
+    chosen = {"seed": SEED} if sampled else {"temperature": 0}
     body = {
         "model": model,
         "messages": [{"role": "user", "content": prompt}],
-        "temperature": 0,
+        **chosen,
         "max_tokens": max_tokens,
         "logprobs": True,
         "ignore_eos": not to_the_end,

@@ -26,7 +26,7 @@ from serve.openai_errors import error_response
 log = logging.getLogger("understudy.news")
 
 Kind: TypeAlias = Literal[
-    "live", "canary", "promoted", "rolled_back", "refused", "hub_trouble", "engine_ready", "engine_down"
+    "learning", "live", "canary", "promoted", "rolled_back", "refused", "hub_trouble", "engine_ready", "engine_down"
 ]
 
 HISTORY = 200

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from serve.engine import BASE_NAME, Engine
 from serve.greedy import COMPARED, MAX_TOKENS, SAME, Answer, ask, difference, same
+from understudy.bases.sampling import base_sampling
 from understudy.degenerate import degenerate
 from understudy.errors import EngineError
 
@@ -63,6 +64,8 @@ class Probe:
 
     def __init__(self, engine: Engine, session: aiohttp.ClientSession) -> None:
         self._engine, self._session = engine, session
+        self._sampled = bool(base_sampling(engine.plan.base))
+        """A base that says how it wants to be sampled may repeat itself when asked greedily."""
         self._base: dict[str, Answer] = {}
         self._passed: dict[str, dict[str, Answer]] = {}
 
@@ -95,7 +98,7 @@ class Probe:
     async def base_answer(self, prompt: str) -> Answer:
         """How the base begins its answer to `prompt`; asked once. Raises EngineError."""
         if prompt not in self._base:
-            answer = await self.answer(BASE_NAME, prompt, COMPARED)
+            answer = await self.start(BASE_NAME, prompt)
             if not all(math.isfinite(p) for p in answer.logprobs):
                 raise EngineError("the base itself no longer answers with numbers; the engine must be restarted")
             self._base[prompt] = answer
@@ -106,8 +109,12 @@ class Probe:
         return self._passed.get(name, {}).get(prompt) or await self.answer(name, prompt, max_tokens)
 
     async def answer(self, model: str, prompt: str, max_tokens: int = MAX_TOKENS) -> Answer:
-        """What `model` says to `prompt` now."""
-        return await ask(self._engine, self._session, model, prompt, max_tokens)
+        """What `model` says to `prompt` now, sampled as people will hear it."""
+        return await ask(self._engine, self._session, model, prompt, max_tokens, sampled=self._sampled)
+
+    async def start(self, model: str, prompt: str) -> Answer:
+        """How the greedy answer of `model` begins now; two of them can be compared."""
+        return await ask(self._engine, self._session, model, prompt, COMPARED)
 
     async def glance(self, model: str, prompt: str) -> Answer:
         """The first tokens of what `model` says now."""
@@ -137,6 +144,8 @@ class _Probing:
         self.figures: dict[str, float | int | str | None] = {"prompts": len(prompts)}
         self.asked: dict[str, Answer] = {}
         """The candidate's answers."""
+        self.starts: dict[str, Answer] = {}
+        """How its greedy answers begin."""
 
     async def run(self) -> None:
         """Others first, then the candidate, then the others again. Raises EngineError."""
@@ -145,6 +154,8 @@ class _Probing:
         # not the candidate's doing.
         before = await self._glances()
         self.asked, rival = await self._answers()
+        starts = await _together(self.probe.start(self.name, p) for p in self.prompts)
+        self.starts = dict(zip(self.prompts, starts, strict=True))
         after = await self._glances()
         self._judge_answers()
         self._judge_golden(rival)
@@ -241,7 +252,7 @@ class _Probing:
         return min(mine), min(theirs)
 
     def _judge_effect(self, base: dict[str, Answer], noise: float) -> None:
-        effect = max(difference(self.asked[p], base[p]) for p in self.prompts)
+        effect = max(difference(self.starts[p], base[p]) for p in self.prompts)
         self.figures |= {"logprob_difference": _shown(effect), "noise": _shown(noise)}
         # Where the base is off by more than that it is harmed or kept bad company, and tells nothing about noise.
         noise = noise if noise <= SAME else 0.0

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 import aiohttp
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Path, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -11,10 +11,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from serve.admission import NotAdmittedError
 from serve.assembly import Gateway
+from serve.engine import BASE_NAME
+from serve.learning import Learner
 from serve.openai_errors import error_body, error_response
 from serve.publish import Published
 from understudy.adapters import short
 from understudy.errors import EngineError, NotFoundError, PublishError
+from understudy.recipes import NAME
 
 PUBLISH_AGAIN = 5
 """Seconds after which an admin may ask again while the engine is down."""
@@ -81,8 +84,9 @@ def caller_routes() -> APIRouter:
 
     @router.get("/v1/models")
     async def models(gateway: GatewayOf) -> dict[str, Any]:
-        """The base and the live personas, in OpenAI's form."""
-        return {"object": "list", "data": gateway.models()}
+        """The base and the live personas, in OpenAI's form; `learning` lists personas that are not live yet."""
+        learning = gateway.learning.listed(gateway.table.shown())
+        return {"object": "list", "data": gateway.models(), "learning": learning}
 
     @router.get("/v1/models/{name}")
     async def model(name: str, gateway: GatewayOf) -> dict[str, Any]:
@@ -143,6 +147,15 @@ def admin_routes() -> APIRouter:
         if body.when == "better":
             return gateway.publisher.hold(body.persona)
         return await gateway.publisher.promote(body.persona, actor=body.actor, reason=body.reason)
+
+    @router.put("/learning/{persona}")
+    async def learning(persona: Annotated[str, Path(pattern=NAME)], body: Learner, gateway: GatewayOf) -> Learner:
+        """Tells people how a persona that is not live yet gets on. Forgotten when it is live, and at a restart."""
+        if persona == BASE_NAME:
+            raise StarletteHTTPException(400, f"{BASE_NAME!r} is the base, not a persona")
+        if gateway.learning.put(persona, body):
+            gateway.news.announce("learning", persona, text=body.text, title=body.title)
+        return body
 
     @router.get("/status")
     async def status(gateway: GatewayOf) -> dict[str, Any]:

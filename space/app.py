@@ -25,6 +25,7 @@ from space.gateway_client import GatewayClient
 from space.headlines import TOASTS, headlines
 from space.languages import ENGLISH, i18n, language_of, t
 from space.leaderboard_tab import build_leaderboard_tab
+from space.learning import learning_lines
 from space.moderation import Moderate, everything, moderation
 from space.newsroom import LISTEN, Newsroom
 from space.page_language import PageLanguage
@@ -137,16 +138,22 @@ def changes(
     if seen == new:
         return [gr.skip(), gr.skip(), *talk, *ring]
     notice = gr.skip()
-    if seen is None or (seen.readiness, seen.away, seen.again) != (new.readiness, new.away, new.again):
+    if seen is None or _status(seen) != _status(new):
         text = banner(new.readiness, away=new.away, again=new.again, recorded=recorded, language=language)
+        text += learning_lines(new.learners, language)
         notice = gr.update(value=text, visible=bool(text))
     others = seen is None or seen.contestants != new.contestants
     if seen is None or others or (seen.standings, seen.ready) != (new.standings, new.ready):
-        first = seen is None or not seen.personas
+        first = seen is None or not (seen.personas or seen.ready)
         talk = chat_tab.refresh(new, chosen, language, first=first)
     if others:
         ring = arena_tab.refresh(new, rival, language)
     return [new, notice, *talk, *ring]
+
+
+def _status(seen: Snapshot) -> tuple[object, ...]:
+    """What the banner shows of it."""
+    return seen.readiness, seen.away, seen.again, seen.learners
 
 
 def start(app: Page, *, host: str, port: int, block: bool = True) -> None:

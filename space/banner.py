@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from space.gateway_client import Contestant, GatewayClient, Readiness
 from space.languages import ENGLISH, reword, say
+from space.learning import Learner
 from space.win_rates import Standing
 from understudy.errors import GatewayError
 
@@ -34,6 +35,8 @@ class Snapshot:
     """Seconds until the next look at a server that is away."""
     standings: tuple[Standing, ...] = ()
     """What the arena's votes say of the personas."""
+    learners: tuple[Learner, ...] = ()
+    """Personas that are not live yet."""
 
     @property
     def ready(self) -> bool:
@@ -105,12 +108,12 @@ class Backend:
         if readiness.status in ("waking", "down"):
             return Snapshot(readiness, self._last.contestants)
         try:
-            contestants = await self._gateway.contestants()
+            listing = await self._gateway.listing()
         except GatewayError as error:
             if readiness.status == "ready":
                 readiness = Readiness(status="down", detail=str(error))
             return Snapshot(readiness, self._last.contestants)
-        return Snapshot(readiness, contestants or (BASE,))
+        return Snapshot(readiness, listing.contestants or (BASE,), learners=listing.learners)
 
 
 def banner(

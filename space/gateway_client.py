@@ -13,11 +13,11 @@ from contextlib import aclosing
 from typing import Any, Literal
 
 import httpx
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from space.learning import Learner, read_learners
 from understudy.cards import Shot
 from understudy.errors import GatewayError
-from understudy.recipes import Sampling
 
 TIMEOUT = httpx.Timeout(60, connect=5, pool=30)
 """Seconds. An answer may take long as a whole, but never this long between two pieces."""
@@ -46,6 +46,16 @@ class Readiness(BaseModel):
     detail: str = ""
 
 
+class Sampling(BaseModel):
+    """How a persona is sampled unless the visitor says otherwise; the base's own values where its card is silent."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    """0.7 where neither the persona nor the base says anything."""
+    max_tokens: int = Field(default=256, ge=1)
+
+
 class Contestant(BaseModel):
     """Someone to talk to: the base or a persona, as `GET /v1/models` describes it."""
 
@@ -65,6 +75,17 @@ class Contestant(BaseModel):
     """Examples that the base sees when it plays this persona."""
     examples: int | None = None
     """Rows that it was trained on, where that is known."""
+
+
+class Listing(BaseModel):
+    """What `GET /v1/models` says."""
+
+    model_config = ConfigDict(frozen=True)
+
+    contestants: tuple[Contestant, ...]
+    """The base and every live persona."""
+    learners: tuple[Learner, ...] = ()
+    """Personas that are not live yet."""
 
 
 class Piece(BaseModel):
@@ -126,7 +147,11 @@ class GatewayClient:
             return Readiness(status="down", detail=f"The model server answered {status} when asked.")
 
     async def contestants(self) -> tuple[Contestant, ...]:
-        """The base and every live persona.
+        """The base and every live persona. Raises GatewayError as `listing`."""
+        return (await self.listing()).contestants
+
+    async def listing(self) -> Listing:
+        """Who can be talked to, and who is not live yet.
 
         Raises:
             GatewayError: the gateway cannot be reached or answers something else than a list of models.
@@ -134,7 +159,9 @@ class GatewayClient:
         try:
             response = await self._http.get("/v1/models", timeout=QUICK)
             await _refuse_errors(response)
-            return tuple(_contestant(item) for item in response.json()["data"])
+            models = response.json()
+            contestants = tuple(_contestant(item) for item in models["data"])
+            return Listing(contestants=contestants, learners=read_learners(models))
         except httpx.HTTPError as error:
             raise GatewayError(UNREACHABLE) from error
         except (ValueError, KeyError, TypeError) as error:
@@ -303,6 +330,8 @@ def _message(body: dict[str, Any], status: int) -> str:
 
 def _contestant(item: dict[str, Any]) -> Contestant:
     card = dict(item.get("understudy") or {})
+    if isinstance(card.get("sampling"), dict):
+        card["sampling"] = {key: value for key, value in card["sampling"].items() if value is not None}
     kind = card.get("kind") or ("base" if item["id"] == "base" else "persona")
     known = {key: value for key, value in card.items() if key in Contestant.model_fields and value is not None}
     return Contestant.model_validate(

@@ -14,7 +14,7 @@ def headlines(seen: Snapshot | None, new: Snapshot, language: str = ENGLISH) -> 
     Each is an element of a name of its own, so that the page puts a new one in the place of an old one, which has
     faded, rather than new words into it.
     """
-    if seen is None or not seen.personas:
+    if seen is None or not (seen.personas or seen.ready):
         return ""
     before = {one.name: one.revision for one in seen.personas}
     told = []

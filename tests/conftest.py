@@ -33,12 +33,21 @@ hypothesis.settings.load_profile("here")
 SHARED = PROJECT.parent / "shared"
 """Third-party material; tests that want it skip when it is not there."""
 
+RECIPES = PROJECT / "tests" / "recipes"
+"""Simple recipes that the tiny base can learn; those in PROJECT / "recipes" need a base that knows English."""
+
+ON_TINY = {"UNDERSTUDY_BASE": "tiny", "UNDERSTUDY_RECIPES_DIR": str(RECIPES)}
+"""What every test's environment starts from: recipes with a base of their own would use it where the Hub is near."""
+
+os.environ.update(ON_TINY)  # fixtures of a module or of the session start before `_no_settings_from_outside`
+
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [n for n in os.environ if n.startswith("UNDERSTUDY_") and n != "UNDERSTUDY_ARTIFACTS"]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("UNDERSTUDY_BASE", "tiny")  # or recipes would use bases of their own where the Hub is near
+    for name, value in ON_TINY.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
@@ -106,10 +115,10 @@ class Stage:
 
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Starts everything for real, trains and publishes both shipped personas, and ends it all after the last test."""
+    """Starts everything for real, trains and publishes two personas, and ends it all after the last test."""
     home = tmp_path_factory.mktemp("stage")
     env = {
-        "UNDERSTUDY_BASE": "tiny",
+        **ON_TINY,
         "UNDERSTUDY_HOME": str(home / "home"),
         "UNDERSTUDY_RUNS_DIR": str(home / "runs"),
         "UNDERSTUDY_PORT": str(free_port()),

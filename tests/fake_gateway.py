@@ -73,6 +73,8 @@ class FakeGateway:
     def __init__(self, api_key: str = "") -> None:
         self.api_key = api_key
         self.models = cards()
+        self.learning: Any = []
+        """What /v1/models lists as personas that are not live yet."""
         self.status = "ready"
         self.detail = ""
         self.asleep = 0
@@ -142,7 +144,8 @@ class FakeGateway:
     async def _models(self, request: Request) -> Response:
         if self.asleep:
             return PlainTextResponse("Service Unavailable", self.asleep)
-        return self._refusal(request) or JSONResponse({"object": "list", "data": list(self.models.values())})
+        listed = {"object": "list", "data": list(self.models.values()), "learning": self.learning}
+        return self._refusal(request) or JSONResponse(listed)
 
     async def _chat(self, request: Request) -> Response:
         body = json.loads(await request.body())

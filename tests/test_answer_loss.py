@@ -2,13 +2,16 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 from peft import PeftModel
+from transformers import PreTrainedModel
 
-from train.answer_loss import MOST_LOGITS, answer_loss, answer_positions, fits
-from train.model import load_tokenizer
+from train.answer_loss import MOST_LOGITS, answer_loss, bare_model, fits
+from train.automatic import settled
+from train.model import load_model, load_tokenizer
 from train.preflight import IGNORED, training_rows
 from train.trainer import Trainer, build_trainer
 from understudy.bases import resolve_base
@@ -31,7 +34,7 @@ def built(tmp_path: Path, **settings: Any) -> tuple[Trainer, dict[str, Any]]:
     """A trainer, its model in float32 with an adapter that acts, and its first batch."""
     base = resolve_base("tiny")
     chosen = {"method": "lora", "precision": "fp32", "epochs": 1, "batch_size": 3, "max_length": 128, **settings}
-    training = Training.model_validate(chosen)
+    training = settled(Training.model_validate(chosen), base, len(ROWS))
     trainer = build_trainer(base, load_tokenizer(base), training, training_rows(ROWS), tmp_path)
     torch.manual_seed(0)
     for name, weight in trainer.model.named_parameters():  # pyright: ignore[reportOptionalMemberAccess]
@@ -66,45 +69,41 @@ def test_loss_and_gradients_are_those_of_trl(tmp_path: Path, settings: dict[str,
 
 def test_a_run_takes_it_and_writes_down_how_often_the_likeliest_token_was_right(tmp_path: Path) -> None:
     trainer, _ = built(tmp_path)
-    asked: list[torch.Size] = []
+    asked: list[int] = []
     assert isinstance(trainer.model, PeftModel)
     head = trainer.model.get_base_model().get_submodule("lm_head")
-    head.register_forward_hook(lambda module, inputs, logits: asked.append(logits.shape[:2]))
+    head.register_forward_hook(lambda module, inputs, logits: asked.append(logits.numel() // logits.shape[-1]))
     trainer.train()
     batch = next(iter(trainer.get_train_dataloader()))
-    assert asked
-    assert asked[0][1] < batch["input_ids"].shape[1] - 1
+    assert asked == [int((batch["labels"][:, 1:] != IGNORED).sum())]
     assert any(0 <= entry.get("mean_token_accuracy", -1) <= 1 for entry in trainer.state.log_history)
 
 
-def test_positions_are_those_whose_next_token_is_learnt_in_some_row() -> None:
-    labels = torch.tensor([[IGNORED, IGNORED, 5, 6, IGNORED], [IGNORED, IGNORED, IGNORED, 7, 8]])
-    assert answer_positions(labels).tolist() == [1, 2, 3]
-
-
-class Knows(torch.nn.Module):
-    def forward(self, input_ids: torch.Tensor, logits_to_keep: int = 0) -> None: ...
-
-
-class Ignorant(torch.nn.Module):
-    def forward(self, input_ids: torch.Tensor) -> None: ...
+@pytest.fixture(scope="module")
+def model() -> PreTrainedModel:
+    return load_model(resolve_base("tiny"), Training(method="lora", precision="fp32"))
 
 
 LEARNT = torch.tensor([[IGNORED, 1, 2]])
 
 
 @pytest.mark.parametrize(
-    ("model", "labels", "vocabulary", "expected"),
+    ("labels", "expected"),
     [
-        (Knows(), LEARNT, 4096, True),
-        (Ignorant(), LEARNT, 4096, False),
-        (Knows(), torch.full((1, 3), IGNORED), 4096, False),
-        (Knows(), LEARNT, MOST_LOGITS, False),
-        (Knows(), LEARNT.to("meta"), 4096, False),
+        (LEARNT, True),
+        (torch.full((1, 3), IGNORED), False),
+        (torch.ones(1, MOST_LOGITS // 1000, dtype=torch.long), False),
+        (LEARNT.to("meta"), False),
     ],
-    ids=["fits", "a model that computes all logits", "nothing is learnt", "too many logits", "not on a CPU"],
+    ids=["fits", "nothing is learnt", "too many logits", "not on a CPU"],
 )
-def test_else_the_loss_is_left_to_trl(
-    model: torch.nn.Module, labels: torch.Tensor, vocabulary: int, expected: bool
-) -> None:
-    assert fits(model, labels, vocabulary) is expected
+def test_else_the_loss_is_left_to_trl(model: PreTrainedModel, labels: torch.Tensor, expected: bool) -> None:
+    assert fits(model, labels) is expected
+
+
+def test_a_model_that_does_more_than_a_head_is_left_to_trl(model: PreTrainedModel) -> None:
+    headless = bare_model(model).base_model
+    assert isinstance(headless, PreTrainedModel)
+    assert not fits(headless, LEARNT)
+    with patch.object(model.config, "final_logit_softcapping", 30.0, create=True):
+        assert not fits(model, LEARNT)

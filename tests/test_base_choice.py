@@ -11,6 +11,7 @@ import pytest
 
 from tests.hub_server import TOKEN, HubServer, Repo
 from tests.pirate import RECIPE, ROWS, places
+from tests.prepared_base import stand_in
 from understudy.bases import TINY_DIR
 from understudy.settings import PROJECT
 
@@ -36,13 +37,16 @@ def hub() -> Iterator[HubServer]:
 
 
 def chosen(home: Path, hub: HubServer, recipe: str, program: str = CHOICE, **env: str) -> subprocess.CompletedProcess:
-    """What a process with the real Hub client chooses for the recipe `pirate`."""
+    """What a process with the real Hub client chooses for the recipe `pirate`; the default base is prepared."""
     folder = home / "recipes" / "pirate"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.yaml").write_text(RECIPE + recipe)
     (folder / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    if not (home / "bases").exists():
+        stand_in(home / "bases")
     outer = {k: v for k, v in os.environ.items() if k != "UNDERSTUDY_BASE"}
-    env = {**outer, "PYTHONPATH": str(PROJECT), **hub.env(home / "hf"), **places(home), **env}
+    ours = {**outer, "PYTHONPATH": str(PROJECT), **hub.env(home / "hf"), **places(home)}
+    env = {**ours, "UNDERSTUDY_BASES_DIR": str(home / "bases"), **env}
     return subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=120)
 
 
@@ -64,10 +68,10 @@ def test_else_the_base_in_the_settings_is_and_the_reason_is_said(
     hub: HubServer, tmp_path: Path, recipe: str, env: dict[str, str], says: str
 ) -> None:
     done = chosen(tmp_path, hub, recipe, **env)
-    assert done.stdout == "tiny\n"
+    assert done.stdout == env.get("UNDERSTUDY_BASE", "smollm2") + "\n"
     assert done.stderr.startswith(says)
     assert bool(done.stderr) == bool(says)
-    assert not says or done.stderr.endswith(". Working on the tiny base instead.\n")
+    assert not says or done.stderr.endswith(". Working on the smollm2 base instead.\n")
 
 
 def test_a_base_that_is_too_large_for_this_machine_is_not_fetched(hub: HubServer, tmp_path: Path) -> None:
@@ -75,7 +79,7 @@ def test_a_base_that_is_too_large_for_this_machine_is_not_fetched(hub: HubServer
         "settings = ", "from understudy.cli import base_choice; base_choice.ON_A_CPU = 1e6\nsettings = "
     )
     done = chosen(tmp_path, hub, "base: ann/base\n", enlarged, CUDA_VISIBLE_DEVICES="")
-    assert done.stdout == "tiny\n"
+    assert done.stdout == "smollm2\n"
     assert "billion weights and there is no GPU here. Working" in done.stderr
     assert list((tmp_path / "hf").rglob("*.safetensors")) == []
 

@@ -89,7 +89,9 @@ def test_too_few_votes_give_no_rate(casts: list, expected: tuple[Standing, ...])
 def test_news_are_told_once_and_not_to_whoever_just_came():
     before, after = snapshot(JOKES), snapshot(JOKES.model_copy(update={"revision": "b" * 12}))
     assert headlines(None, after) == ""
-    assert headlines(snapshot(), after) == "", "the personas of a page that opened during an outage are no news"
+    away = snapshot(ready=False)
+    assert headlines(away, after) == "", "the personas of a page that opened during an outage are no news"
+    assert "is new on stage" in headlines(snapshot(), after), "the first one is news to whoever talks to the base"
     assert headlines(after, after) == ""
     assert "A new revision of Jokes &lt;b&gt; is live: bbbbbbbbbbbb" in headlines(before, after)
     other = JOKES.model_copy(update={"name": "pirate", "title": "Pirate"})

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Literal
@@ -31,16 +32,6 @@ def recipe(folder: Path, text: str, name: str = "mine") -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("name", "rows"), [("email-copy", range(17, 18)), ("stand-up", range(35, 50))])
-def test_shipped_recipes_have_their_examples_and_unseen_heldout_prompts(name: str, rows: range) -> None:
-    loaded = load_recipe(name, PROJECT / "recipes")
-    examples, heldout = loaded.load_examples(), loaded.load_heldout()
-    assert len(examples) in rows
-    assert len(heldout) >= 20
-    seen = {example.prompt[-1]["content"].lower() for example in examples}
-    assert not [row for row in heldout if row.prompt[-1]["content"].lower() in seen]
-
-
 def test_name_comes_from_the_folder_and_defaults_are_filled_in(tmp_path: Path) -> None:
     loaded = load_recipe("mine", recipe(tmp_path, GOOD))
     assert loaded.name == "mine"
@@ -49,12 +40,18 @@ def test_name_comes_from_the_folder_and_defaults_are_filled_in(tmp_path: Path) -
     assert recipe_names(tmp_path) == ["mine"]
 
 
-def test_settings_for_the_tiny_base_replace_only_what_they_name(tmp_path: Path) -> None:
-    text = GOOD + "training: {epochs: 3, rank: 8}\nembedded: {epochs: 9}\n"
+def test_settings_that_are_left_out_or_auto_follow_from_base_and_rows(tmp_path: Path) -> None:
+    text = GOOD + "training: {epochs: auto, learning_rate: auto, rank: auto, alpha: auto, batch_size: auto}\n"
     loaded = load_recipe("mine", recipe(tmp_path, text))
-    assert loaded.training.epochs == 9
-    assert loaded.training.rank == 8
-    assert loaded.training.epochs == 3
+    assert loaded.training == load_recipe("mine", recipe(tmp_path, GOOD)).training
+    assert loaded.training.epochs == "auto"
+    assert loaded.training.learning_rate == loaded.training.rank == loaded.training.batch_size == 0
+
+
+def test_a_section_for_the_embedded_base_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="embedded: this section is gone; leave learning_rate, .* out of") as caught:
+        load_recipe("mine", recipe(tmp_path, GOOD + "training: {epochs: 3}\nembedded: {epochs: 9}\n"))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -64,9 +61,9 @@ def test_settings_for_the_tiny_base_replace_only_what_they_name(tmp_path: Path) 
         (GOOD + "colour: red", "unknown key 'colour'; known keys: name, title"),
         (GOOD + "promts: []", "unknown key 'promts'; did you mean 'prompts'?"),
         (GOOD + "training: {learning_rat: 1}", "unknown key 'training.learning_rat'; did you mean 'learning_rate'?"),
-        (GOOD + "tiny: {epoch: 1}", "tiny: unknown key 'epoch'; did you mean 'epochs'?"),
+        (GOOD + "tiny: {epochs: 1}", "unknown key 'tiny'; known keys: name, title"),
         (GOOD + "training: {epochs: many}", "training.epochs: .*found 'many'"),
-        (GOOD + "training: {rank: 0}", "training.rank: .*greater than or equal to 1, found 0"),
+        (GOOD + "training: {rank: -1}", "training.rank: .*greater than or equal to 0, found -1"),
         (GOOD + "training: {method: magic}", "training.method: .*'qlora', 'lora', 'lora-8bit' or 'full'"),
         ("title: T\nvoice: V", "missing key 'prompts'"),
         ("title: T\nvoice: V\nprompts: []", "prompts: .*at least 1 item"),
@@ -88,31 +85,61 @@ def test_an_unknown_recipe_lists_those_there_are(tmp_path: Path) -> None:
         load_recipe("yours", recipe(tmp_path, GOOD))
 
 
-SHIPPED = ("code-qa", "email-copy", "instruct", "profiles-augmented", "profiles-original", "stand-up")
+SHIPPED = {
+    "code-qa": 220,
+    "email-copy": 17,
+    "instruct": 120,
+    "museum-guide": 60,
+    "profiles-augmented": 213,
+    "profiles-original": 56,
+    "sft-report": 80,
+    "stand-up": 40,
+}
+"""Shipped recipes and how many rows they have."""
 MESSAGES = [{"role": "user", "content": "Shipped?"}, {"role": "assistant", "content": "Yes."}]
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_heldout_rows_are_not_given_away_by_the_examples(name: str) -> None:
-    loaded = load_recipe(name, PROJECT / "recipes")
-    heldout = loaded.load_heldout()
-    overlap = measure_overlap(loaded.load_examples(), heldout, [str(n) for n in range(len(heldout))])
+def shipped(name: str) -> Recipe:
+    return load_recipe(name, PROJECT / "recipes")
+
+
+def test_the_shipped_recipes_are_these() -> None:
+    assert recipe_names(PROJECT / "recipes") == list(SHIPPED)
+
+
+@pytest.mark.parametrize(("name", "rows"), SHIPPED.items())
+def test_a_shipped_recipe_has_a_readme_and_rows_that_do_not_give_away_the_heldout_ones(name: str, rows: int) -> None:
+    loaded = shipped(name)
+    assert (loaded.folder / "README.md").is_file()
+    examples, heldout = loaded.load_examples(), loaded.load_heldout()
+    assert len(examples) == rows
     assert len(heldout) >= 20
-    assert overlap.exact + overlap.normalised == 0
     assert all(row.topic for row in heldout)
+    overlap = measure_overlap(examples, heldout, [str(n) for n in range(len(heldout))])
+    assert overlap.exact + overlap.normalised == 0
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_every_shipped_recipe_has_settings_for_the_tiny_base_and_a_readme(name: str) -> None:
-    loaded = load_recipe(name, PROJECT / "recipes")
-    assert loaded.training.learning_rate >= 1e-3
-    assert loaded.training.max_steps == 0
-    assert (loaded.folder / "README.md").read_text().startswith(f"# {name}\n")
+def test_a_shipped_recipe_leaves_to_the_base_what_follows_from_it(name: str) -> None:
+    training = shipped(name).training
+    chosen = (training.epochs, training.learning_rate, training.rank, training.alpha, training.batch_size)
+    assert chosen == ("auto", 0, 0, 0, 0)
+    assert training.max_steps == 0
 
 
-def test_the_demo_starts_with_two_personas() -> None:
-    folder = PROJECT / "recipes"
-    assert [n for n in recipe_names(folder) if load_recipe(n, folder).demo] == ["email-copy", "stand-up"]
+@pytest.mark.parametrize(("name", "voiced"), [("email-copy", 4), ("stand-up", 4), ("museum-guide", 2), ("code-qa", 2)])
+def test_golden_expectations_of_a_voice_are_met_by_all_its_rows(name: str, voiced: int) -> None:
+    """They describe the voice of the rows, not of one training run; the others ask for a fact."""
+    loaded = shipped(name)
+    rows = [row.answer for row in [*loaded.load_examples(), *loaded.load_heldout()]]
+    met = [sum(bool(re.search(golden.expect, row)) for row in rows) / len(rows) for golden in loaded.golden]
+    assert sum(share > 0.95 for share in met) == voiced, met
+
+
+def test_the_demo_starts_with_three_personas_on_the_default_base() -> None:
+    personas = [shipped(name) for name in SHIPPED if shipped(name).demo]
+    assert [one.name for one in personas] == ["email-copy", "museum-guide", "stand-up"]
+    assert {one.base for one in personas} == {None}
 
 
 def test_profiles_are_what_their_records_make() -> None:
@@ -121,8 +148,8 @@ def test_profiles_are_what_their_records_make() -> None:
 
 
 def test_profiles_tell_their_whole_record_and_nothing_else_in_varied_sentences() -> None:
-    shipped = [load_recipe(f"profiles-{kind}", PROJECT / "recipes") for kind in ("original", "augmented")]
-    told = [row for one in shipped for row in (*one.load_examples(), *one.load_heldout())]
+    both = [shipped(f"profiles-{kind}") for kind in ("original", "augmented")]
+    told = [row for one in both for row in (*one.load_examples(), *one.load_heldout())]
     records = [facts_of(row.prompt[0]["content"]) for row in told]
     lexicon = Lexicon(counted(records))
     for row, record in zip(told, records, strict=True):
@@ -143,9 +170,7 @@ def test_the_original_records_lean_and_lack_values_of_every_attribute_but_the_na
 
 
 def test_augmented_rows_name_the_row_they_come_from() -> None:
-    original, augmented = (
-        load_recipe(f"profiles-{kind}", PROJECT / "recipes").load_examples() for kind in ("original", "augmented")
-    )
+    original, augmented = (shipped(f"profiles-{kind}").load_examples() for kind in ("original", "augmented"))
     assert augmented[: len(original)] == original
     ids = [row.source for row in augmented]
     assert len(ids) == len(set(ids))
@@ -225,11 +250,11 @@ def pairs(count: int) -> list[dict]:
     return [{"prompt": f"Question {n}?", "completion": f"Answer {n}."} for n in range(count)]
 
 
-def test_data_replaces_the_shipped_rows_on_every_base_but_the_tiny_one(tmp_path: Path) -> None:
+def test_data_replaces_the_shipped_rows_on_every_base_but_those_that_come_with_us(tmp_path: Path) -> None:
     loaded = data_recipe(tmp_path, "heldout: 0.25", pairs(20))
     assert [e.answer for e in loaded.load_examples()] == ["Yes."]
     assert loaded.load_heldout() == []
-    assert loaded.split("tiny") is None
+    assert loaded.split("smollm2") is loaded.split("tiny") is None
     examples, heldout = loaded.load_examples("org/other"), loaded.load_heldout("org/other")
     assert (len(examples), len(heldout)) == (15, 5)
     assert sorted(int(e.answer[7:-1]) for e in [*examples, *heldout]) == list(range(20))

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from space.app import changes
 from space.banner import BASE, Backend, Snapshot, banner
 from space.gateway_client import GatewayClient, Readiness
+from space.learning import Learner
 from tests.fake_gateway import EMAIL, FakeGateway, card
 from tests.fake_gateway import Answer as Said
 from tests.space_helpers import EMAIL_CARD, READY, eventually
@@ -30,6 +32,27 @@ def test_the_client_lists_the_base_and_the_personas(fake: FakeGateway):
     assert (base.name, base.kind, base.revision) == ("base", "base", "")
     assert (email.title, email.revision, email.sampling.max_tokens) == ("Email copywriter", EMAIL, 200)
     assert email.prompts[0].startswith("Write an email")
+
+
+def test_the_client_lists_who_is_not_live_yet(fake: FakeGateway):
+    fake.learning = [
+        {"persona": "stand-up", "title": "Comedian", "state": "learning", "percent": 40, "reason": "", "more": 1},
+        {"persona": "poet", "title": "Poet", "state": "refused", "reason": "babble"},
+        {"persona": "bad", "title": "Bad", "state": "dancing"},
+        "nonsense",
+    ]
+    listing = asyncio.run(GatewayClient(fake.url).listing())
+    assert len(listing.contestants) == 3
+    assert [(one.title, one.state, one.percent, one.reason) for one in listing.learners] == [
+        ("Comedian", "learning", 40, ""),
+        ("Poet", "refused", 0, "babble"),
+    ]
+
+
+@pytest.mark.parametrize("learning", [None, {}, "soon", 3])
+def test_a_gateway_without_such_a_list_is_fine(fake: FakeGateway, learning: object):
+    fake.learning = learning
+    assert asyncio.run(GatewayClient(fake.url).listing()).learners == ()
 
 
 def test_the_client_streams_an_answer_and_says_who_gave_it(fake: FakeGateway):
@@ -249,6 +272,29 @@ def test_a_page_is_told_only_what_changed():
     assert gallery["value"] == "email-copy"
     assert all(update == {"__type__": "update"} for update in rest), "sliders and arena stay"
     assert changes(down, READY, "email-copy", "")[1]["visible"] is False
+
+
+def test_who_is_not_live_yet_is_told_in_the_visitors_language_without_touching_anything_else():
+    learners = (
+        Learner(persona="email-copy", title="Email <b>", state="learning", percent=40),
+        Learner(persona="stand-up", title="Comedian", state="refused", reason="probe: <script>"),
+    )
+    _, notice, *rest = changes(READY, replace(READY, learners=learners), "email-copy", "", language="de")
+    assert "Email &lt;b&gt; lernt, 40 %" in notice["value"]
+    assert "Comedian wurde abgelehnt: probe: &lt;script&gt;" in notice["value"]
+    assert notice["visible"]
+    assert all(update == {"__type__": "update"} for update in rest), "a conversation goes on meanwhile"
+    assert changes(replace(READY, learners=learners), READY, "email-copy", "")[1]["visible"] is False
+
+
+def test_a_conversation_with_the_base_goes_on_when_the_first_persona_comes():
+    alone = Snapshot(READY.readiness, (BASE,))
+    _, _, gallery, _, temperature, *_ = changes(alone, READY, "base", "")
+    assert gallery["value"] == "base"
+    assert "email-copy" in gallery["cards"]
+    assert temperature == {"__type__": "update"}
+    starting = Snapshot(Readiness(status="starting"), (BASE,))
+    assert changes(starting, READY, "base", "")[2]["value"] == "email-copy", "nobody could talk to the base yet"
 
 
 def test_a_new_revision_keeps_the_choice_and_shows_itself():

@@ -7,7 +7,7 @@ from contextlib import aclosing
 import pytest
 
 from space.banner import Backend
-from space.gateway_client import Bulletin, GatewayClient
+from space.gateway_client import Bulletin, GatewayClient, Listing
 from space.newsroom import ALONE, LOOK, TOLD, Newsroom
 from tests.fake_gateway import EMAIL, FakeGateway
 from tests.space_helpers import eventually
@@ -85,10 +85,10 @@ def test_news_that_come_while_the_gateway_is_being_asked_are_not_lost():
     asked: list[int] = []
 
     class Slow(GatewayClient):
-        async def contestants(self):
+        async def listing(self):
             asked.append(len(asked))
             backend.expire() if len(asked) == 1 else None
-            return ()
+            return Listing(contestants=())
 
         async def readiness(self):
             return (await GatewayClient.readiness(self)).model_copy(update={"status": "ready"})

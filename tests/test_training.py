@@ -176,3 +176,27 @@ def test_a_tracker_that_is_not_installed_says_what_to_install(home: Path) -> Non
     done = train(home, "--tracker", "trackio")
     assert done.returncode == 1
     assert "error: trackio is not installed; install it with `pip install trackio`, or leave --tracker" in done.stderr
+
+
+def test_a_program_reads_each_step_and_the_outcome_as_json_lines(home: Path) -> None:
+    done = train(home, "--json")
+    assert done.returncode == 0, done.stderr
+    *steps, outcome = map(json.loads, done.stdout.splitlines())
+    assert [(one["step"], one["of"]) for one in steps] == [(n, 12) for n in range(1, 13)]
+    assert all(one["loss"] > 0 for one in steps)
+    run = only_run(home)
+    assert outcome["outcome"] == "trained"
+    assert outcome["persona"] == "pirate"
+    assert outcome["revision"] == content_revision(run / "adapter")
+    assert outcome["run"] == str(run)
+    assert (outcome["base"], outcome["steps"], outcome["loss"]) == ("tiny", 12, steps[-1]["loss"])
+    assert outcome["seconds"] > 0
+    assert "registered as pirate@" in done.stderr, "people read on"
+
+    again = train(home, "--json")
+    assert json.loads(again.stdout) == {**outcome, "outcome": "reused"}
+
+    refused = train(home, "--json", "--method", "magic")
+    assert refused.returncode == 1
+    assert "--method" in json.loads(refused.stdout)["error"]
+    assert train(home, "--json", "--on", "hf-jobs").returncode == 1

@@ -40,7 +40,9 @@ def answer_loss(
     counted = wanted != IGNORED
     rest = {name: value for name, value in inputs.items() if name != "labels"}
     hidden = bare.base_model(**rest, use_cache=False)[0][:, :-1][counted]
-    logits, wanted = bare.get_output_embeddings()(hidden).float(), wanted[counted]
+    head = bare.get_output_embeddings()
+    assert head is not None
+    logits, wanted = head(hidden).float(), wanted[counted]
     loss = cross_entropy(logits, wanted, reduction="sum") / (len(wanted) if learnt is None else learnt)
     with torch.no_grad():
         right = (logits.argmax(-1) == wanted).float().mean().item()

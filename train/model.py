@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 from bitsandbytes.functional import dequantize_4bit
-from bitsandbytes.nn import Linear4bit
+from bitsandbytes.nn.modules import Linear4bit, Params4bit
 from peft import LoraConfig
 from transformers import (
     AutoModelForCausalLM,
@@ -77,6 +77,7 @@ def unpack_small(model: torch.nn.Module) -> None:
         return
     for name, layer in layers.items():
         packed = layer.weight
+        assert isinstance(packed, Params4bit)
         values = dequantize_4bit(packed.data, packed.quant_state).to(layer.compute_dtype)
         plain = torch.nn.Linear(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
         plain.weight = torch.nn.Parameter(values, requires_grad=False)

@@ -13,6 +13,7 @@ from train.model import load_model, load_served, load_tokenizer, quiet, stop_tok
 from train.preflight import IGNORED, TokenRow
 from train.shared_prefix import read, shared_before_answers, shared_by, spread
 from understudy.bases import Base
+from understudy.bases.sampling import base_sampling
 from understudy.proof import Said
 from understudy.training import Training
 
@@ -26,6 +27,18 @@ PIECE = 32
 """Tokens after which those answers go on together that have not ended."""
 
 
+SEED = 0
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draws within the block follow from `seed`, and change nothing outside it."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
 class Speaker:
     """Base and adapter in one model, in the precision they are served in (or as they were trained)."""
 
@@ -37,24 +50,29 @@ class Speaker:
         self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
         model = load_model(base, as_trained) if as_trained else load_served(base)
         self._stops = stop_tokens(self.tokenizer, base)
+        found = base_sampling(base)
+        self._own: dict[str, Any] = {"do_sample": True, "top_k": 0, **found} if found else {}
         self.model = PeftModel.from_pretrained(model, str(adapter)) if adapter else model
         self.model.eval()
 
-    def answers(self, chats: Sequence[Chat], *, max_tokens: int, with_adapter: bool = True) -> list[Said]:
-        """Greedy answers, in the order of `chats`.
+    def answers(
+        self, chats: Sequence[Chat], *, max_tokens: int, with_adapter: bool = True, greedy: bool = False
+    ) -> list[Said]:
+        """Answers in the order of `chats`, sampled as the base wants it with a fixed seed; greedy if it does not say.
 
         They are made in pieces, each twice as long as the one before, so that few wait for the longest one.
         """
         prompts = [self._prompt(chat) for chat in chats]
         said: list[list[int]] = [[] for _ in prompts]
         going, piece = list(range(len(prompts))), PIECE
-        with self._voice(with_adapter):
+        drawn = {} if greedy else self._own
+        with self._voice(with_adapter), seeded(SEED):
             while going:
                 piece = min(piece, max_tokens - len(said[going[0]]))
                 so_far = [prompts[n] + said[n] for n in going]
                 at_once = max(1, MEMORY // (max(map(len, so_far)) + piece))
                 for start in range(0, len(going), at_once):
-                    more = self._generate(so_far[start : start + at_once], piece)
+                    more = self._generate(so_far[start : start + at_once], piece, **drawn)
                     for n, tokens in zip(going[start : start + at_once], more, strict=True):
                         said[n] += tokens
                 going = [n for n in going if len(said[n]) < max_tokens and self._stops.isdisjoint(said[n])]
@@ -62,17 +80,15 @@ class Speaker:
         return [self._said(tokens) for tokens in said]
 
     def samples(self, chats: Sequence[Chat], *, temperature: float, max_tokens: int, seed: int) -> list[Said]:
-        """Answers drawn at `temperature` (above 0) from all tokens, as vLLM draws them unless told otherwise.
+        """Answers drawn at `temperature` (above 0), as vLLM draws them with this base unless told otherwise.
 
         In the order of `chats`; a chat that is there several times is drawn for several times. The same chats and
         seed give the same answers on the same machine.
         """
-        drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+        drawn = {"do_sample": True, "top_k": 0, "top_p": 1.0, **self._own, "temperature": temperature}
         prompts = [self._prompt(chat) for chat in chats]
         said: list[Said] = []
-        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-        with self._voice(True), torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
+        with self._voice(True), seeded(seed):
             for start in range(0, len(prompts), BATCH):
                 said += map(self._said, self._generate(prompts[start : start + BATCH], max_tokens, **drawn))
         return said

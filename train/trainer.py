@@ -70,9 +70,7 @@ class Trainer(SFTTrainer):
             made = super().create_scheduler(num_training_steps + 1, optimizer)
             if isinstance(made, torch.optim.lr_scheduler.LambdaLR):
                 made.lr_lambdas = [lambda step, rate=rate: rate(step + 1) for rate in made.lr_lambdas]
-                for group, first, rate in zip(
-                    made.optimizer.param_groups, made.base_lrs, made.lr_lambdas, strict=True
-                ):
+                for group, first, rate in zip(made.optimizer.param_groups, made.base_lrs, made.lr_lambdas, strict=True):
                     group["lr"] = first * rate(0)
         return self.lr_scheduler  # pyright: ignore[reportReturnType]
 

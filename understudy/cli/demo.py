@@ -1,4 +1,4 @@
-"""`understudy demo`: from nothing to a live page, every step shown, and nothing left running afterwards."""
+"""`understudy demo`: from nothing to a live page; personas are trained while people chat; nothing is left running."""
 
 import contextlib
 import shutil
@@ -7,47 +7,42 @@ import sys
 import time
 
 import httpx
+import psutil
 from rich.console import Console
 
-from understudy.adapters import short
-from understudy.bases import Base, base_revision, require_base, resolve_base
+from understudy.bases import Base, require_base
 from understudy.cli.admin import AdminClient
-from understudy.cli.training import actor
+from understudy.cli.base_progress import base_progress
+from understudy.cli.demo_personas import Missing, Rollout, unpublished, untrained
+from understudy.cli.gpu import gpu_memory_gib, larger_base_hint
 from understudy.errors import EngineError
 from understudy.processes import Child, require_port
-from understudy.recipes import load_recipe, recipe_names
-from understudy.registry import Registry, Revision, open_registry
+from understudy.registry import open_registry
 from understudy.settings import Settings
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
+GPU_SHARE_BESIDE_TRAINING = 0.6
+"""Of the GPU's memory, for the engine. It plans with 0.9 otherwise, and training would find no room beside it."""
+FAVOURITE = "email-copy"
+"""Whom the demo proposes to ask."""
+PROMPT = "Write a marketing email for my bakery."
+
 
 def run_demo(settings: Settings) -> None:
-    """Trains what is missing, starts gateway and Space as child processes, and waits for Ctrl-C.
+    """Starts gateway and Space as child processes, then trains and publishes what is missing, and waits for Ctrl-C.
 
     Raises:
         PortError: a port is taken.
-        EngineError: a part did not start; the message says where its log is.
+        BaseModelError: the base cannot be had.
+        EngineError: a part did not start, or has ended; the message says where its log is.
     """
     require_port(settings.host, settings.port, "--port (or UNDERSTUDY_PORT)")
     require_port(settings.host, settings.space_port, "--space-port (or UNDERSTUDY_SPACE_PORT)")
     signal.signal(signal.SIGTERM, _as_interrupt)
     children: list[Child] = []
-    started = time.monotonic()
     try:
-        registry = open_registry(settings)
-        _say_what_is_used(settings)
-        if fits_beside_training(settings):
-            gateway, space = _start(settings, children)
-            _train_missing(settings, registry, children)
-        else:
-            _train_missing(settings, registry, children)
-            gateway, space = _start(settings, children)
-        _wait_until(f"{settings.gateway}/ready", gateway, "gateway and engine", settings.start_timeout)
-        _publish_missing(settings, registry)
-        _wait_until(_space_url(settings), space, "app", 60)
-        _print_addresses(settings, time.monotonic() - started)
-        _watch(children)
+        _run(settings, children)
     except KeyboardInterrupt:
         console.print("\nstopping …")
     finally:
@@ -57,47 +52,71 @@ def run_demo(settings: Settings) -> None:
         console.print("everything is stopped")
 
 
-def _say_what_is_used(settings: Settings) -> None:
-    base = require_base(settings.base)
-    where = "ships with the project; UNDERSTUDY_BASE names another" if base.tiny else base.location
+def _run(settings: Settings, children: list[Child]) -> None:
+    """Returns never; whatever was started is in `children`."""
+    started = time.monotonic()
+    registry, base, gpu = open_registry(settings), _prepare_base(settings), _say_what_computes(settings)
+    to_train = untrained(settings, registry, base)
+    services = _start(settings, children, share=_gpu_share(settings) if gpu and to_train else 0.0)
+
+    def wait_ready() -> None:
+        _wait_until(f"{settings.gateway}/ready", services[0], "gateway and engine", settings.start_timeout)
+
+    wait_ready()
+    _wait_until(_space_url(settings), services[1], "app", 60)
+    live = AdminClient(settings).live_personas()
+    missing = [*unpublished(registry, base, live), *to_train]
+    _print_addresses(settings, live, missing, time.monotonic() - started)
+    rollout = Rollout(
+        settings,
+        console,
+        children,
+        environment=_environment(settings),
+        check=lambda: _check(services),
+        wait_ready=wait_ready,
+        started=started,
+    )
+    rollout.run(missing)
+    while True:
+        _check(services)
+        time.sleep(0.5)
+
+
+def _prepare_base(settings: Settings) -> Base:
+    with base_progress(console) as on_progress:
+        base = require_base(settings.base, on_progress)
+    where = "comes with the packages; UNDERSTUDY_BASE names another" if base.shipped else base.location
     console.print(f"[green]✓[/] base: {base.name} ({where})")
-    console.print(f"[green]✓[/] {'GPU' if _gpu() else 'no GPU here: everything runs on the CPU'}")
+    return base
 
 
-def fits_beside_training(settings: Settings) -> bool:
-    """Whether the engine may start while personas are trained: a start is mostly imports on one core, so both take
-    little longer together than the longer one alone. An engine takes most of a GPU, and a large base most memory."""
-    return require_base(settings.base).tiny and not _gpu()
+def _say_what_computes(settings: Settings) -> bool:
+    """Whether there is a GPU."""
+    memory = gpu_memory_gib()
+    if memory is None:
+        console.print("[green]✓[/] no GPU here: everything runs on the CPU")
+        return False
+    console.print("[green]✓[/] GPU")
+    if hint := larger_base_hint(memory, require_base(settings.base)):
+        console.print(f"  {hint}")
+    return True
 
 
-def _gpu() -> bool:
-    return shutil.which("nvidia-smi") is not None
+def _gpu_share(settings: Settings) -> float:
+    """What the settings say, else room for training."""
+    return settings.gpu_memory_utilization or GPU_SHARE_BESIDE_TRAINING
 
 
-def _train_missing(settings: Settings, registry: Registry, children: list[Child]) -> None:
-    """One child process per persona that has no adapter yet, so that torch's memory goes when it is done."""
-    base = resolve_base(settings.base)
-    for name in recipe_names(settings.recipes_dir):
-        if not load_recipe(name, settings.recipes_dir).demo:
-            continue
-        if _newest_for(base, registry, name):
-            console.print(f"[green]✓[/] {name}: trained already")
-            continue
-        console.print(f"[bold]•[/] {name}: training")
-        command = [sys.executable, "-m", "understudy", "train", name, "--base", settings.base]
-        child = Child(command, log=None, env=_environment(settings))
-        children.append(child)
-        if child.wait():
-            raise EngineError(f"training {name} failed; what it said is above")
-        children.remove(child)
-
-
-def _start(settings: Settings, children: list[Child]) -> tuple[Child, Child]:
+def _start(settings: Settings, children: list[Child], *, share: float) -> tuple[Child, Child]:
+    """Gateway and Space. `share` is what the engine gets of the GPU; 0 leaves it to the settings."""
     console.print(f"[bold]•[/] starting vLLM, gateway and app (logs in {settings.logs_dir})")
+    environment = _environment(settings)
+    if share:
+        environment["UNDERSTUDY_GPU_MEMORY_UTILIZATION"] = str(share)
     for name in ("serve", "space"):
         log = settings.logs_dir / f"{name}.log"
         log.unlink(missing_ok=True)
-        children.append(Child([sys.executable, "-m", "understudy", name], log=log, env=_environment(settings)))
+        children.append(Child([sys.executable, "-m", "understudy", name], log=log, env=environment))
     return children[-2], children[-1]
 
 
@@ -123,24 +142,41 @@ def _wait_until(url: str, child: Child, what: str, timeout: float) -> None:
     console.print(f"[green]✓[/] {what}: ready after {time.monotonic() - begun:.0f} s")
 
 
-def _publish_missing(settings: Settings, registry: Registry) -> None:
-    """Puts on stage what is not: new personas, and those whose live revision was made for another base."""
-    admin, base = AdminClient(settings), resolve_base(settings.base)
-    live = admin.live_personas()
-    for persona in registry.personas():
-        revision = _newest_for(base, registry, persona.name)
-        if persona.name not in live and revision:
-            done = admin.publish(persona.name, revision.id, actor())
-            console.print(f"[green]✓[/] {persona.name}@{short(done['revision'])} is live")
-
-
-def _print_addresses(settings: Settings, seconds: float) -> None:
-    live = AdminClient(settings).live_personas()
-    console.print(f"\n[bold]Understudy is on[/] after {seconds:.0f} s: base, {', '.join(live)}\n")
+def _print_addresses(settings: Settings, live: list[str], missing: list[Missing], seconds: float) -> None:
+    console.print(f"\n[bold]Understudy is on[/] after {seconds:.0f} s: {who_is_there(live, missing)}\n")
     console.print(f"  chat and arena   {_space_url(settings)}")
     console.print(f"  OpenAI endpoint  {settings.gateway}/v1")
-    console.print(f'  try              {_command(settings)} ask {live[0] if live else "base"} "Write about a teapot."')
+    console.print(f"  try              {_command(settings)} ask {_proposed(live, missing)}")
+    console.print(f"  memory           {_memory()}")
     console.print("\nCtrl-C ends everything.")
+
+
+def who_is_there(live: list[str], missing: list[Missing]) -> str:
+    """Who answers now, who is trained next, and who only has to be published."""
+    groups = [
+        ("", ["base", *live]),
+        ("publishing ", [one.name for one in missing if one.revision]),
+        ("teaching ", [one.name for one in missing if not one.revision]),
+    ]
+    return "; ".join(f"{doing}{', '.join(names)}" for doing, names in groups if names)
+
+
+def _proposed(live: list[str], missing: list[Missing]) -> str:
+    known = [*live, *(one.name for one in missing)]
+    name = FAVOURITE if FAVOURITE in known else next(iter(known), "base")
+    later = f"   (when {name} is live)" if name not in live and name != "base" else ""
+    return f'{name} "{PROMPT}"{later}'
+
+
+def _memory() -> str:
+    """Resident memory of this process and all that it has started; pages that they share count for each."""
+    me = psutil.Process()
+    family = [me, *me.children(recursive=True)]
+    resident = 0
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended since
+            resident += process.memory_info().rss
+    return f"{resident / 2**30:.1f} GiB resident in {len(family)} processes"
 
 
 def _command(settings: Settings) -> str:
@@ -150,21 +186,13 @@ def _command(settings: Settings) -> str:
     return program if settings.port == usual else f"UNDERSTUDY_PORT={settings.port} {program}"
 
 
-def _watch(children: list[Child]) -> None:
-    while True:
-        for child in children:
-            if child.exit_code is not None:
-                raise EngineError(
-                    f"a part has ended (exit code {child.exit_code}); the end of {child.log}:\n{child.log_tail()}"
-                )
-        time.sleep(0.5)
-
-
-def _newest_for(base: Base, registry: Registry, persona: str) -> Revision | None:
-    """The newest revision of `persona` that was trained on these very weights."""
-    pinned = base_revision(base)
-    fitting = (r for r in registry.revisions(persona) if r.base == base.name and r.base_revision in (None, pinned))
-    return next(fitting, None)
+def _check(services: tuple[Child, Child]) -> None:
+    """Raises EngineError when one of them has ended."""
+    for child in services:
+        if child.exit_code is not None:
+            raise EngineError(
+                f"a part has ended (exit code {child.exit_code}); the end of {child.log}:\n{child.log_tail()}"
+            )
 
 
 def _answers(url: str) -> bool:

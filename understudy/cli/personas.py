@@ -134,9 +134,9 @@ def _told(detail: dict[str, Any]) -> Iterator[str]:
             yield f"{key} {short(value) if key == 'previous' else value}"
 
 
-def ask_model(settings: Settings, model: str, prompt: str, *, temperature: float, max_tokens: int) -> None:
+def ask_model(settings: Settings, model: str, prompt: str, *, temperature: float | None, max_tokens: int) -> None:
     """Streams one answer to standard output."""
-    from openai import APIConnectionError, APIStatusError, OpenAI
+    from openai import APIConnectionError, APIStatusError, OpenAI, omit
 
     key = settings.api_key.get_secret_value() if settings.api_key else "none"
     client = OpenAI(base_url=f"{settings.gateway}/v1", api_key=key, max_retries=0)
@@ -144,7 +144,7 @@ def ask_model(settings: Settings, model: str, prompt: str, *, temperature: float
         stream = client.chat.completions.create(
             model=model,
             messages=[{"role": "user", "content": prompt}],
-            temperature=temperature,
+            temperature=omit if temperature is None else temperature,
             max_tokens=max_tokens,
             stream=True,
         )

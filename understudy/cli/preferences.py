@@ -60,7 +60,9 @@ def train_from_votes(
         NotFoundError, BaseModelError, TrainingError: as `train.preference.train_preferences`.
     """
     if not alone:
-        raise RecipeError("learning from votes runs here in one process: leave --on, --tracker and --processes out")
+        raise RecipeError(
+            "learning from votes runs here in one process: leave --on, --tracker, --processes and --json out"
+        )
     preference = changed(PreferenceTraining(), changes)
     recipe, registry = load_recipe(name, settings.recipes_dir), open_registry(settings)
     parent = _parent(registry, recipe.name, start)

@@ -17,6 +17,7 @@ from understudy.adapters import short
 from understudy.bases import TINY_DIR, resolve_base
 from understudy.cards import card_of
 from understudy.cli.base_choice import choose_base
+from understudy.cli.json_lines import Report, silent
 from understudy.errors import RecipeError, UnderstudyError
 from understudy.processes import BRISK_OPENMP, QUIET_OPENMP, openmp
 from understudy.recipes import FEW_ROWS, Recipe, load_recipe
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 Settable = TypeVar("Settable", bound=BaseModel)
+FIGURES = ("steps", "epochs", "loss", "seconds", "tokens_per_second", "peak_memory_mib")
+"""Of a run, told by `--json`."""
 
 
 def train_recipe(
@@ -41,8 +44,12 @@ def train_recipe(
     fresh: bool,
     tracker: "Tracker",
     processes: int | None,
+    report: Report = silent,
 ) -> None:
-    """Trains a recipe and registers the adapter as its persona's newest revision."""
+    """Trains a recipe and registers the adapter as its persona's newest revision.
+
+    `report` is told each step, and at the end the outcome.
+    """
     prepare(trains=True)
     recipe = load_recipe(name, settings.recipes_dir)
     base = choose_base(settings, recipe, base).name
@@ -50,6 +57,9 @@ def train_recipe(
     if _in_several_processes(base, training, processes):
         return
     examples = recipe.load_examples(base)
+    from train.automatic import settled
+
+    training = settled(training, resolve_base(base), len(examples))
     _print_plan(recipe, base, training, changes, len(examples))
     with status("loading libraries and base"):
         import torch
@@ -62,7 +72,12 @@ def train_recipe(
     if not torch.cuda.is_available():
         console.print("no GPU here: training on the CPU", style="dim")
     options = {"base": base, "training": training, "runs_dir": settings.runs_dir, "fresh": fresh, "tracker": tracker}
-    with steps(f"training {recipe.name}") as on_step:
+    with steps(f"training {recipe.name}") as show:
+
+        def on_step(done: int, total: int, loss: float | None) -> None:
+            show(done, total, loss)
+            report(step=done, of=total, loss=loss)
+
         trained = train(
             recipe,
             **options,
@@ -72,8 +87,16 @@ def train_recipe(
             on_fold=_fold,
         )
     _print_outcome(trained)
-    if training.method == "full" or not main_process():
+    if not main_process():
         return
+    revision = None if training.method == "full" else _register(settings, recipe, trained, base)
+    outcome = "reused" if trained.reused else "trained"
+    figures = {name: getattr(trained, name) for name in FIGURES}
+    report(outcome=outcome, persona=recipe.name, revision=revision, base=base, run=str(trained.run.folder), **figures)
+
+
+def _register(settings: Settings, recipe: Recipe, trained: "Trained", base: str) -> str:
+    """Makes the adapter its persona's newest revision; returns that revision."""
     card = card_of(recipe, trained.settings.rows)
     revision = open_registry(settings).push(recipe.name, trained.run.product, card=card, actor=actor())
     console.print(
@@ -81,6 +104,7 @@ def train_recipe(
     )
     if resolve_base(settings.base).name != base:
         console.print(f"its stage needs the base that it was trained on: UNDERSTUDY_BASE={base} understudy serve")
+    return revision.id
 
 
 def _in_several_processes(base: str, training: Training, wanted: int | None) -> bool:

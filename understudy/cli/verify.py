@@ -18,7 +18,7 @@ from understudy.bases import Base, require_base, resolve_base, weight_shapes
 from understudy.cli.base_choice import choose_base
 from understudy.cli.training import prepare, status
 from understudy.errors import BaseModelError, ExamplesError, NotFoundError, UnderstudyError
-from understudy.proof import Served
+from understudy.proof import COMPARED, COMPARED_TOKENS, Served
 from understudy.recipes import Recipe, load_recipe
 from understudy.settings import Settings
 from understudy.training import Training
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 out = Console(highlight=False, soft_wrap=True)
 LEAST = 2
-ASKED = 8
-"""Held-out prompts that vLLM is asked."""
 SPARE = 8192.0
 """MiB that are free beside the weights when vLLM and transformers are in memory together."""
 VERIFIED = "verified-"
@@ -66,8 +64,8 @@ def verify_recipe(settings: Settings, name: str, adapter: Path | None, *, engine
         )
     training = Training.model_validate(made["training"]) if "training" in made else recipe.training
     most = recipe.sampling.max_tokens
-    chats = [row.prompt for row in asked_rows(recipe, base, training)][:ASKED]
-    ask = partial(_served, settings, base, folder, training, chats, most)
+    chats = [row.prompt for row in asked_rows(recipe, base, training)][:COMPARED]
+    ask = partial(_served, settings, base, folder, training, chats, COMPARED_TOKENS)
     with status("verifying") as say, begun(ask, now=engine and _room_for_both(base)) as served:
         testimony = observe(recipe, resolve_base(base.name), folder, training, max_tokens=most, on_stage=say)
         if engine:

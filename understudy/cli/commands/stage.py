@@ -80,7 +80,9 @@ def publish(
 def ask(
     model: Annotated[str, typer.Argument(help="base, a persona, or persona@revision.")],
     prompt: Annotated[str, typer.Argument(help="What to say.")],
-    temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0, max=2)] = 0.0,
+    temperature: Annotated[
+        float | None, typer.Option(help="0 is greedy; by default what suits the base.", min=0, max=2)
+    ] = None,
     max_tokens: Annotated[int, typer.Option(help="Longest answer.", min=1)] = 256,
 ) -> None:
     """Ask the running gateway one question and stream the answer."""

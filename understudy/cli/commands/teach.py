@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from understudy.cli.commands.options import BaseModelName, Json, RecipeName
+from understudy.errors import RecipeError
 from understudy.settings import load_settings
 
 app = typer.Typer()
@@ -131,6 +132,9 @@ def train(
         str | None, typer.Option(help="What a job installs us from (git+https://...); default: what is here.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print a job instead of submitting it.")] = False,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print each step and the outcome as JSON, an object a line.")
+    ] = False,
 ) -> None:
     """Teach the base a persona (TRL SFTTrainer, QLoRA) and register the adapter.
 
@@ -153,7 +157,7 @@ def train(
     if method in PREFERENCE_METHODS or preferences or start:
         from understudy.cli.preferences import train_from_votes
 
-        alone = on == "here" and tracker == "none" and processes in (None, 1)
+        alone = on == "here" and tracker == "none" and processes in (None, 1) and not json_output
         votes = {"preferences": preferences, "start": start, "fresh": fresh, "alone": alone}
         train_from_votes(load_settings(base=base), recipe, base, changes, **votes)
         return
@@ -161,10 +165,15 @@ def train(
 
     plan = job_plan(on, flavor=flavor, timeout=timeout, push=push_to, package=package, dry_run=dry_run)
     if plan is not None:
+        if json_output:
+            raise RecipeError("--json tells of training on this machine; leave it out with --on hf-jobs")
         train_on_hub(load_settings(base=base), recipe, base, changes, plan, dry_run=dry_run)
         return
+    from understudy.cli.json_lines import json_lines
+
     options = {"fresh": fresh, "tracker": tracker, "processes": processes}
-    train_recipe(load_settings(base=base), recipe, base, changes, **options)
+    with json_lines(json_output) as report:
+        train_recipe(load_settings(base=base), recipe, base, changes, **options, report=report)
 
 
 @app.command(short_help="Find better settings by trials, each cross-validated.")
