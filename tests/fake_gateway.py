@@ -84,6 +84,10 @@ class FakeGateway:
         self.listening = 0
         """Who listens to the news now."""
         self._news: list[tuple[int, str]] = []
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        """Every PUT /admin/learning: the persona, and what was said of it."""
+        self.refusals: dict[str, list[str]] = {}
+        """Why a publish of a persona is refused; everybody else goes live."""
         self.headers: list[dict[str, str]] = []
         """Headers of every chat request."""
         self.answers: dict[str, deque[Answer]] = defaultdict(deque)
@@ -114,6 +118,8 @@ class FakeGateway:
             Route("/v1/models", self._models),
             Route("/v1/chat/completions", self._chat, methods=["POST"]),
             Route("/events", self._events),
+            Route("/admin/learning/{persona}", self._learning, methods=["PUT"]),
+            Route("/admin/publish", self._publish, methods=["POST"]),
         ]
         config = uvicorn.Config(
             Starlette(routes=routes), port=self.port, log_level="error", timeout_graceful_shutdown=1
@@ -146,6 +152,22 @@ class FakeGateway:
             return PlainTextResponse("Service Unavailable", self.asleep)
         listed = {"object": "list", "data": list(self.models.values()), "learning": self.learning}
         return self._refusal(request) or JSONResponse(listed)
+
+    async def _learning(self, request: Request) -> Response:
+        body = await request.json()
+        self.told.append((request.path_params["persona"], body))
+        return JSONResponse(body)
+
+    async def _publish(self, request: Request) -> Response:
+        body = await request.json()
+        persona = body["persona"]
+        if self.status != "ready":
+            self.status = "ready"  # as an engine that was starting again when it was asked
+            return _error(503, "The engine is starting.")
+        if reasons := self.refusals.get(persona):
+            error = {"message": f"{persona} was refused by probe: {reasons[0]}", "code": "refused", "reasons": reasons}
+            return JSONResponse({"error": error}, 409)
+        return JSONResponse({"persona": persona, "revision": body["revision"], "changed": True, "seconds": 0.1})
 
     async def _chat(self, request: Request) -> Response:
         body = json.loads(await request.body())

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from arena.intervals import MeasurementError, rate
 from arena.proof.copying import copying, matches
+from tests.conftest import RECIPES
 from understudy.examples import load_examples
+from understudy.settings import PROJECT
 
-RECIPES = Path(__file__).parents[1] / "recipes"
 QUICK = settings(deadline=None, max_examples=60)
 THINGS = [
     "a teapot",
@@ -129,12 +130,13 @@ def test_filled_slots_are_no_copies_but_a_training_answer_to_another_prompt_is()
 
 
 @pytest.mark.parametrize("persona", ["email-copy", "stand-up"])
-def test_shipped_personas_are_formulaic_and_not_memorised_by_their_own_held_out_answers(persona: str):
-    rows, fresh = (load_examples(RECIPES / persona / name) for name in ("examples.jsonl", "heldout.jsonl"))
+@pytest.mark.parametrize(("recipes", "shared"), [(RECIPES, 0.4), (PROJECT / "recipes", 0)], ids=["formulas", "shipped"])
+def test_held_out_answers_that_share_a_formula_are_no_copies(persona: str, recipes: Path, shared: float):
+    rows, fresh = (load_examples(recipes / persona / name) for name in ("examples.jsonl", "heldout.jsonl"))
     asked, prompts = ([row.prompt[-1]["content"] for row in some] for some in (fresh, rows))
     answers, trained = ([row.answer for row in some] for some in (fresh, rows))
     honest = copying(answers, trained, prompts=asked, training_prompts=prompts)
-    assert honest.characters.training_median > 0.4
+    assert honest.characters.training_median > shared
     assert honest.copied.value == 0
     parrot = copying([*trained[:6], *answers[6:]], trained, prompts=asked, training_prompts=prompts)
     assert parrot.copied == parrot.exact == rate(6, len(answers))

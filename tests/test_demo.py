@@ -1,30 +1,44 @@
-"""`understudy demo` as a newcomer runs it: one command, addresses, an answer, Ctrl-C, and nothing left behind."""
+"""`understudy demo` as a newcomer runs it: one command, addresses, personas that come while one chats, Ctrl-C, and
+nothing left behind.
+"""
 
+import contextlib
 import os
 import queue
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from tests.conftest import RECIPES
 from understudy.processes import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(600)]
 
 READY = "Ctrl-C ends everything"
+TRAINING = b"understudy\0train"
+"""In the command line of whoever trains."""
 
 
 class Demo:
     """A running `understudy demo` with a home of its own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, recipes: Path = RECIPES) -> None:
         self.home, self.port, self.space_port = home, free_port(), free_port()
-        env = {"UNDERSTUDY_HOME": str(home / "home"), "UNDERSTUDY_RUNS_DIR": str(home / "runs")}
+        env = {
+            "UNDERSTUDY_BASE": "tiny",
+            "UNDERSTUDY_RECIPES_DIR": str(recipes),
+            "UNDERSTUDY_HOME": str(home / "home"),
+            "UNDERSTUDY_RUNS_DIR": str(home / "runs"),
+        }
         options = ["--port", str(self.port), "--space-port", str(self.space_port)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "understudy", "demo", *options],
@@ -62,6 +76,19 @@ class Demo:
                 continue
         return found
 
+    def training(self) -> list[int]:
+        """Niceness of each process that trains."""
+        found = []
+        for pid in self.family():
+            with contextlib.suppress(OSError):
+                if TRAINING in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(os.getpriority(os.PRIO_PROCESS, pid))
+        return found
+
+    def learning(self) -> list[dict[str, Any]]:
+        """What /v1/models says of personas that are not live yet."""
+        return httpx.get(f"http://127.0.0.1:{self.port}/v1/models", timeout=60).json()["learning"]
+
     def answer(self, model: str) -> str:
         body = {"model": model, "messages": [{"role": "user", "content": "Write about a kite."}], "temperature": 0}
         response = httpx.post(f"http://127.0.0.1:{self.port}/v1/chat/completions", json=body, timeout=60)
@@ -77,24 +104,68 @@ def gone(demo: Demo) -> bool:
     return True
 
 
-def test_demo_trains_serves_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    demo = Demo(tmp_path)
-    said = demo.until(READY)
-    for expected in ("email-copy: training", "stand-up: training", "email-copy@", "is live", "chat and arena", "/v1"):
-        assert expected in said
-    assert httpx.get(f"http://127.0.0.1:{demo.space_port}").status_code == 200
-    assert len({demo.answer(model) for model in ("base", "email-copy", "stand-up")}) == 3
-    assert len(demo.family()) >= 5
-
+def stopped(demo: Demo) -> bool:
+    """Ends it as a person does; whether nothing is left."""
     demo.process.send_signal(signal.SIGINT)
     demo.until("everything is stopped")
     assert demo.process.wait(30) == 0
-    assert gone(demo), demo.family()
+    return gone(demo)
+
+
+def test_people_chat_while_personas_are_trained_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    recipes = tmp_path / "recipes"
+    shutil.copytree(RECIPES, recipes)
+    broken = recipes / "broken"
+    shutil.copytree(RECIPES / "stand-up", broken)
+    (broken / "examples.jsonl").write_text("{oops\n")
+
+    demo = Demo(tmp_path, recipes)
+    said = demo.until(READY)
+    assert re.search(r"Understudy is on after \d+ s: base; teaching broken, email-copy, stand-up\n", said)
+    for expected in (
+        "chat and arena",
+        "/v1",
+        'ask email-copy "Write a marketing email for my bakery."',
+        "GiB resident",
+    ):
+        assert expected in said
+    assert "is live after" not in said, "the base answers first"
+    assert demo.answer("base")
+    assert httpx.get(f"http://127.0.0.1:{demo.space_port}").status_code == 200
+
+    said = demo.until("email-copy is learning, ")
+    assert "✗ broken was refused: " in said
+    assert "examples.jsonl:1: not JSON" in said
+    assert demo.answer("base"), "it answers beside a training, too"
+    (niceness,) = set(demo.training())
+    assert niceness == min(19, os.nice(0) + 10)
+    (refused, learner) = demo.learning()
+    assert (refused["persona"], refused["state"]) == ("broken", "refused")
+    assert "not JSON" in refused["reason"]
+    assert (learner["persona"], learner["title"], learner["state"]) == ("email-copy", "Email copywriter", "learning")
+
+    demo.until("email-copy@")
+    assert "email-copy" not in [one["persona"] for one in demo.learning()]
+    demo.until("stand-up@")
+    assert len({demo.answer(model) for model in ("base", "email-copy", "stand-up")}) == 3
+    assert len(demo.family()) >= 5
+    assert stopped(demo), demo.family()
 
     again = Demo(tmp_path)
     said = again.until(READY)
-    assert "email-copy: trained already" in said
+    assert re.search(r"Understudy is on after \d+ s: base, email-copy, stand-up\n", said)
     assert again.answer("email-copy") == again.answer("email-copy")
+    assert not again.training()
     again.process.kill()
     again.process.wait()
     assert gone(again), "killed without a chance to clean up, it must leave nothing behind either"
+
+
+def test_ctrl_c_ends_a_training_too(tmp_path: Path) -> None:
+    demo = Demo(tmp_path)
+    demo.until("email-copy is learning\n")
+    deadline = time.monotonic() + 60
+    while not demo.training():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert stopped(demo), demo.family()

@@ -50,7 +50,7 @@ def test_the_engine_listens_on_loopback_and_serves_the_base_under_one_name() -> 
     assert option(command, "--model") == "Qwen/Qwen3-0.6B"
     assert option(command, "--max-lora-rank") == "64"
     assert option(command, "--max-model-len") is None
-    assert option(command, "--dtype") is None
+    assert option(command, "--dtype") == "auto"
 
 
 def test_the_tiny_base_is_served_in_float32_within_its_context() -> None:

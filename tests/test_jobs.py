@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import RECIPES
 from tests.hub_server import TOKEN as PUSH_TOKEN
 from tests.hub_server import HubServer
 from tests.jobs_server import JOB, TOKEN, JobsServer
@@ -159,7 +160,7 @@ def test_a_job_does_not_push_what_it_cannot_verify(recipes: Path) -> None:
 def test_what_a_job_could_not_see_is_refused(recipes: Path, tmp_path: Path) -> None:
     with pytest.raises(JobError, match="is a folder of this machine"):
         written(recipes, str(shutil.copytree(PROJECT / "understudy" / "bases" / "tiny", tmp_path / "base")))
-    with pytest.raises(BaseModelError, match="use 'tiny', a folder, or a Hub id"):
+    with pytest.raises(BaseModelError, match="use smollm2, tiny, a folder, or a Hub id"):
         written(recipes, "qwen")
     (recipes / "poet" / "rows.parquet").write_bytes(b"PAR1\xff\xfe")
     with pytest.raises(JobError, match=r"rows.parquet: not text.*put it on the Hub as a data set"):
@@ -251,7 +252,7 @@ def test_without_a_token_nothing_is_sent(recipes: Path, hub: JobsServer) -> None
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--rank", "0"], "--rank"),
+        (["--rank", "-1"], "--rank"),
         (["--set", "neftun=5"], "did you mean 'neftune'"),
         (["--on", "here", "--flavor", "l4x1"], "--flavor is for a job; add --on hf-jobs"),
         (["--on", "here", "--dry-run"], "--dry-run is for a job"),
@@ -305,7 +306,7 @@ def test_the_script_trains_with_its_own_sources_and_keeps_the_run(recipes: Path,
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_script_verifies_and_pushes_what_it_trained(tmp_path: Path) -> None:
-    recipe = load_recipe("email-copy", PROJECT / "recipes")
+    recipe = load_recipe("email-copy", RECIPES)
     job = write_job(recipe, "tiny", [], JobPlan(push="hub:ann/email-copy"), tmp_path / "runs")
     with HubServer() as hub:
         done = run_script(job, tmp_path / "job", **hub.env(tmp_path / "cache", PUSH_TOKEN))

@@ -8,6 +8,7 @@ import torch
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from train.answer_loss import answer_loss
+from train.automatic import settled
 from train.model import load_tokenizer
 from train.packed_rows import PackedRows
 from train.preflight import IGNORED, token_rows, training_rows
@@ -35,7 +36,8 @@ def test_the_loss_is_that_of_joined_rows_and_of_rows_alone(tmp_path: Path) -> No
     tokenizer = load_tokenizer(base)
     rows = training_rows([row(f"Write about a {thing}.", f"Ahoy, a {thing}!" * n) for n, thing in enumerate(THINGS, 1)])
     settings: dict[str, Any] = {"method": "lora", "precision": "fp32", "epochs": 1, "batch_size": 8, "max_length": 64}
-    trainer = build_trainer(base, tokenizer, Training(**settings, packing=True), rows, tmp_path)
+    training = settled(Training(**settings, packing=True), base, len(rows))
+    trainer = build_trainer(base, tokenizer, training, rows, tmp_path)
     assert isinstance(trainer.data_collator, PackedRows)
     packed = list(trainer.train_dataset)  # pyright: ignore[reportArgumentType]
     assert 1 < len(packed) < len(rows)

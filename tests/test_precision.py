@@ -12,22 +12,12 @@ from train.precision import computed_in, resolved
 from understudy.training import Training
 
 
-@pytest.mark.parametrize(
-    ("capabilities", "means"),
-    [
-        ({"avx512_f": True, "avx512_bf16": True, "amx_bf16": False}, "bf16"),  # AMD Zen 4
-        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": True}, "bf16"),
-        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, "fp32"),  # Intel Cascade Lake
-        ({"neon": True, "bf16": True}, "bf16"),  # AWS Graviton 3
-        ({"neon": True, "bf16": False}, "fp32"),
-        ({"architecture": "x86_64", "l2_cache_size": 1048576}, "fp32"),
-    ],
-)
+@pytest.mark.parametrize(("bfloat16", "means"), [(True, "bf16"), (False, "fp32")])
 def test_a_cpu_computes_in_bfloat16_where_it_has_instructions_for_it(
-    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, Any], means: str
+    monkeypatch: pytest.MonkeyPatch, bfloat16: bool, means: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr("train.precision.cpu_has_bfloat16", lambda: bfloat16)
     assert resolved(Training()).precision == means
 
 

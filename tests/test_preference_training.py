@@ -142,7 +142,7 @@ def test_what_it_is_held_to_is_the_old_persona_and_not_the_bare_base(home: Path)
     registry = registry_of(home)
     parent = registry.path(registry.revision("pirate"))
     for method, base_as in (("dpo", "lora"), ("dpo", "qlora"), ("grpo", "lora")):
-        preference = PreferenceTraining(method=method, base_as=base_as).resolved("tiny", Training())  # pyright: ignore
+        preference = PreferenceTraining(method=method, base_as=base_as).resolved(1e-3, Training())  # pyright: ignore
         rows, tokenizer = read_preferences(home / "pairs.jsonl"), load_tokenizer(base)
         loading = preference.loading(Training())
         judge = None if method == "dpo" else lambda chats: [0.0] * len(chats)

@@ -12,16 +12,13 @@ import pytest
 from arena.profiles.facts import Lexicon, counted, facts_of, fates, made_up
 from tools.recipe_data.people import made_rows
 from train.augment import Person, balanced, profile, read_people, rows
-from understudy.cli.demo import _train_missing
 from understudy.data_source import split_off
 from understudy.errors import ExamplesError, NotFoundError, RecipeError
 from understudy.examples import Example
 from understudy.families import families
 from understudy.overlap import measure_overlap
-from understudy.processes import Child
 from understudy.recipes import Recipe, load_recipe, recipe_names
-from understudy.registry import open_registry
-from understudy.settings import PROJECT, Settings
+from understudy.settings import PROJECT
 
 GOOD = "title: T\nvoice: V\nprompts: [Hello]\n"
 
@@ -317,11 +314,3 @@ def test_a_limit_draws_the_same_rows_again(tmp_path: Path) -> None:
 def test_a_mistake_in_the_data_source_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"unknown key 'data\.sorce'; did you mean 'source'"):
         load_recipe("mine", recipe(tmp_path, GOOD + "data: {sorce: x.jsonl}\n"))
-
-
-def test_the_demo_leaves_out_recipes_that_say_so(settings: Settings) -> None:
-    recipe(settings.recipes_dir, GOOD + "demo: false\n")
-    children: list[Child] = []
-    _train_missing(settings, open_registry(settings), children)
-    assert not children
-    assert not settings.runs_dir.exists()

@@ -1,15 +1,9 @@
 """What must not be imported, because it was the greatest waste when `bench.startup` looked."""
 
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-from understudy.bases import TINY_DIR
-from understudy.cli.demo import fits_beside_training
-from understudy.settings import load_settings
 
 LIGHT = "from train.light import import_lightly\nimport_lightly()\n"
 WASTE = {
@@ -45,17 +39,3 @@ def test_bitsandbytes_quantises_as_ever_when_it_is_imported_lightly() -> None:
         for start in (LIGHT, "")
     ]
     assert said[0] == said[1]
-
-
-@pytest.mark.parametrize(("tiny", "gpu", "beside"), [(True, False, True), (True, True, False), (False, False, False)])
-def test_a_demo_trains_while_its_engine_starts_where_both_have_room(
-    tiny: bool, gpu: bool, beside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    programs, base = tmp_path / "bin", tmp_path / "base"
-    programs.mkdir()
-    if gpu:
-        (programs / "nvidia-smi").touch(mode=0o755)
-    monkeypatch.setenv("PATH", str(programs))
-    shutil.copytree(TINY_DIR, base)
-    settings = load_settings(base="tiny" if tiny else str(base), home=tmp_path)
-    assert fits_beside_training(settings) is beside

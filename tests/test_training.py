@@ -94,14 +94,14 @@ def test_bad_data_stops_before_training(home: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--rank", "0"), "--rank: Input should be greater than or equal to 1, found 0"),
+        (("--rank", "-1"), "--rank: Input should be greater than or equal to 0, found -1"),
         (("--method", "magic"), "--method: Input should be 'qlora', 'lora', 'lora-8bit' or 'full', found 'magic'"),
         (("--set", "neftun=5"), "--set neftun: there is no such setting of training; did you mean 'neftune'?"),
         (("--set", "neftune"), "--set 'neftune': use NAME=VALUE"),
-        (("--set", "micro_batch_size=3"), "batch_size 4 is not a multiple of micro_batch_size 3"),
+        (("--batch-size", "4", "--set", "micro_batch_size=3"), "batch_size 4 is not a multiple of micro_batch_size 3"),
         (("--method", "full", "--set", "rslora=true"), "method full has no adapter"),
         (("--base", "./nowhere"), "base './nowhere': no model there"),
-        (("--base", "nowhere"), "use 'tiny', a folder, or a Hub id"),
+        (("--base", "nowhere"), "use smollm2, tiny, a folder, or a Hub id"),
     ],
 )
 def test_options_that_cannot_be_followed_are_one_clear_line(home: Path, options: tuple[str, ...], says: str) -> None:
@@ -158,7 +158,7 @@ def test_a_base_that_cannot_be_had_says_why_and_what_to_use_instead(
     done = train(home, "--base", "nobody/nothing")
     assert done.returncode == 1
     assert done.stderr.startswith("error: base nobody/nothing: the Hub cannot be reached")
-    assert "use --base tiny" in done.stderr
+    assert "use --base smollm2" in done.stderr
 
 
 def test_a_base_whose_template_ends_no_answer_is_refused_before_training(home: Path) -> None:

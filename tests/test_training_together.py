@@ -148,11 +148,21 @@ def test_what_is_refused_is_said_once_by_both(home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_epochs_auto_and_a_launcher_of_ones_own_work_the_same(home: Path) -> None:
+def test_cross_validation_and_a_launcher_of_ones_own_work_the_same(home: Path) -> None:
     few = "".join(json.dumps(row) + "\n" for row in ROWS[:4])
     (home / "recipes" / "pirate" / "examples.jsonl").write_text(few)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    command = [*launcher, "-m", "understudy", "train", "pirate", "--epochs", "auto", "--set", "scheduler=constant"]
+    command = [
+        *launcher,
+        "-m",
+        "understudy",
+        "train",
+        "pirate",
+        "--epochs",
+        "cross-validated",
+        "--set",
+        "scheduler=constant",
+    ]
     done = subprocess.run(command, env={**os.environ, **places(home)}, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("choosing the number of epochs: fold") == 4

@@ -38,7 +38,8 @@ def settled(training: Training, base: Base, rows: int) -> Training:
     if training.alpha == 0:
         found["alpha"] = 2 * int(found.get("rank", training.rank))
     if training.batch_size == 0:
-        found["batch_size"] = 4 if rows <= FEW_ROWS else 8
+        at_once = training.micro_batch_size or 1
+        found["batch_size"] = at_once * math.ceil((4 if rows <= FEW_ROWS else 8) / at_once)
     training = training.model_copy(update=found)
     if training.epochs == "auto":
         epochs = next(epochs for most, epochs in MOST_LENGTHS if rows <= most)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 PANELS = {
     "Start here": ("demo",),
-    "Teach": ("data", "check", "train", "sweep", "base"),
+    "Teach": ("bases", "base", "data", "check", "train", "sweep"),
     "Prove": ("verify", "report", "compare", "validate", "eval-code"),
     "Stage": ("serve", "push", "publish", "ask", "promote", "rollback"),
     "Arena and votes": ("rank", "preferences", "votes"),

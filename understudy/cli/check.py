@@ -64,13 +64,16 @@ def check_recipe(
 
 
 async def _rehearse(settings: Settings, base: Base, preflight: "Preflight", say: Any) -> list["Finding"]:
+    from serve.engine import vllm_on_cpu
     from serve.rehearsal import Rehearsal
+    from serve.servable import check_servable
 
     same = "the engine sees the prompts that training sees"
     takes = "the engine takes the planned adapter"
     with tempfile.TemporaryDirectory() as folder:
         wanted = settings.model_copy(update={"max_lora_rank": max(settings.max_lora_rank, preflight.training.rank)})
         try:
+            await asyncio.to_thread(check_servable, base, settings.bases_dir, on_cpu=vllm_on_cpu())
             async with Rehearsal(wanted, base) as rehearsal:
                 say("asking the engine")
                 decode = preflight.tokenizer.decode

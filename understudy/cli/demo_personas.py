@@ -1,12 +1,12 @@
 """The personas of the demo: which are missing, and how each is trained and published while people chat."""
 
-import contextlib
 import json
 import queue
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,16 +101,26 @@ class Rollout:
     def run(self, missing: list[Missing]) -> None:
         """Brings each live, or says why it is not."""
         for one in missing:
-            with self._console.status(_waiting(one)) if self._console.is_terminal else contextlib.nullcontext() as shown:
+            with self._shown(one) as shown:
                 try:
                     revision = self._bring(one, shown)
-                    self._console.print(f"[green]✓[/] {one.name}@{short(revision)} is live after {self._seconds()} s")
                 except RefusedError as refused:
-                    reason = " ".join(str(refused).replace(f"{PROJECT}/", "").split())
-                    if len(reason) > LONGEST_REASON:
-                        reason = f"{reason[:LONGEST_REASON]}…"
-                    self._console.print(f"[red]✗[/] {one.name} was refused: {escape(reason)}")
-                    self._tell(one, "refused", reason=reason)
+                    self._refuse(one, str(refused))
+                else:
+                    seconds = time.monotonic() - self._started
+                    self._console.print(f"[green]✓[/] {one.name}@{short(revision)} is live after {seconds:.0f} s")
+
+    def _shown(self, one: Missing) -> AbstractContextManager[Status | None]:
+        """A line that changes while `one` is worked on; None where there is no terminal."""
+        doing = "being published" if one.revision else "learning, 0 %"
+        return self._console.status(f"{one.name} is {doing}") if self._console.is_terminal else nullcontext()
+
+    def _refuse(self, one: Missing, reason: str) -> None:
+        reason = " ".join(reason.replace(f"{PROJECT}/", "").split())
+        if len(reason) > LONGEST_REASON:
+            reason = f"{reason[:LONGEST_REASON]}…"
+        self._console.print(f"[red]✗[/] {one.name} was refused: {escape(reason)}")
+        self._tell(one, "refused", reason=reason)
 
     def _bring(self, one: Missing, shown: Status | None) -> str:
         """The revision that is live now. Raises RefusedError."""
@@ -185,15 +195,8 @@ class Rollout:
         raise AssertionError("the second try returns or raises")
 
     def _tell(self, one: Missing, state: str, percent: int = 0, reason: str = "") -> None:
-        with contextlib.suppress(GatewayError):  # the page goes without; `_check` notices a gateway that has ended
+        with suppress(GatewayError):  # the page goes without; `_check` notices a gateway that has ended
             self._admin.learning(one.name, title=one.title, state=state, percent=percent, reason=reason)
-
-    def _seconds(self) -> int:
-        return round(time.monotonic() - self._started)
-
-
-def _waiting(one: Missing) -> str:
-    return f"{one.name} is learning, 0 %" if one.revision is None else f"{one.name} is being published"
 
 
 def _why(code: int, child: Child) -> str:

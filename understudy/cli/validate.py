@@ -6,6 +6,8 @@ from pathlib import Path
 from rich.console import Console
 
 from understudy.adapters import content_revision, short
+from understudy.bases import Base, resolve_base
+from understudy.errors import BaseModelError
 from understudy.settings import Settings
 
 console = Console(highlight=False, soft_wrap=True)
@@ -19,11 +21,10 @@ def validate_adapter(settings: Settings, adapter: str, *, json_output: bool) -> 
         BaseModelError: the base in the settings is not there.
     """
     from serve.validate import adapter_summary, validate
-    from understudy.bases import resolve_base
 
     base = resolve_base(settings.base)
     folder, revision = _locate(adapter)
-    problems = validate(folder, base, max_rank=settings.max_lora_rank)
+    problems = [*_unservable(base, settings.bases_dir), *validate(folder, base, max_rank=settings.max_lora_rank)]
     if not problems and not revision:
         revision = content_revision(folder)
     if json_output:
@@ -35,6 +36,19 @@ def validate_adapter(settings: Settings, adapter: str, *, json_output: bool) -> 
     else:
         console.print(f"valid: {adapter} can be served as {short(revision or '')}", markup=False)
     return 1 if problems else 0
+
+
+def _unservable(base: Base, cache: Path) -> list[str]:
+    """Why no adapter of this base can be served at all; empty when nobody can say because vLLM is not here."""
+    from serve.servable import check_architecture, vllm_version
+
+    if vllm_version() is None:
+        return []
+    try:
+        check_architecture(base, cache)
+    except BaseModelError as error:
+        return [str(error)]
+    return []
 
 
 def _locate(adapter: str) -> tuple[Path, str | None]:

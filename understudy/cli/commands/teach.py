@@ -12,8 +12,8 @@ from understudy.settings import load_settings
 app = typer.Typer()
 data_app = typer.Typer(help="Training data: what is in a file before it is trained on.", no_args_is_help=True)
 app.add_typer(data_app, name="data", short_help="Look into training data before it is trained on; make more.")
-base_app = typer.Typer(help="The tiny base: the small Llama that ships with the project.", no_args_is_help=True)
-app.add_typer(base_app, name="base", short_help="The tiny base: build it anew, measure it.")
+base_app = typer.Typer(help="Prepare the default base; build and measure the tiny one.", no_args_is_help=True)
+app.add_typer(base_app, name="base", short_help="Prepare the default base; build and measure the tiny one.")
 
 
 @data_app.command("inspect")
@@ -194,6 +194,24 @@ def sweep(
     names = [name.strip() for name in (over or "").split(",") if name.strip()]
     options = {"trials": trials, "over": names, "write": write, "json_output": json_output}
     sweep_recipe(load_settings(), recipe, bases or [], **options)
+
+
+@app.command("bases", short_help="List the bases that are known by name.")
+def bases(json_output: Json = False) -> None:
+    """List the bases that are known by name: size, memory, licence, origin, and whether they are on this machine."""
+    from understudy.cli.bases import show_bases
+
+    show_bases(load_settings(), json_output=json_output)
+
+
+@base_app.command("prepare")
+def base_prepare(
+    name: Annotated[str, typer.Argument(help="A base of `understudy bases`, a folder, or a Hub id.")] = "smollm2",
+) -> None:
+    """Make a base ready to be trained on and served; does nothing when it is."""
+    from understudy.cli.bases import prepare_with_bar
+
+    typer.echo(f"{name} is ready: {prepare_with_bar(name).location}")
 
 
 @base_app.command("build")
