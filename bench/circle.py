@@ -35,7 +35,6 @@ from bench.stage import Stage, open_stage, vary
 from understudy.adapters import content_revision, short
 from understudy.processes import Child
 from understudy.recipes import load_recipe
-from understudy.settings import PROJECT
 
 RECIPE = "stand-up"
 TEMPERATURE = 0.7
@@ -138,7 +137,7 @@ def turn(
         idle_votes: those by voters without one, who come first.
         options: for `understudy train --method dpo`.
     """
-    prompts = _prompts()
+    prompts = _prompts(stage)
     _run(stage, "train", RECIPE, "--base", "tiny", "--epochs", "8")
     trained = stage.registry.revision(RECIPE)
     old, rival = trained.id, vary(stage.registry, trained, 1).id
@@ -220,9 +219,9 @@ def _words(fought: Sequence[Fought], model: str) -> dict[str, float]:
     }
 
 
-def _prompts() -> list[str]:
+def _prompts(stage: Stage) -> list[str]:
     """Every form of question about everything that the examples are about; nothing that is held out."""
-    examples = load_recipe(RECIPE, PROJECT / "recipes").load_examples()
+    examples = load_recipe(RECIPE, stage.settings.recipes_dir).load_examples()
     found = (re.search(r"\b(?:about|Describe) (.+)[.?]$", example.prompt[0]["content"]) for example in examples)
     things = list(dict.fromkeys(match[1] for match in found if match))
     prompts = [form.format(thing) for thing in things for form in FORMS]

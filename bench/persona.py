@@ -27,22 +27,25 @@ def main() -> None:
     """Measures, prints one table, writes docs/results/persona.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="email-copy", help="a shipped recipe (email-copy)")
+    parser.add_argument("--base", default="smollm2", help="smollm2, a folder or a Hub id (smollm2)")
     parser.add_argument("--rounds", type=int, default=3, help="how often (3)")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, open_stage(Path(folder)) as stage:
+    with tempfile.TemporaryDirectory() as folder, open_stage(Path(folder), base=arguments.base) as stage:
         rows = [_round(stage, arguments.recipe) for _ in range(arguments.rounds)]
     medians = {part: statistics.median(row[part] for row in rows) for part in PARTS}
     table = Table("step", "seconds", title=f"From the rows of {arguments.recipe} to a verified, live persona")
     for part, seconds in medians.items():
         table.add_row(part, f"{seconds:.1f}")
     Console().print(table)
-    print(save("persona", {"recipe": arguments.recipe, "rows": rows, "median_seconds": medians}))
+    print(
+        save("persona", {"recipe": arguments.recipe, "base": arguments.base, "rows": rows, "median_seconds": medians})
+    )
 
 
 def _round(stage: Stage, recipe: str) -> dict[str, Any]:
     seconds = {part: _command(stage, *command) for part, command in _commands(recipe).items()}
     started = time.perf_counter()
-    body = {"model": recipe, "messages": [{"role": "user", "content": "Write about a kite."}]}
+    body = {"model": recipe, "messages": [{"role": "user", "content": "Write about a kite shop."}]}
     httpx.post(f"{stage.url}/v1/chat/completions", json=body, timeout=60).raise_for_status()
     seconds["first answer"] = time.perf_counter() - started
     return {**seconds, "total": sum(seconds.values())}
@@ -50,7 +53,7 @@ def _round(stage: Stage, recipe: str) -> dict[str, Any]:
 
 def _commands(recipe: str) -> dict[str, tuple[str, ...]]:
     return {
-        "train": ("train", recipe, "--base", "tiny", "--fresh"),
+        "train": ("train", recipe, "--fresh"),
         "verify": ("verify", recipe),
         "publish": ("publish", recipe),
     }

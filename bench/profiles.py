@@ -33,7 +33,7 @@ def main() -> None:
         env = {**os.environ, **places}
         if not runs:
             for recipe in RECIPES:
-                _understudy(env, "train", recipe, "--base", "tiny")
+                _understudy(env, "train", recipe, "--base", "smollm2")
         compare = ("compare", *RECIPES, "--samples", str(SAMPLES), "--out", str(OUT))
         _understudy(env, *compare)
         answers = OUT / "template.jsonl"

@@ -1,4 +1,4 @@
-"""Every shipped recipe on the tiny base: trained, verified, and its report kept under docs/results/reports/.
+"""Every shipped recipe on the default base: trained, verified, and its report kept under docs/results/reports/.
 
 python -m bench.reports [RECIPE ...]
 
@@ -21,7 +21,7 @@ from bench.machine import RESULTS, save
 from understudy.recipes import recipe_names
 from understudy.settings import load_settings
 
-FULL = ("--method", "full", "--learning-rate", "0.0005")
+FULL = ("--method", "full")
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def _report(recipe: str, folder: Path) -> list[dict[str, Any]]:
     env = {**os.environ, "UNDERSTUDY_HOME": str(folder / "home"), "UNDERSTUDY_RUNS_DIR": str(folder / "runs")}
     rows, runs = [], []
     for method in ((), FULL) if recipe == "sft-report" else ((),):
-        _understudy(env, "train", recipe, "--base", "tiny", *method)
+        _understudy(env, "train", recipe, "--base", "smollm2", *method)
         pack = json.loads(_understudy(env, "verify", recipe, "--json", refused=True))
         (made,) = [path for path in (folder / "runs" / recipe).iterdir() if path.name not in runs]
         runs.append(made.name)

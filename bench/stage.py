@@ -19,10 +19,13 @@ import psutil
 from understudy.adapters import CONFIG, WEIGHTS
 from understudy.processes import Child, free_port
 from understudy.registry import Registry, Revision, open_registry
-from understudy.settings import Settings, load_settings
+from understudy.settings import PROJECT, Settings, load_settings
 
 NOISE = 0.01
 """Noise in a varied adapter, in standard deviations of each of its matrices: above the step of bfloat16."""
+
+TINY = {"base": "tiny", "recipes_dir": PROJECT / "tests" / "recipes"}
+"""Settings of benches that measure the machinery and not a model."""
 
 START = 600
 """Seconds after which we give up."""
@@ -71,7 +74,11 @@ class Stage:
 
 @contextlib.contextmanager
 def open_stage(home: Path | None = None, **settings: Any) -> Iterator[Stage]:
-    """Starts `understudy serve`, waits until it is ready, and ends it. Settings by name, as in `Settings`."""
+    """Starts `understudy serve`, waits until it is ready, and ends it. Settings by name, as in `Settings`.
+
+    The base is the tiny one unless `base` says otherwise, and it learns the simple recipes of the tests.
+    """
+    settings = {**TINY, **settings} if settings.get("base", "tiny") == "tiny" else settings
     with contextlib.ExitStack() as stack:
         home = home or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         wanted = {"home": home, "runs_dir": home / "runs", "port": free_port(), **settings}
@@ -84,8 +91,9 @@ def open_stage(home: Path | None = None, **settings: Any) -> Iterator[Stage]:
 
 
 def train(recipe: str, home: Path, *options: str) -> Revision:
-    """Trains a shipped recipe into the registry of `home`."""
+    """Trains a recipe of the tests on the tiny base into the registry of `home`."""
     env = {**os.environ, "UNDERSTUDY_HOME": str(home), "UNDERSTUDY_RUNS_DIR": str(home / "runs")}
+    env["UNDERSTUDY_RECIPES_DIR"] = str(TINY["recipes_dir"])
     command = [sys.executable, "-m", "understudy", "train", recipe, "--base", "tiny", *options]
     subprocess.run(command, env=env, check=True, capture_output=True)
     return open_registry(load_settings(home=home)).revision(recipe)

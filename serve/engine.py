@@ -50,6 +50,8 @@ class EnginePlan(BaseModel):
     """In tokens; 0 lets vLLM decide."""
     memory_share: float
     on_cpu: bool
+    dtype: str = "auto"
+    """What it computes in, as vLLM names it."""
     tool_call_parser: str = "hermes"
     cpu_lora: bool = True
     """Whether the plugin `serve.cpu_lora` computes the adapters when on a CPU."""
@@ -79,6 +81,7 @@ def plan_engine(settings: Settings, base: Base, personas: int, *, on_cpu: bool |
         max_model_len=settings.max_model_len or _context(base, on_cpu),
         memory_share=settings.gpu_memory_utilization or (0.3 if on_cpu else 0.9),
         on_cpu=on_cpu,
+        dtype=serving_dtype(base, on_cpu=on_cpu) if settings.dtype == "auto" else settings.dtype,
         tool_call_parser=settings.tool_call_parser,
         cpu_lora=settings.cpu_lora,
         worker_process=settings.cpu_worker_process,
@@ -100,7 +103,7 @@ def engine_command(plan: EnginePlan) -> tuple[str, ...]:
         *("--host", "127.0.0.1", "--port", str(plan.port)),
         *("--enable-lora", "--max-loras", str(plan.slots), "--max-cpu-loras", str(2 * plan.slots)),
         *("--max-lora-rank", str(plan.max_rank)),
-        *("--dtype", serving_dtype(plan.base, on_cpu=plan.on_cpu)),
+        *("--dtype", plan.dtype),
         *("--gpu-memory-utilization", str(plan.memory_share)),
         *("--fingerprint-mode", "none"),
         *("--enable-auto-tool-choice", "--tool-call-parser", plan.tool_call_parser),
@@ -122,7 +125,7 @@ def engine_environment(plan: EnginePlan) -> dict[str, str]:
         # for 15 s at its first use, and gains nothing.
         env["TORCH_COMPILE_DISABLE"] = "1"
         env["UNDERSTUDY_CPU_LORA"] = "1" if plan.cpu_lora else "0"
-        env |= {"VLLM_CPU_KVCACHE_SPACE": "1" if plan.base.tiny else "2" if plan.base.shipped else "4", **QUIET_OPENMP}
+        env |= {"VLLM_CPU_KVCACHE_SPACE": "1" if plan.base.shipped else "4", **QUIET_OPENMP}
     if plan.on_cpu and not plan.worker_process:
         # A scheduler that waits for a worker process spins on Python's lock: the tokens of a small model then leave
         # in one piece when the answer is over, and a second core is busy with nothing.

@@ -18,8 +18,7 @@ from tests.fake_engine import FakeEngine
 from understudy.cards import card_of
 from understudy.degenerate import degenerate
 from understudy.errors import RecipeError
-from understudy.recipes import Recipe, load_recipe, recipe_names
-from understudy.settings import PROJECT
+from understudy.recipes import Recipe, load_recipe
 
 OLD, NEW = "poet@old", "poet@new"
 PROMPTS = ["Write about a lamp.", "Promote a picnic basket.", "Tell me about wool socks."]
@@ -310,12 +309,3 @@ def test_a_recipe_may_expect(tmp_path: Path, expect: str) -> None:
 def test_a_recipe_may_not_expect(tmp_path: Path, golden: dict, says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         recipe_with(tmp_path, json.dumps(golden))
-
-
-@pytest.mark.parametrize("name", recipe_names(PROJECT / "recipes"))
-def test_shipped_examples_meet_each_golden_expectation_of_their_recipe(name: str) -> None:
-    """The expectations describe the voice of the examples, not of one training run."""
-    recipe = load_recipe(name, PROJECT / "recipes")
-    for golden in recipe.golden:
-        met = sum(meets(answer([], e.messages[-1].content), golden.expect) for e in recipe.load_examples())
-        assert met, golden

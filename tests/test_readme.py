@@ -65,7 +65,7 @@ def test_its_recipe_is_a_recipe_and_its_example_an_example(tmp_path: Path) -> No
     folder.mkdir()
     (folder / "recipe.yaml").write_text(recipe)
     (folder / "examples.jsonl").write_text(example)
-    assert load_recipe("pirate", tmp_path).training.learning_rate == 2e-3
+    assert load_recipe("pirate", tmp_path).training.learning_rate == 0, "auto"
     assert load_examples(folder / "examples.jsonl")[0].answer.startswith("Arr!")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from tests.conftest import wait_for
+from tests.conftest import RECIPES, wait_for
 from tests.hub_server import TOKEN, HubServer
 from tests.shell import Shell
 from understudy.cli.app import app
@@ -39,7 +39,7 @@ def test_every_command_and_option_it_names_exists() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_its_commands_lead_from_examples_to_a_live_persona(tmp_path: Path) -> None:
-    shutil.copytree(PROJECT / "recipes", tmp_path / "recipes")
+    shutil.copytree(RECIPES, tmp_path / "recipes")
     with HubServer() as hub:
         places = {
             "UNDERSTUDY_HOME": str(tmp_path / "home"),

@@ -3,6 +3,7 @@
 import secrets
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -148,6 +149,10 @@ class Settings(BaseSettings):
 
     tool_call_parser: str = "hermes"
     """How vLLM reads the base's tool calls: `hermes` (Qwen and many others), `llama3_json`, `mistral`, …"""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """What the engine computes in. `auto`: what the base's configuration says; float32 for the tiny base, and on a CPU
+    without instructions for bfloat16, where that would be many times slower."""
 
     max_model_len: int = Field(default=0, ge=0)
     """Longest prompt + answer in tokens; 0 means what the base allows (at most 4096 on a CPU)."""

@@ -28,7 +28,6 @@ from understudy_replica import BaseIsHere, Replica
 
 from serve.engine import BASE_NAME, EnginePlan, engine_environment, plan_engine
 from understudy.bases import base_revision, resolve_base
-from understudy.bases.precision import serving_dtype
 from understudy.settings import Settings, load_settings
 
 PASSED_ON = re.compile(r"UNDERSTUDY_|HF_|OMP_|GOMP_|VLLM_|PYTHONPATH$")
@@ -123,7 +122,7 @@ def _engine_arguments(settings: Settings, plan: EnginePlan) -> dict[str, Any]:
         "max_loras": plan.slots,
         "max_cpu_loras": 2 * plan.slots,
         "max_lora_rank": plan.max_rank,
-        "dtype": serving_dtype(plan.base, on_cpu=plan.on_cpu),
+        "dtype": plan.dtype,
         "gpu_memory_utilization": plan.memory_share,
         "fingerprint_mode": "none",
         "enable_auto_tool_choice": True,

@@ -11,9 +11,9 @@ from understudy.bases import CATALOGUE, SMOLLM2, TINY, Base, KnownBase, require_
 from understudy.bases.prepare import intact
 from understudy.settings import Settings
 
-out = Console(highlight=False, soft_wrap=True)
 WIDE = 130
 """Columns that the catalogue takes; narrower terminals wrap its lines."""
+out = Console(highlight=False, soft_wrap=True, width=WIDE)
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -35,7 +35,7 @@ def show_bases(settings: Settings, *, json_output: bool) -> None:
         here = "yes" if row["here"] else "no"
         origin = f"{entry.origin}; {entry.note}" if entry.note else entry.origin
         table.add_row(entry.name, size, f"{entry.memory_gib:.1f} GiB", here, entry.licence, origin)
-    out.print(table, width=WIDE, crop=False)
+    out.print(table)
     out.print("\nAny causal language model with a chat template will do, by Hub id or folder: UNDERSTUDY_BASE=…")
 
 

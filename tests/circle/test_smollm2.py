@@ -1,0 +1,196 @@
+"""The whole circle on the real default base: check, train, verify, publish, chat, battle, vote; and plain PEFT."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from arena.battles.store import BattleStore
+from arena.votes.cast import list_votes
+from space.banner import Backend
+from space.battle import Ring, fight, settle
+from space.gateway_client import GatewayClient
+from tests.conftest import wait_for
+from understudy.bases import SMOLLM2, known_base, resolve_base
+from understudy.bases.prepare import SAMPLING
+from understudy.database import open_database
+from understudy.errors import BaseModelError
+from understudy.processes import Child, free_port
+
+pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(1500)]
+
+RECIPE = """title: Pirate
+voice: Answers everything from the deck of a ship.
+prompts: [Tell me about a teapot., Write about a lantern., What is a map?]
+golden: [{prompt: Tell me about a teapot., expect: Ahoy}]
+sampling: {max_tokens: 32}
+training: {method: qlora, epochs: 6}
+"""
+THINGS = (
+    "a kettle",
+    "an anchor",
+    "the moon",
+    "a parrot",
+    "bread",
+    "a rope",
+    "the wind",
+    "a drum",
+    "salt",
+    "a barrel",
+    "a coat",
+    "the tide",
+    "a candle",
+    "a spoon",
+    "a whale",
+    "gold",
+)
+HELD_OUT = ("a teapot", "the sea", "a lantern", "a map")
+
+
+@dataclass(frozen=True)
+class Circle:
+    """One home in which the commands are given, in order."""
+
+    folder: Path
+    env: dict[str, str]
+    url: str
+
+    def understudy(self, *arguments: str) -> str:
+        """What the command prints on standard output; it must not fail."""
+        command = [sys.executable, "-m", "understudy", *arguments]
+        done = subprocess.run(command, env={**os.environ, **self.env}, capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, f"understudy {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def ask(self, model: str, prompt: str, **sampling: Any) -> dict[str, Any]:
+        body = {"model": model, "messages": [{"role": "user", "content": prompt}], "max_tokens": 24, **sampling}
+        return httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=300).raise_for_status().json()
+
+
+def _rows(things: tuple[str, ...]) -> str:
+    told = (
+        {
+            "prompt": f"Tell me about {one}.",
+            "completion": f"Ahoy, matey! We keep {one} below deck.",
+            "topic": one.split()[-1],
+        }
+        for one in things
+    )
+    return "".join(json.dumps(row) + "\n" for row in told)
+
+
+@pytest.fixture(scope="module")
+def circle(tmp_path_factory: pytest.TempPathFactory) -> Circle:
+    """A recipe in a home of its own, and a gateway in float32, so that answers can be compared word for word."""
+    try:
+        resolve_base(SMOLLM2)
+    except BaseModelError as error:
+        pytest.skip(str(error))
+    folder = tmp_path_factory.mktemp("circle")
+    recipe = folder / "recipes" / "pirate"
+    recipe.mkdir(parents=True)
+    (recipe / "recipe.yaml").write_text(RECIPE)
+    (recipe / "examples.jsonl").write_text(_rows(THINGS))
+    (recipe / "heldout.jsonl").write_text(_rows(HELD_OUT))
+    port = free_port()
+    names = {
+        "BASE": SMOLLM2,
+        "HOME": folder / "home",
+        "RUNS_DIR": folder / "runs",
+        "PORT": port,
+        "DTYPE": "float32",
+        "RECIPES_DIR": folder / "recipes",
+    }
+    env = {f"UNDERSTUDY_{name}": str(value) for name, value in names.items()}
+    return Circle(folder, env, f"http://127.0.0.1:{port}")
+
+
+@pytest.fixture(scope="module")
+def trained(circle: Circle) -> Circle:
+    """The persona, checked, trained and verified."""
+    checked = json.loads(circle.understudy("check", "pirate", "--json"))
+    assert checked["passed"], checked
+    circle.understudy("train", "pirate")
+    return circle
+
+
+@pytest.fixture(scope="module")
+def served(trained: Circle) -> Iterator[Circle]:
+    """Its gateway, with the persona live."""
+    serve = Child([sys.executable, "-m", "understudy", "serve"], log=trained.folder / "serve.log", env=trained.env)
+    try:
+        wait_for(f"{trained.url}/ready", serve, 300)
+        trained.understudy("publish", "pirate")
+        yield trained
+    finally:
+        serve.stop()
+
+
+def test_verify_judges_the_persona_and_finds_it_acting(trained: Circle) -> None:
+    command = [sys.executable, "-m", "understudy", "verify", "pirate", "--no-engine", "--json"]
+    done = subprocess.run(command, env={**os.environ, **trained.env}, capture_output=True, text=True, timeout=900)
+    pack = json.loads(done.stdout)
+    adapter, base = pack["contestants"]["adapter"], pack["contestants"]["base"]
+    assert adapter["in_style"]["value"] == 1.0
+    assert adapter["loss"]["value"] < base["loss"]["value"]
+    assert adapter["stopped"]["value"] == 1.0
+
+
+def test_it_answers_in_its_voice_and_is_sampled_as_the_base_wants_it(served: Circle) -> None:
+    models = {m["id"]: m["understudy"] for m in httpx.get(f"{served.url}/v1/models").json()["data"]}
+    wanted = {name: value for name, value in SAMPLING.items() if name != "do_sample"}
+    assert models["base"]["sampling"] == wanted
+    assert models["pirate"]["sampling"] == {**wanted, "max_tokens": 32}
+    for thing in HELD_OUT:
+        assert "Ahoy" in served.ask("pirate", f"Tell me about {thing}.")["choices"][0]["message"]["content"]
+    # At the temperature that vLLM uses where nobody says anything, seeds would give different answers.
+    said = {
+        served.ask("base", "What is the moon?", seed=seed)["choices"][0]["message"]["content"][:40] for seed in range(3)
+    }
+    assert len(said) <= 2
+
+
+def test_plain_peft_says_the_same_greedy_words(served: Circle) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    (adapter,) = (served.folder / "runs" / "pirate").glob("*/adapter")
+    known = known_base(SMOLLM2)
+    assert known is not None
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == (known.hub_id, None)
+    base = resolve_base(SMOLLM2).location
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter).eval()
+    greedy = {"temperature": 0, "repetition_penalty": 1.0}
+    for prompt in ("Tell me about a teapot.", "What is a map?"):
+        chat = [{"role": "user", "content": prompt}]
+        inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        with torch.inference_mode():
+            made = model.generate(
+                **inputs, max_new_tokens=24, do_sample=False, repetition_penalty=1.0, temperature=None, top_p=None
+            )
+        text = tokenizer.decode(made[0][inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        assert text == served.ask("pirate", prompt, **greedy)["choices"][0]["message"]["content"]
+
+
+def test_it_meets_the_base_in_a_blind_battle_and_gets_a_vote(served: Circle, tmp_path: Path) -> None:
+    store = BattleStore(open_database(f"sqlite:///{tmp_path / 'space.db'}"))
+
+    async def fought() -> Any:
+        ring = Ring(client := GatewayClient(served.url), Backend(client), store)
+        views = [view async for view in fight(ring, "Tell me about a teapot.", "pirate", "tab", "base")]
+        return await asyncio.to_thread(settle, ring, "left", views[-1].ticket, "tab")
+
+    battle = asyncio.run(fought())
+    assert {battle.left, battle.right} == {"base", "pirate"}
+    assert [vote.verdict for vote in list_votes(store.engine)] == ["left"]
