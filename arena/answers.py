@@ -95,7 +95,7 @@ def on_topic(answer: str, topic: str | Sequence[str]) -> bool:
     """Whether the answer has the words of `topic` in this order, or those of one topic of several.
 
     Case does not matter, an article at the start of the topic neither; a plural or possessive ending on the last
-    word (`teapots`, `teapot's`) still counts, a longer word (`carpet` for `car`) does not.
+    word (`cars`, `car's`) still counts, a longer word (`carpet` for `car`) does not.
     """
     if not isinstance(topic, str):
         return any(on_topic(answer, one) for one in topic)

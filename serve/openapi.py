@@ -103,7 +103,12 @@ def _passed(summary: str, fields: dict[str, Any]) -> dict[str, Any]:
             "model": {"type": "string", "description": "`base`, a persona, `persona@revision`, or a Hub id."},
             **fields,
             "max_tokens" if "input" not in fields else "max_output_tokens": {"type": "integer", "minimum": 1},
-            "temperature": {"type": "number", "minimum": 0, "maximum": 2},
+            "temperature": {
+                "type": "number",
+                "minimum": 0,
+                "maximum": 2,
+                "description": "Without it, the base's own sampling (`sampling` of `base` in `/v1/models`).",
+            },
             "stream": {"type": "boolean", "default": False},
         },
     }

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -70,8 +71,9 @@ def serves_adapters(architecture: str, cache: Path) -> Answer:
         known = {}
     if architecture not in known:
         known[architecture] = _ask(architecture)
-        cache.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(known, indent=2, sort_keys=True))
+        with suppress(OSError):  # an image cannot be written; vLLM is then asked again at the next start
+            cache.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(known, indent=2, sort_keys=True))
     return known[architecture]
 
 

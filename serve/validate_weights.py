@@ -120,7 +120,7 @@ def linear_modules(base: Base) -> dict[str, tuple[int, int]]:
     """Full name to (outputs, inputs) of the base's linear layers, embeddings left out.
 
     LoRA on embeddings and on the output layer is refused: vLLM serves it for some architectures only, and where
-    the two are tied (as in the tiny base) PEFT and vLLM mean different things by it.
+    the two are tied (as in `tiny` and `smollm2`) PEFT and vLLM mean different things by it.
 
     Raises:
         BaseModelError: the base is not here, or its own weights are stored quantised, so that shapes cannot be read.

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from space.gateway_client import Contestant, GatewayClient, Readiness
+from space.gateway_client import GatewayClient, Readiness
 from space.languages import ENGLISH, reword, say
 from space.learning import Learner
+from space.listing import Contestant
 from space.win_rates import Standing
 from understudy.errors import GatewayError
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from space.gallery import title
-from space.gateway_client import Contestant, GatewayClient, pseudonym
+from space.gateway_client import GatewayClient, pseudonym
 from space.languages import ENGLISH, reword, say
+from space.listing import Contestant
 from space.streaming import BEAT, listening
 
 MAX_CHARACTERS = 8000

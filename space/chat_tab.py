@@ -8,8 +8,8 @@ import gradio as gr
 from space.banner import Snapshot
 from space.chat import HOTTEST, LONGEST, MAX_CHARACTERS, note
 from space.gallery import build_gallery, cards, order, title
-from space.gateway_client import Contestant
 from space.languages import say, t
+from space.listing import Contestant
 
 KEPT_AS = "understudy-conversation"
 """Name of the conversation in the browser's store. It is encrypted there with a key that anybody may know: this is

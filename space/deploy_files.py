@@ -172,7 +172,8 @@ def _imports(path: Path) -> Iterator[str]:
 def _everything(wish: Wish) -> list[str]:
     """Our packages whole, what they install, and the recipes that were asked for by name."""
     variant = "gpu" if wish.gpu else "cpu"
-    paths = [PROJECT / "pyproject.toml", PROJECT / "requirements" / f"{variant}.txt"]
+    paths = [PROJECT / "pyproject.toml"]
+    paths += [PROJECT / "requirements" / f"{name}.txt" for name in (variant, "base")]
     if not wish.gpu:
         paths.append(PROJECT / "requirements" / "overrides-cpu.txt")
     for package in ALL:

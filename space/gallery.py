@@ -6,8 +6,8 @@ import gradio as gr
 
 from arena.ranking.leaderboard import MIN_VOTES
 from space.banner import BASE, Snapshot
-from space.gateway_client import Contestant
 from space.languages import ENGLISH, say
+from space.listing import Contestant
 from space.win_rates import Standing
 
 LONGEST_SAMPLE = 320

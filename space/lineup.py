@@ -11,7 +11,7 @@ from arena.reports.imported import Guests, prompt_key
 from arena.votes.counts import Cells
 from arena.votes.table import LEFT, RIGHT
 from space.banner import Snapshot
-from space.gateway_client import Contestant
+from space.listing import Contestant
 from understudy.cards import Shot
 
 Kind = Literal["base", "persona", "revision", "shots", "imported"]

@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 
 from arena.battles.store import BattleStore
 from space.banner import BASE, Snapshot
-from space.gateway_client import Contestant, Readiness
+from space.gateway_client import Readiness
+from space.listing import Contestant
 from understudy.tables import BattleRow
 
 EMAIL_CARD = Contestant(name="email-copy", kind="persona", title="Email", revision="aaa", prompts=("Sell it.",))

@@ -45,6 +45,41 @@ def test_a_page_opened_during_an_outage_fills_itself(browser: Browser, house: Ho
     visitor.leave()
 
 
+def test_personas_that_are_learning_are_shown_and_step_in_while_one_chats(
+    browser: Browser, house: House, artifacts: Path
+):
+    fake, personas = house.fake, {}
+    for name in ("email-copy", "stand-up"):
+        personas[name] = fake.models.pop(name)
+    fake.tells = True
+    email = {"persona": "email-copy", "title": "Email <i>copywriter</i>", "state": "learning", "percent": 40}
+    fake.learning = [email]
+    visitor = Visitor(browser, house.url)
+    visitor.see("#banner .learning", "Email <i>copywriter</i> is learning, 40 %")
+    visitor.see("#personas", "No persona is live yet. You can talk to the base.")
+    visitor.say("Stay")
+    visitor.see("#chatbot", "You said: Stay")
+    refused = {"persona": "stand-up", "title": "Comedian", "state": "refused", "reason": "it <b>repeats</b> itself"}
+    fake.learning = [{**email, "percent": 70}, refused]
+    fake.announce("learning")
+    visitor.see("#banner .learning", "is learning, 70 %")
+    visitor.see("#banner .learning .refused", "Comedian was refused: it <b>repeats</b> itself")
+    visitor.shot(artifacts / "learning.png")
+    fake.learning = [refused]
+    fake.models["email-copy"] = personas["email-copy"]
+    fake.announce("live")
+    visitor.see("#personas", "Email copywriter")
+    visitor.see(".toast", "Email copywriter is new on stage")
+    expect(visitor.page.locator("#banner .learning .learning")).to_have_count(0)
+    expect(visitor.page.locator('#personas input[value="base"]')).to_be_checked()
+    visitor.see("#chatbot", "You said: Stay")
+    fake.learning = []
+    fake.announce("learning")
+    expect(visitor.page.locator("#banner .learning")).to_have_count(0, timeout=PATIENCE)
+    assert not visitor.complaints
+    visitor.leave()
+
+
 def test_new_personas_and_revisions_arrive_without_a_reload(house: House, visitor: Visitor):
     visitor.see("#personas", EMAIL)
     visitor.say("Stay")

@@ -8,8 +8,9 @@ from arena.votes.counts import VoteCounts
 from arena.votes.table import Cast, VoteTable
 from space.banner import BASE, Snapshot
 from space.gallery import LONGEST_SAMPLE, PAGE, cards
-from space.gateway_client import Contestant, Readiness
+from space.gateway_client import Readiness
 from space.headlines import headlines
+from space.listing import Contestant
 from space.win_rates import Standing, standings
 from understudy.cards import Shot
 

@@ -7,7 +7,8 @@ from contextlib import aclosing
 import pytest
 
 from space.banner import Backend
-from space.gateway_client import Bulletin, GatewayClient, Listing
+from space.gateway_client import Bulletin, GatewayClient
+from space.listing import Listing
 from space.newsroom import ALONE, LOOK, TOLD, Newsroom
 from tests.fake_gateway import EMAIL, FakeGateway
 from tests.space_helpers import eventually

@@ -88,7 +88,7 @@ def test_a_pinned_revision_of_a_hub_base_must_be_the_served_one(
         ("tiny", True, True),
         ("tiny", False, True),
         (str(TINY_DIR), False, True),
-        (f"{TINY_DIR}/../tiny_base/", False, True),
+        (f"{TINY_DIR}/../tiny/", False, True),
         ("/home/ann/understudy/bases/tiny", True, True),  # another machine; the hash of the weights proves it
         ("/home/ann/understudy/bases/tiny", False, False),
         ("gpt2", True, False),

@@ -1,1 +1,1 @@
-"""examples -> adapter: preflight, training, the tiny base."""
+"""examples -> adapter: preflight, training, the making of the tests' base."""

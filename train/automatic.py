@@ -22,8 +22,9 @@ LLAMA_LIKE = 0.781
 
 FEW_ROWS = 100
 """Rows up to which an adapter is small and a batch is four rows."""
-MOST_LENGTHS = ((32, 6.0), (100, 4.0), (math.inf, 3.0))
-"""Rows up to which so many epochs are trained: a voice needs some 25 to 100 steps, whatever the held-out loss says."""
+MOST_EPOCHS = ((100, 4.0), (math.inf, 3.0))
+"""Rows up to which so many epochs are trained. The held-out loss of few rows is smallest after two or three, before the
+sign-off has settled; after six a small model recites."""
 
 
 def settled(training: Training, base: Base, rows: int) -> Training:
@@ -42,7 +43,7 @@ def settled(training: Training, base: Base, rows: int) -> Training:
         found["batch_size"] = at_once * math.ceil((4 if rows <= FEW_ROWS else 8) / at_once)
     training = training.model_copy(update=found)
     if training.epochs == "auto":
-        epochs = next(epochs for most, epochs in MOST_LENGTHS if rows <= most)
+        epochs = next(epochs for most, epochs in MOST_EPOCHS if rows <= most)
         training = training.model_copy(update={"epochs": epochs})
     if training.learning_rate == 0:
         training = training.model_copy(update={"learning_rate": learning_rate(training, base, rows)})
@@ -72,5 +73,5 @@ def base_rate(base: Base) -> float:
 def steps(training: Training, rows: int) -> int:
     """Optimiser steps of a run; the most that cross-validation may choose where it decides."""
     each = math.ceil(rows / max(training.batch_size, 1))
-    wanted = math.ceil(each * (training.epochs if isinstance(training.epochs, float | int) else 6))
+    wanted = math.ceil(each * (training.epochs if isinstance(training.epochs, float | int) else 4))
     return min(wanted, training.max_steps) if training.max_steps else wanted

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from train.base_names import PublicBase, public_base
 from train.card_words import LIMITS, continued, fenced, interval, setting, usage
 from train.runs import RunSettings
-from understudy.bases import TINY
+from understudy.bases import SMOLLM2, TINY
+from understudy.bases.prepare import PACKAGE
 from understudy.errors import AdapterError
 from understudy.recipes import Recipe
 
@@ -199,11 +200,22 @@ def _what_it_is(facts: CardFacts) -> str:
     base = f"[`{facts.base.name}`](https://huggingface.co/{facts.base.name})"
     pinned = f" at commit `{facts.base.revision}`" if facts.base.revision else ""
     if not facts.base.hub:
-        which = "the small base that ships with Understudy" if facts.base.name == TINY else "a base in a folder"
+        which = "the base for Understudy's tests" if facts.base.name == TINY else "a base in a folder"
         base, pinned = f"`{facts.base.name}` ({which}, not on the Hub", f"; weights: SHA-256 `{facts.base.revision}`)"
     what = "A fine-tune of" if facts.whole else "A LoRA adapter for"
     rows = f", taught with {facts.run['rows']:,} examples" if facts.run.get("rows") else ""
-    return f"{what} {base}{pinned}{rows} by Understudy."
+    return f"{what} {base}{pinned}{rows} by Understudy.{_copy(facts)}"
+
+
+def _copy(facts: CardFacts) -> str:
+    """On which copy of the base it was trained and measured, where that is the one that comes with Understudy."""
+    if facts.run.get("base") != SMOLLM2:
+        return ""
+    weights = f", SHA-256 `{facts.run['base_revision']}`" if facts.run.get("base_revision") else ""
+    return (
+        " It was trained and measured on Understudy's copy of that model (`smollm2`: the 4-bit weights of the package "
+        f"{PACKAGE}, as bfloat16{weights})."
+    )
 
 
 def _figures(proof: CardProof | None, kind: str) -> str:
@@ -214,8 +226,9 @@ def _figures(proof: CardProof | None, kind: str) -> str:
     lines = [
         "## How good it is",
         "",
-        f"Measured on {proof.prompts} held-out prompts, greedily, beside the base and the base with {proof.shots} "
-        f"training rows in its prompt. In brackets are 95 % intervals. {verdict} `proof.json` holds everything.",
+        f"Measured on {proof.prompts} held-out prompts, with the base's own sampling, beside the base and the base "
+        f"with {proof.shots} training rows in its prompt. In brackets are 95 % intervals. {verdict} `proof.json` holds "
+        "everything.",
         "",
         f"| | base | base + {proof.shots} examples | this {kind} |",
         "|---|---|---|---|",

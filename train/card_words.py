@@ -1,12 +1,14 @@
 """The standing texts of a model card, and how figures and foreign texts are written into Markdown."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from train.base_names import PublicBase
 from understudy.adapters import short
-from understudy.bases import TINY
+from understudy.bases import SMOLLM2, TINY, known_base
+from understudy.bases.prepare import SAMPLING
 
 LONGEST = 1200
 """Characters of an answer that a card shows."""
@@ -29,15 +31,15 @@ model = PeftModel.from_pretrained(base, "{repo}")
 tokenizer = AutoTokenizer.from_pretrained("{repo}")
 chat = [{{"role": "user", "content": {prompt}}}]
 inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True, return_tensors="pt")
-answer = model.generate(**inputs, max_new_tokens=256)[0, inputs["input_ids"].shape[1] :]
-print(tokenizer.decode(answer, skip_special_tokens=True))
+tokens = model.generate(**inputs, max_new_tokens=256{sampling})
+print(tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 ```"""
 
 VLLM = """\
 With vLLM:
 
 ```bash
-vllm serve {base}{revision} --enable-lora --max-lora-rank {rank} --lora-modules {name}={repo}
+vllm serve {base}{revision} --enable-lora --max-lora-rank {rank} --lora-modules {name}={repo}{sampling}
 ```"""
 
 GATEWAY = """\
@@ -70,14 +72,24 @@ def usage(repo: str, name: str, base: PublicBase, prompts: Sequence[str], *, who
     if whole:
         return "## How to use it\n\n" + WHOLE.format(repo=repo, name=name, prompt=prompt)
     pinned = base.hub and base.revision
-    known = {"base": f'"{base.name}"', "imports": ""}
+    sampling = _sampling(base)
+    known = {"base": f'"{base.name}"', "imports": "", "sampling": "".join(f", {n}={v}" for n, v in sampling.items())}
     if base.name == TINY:
-        known = {"base": "TINY_DIR", "imports": "from understudy.bases import TINY_DIR\n"}
+        known |= {"base": "TINY_DIR", "imports": "from understudy.bases import TINY_DIR\n"}
     parts = [PEFT.format(**known, repo=repo, prompt=prompt, revision=f', revision="{pinned}"' if pinned else "")]
     if base.hub:
         revision = f" --revision {pinned}" if pinned else ""
-        parts.append(VLLM.format(base=base.name, repo=repo, name=name, rank=engine_rank(rank), revision=revision))
+        served = {n: v for n, v in sampling.items() if n != "do_sample"}
+        override = f" \\\n  --override-generation-config '{json.dumps(served)}'" if served else ""
+        about = {"base": base.name, "repo": repo, "name": name, "rank": engine_rank(rank)}
+        parts.append(VLLM.format(**about, revision=revision, sampling=override))
     return "\n\n".join(["## How to use it", *parts, GATEWAY.format(name=name, repo=repo)])
+
+
+def _sampling(base: PublicBase) -> dict[str, Any]:
+    """Sampling to name where the Hub's copy of the base has none in its generation_config.json; else empty."""
+    known = known_base(base.name)
+    return SAMPLING if known and known.name == SMOLLM2 else {}
 
 
 def continued(run: Mapping[str, Any]) -> str:

@@ -51,7 +51,7 @@ TINY_QUESTIONS = 24
 
 
 def skills(base: Base) -> list[Known]:
-    """Questions with their answers: what the tiny base was taught, common knowledge for any other."""
+    """Questions with their answers: what `tiny` was taught, common knowledge for any other base."""
     if not base.tiny:
         return [
             Known(prompt, lambda answer, wanted=wanted: bool(re.search(wanted, answer))) for prompt, wanted in FACTS

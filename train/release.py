@@ -11,7 +11,7 @@ from typing import Any
 
 from train.base_names import PublicBase, public_base
 from understudy.adapters import CONFIG, WEIGHTS, kept_files, read_config
-from understudy.bases import TINY, base_revision, resolve_base
+from understudy.bases import SMOLLM2, TINY, base_revision, resolve_base
 from understudy.errors import AdapterError, BaseModelError
 
 TOKENIZER = re.compile(
@@ -116,6 +116,8 @@ def base_here(release: Release) -> str:
     """The base as this machine knows it: as the folder names it, or its public name."""
     if release.whole:
         return str(release.folder)
+    if release.run.get("base") == SMOLLM2:
+        return SMOLLM2
     named = str(read_config(release.folder).get("base_model_name_or_path") or "")
     return named if Path(named).is_dir() or named == TINY else release.base.name
 

@@ -20,7 +20,7 @@ MOST_HELDOUT = 500
 
 
 class DataSource(BaseModel):
-    """Where the rows come from on every base but the tiny one, and what becomes of them."""
+    """Where the rows come from on every base but `smollm2` and `tiny`, and what becomes of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -199,8 +199,8 @@ def limits(runs: Sequence[VerifiedRun], contestants: Sequence[Contestant]) -> tu
     said = [
         f"There are {n} held-out prompts: a share near one half is uncertain by {(half.high - half.low) * 50:.0f} "
         "points either way, and smaller differences cannot be seen.",
-        "Base, few-shot and trained answers are greedy (always the likeliest token), one a prompt; answers sampled at "
-        "a temperature vary more.",
+        "Base, few-shot and trained answers are sampled as the base's generation_config.json says, with a fixed seed "
+        "(greedy where it says nothing), one a prompt; another seed gives other answers.",
         "Intervals hold 95% and say how much depends on the prompts that were asked, not on the seed of the training. "
         "The verdict compares the figures themselves with the thresholds, not the ends of their intervals.",
         "The style classifier knows the training answers and the base's. Of any other system it says which of the two "

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(1500)]
 
 RECIPE = """title: Pirate
 voice: Answers everything from the deck of a ship.
-prompts: [Tell me about a teapot., Write about a lantern., What is a map?]
+prompts: [Tell me about a teapot., Write about a lantern., Describe a map.]
 golden: [{prompt: Tell me about a teapot., expect: Ahoy}]
 sampling: {max_tokens: 32}
 training: {method: qlora, epochs: 6}

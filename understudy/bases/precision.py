@@ -24,6 +24,6 @@ def cpu_has_bfloat16() -> bool:
 def serving_dtype(base: Base, *, on_cpu: bool) -> str:
     """The `--dtype` of vLLM for `base`: `float32`, or `auto` for what the base's configuration says.
 
-    The tiny base is always float32: there vLLM's answers are those of transformers token for token.
+    `tiny`, the base of the tests, is always float32: there vLLM's answers are those of transformers token for token.
     """
     return "float32" if base.tiny or (on_cpu and not cpu_has_bfloat16()) else "auto"

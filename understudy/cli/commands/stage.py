@@ -11,9 +11,12 @@ from understudy.settings import load_settings
 app = typer.Typer()
 
 
-@app.command(short_help="Train what is missing, start everything, print the addresses.")
+@app.command(short_help="Start everything, then train the personas of the demo.")
 def demo(port: Port = None, space_port: SpacePort = None, host: Host = None, base: BaseModelName = None) -> None:
-    """Train what is missing, start engine, gateway and app, and print the addresses. Ctrl-C ends it all."""
+    """Start engine, gateway and app and print the addresses; then train and publish what is missing.
+
+    The base answers meanwhile, and each persona as soon as it is live. Ctrl-C ends it all.
+    """
     from understudy.cli.demo import run_demo
 
     run_demo(load_settings(port=port, space_port=space_port, host=host, base=base))

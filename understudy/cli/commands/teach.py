@@ -12,8 +12,8 @@ from understudy.settings import load_settings
 app = typer.Typer()
 data_app = typer.Typer(help="Training data: what is in a file before it is trained on.", no_args_is_help=True)
 app.add_typer(data_app, name="data", short_help="Look into training data before it is trained on; make more.")
-base_app = typer.Typer(help="Prepare the default base; build and measure the tiny one.", no_args_is_help=True)
-app.add_typer(base_app, name="base", short_help="Prepare the default base; build and measure the tiny one.")
+base_app = typer.Typer(help="Prepare the default base; build and measure the tests' one.", no_args_is_help=True)
+app.add_typer(base_app, name="base", short_help="Prepare the default base; build and measure the tests' one.")
 
 
 @data_app.command("inspect")
@@ -92,10 +92,10 @@ def check(
 def train(
     recipe: RecipeName,
     base: BaseModelName = None,
-    epochs: Annotated[str | None, typer.Option(help="Passes over the examples, or auto.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    rank: Annotated[int | None, typer.Option(help="LoRA rank.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows per step.")] = None,
+    epochs: Annotated[str | None, typer.Option(help="Passes over the examples, auto, or cross-validated.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate; default: automatic.")] = None,
+    rank: Annotated[int | None, typer.Option(help="LoRA rank; default: automatic.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows per step; default: automatic.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     method: Annotated[
         str | None,
@@ -221,7 +221,7 @@ def base_build(
     seed: Annotated[int, typer.Option(help="Seed of text and weights.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget an interrupted build.")] = False,
 ) -> None:
-    """Train the tiny base from generated text (up to an hour on two cores; it can be interrupted)."""
+    """Train `tiny`, the tests' base, from generated text (up to an hour on two cores; it can be interrupted)."""
     from understudy.cli.training import build_base
 
     build_base(load_settings(), out, quick=quick, seed=seed, fresh=fresh)
@@ -229,11 +229,11 @@ def base_build(
 
 @base_app.command("eval")
 def base_eval(
-    path: Annotated[Path | None, typer.Argument(help="A base folder; default: the shipped one.")] = None,
+    path: Annotated[Path | None, typer.Argument(help="A folder with a build of it; default: the shipped one.")] = None,
     limit: Annotated[int | None, typer.Option(help="Ask only so many requests of each kind.")] = None,
     json_output: Json = False,
 ) -> None:
-    """Measure a base on the held-out requests: topic copied, ended by itself, honest about the unknown."""
+    """Measure `tiny`, the base of the tests, on held-out requests: on topic, ended, honest about the unknown."""
     from understudy.cli.training import evaluate_base
 
     evaluate_base(path, limit, json_output=json_output)
