@@ -21,7 +21,7 @@ import pytest
 from tests.conftest import RECIPES
 from understudy.processes import free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(1200)]
 
 READY = "Ctrl-C ends everything"
 TRAINING = b"understudy\0train"
@@ -56,7 +56,7 @@ class Demo:
             self._lines.put(line)
         self._lines.put(None)
 
-    def until(self, words: str, timeout: float = 400) -> str:
+    def until(self, words: str, timeout: float = 600) -> str:
         """Waits for a line with `words`; returns everything said so far."""
         deadline = time.monotonic() + timeout
         while words not in "".join(self.said):

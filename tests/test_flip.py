@@ -37,8 +37,8 @@ class Bench:
     async def publish(self, revision: Revision) -> None:
         await self.publisher.publish("poet", revision.id, actor="test")
 
-    def answering(self) -> str:
-        with self.table.lease("poet") as target:
+    def answering(self, user: str = "") -> str:
+        with self.table.lease("poet", user) as target:
             return target.engine_name
 
     async def until(self, condition: Callable[[], bool]) -> None:

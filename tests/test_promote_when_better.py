@@ -98,7 +98,9 @@ def test_votes_decide_and_the_exit_code_tells_how(
             found = await asyncio.to_thread(promote_when_better, known, "poet", alpha=0.05, timeout=0)
         assert found == code
         assert bench.registry.persona("poet").live == getattr(bench, live).id
-        assert bench.answering() == getattr(bench, live).served_name
+        heard = {bench.answering(f"user {number}") for number in range(20)}
+        on_trial_still = set() if code == PROMOTED else {bench.second.served_name}
+        assert heard == {getattr(bench, live).served_name} | on_trial_still
         newest = bench.registry.history("poet")[0]
         if code == PROMOTED:
             assert newest.detail["reason"].startswith("better: 12 wins, 0 losses against the live revision; evidence")
