@@ -151,11 +151,8 @@ def test_it_answers_in_its_voice_and_is_sampled_as_the_base_wants_it(served: Cir
     assert models["pirate"]["sampling"] == {**wanted, "max_tokens": 32}
     for thing in HELD_OUT:
         assert "Ahoy" in served.ask("pirate", f"Tell me about {thing}.")["choices"][0]["message"]["content"]
-    # At the temperature that vLLM uses where nobody says anything, seeds would give different answers.
-    said = {
-        served.ask("base", "What is the moon?", seed=seed)["choices"][0]["message"]["content"][:40] for seed in range(3)
-    }
-    assert len(said) <= 2
+    asked = {"prompt": "What is the moon?", "seed": 1}
+    assert served.ask("base", **asked)["choices"] == served.ask("base", **asked, **wanted)["choices"]
 
 
 def test_plain_peft_says_the_same_greedy_words(served: Circle) -> None:

@@ -28,7 +28,9 @@ def config_only(folder: Path, **config: Any) -> Base:
 @pytest.mark.parametrize(
     ("rows", "rank", "alpha", "batch", "epochs"),
     [
-        (1, 8, 16, 4, 4),
+        (1, 8, 16, 4, 6),
+        (32, 8, 16, 4, 6),
+        (33, 8, 16, 4, 4),
         (100, 8, 16, 4, 4),
         (101, 16, 32, 8, 3),
         (25_000, 16, 32, 8, 3),
@@ -89,7 +91,7 @@ def test_what_was_said_stays() -> None:
 def test_a_run_is_short_when_its_steps_are_few() -> None:
     assert steps(Training(batch_size=4, epochs=6), 17) == 30
     assert steps(Training(batch_size=4, epochs=6, max_steps=7), 17) == 7
-    assert steps(Training(batch_size=4, epochs="cross-validated"), 17) == 20
+    assert steps(Training(batch_size=4, epochs="cross-validated"), 17) == 30
     base = resolve_base("tiny")
     short, long = (settled(Training(max_steps=most), base, 10_000).learning_rate for most in (100, 101))
     assert short == pytest.approx(1.5 * long, rel=0.02)
