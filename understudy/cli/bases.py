@@ -1,14 +1,13 @@
 """`understudy bases`: the bases that are known by name, and the one that comes with the packages made ready."""
 
 import json
-from collections.abc import Callable
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from understudy.bases import CATALOGUE, SMOLLM2, TINY, Base, KnownBase, require_base
 from understudy.bases.prepare import intact
+from understudy.cli.base_progress import base_progress
 from understudy.settings import Settings
 
 WIDE = 130
@@ -39,31 +38,10 @@ def show_bases(settings: Settings, *, json_output: bool) -> None:
     out.print("\nAny causal language model with a chat template will do, by Hub id or folder: UNDERSTUDY_BASE=…")
 
 
-def prepare_with_bar(name: str) -> Base:
-    """The base of that name, with a progress bar while `smollm2` is prepared. Raises BaseModelError."""
-    if not console.is_terminal:
-        said: set[str] = set()
-
-        def tell(what: str, done: int, total: int) -> None:
-            if what not in said:
-                said.add(what)
-                console.print(f"base {name}: {what}")
-
-        return require_base(name, tell)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    with Progress(*columns, console=console, transient=True) as progress:
-        return require_base(name, _bar(progress, name))
-
-
-def _bar(progress: Progress, name: str) -> Callable[[str, int, int], None]:
-    tasks: dict[str, TaskID] = {}
-
-    def tell(what: str, done: int, total: int) -> None:
-        if what not in tasks:
-            tasks[what] = progress.add_task(f"base {name}: {what}", total=total)
-        progress.update(tasks[what], completed=done, total=total)
-
-    return tell
+def prepare_base(name: str) -> Base:
+    """The base of that name, ready to be used, with a progress bar while it is prepared. Raises BaseModelError."""
+    with base_progress(console) as on_progress:
+        return require_base(name, on_progress)
 
 
 def _here(settings: Settings, entry: KnownBase) -> bool:

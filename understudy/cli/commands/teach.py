@@ -209,9 +209,9 @@ def base_prepare(
     name: Annotated[str, typer.Argument(help="A base of `understudy bases`, a folder, or a Hub id.")] = "smollm2",
 ) -> None:
     """Make a base ready to be trained on and served; does nothing when it is."""
-    from understudy.cli.bases import prepare_with_bar
+    from understudy.cli.bases import prepare_base
 
-    typer.echo(f"{name} is ready: {prepare_with_bar(name).location}")
+    typer.echo(f"{name} is ready: {prepare_base(name).location}")
 
 
 @base_app.command("build")
