@@ -18,6 +18,9 @@ WEIGHT_BYTES = {"qlora": 0.6, "lora-8bit": 1.05, "lora": 2.0, "full": 4.0}
 """Bytes per weight of the base's linear layers: NF4 with doubly quantised scales (4.127 bits, arXiv:2305.14314,
 rounded up), LLM.int8() with its row scales, bfloat16, float32."""
 
+MOST_UNPACKED = 2**28
+"""Weights up to which an NF4 model is unpacked on a CPU (`train.model.unpack_small`): 1 GiB in float32."""
+
 TRAINED_BYTES = 16
 """Bytes per trained parameter: float32 weight, gradient and AdamW's two moments."""
 
@@ -60,7 +63,9 @@ def need(base: Base, training: Training, longest: int) -> Need | None:
     linear = {n: s for n, s in shapes.items() if len(s) == 2 and not n.startswith(("lm_head", "model.embed"))}
     rest = sum(map(math.prod, shapes.values())) - sum(map(math.prod, linear.values()))
     wide = 4.0 if training.method == "full" or computed_in(training) is torch.float32 else 2.0
-    weights = sum(map(math.prod, linear.values())) * WEIGHT_BYTES[training.method] + rest * wide
+    packed = sum(map(math.prod, linear.values()))
+    unpacked = training.method == "qlora" and not torch.cuda.is_available() and packed <= MOST_UNPACKED
+    weights = packed * (wide if unpacked else WEIGHT_BYTES[training.method]) + rest * wide
     if training.method == "full":
         trained = sum(map(math.prod, shapes.values())) * (TRAINED_BYTES - 4)
     else:

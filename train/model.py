@@ -19,6 +19,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from train.cost import MOST_UNPACKED
 from train.precision import computed_in
 from understudy.bases import Base, pinned
 from understudy.bases.precision import serving_dtype
@@ -26,9 +27,6 @@ from understudy.errors import BaseModelError
 from understudy.training import Training
 
 REPACKS = "support_avx512bf16_for_cpu"
-
-MOST_UNPACKED = 2**28
-"""Weights up to which a quantised model is unpacked on a CPU: 1 GiB in float32."""
 
 
 def quiet() -> None:

@@ -181,7 +181,8 @@ def _memory() -> str:
 
 def _command(settings: Settings) -> str:
     """How to call this program from the same folder and reach this gateway."""
-    program = "understudy" if shutil.which("understudy") else sys.argv[0]
+    started_as = f"{sys.executable} -m understudy" if sys.argv[0].endswith("__main__.py") else sys.argv[0]
+    program = "understudy" if shutil.which("understudy") else started_as
     usual = Settings.model_fields["port"].default
     return program if settings.port == usual else f"UNDERSTUDY_PORT={settings.port} {program}"
 
