@@ -54,12 +54,12 @@ def train_recipe(
     recipe = load_recipe(name, settings.recipes_dir)
     base = choose_base(settings, recipe, base).name
     training = changed(recipe.training, changes)
-    if _in_several_processes(base, training, processes):
-        return
     examples = recipe.load_examples(base)
     from train.automatic import settled
 
     training = settled(training, resolve_base(base), len(examples))
+    if _in_several_processes(base, training, processes):
+        return
     _print_plan(recipe, base, training, changes, len(examples))
     with status("loading libraries and base"):
         import torch
@@ -224,7 +224,7 @@ def changed(training: Settable, changes: dict[str, Any]) -> Settable:
 
 
 def _epochs(training: Training) -> str:
-    return "epochs: auto" if training.epochs == "auto" else f"{training.epochs:g} epochs"
+    return f"epochs: {training.epochs}" if isinstance(training.epochs, str) else f"{training.epochs:g} epochs"
 
 
 def _inherited(recipe: Recipe, training: Training, changes: dict[str, Any]) -> str:
