@@ -10,7 +10,7 @@ from understudy.bases.prepare import intact
 from understudy.cli.base_progress import base_progress
 from understudy.settings import Settings
 
-WIDE = 130
+WIDE = 150
 """Columns that the catalogue takes; narrower terminals wrap its lines."""
 out = Console(highlight=False, soft_wrap=True, width=WIDE)
 console = Console(stderr=True, highlight=False, soft_wrap=True)
