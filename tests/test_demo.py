@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(1200)]
 
 READY = "Ctrl-C ends everything"
 TRAINING = b"understudy\0train"
-"""In the command line of whoever trains."""
+"""What the command line of the training process contains."""
 
 
 class Demo:

@@ -27,7 +27,7 @@ class Training(BaseModel):
     no adapter, every weight of the base is trained."""
     epochs: Annotated[float, Field(gt=0, le=1000)] | Literal["auto", "cross-validated"] = "auto"
     """Passes over the rows. `auto`: by their number (6 up to 32 rows, 4 up to 100, else 3). `cross-validated`: up to
-    12, where the held-out loss of fewer than 64 rows is smallest; it takes about ten times as long."""
+    12, where the held-out loss of fewer than 64 rows is smallest (`train.folds`)."""
     stop_after: float = Field(default=0.0, ge=0)
     """Epochs after which the run ends although its schedule goes on to `epochs`; 0: at its end. Cross-validation sets
     it."""

@@ -78,7 +78,7 @@ def of_an_earlier_layout(folder: Path) -> None:
             (folder / MANIFEST).read_text().replace('layout": 1', 'layout": 0')
         ),
     ],
-    ids=["half written", "a file is gone", "a file was changed", "a manifest that is none", "an earlier layout"],
+    ids=["half written", "a file is gone", "a file was changed", "a broken manifest", "an earlier layout"],
 )
 def test_a_folder_that_is_not_as_it_was_made_is_made_anew(
     tmp_path: Path, made: list[str], spoil: Callable[[Path], object]

@@ -25,7 +25,7 @@ from understudy.registry import Registry, Revision
 from understudy.settings import PROJECT, Settings
 
 NICENESS = 10
-"""Of training: whoever chats goes first."""
+"""Of training, so that answers to people come first."""
 WATCH = 0.5
 """Seconds between two looks at whether engine and app still run."""
 LONGEST_REASON = 300
