@@ -60,6 +60,7 @@ RUN python -m venv --without-pip .venv \
 FROM python AS space
 COPY --from=space-environment /home/user/app/.venv .venv
 COPY understudy understudy
+COPY evaluate evaluate
 COPY arena arena
 COPY space space
 USER 1000

@@ -26,15 +26,15 @@ from rich.console import Console
 
 from arena.battles.fairness import fault
 from arena.battles.store import Answer, Battle, BattleStore
-from arena.intervals import bootstrap_mean
 from arena.ranking.promotion import PromotionRule, decide
-from arena.ranking.sequences import win_rate
 from arena.votes.cast import cast_vote
 from bench.machine import save
 from bench.stage import Stage, open_stage, vary
 from understudy.adapters import content_revision, short
 from understudy.processes import Child
 from understudy.recipes import load_recipe
+from understudy.statistics.confidence_sequences import win_rate
+from understudy.statistics.intervals import bootstrap_mean
 
 RECIPE = "stand-up"
 TEMPERATURE = 0.7

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from arena.reports.figures import GRID, INK, MARKERS, MUTED, SERIES, STYLE, Drawing, canvas, drawing
 from bench.machine import RESULTS
+from evaluate.reports.figures import GRID, INK, MARKERS, MUTED, SERIES, STYLE, Drawing, canvas, drawing
 
 
 def save_bars(name: str, title: str, panels: Mapping[str, Mapping[str, float | None]], *, digits: int = 0) -> Path:

@@ -14,8 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from arena.profiles.facts import Facts, facts_of
 from bench.machine import RESULTS
+from evaluate.profiles.facts import Facts, facts_of
 
 RECIPES = ("profiles-original", "profiles-augmented")
 OUT = RESULTS / "reports" / "profiles-compared"

@@ -18,13 +18,13 @@ from rich.progress import track
 from scipy.special import betaln, xlog1py, xlogy
 from scipy.stats import norm
 
-from arena.intervals import CONFIDENCE
 from arena.ranking.leaderboard import build_leaderboard
 from arena.ranking.promotion import PromotionRule, decide
 from arena.ranking.ratings import Model, rate_contestants
 from arena.votes.counts import VoteCounts
 from bench.machine import save
 from bench.simulated_votes import Crowd, simulate
+from understudy.statistics.intervals import CONFIDENCE
 
 ALPHA = 1 - CONFIDENCE
 LOOKS = 1000

@@ -37,7 +37,7 @@ PARTS = {
     "command line": "import understudy.cli.app",
     "trainer": "from train.light import import_lightly; import_lightly(); import train.sft",
     "trainer, all imports": "import train.sft",
-    "verification": "from train.light import import_lightly; import_lightly(); import train.witness, arena.proof.pack",
+    "verification": "from train.light import import_lightly; import_lightly(); import evaluate.report_card",
     "gateway": "import serve.run, serve.gateway, serve.assembly",
     "Space": "import space.app",
     "engine (vLLM's server)": "import vllm.entrypoints.openai.api_server",

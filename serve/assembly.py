@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from serve.admission import Admission
 from serve.engine import BASE_NAME, Engine, plan_engine, slots_for
 from serve.entrances import Entrances
+from serve.evaluation import Evaluations, Traffic
 from serve.follower import Backstage, Looked
 from serve.guest_store import GuestStore
 from serve.learning import Learning
@@ -27,10 +28,10 @@ from understudy.adapters import short
 from understudy.bases import resolve_base
 from understudy.bases.sampling import base_sampling
 from understudy.errors import NotFoundError
-from understudy.evidence import Votes
 from understudy.keys import KeyStore
 from understudy.registry import Revision, open_registry
 from understudy.settings import Settings
+from understudy.statistics.sequential import Votes
 
 log = logging.getLogger("understudy.gateway")
 
@@ -65,6 +66,8 @@ class Gateway:
             size=self._size,
             on_change=self._engine_changed,
         )
+        self.traffic = Traffic()
+        self.evaluations = Evaluations(self.engine, session, self.registry, self.traffic)
         self.metrics.watch_adapters(lambda: len(self.table.loaded), plan.slots)
         self.guests = self._make_guests(loader)
         self.watcher = self._make_watcher()

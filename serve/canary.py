@@ -1,7 +1,7 @@
 """A revision on trial: a share of the users gets it, and evidence promotes or withdraws it.
 
 Three questions are asked after every answer, each by a test that stays honest under this constant looking
-(understudy.evidence): does it fail more often than the incumbent, is it slower, do people vote against it?
+(understudy.statistics.sequential): does it fail more often than the incumbent, is it slower, do people vote against it?
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict
 
 from serve.routing import Loaded
-from understudy.evidence import Ballot, MoreOften, majority
+from understudy.statistics.sequential import Ballot, MoreOften, majority
 from understudy.tables import now
 
 ALPHA = 0.01

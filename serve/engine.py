@@ -201,7 +201,11 @@ class Engine:
 
     async def complete(self, session: aiohttp.ClientSession, body: dict) -> dict:
         """One chat completion, not streamed, straight from the engine; for probes."""
-        return json.loads(await self._post(session, "/v1/chat/completions", body))
+        return await self.post(session, "/v1/chat/completions", body)
+
+    async def post(self, session: aiohttp.ClientSession, path: str, body: dict) -> dict:
+        """What vLLM answers to a body of ours."""
+        return json.loads(await self._post(session, path, body))
 
     async def _post(self, session: aiohttp.ClientSession, path: str, body: dict) -> str:
         for pause in self.retries:

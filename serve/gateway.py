@@ -16,8 +16,8 @@ from serve.openapi import PASSED, describe
 from serve.proxy import REVISION_HEADER, Desk, Proxy
 from serve.routes import admin_routes, caller_routes, figure_routes, open_routes, shape_errors
 from understudy import __version__
-from understudy.evidence import Votes
 from understudy.settings import Settings
+from understudy.statistics.sequential import Votes
 
 UPSTREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=300)
 
@@ -82,6 +82,7 @@ def _passed_routes(gateway: Gateway) -> list[Route]:
         status=lambda: gateway.supervisor.status,
         answered=gateway.publisher.answered,
         max_body=gateway.settings.max_body_bytes,
+        traffic=gateway.traffic,
         visit=gateway.visit,
     )
     return [Route(path, Proxy(path, desk)) for path in PASSED]  # nothing else of vLLM can be reached from outside

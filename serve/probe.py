@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from serve.engine import BASE_NAME, Engine
 from serve.greedy import COMPARED, MAX_TOKENS, SAME, Answer, ask, difference, same
 from understudy.bases.sampling import base_sampling
-from understudy.degenerate import degenerate
 from understudy.errors import EngineError
+from understudy.statistics.degenerate_text import degenerate
 
 PROMPTS = ("Hello.", "Write about a lamp.", "What can you do?")
 """Asked when the persona's card has none. They may be far from what it was taught, so one odd answer is forgiven."""

@@ -17,6 +17,7 @@ from serve.answer import EVENT_END, Answer, with_usage
 from serve.body import RefusedError, check_messages, read_body, user_of
 from serve.canary import Outcome
 from serve.engine import Engine
+from serve.evaluation import Traffic
 from serve.logs import REQUEST_ID, access_record
 from serve.metrics import Metrics, Refusal, Watch
 from serve.openai_errors import error_body
@@ -50,6 +51,7 @@ class Desk:
     status: Callable[[], Status]
     answered: Callable[[Loaded | None, Outcome], None]
     max_body: int
+    traffic: Traffic
     visit: Callable[[str], Awaitable[str]] | None = None
     """Fetches adapters that are asked for by their Hub id; returns the name under which the table knows them."""
 
@@ -70,7 +72,7 @@ class Proxy:
                 body = await self._body(request)
                 user = user_of(body, request.headers, caller)
                 model = await self._present(body["model"], receive)
-                with desk.table.lease(model, user) as target:
+                with desk.traffic, desk.table.lease(model, user) as target:
                     exchange = Exchange(self._path, desk, target, ticket, body)
                     connected = await _while_connected(receive, exchange.run(send))
             if connected:  # only now, with its place given back, does the client see the end: it may ask again at once

@@ -13,8 +13,8 @@ from serve.loader import Happening, Loader, Tell
 from serve.routing import Loaded, RoutingTable
 from understudy.adapters import short
 from understudy.errors import EngineError, NotFoundError, PublishError
-from understudy.evidence import Votes
 from understudy.registry import Registry, Revision
+from understudy.statistics.sequential import Votes
 
 log = logging.getLogger("understudy.publish")
 

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from serve.admission import NotAdmittedError
 from serve.assembly import Gateway
 from serve.engine import BASE_NAME
+from serve.evaluation import EvaluationRequest, Operation
 from serve.learning import Learner
 from serve.openai_errors import error_body, error_response
 from serve.publish import Published
@@ -156,6 +157,24 @@ def admin_routes() -> APIRouter:
         if gateway.learning.put(persona, body):
             gateway.news.announce("learning", persona, text=body.text, title=body.title)
         return body
+
+    @router.post("/evaluation")
+    async def evaluation(body: EvaluationRequest, gateway: GatewayOf) -> dict[str, str]:
+        """Loads a registered revision to be evaluated; `model` is the name under which it is asked."""
+        _require_ready(gateway)
+        return {"model": await gateway.evaluations.load(body)}
+
+    @router.delete("/evaluation")
+    async def end_evaluation(gateway: GatewayOf) -> dict[str, str]:
+        """Unloads it again."""
+        await gateway.evaluations.unload()
+        return {"status": "ended"}
+
+    @router.post("/evaluation/{operation}")
+    async def ask(operation: Operation, body: dict[str, Any], gateway: GatewayOf) -> dict[str, Any]:
+        """Asks the base or the revision that is evaluated, when the engine serves nobody else."""
+        _require_ready(gateway)
+        return await gateway.evaluations.ask(operation, body)
 
     @router.get("/status")
     async def status(gateway: GatewayOf) -> dict[str, Any]:

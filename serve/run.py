@@ -9,9 +9,9 @@ from serve.gateway import build_gateway
 from serve.logs import configure_logs
 from serve.servable import check_servable
 from understudy.bases import require_base
-from understudy.evidence import Votes
 from understudy.processes import require_port
 from understudy.settings import Settings
+from understudy.statistics.sequential import Votes
 
 
 def serve(settings: Settings, votes: Votes | None = None) -> None:

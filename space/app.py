@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from arena.battles.store import BattleStore
-from arena.reports.imported import Guests, read_guests
+from evaluate.reports.imported_answers import Guests, read_guests
 from space import arena_tab, chat_events, chat_tab
 from space.addresses import networks
 from space.api import add_endpoints, mcp_works

@@ -14,8 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from arena.battles.fairness import Pace, fault
 from arena.battles.floods import suspicion
 from arena.battles.store import Answer, Battle, BattleError, BattleStore, Ticket
-from arena.reports.imported import Guests
 from arena.votes.cast import VoteError, cast_vote
+from evaluate.reports.imported_answers import Guests
 from space.banner import Backend, Snapshot
 from space.gateway_client import GatewayClient, Piece, pseudonym
 from space.lineup import Match, Player, category, draw, matches

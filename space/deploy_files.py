@@ -17,7 +17,7 @@ from understudy.settings import PROJECT
 
 Flavor = Literal["gradio", "docker"]
 
-OURS = ("space", "arena", "understudy")
+OURS = ("space", "arena", "evaluate", "understudy")
 """Packages that a Gradio Space may have parts of."""
 ALL = (*OURS, "serve", "train")
 """Packages of a Docker Space, which runs the engine too."""

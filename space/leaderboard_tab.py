@@ -9,7 +9,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from arena.ranking.leaderboard_records import Leaderboard, Pair
 from arena.ranking.ratings import Coefficient, Rating
-from arena.ranking.sequences import WinRate
 from arena.votes.cast import withdraw_votes
 from arena.votes.published import own_votes, votes_csv
 from space.arena_html import message, title_of
@@ -20,6 +19,7 @@ from space.languages import ENGLISH, language_of, reword, say, t
 from space.leaderboard_plots import plot_strength, plot_win_rates
 from space.vote_board import VoteBoard
 from space.voters import can_sign_in
+from understudy.statistics.confidence_sequences import WinRate
 
 DOWNLOAD = """(text, name) => {
   if (!text) return;

@@ -7,9 +7,9 @@ from typing import Literal, get_args
 
 from arena.battles.fairness import BASE, IMPORTED, new_seed
 from arena.battles.pairing import PairVotes, choose_pair
-from arena.reports.imported import Guests, prompt_key
 from arena.votes.counts import Cells
 from arena.votes.table import LEFT, RIGHT
+from evaluate.reports.imported_answers import Guests, prompt_key
 from space.banner import Snapshot
 from space.listing import Contestant
 from understudy.cards import Shot

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from arena.battles.fairness import BASE
 from arena.ranking.leaderboard import MIN_VOTES
-from arena.ranking.sequences import win_rate
 from arena.votes.counts import Cells
 from arena.votes.table import BOTH_BAD, LEFT, RIGHT
+from understudy.statistics.confidence_sequences import win_rate
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 import random
 
-from arena.profiles.facts import Lexicon, counted
-from arena.profiles.probes import read_swap
+from evaluate.profiles.facts import Lexicon, counted
+from evaluate.profiles.probes import read_swap
 
 ROLES = ("nurse", "engineer", "baker", "pilot", "long-haul driver", "writer")
 PLACES = ("Port Ellis", "Oakdale", "Riverton")

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from huggingface_hub import ModelCard
 
-from arena.proof.pack import ProofPack, prove
+from evaluate.report_card import ProofPack, prove
 from tests import pirate
 from tests.adapters_made_here import make_adapter, tensors
 from tests.hub_server import TOKEN, HubServer

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arena.answers import Exchange, broken, check, echo_share, echoes_prompt, on_topic, stopped, words
+from understudy.statistics.answer_checks import (
+    Exchange,
+    broken,
+    check,
+    echo_share,
+    echoes_prompt,
+    on_topic,
+    stopped,
+    words,
+)
 
 QUICK = settings(deadline=None, max_examples=60)
 

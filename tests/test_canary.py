@@ -11,9 +11,9 @@ from serve.canary import Outcome, Trial
 from serve.routing import Loaded
 from tests.test_flip import Bench, play
 from understudy.errors import NotFoundError, PublishError
-from understudy.evidence import Ballot
 from understudy.registry import Revision
 from understudy.settings import Settings
+from understudy.statistics.sequential import Ballot
 
 GOOD = Outcome(failed=False, tokens=20, seconds=1.0)
 SLOW = Outcome(failed=False, tokens=20, seconds=3.0)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from arena.code.evaluation import evaluate
-from arena.code.problems import read_problems, read_samples
-from arena.code.sandbox import Limits, Run, run_program
+from evaluate.code.evaluation import evaluate
+from evaluate.code.problems import read_problems, read_samples
+from evaluate.code.sandbox import Limits, Run, run_program
 from understudy.errors import CodeEvalError
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the sandbox needs Linux")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arena.code.metrics import (
+from evaluate.code.metrics import (
     exact_match,
     extract_code,
     longest_code,

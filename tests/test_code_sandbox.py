@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from arena.code import sandbox
-from arena.code.sandbox import Limits, run_program
+from evaluate.code import sandbox
+from evaluate.code.sandbox import Limits, run_program
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the sandbox needs Linux")
 
@@ -334,6 +334,6 @@ LIMITS_OF_IT = {
 
 @pytest.mark.parametrize("name", LIMITS_OF_IT)
 def test_what_cannot_be_told_from_passing(name: str) -> None:
-    """The docstring of `arena.code.sandbox` says so: these make the tests themselves succeed."""
+    """The docstring of `evaluate.code.sandbox` says so: these make the tests themselves succeed."""
     tests = [WRONG] if name == "equal to everything" else ["import math\nassert math.isclose(double(2), 4)"]
     assert run_program(LIMITS_OF_IT[name], tests, limits=QUICK).outcome == "passed"

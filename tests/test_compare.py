@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from arena.intervals import MeasurementError
-from arena.profiles.compare import compare
-from arena.profiles.facts import counted, facts_of
-from arena.profiles.figures import draw_comparison
-from arena.profiles.html import comparison_page
-from arena.profiles.markdown import comparison_markdown
-from arena.profiles.probes import probes
-from arena.profiles.records import Comparison, Profiles, Sampling, System, read_profiles
-from arena.reports.markdown import plain
+from evaluate.profiles.compare import compare
+from evaluate.profiles.facts import counted, facts_of
+from evaluate.profiles.figures import draw_comparison
+from evaluate.profiles.html import comparison_page
+from evaluate.profiles.markdown import comparison_markdown
+from evaluate.profiles.probes import probes
+from evaluate.profiles.records import Comparison, Profiles, Sampling, System, read_profiles
+from evaluate.reports.markdown import plain
 from tests.adapters_made_here import make_adapter
 from tests.people import LEXICON, PEOPLE, SWAP, asked, careless, told
 from tests.pirate import Done, understudy
 from tests.verified_runs import NASTY, Page, tables
 from understudy.errors import ExamplesError
+from understudy.statistics.intervals import MeasurementError
 
 # The whole
 
@@ -199,6 +199,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(home: Path, arguments: l
 
 def test_samples_are_drawn_with_a_seed_and_a_whole_model_is_asked_as_a_base_is() -> None:
     from train.samples import sample_answers
+
     from understudy.bases import TINY_DIR, resolve_base
 
     chats = [[{"role": "user", "content": text}] for text in ("Tell me about tea.", "What is a boat?")]

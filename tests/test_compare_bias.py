@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from arena.profiles.bias import Pair, holm, invention, sides, swap_effect, total_variation
-from arena.profiles.facts import counted
+from evaluate.profiles.bias import Pair, holm, invention, sides, swap_effect, total_variation
+from evaluate.profiles.facts import counted
 from tests.people import LEXICON, PEOPLE, PLACES, asked, careless, told
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arena.profiles.consistency import Sampled, agreement, faithfulness
-from arena.profiles.facts import NUMBERS, Lexicon, counted, facts_of, fates, made_up, numerals, with_value
-from arena.profiles.probes import probes, read_swap
+from evaluate.profiles.consistency import Sampled, agreement, faithfulness
+from evaluate.profiles.facts import NUMBERS, Lexicon, counted, facts_of, fates, made_up, numerals, with_value
+from evaluate.profiles.probes import probes, read_swap
 from tests.people import LEXICON, PEOPLE, SWAP, asked, told
 from understudy.errors import ExamplesError
 from understudy.recipes import load_recipe

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arena.intervals import MeasurementError, rate
-from arena.proof.copying import copying, matches
+from evaluate.memorization import copying, matches
 from tests.conftest import RECIPES
 from understudy.examples import load_examples
 from understudy.settings import PROJECT
+from understudy.statistics.intervals import MeasurementError, rate
 
 QUICK = settings(deadline=None, max_examples=60)
 THINGS = [

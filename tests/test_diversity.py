@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arena.answers import words
-from arena.intervals import MeasurementError
-from arena.proof.diversity import compression, distinct, diversity, identical, measure_diversity, self_bleu
+from evaluate.diversity import compression, distinct, diversity, identical, measure_diversity, self_bleu
+from understudy.statistics.answer_checks import words
+from understudy.statistics.intervals import MeasurementError
 
 QUICK = settings(deadline=None, max_examples=60)
 TEXTS = st.lists(st.text("ab c.\n", max_size=14), min_size=1, max_size=6)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from understudy.evidence import MoreOften, majority
+from understudy.statistics.sequential import MoreOften, majority
 
 ALPHA = 0.05
 

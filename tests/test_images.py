@@ -127,7 +127,7 @@ class Container:
 
     def __init__(self, stage: Stage, folder: Path, *, command: list[str] | None = None) -> None:
         copied = set(stage.copied())
-        for path in ("understudy", "train", "serve", "arena", "space", "recipes"):
+        for path in ("understudy", "train", "serve", "evaluate", "arena", "space", "recipes"):
             if not copied & {path, "."}:
                 continue
             shutil.copytree(PROJECT / path, folder / "app" / path, ignore=shutil.ignore_patterns("__pycache__"))

@@ -18,11 +18,11 @@ from arena.battles.floods import FAST, SAME_AGAIN, STREAK, TOO_FAST, suspicion
 from arena.battles.store import OPEN, Answer, BattleStore, Ticket
 from arena.battles.word_diff import word_diff
 from arena.preferences import voted_battles
-from arena.reports.imported import Guests, read_guests
 from arena.votes.cast import WITHDRAWN, BattleVotes, cast_vote, find_vote, left_out, list_votes, tally, withdraw_votes
 from arena.votes.export import acknowledge, pending, restore
 from arena.votes.published import COLUMNS, own_votes, votes_csv
 from arena.votes.running_counts import ArenaCounts
+from evaluate.reports.imported_answers import Guests, read_guests
 from space.app import launch
 from space.banner import BASE, Backend, Snapshot
 from space.battle import Ring, View, fight, settle

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arena.proof.runs import load_run
-from arena.reports.html import html_page
-from arena.reports.judge import MEASURE, Choice, Opinion, cases, choice, question, with_judge
-from arena.reports.markdown import markdown_page
-from arena.reports.records import JudgedContestant, Report
+from evaluate.reports.html import html_page
+from evaluate.reports.judge import MEASURE, Choice, Opinion, cases, choice, question, with_judge
+from evaluate.reports.markdown import markdown_page
+from evaluate.reports.records import JudgedContestant, Report
+from evaluate.verified_runs import load_run
 from tests.verified_runs import ASKED, NASTY, Page, made, witnessed, write_run
 from understudy.cli import main
 from understudy.cli.judge import KEPT, judge_report

@@ -16,9 +16,9 @@ from serve.probe import PROMPTS as ANYBODYS
 from serve.probe import Probe, ProbeReport, meets, slow
 from tests.fake_engine import FakeEngine
 from understudy.cards import card_of
-from understudy.degenerate import degenerate
 from understudy.errors import RecipeError
 from understudy.recipes import Recipe, load_recipe
+from understudy.statistics.degenerate_text import degenerate
 
 OLD, NEW = "poet@old", "poet@new"
 PROMPTS = ["Write about a lamp.", "Promote a picnic basket.", "Tell me about wool socks."]

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from arena.intervals import MeasurementError
-from arena.proof.pack import ProofPack, prove
+from evaluate.report_card import ProofPack, prove
 from understudy import proof
 from understudy.proof import Asked, CodeThresholds, Heard, Said, Served, Skill, Thresholds
+from understudy.statistics.intervals import MeasurementError
 
 THINGS = (
     *("lamp", "kettle", "drum", "blanket", "puzzle", "bicycle", "teapot", "hammock", "mug", "scarf"),

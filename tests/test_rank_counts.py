@@ -10,7 +10,6 @@ from sqlalchemy import delete, event
 from sqlalchemy.orm import Session
 
 from arena.battles.store import Answer, BattleStore
-from arena.intervals import MeasurementError
 from arena.ranking.leaderboard import build_leaderboard
 from arena.ranking.leaderboard_records import Leaderboard
 from arena.ranking.ratings import rate_contestants
@@ -20,6 +19,7 @@ from arena.votes.running_counts import ArenaCounts
 from arena.votes.table import Cast, VoteTable, lean
 from bench.simulated_votes import Crowd, simulate
 from understudy.database import open_database
+from understudy.statistics.intervals import MeasurementError
 from understudy.tables import BattleRow, VoteRow
 
 CROWD = Crowd((0.0, 0.5, -0.4), position=0.2, length=0.5, wordiness=(0.0, 0.3, 0.0), both_bad=0.1)

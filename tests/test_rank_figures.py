@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arena.intervals import MeasurementError
 from arena.ranking.comparisons import compare
 from arena.ranking.davidson import design, fit, separated
 from arena.ranking.leaderboard import build_leaderboard
 from arena.ranking.other_methods import elo, other_rankings
 from arena.ranking.ratings import POINTS, rate_contestants
-from arena.ranking.sequences import e_value, win_rate
 from arena.votes.counts import Cells, VoteCounts
 from arena.votes.files import read_votes
 from arena.votes.table import Cast, VoteTable
-from understudy.evidence import majority
+from understudy.statistics.confidence_sequences import e_value, win_rate
+from understudy.statistics.intervals import MeasurementError
+from understudy.statistics.sequential import majority
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "data" / "votes"
 needs_published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"published votes are not at {PUBLISHED}")

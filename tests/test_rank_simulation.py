@@ -5,9 +5,9 @@ import pytest
 
 from arena.ranking.leaderboard import build_leaderboard
 from arena.ranking.ratings import Model, rate_contestants
-from arena.ranking.sequences import e_value
 from arena.votes.counts import VoteCounts
 from bench.simulated_votes import Crowd, simulate
+from understudy.statistics.confidence_sequences import e_value
 
 STRENGTHS = (0.0, 0.4, -0.5, 0.9)
 RUNS = 300

@@ -9,7 +9,7 @@ from typing import Literal
 
 import pytest
 
-from arena.profiles.facts import Lexicon, counted, facts_of, fates, made_up
+from evaluate.profiles.facts import Lexicon, counted, facts_of, fates, made_up
 from tools.recipe_data.people import made_rows
 from train.augment import Person, balanced, profile, read_people, rows
 from understudy.data_source import split_off

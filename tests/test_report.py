@@ -7,16 +7,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from arena.intervals import rate
-from arena.proof.code import CodeMeasures
-from arena.proof.runs import VerifiedRun, load_run
-from arena.proof.served import ServedMeasures
-from arena.reports.figures import SERIES, VARIABLES, draw
-from arena.reports.html import html_page
-from arena.reports.imported import read_imported
-from arena.reports.markdown import markdown_page, plain
-from arena.reports.page import OPEN
-from arena.reports.records import Report
+from evaluate.code_answers import CodeMeasures
+from evaluate.engine_parity import ServedMeasures
+from evaluate.reports.figures import SERIES, VARIABLES, draw
+from evaluate.reports.html import html_page
+from evaluate.reports.imported_answers import read_imported
+from evaluate.reports.markdown import markdown_page, plain
+from evaluate.reports.page import OPEN
+from evaluate.reports.records import Report
+from evaluate.verified_runs import VerifiedRun, load_run
 from tests.verified_runs import (
     ASKED,
     NASTY,
@@ -31,6 +30,7 @@ from tests.verified_runs import (
     witnessed,
     write_run,
 )
+from understudy.statistics.intervals import rate
 
 __all__ = ["report", "runs_dir", "verified"]
 

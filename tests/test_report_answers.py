@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from arena.proof.runs import VerifiedRun
-from arena.reports.build import held_out
-from arena.reports.figures import draw
-from arena.reports.html import html_page
-from arena.reports.imported import clean, read_imported, read_prompts
-from arena.reports.markdown import markdown_page
+from evaluate.reports.build import held_out
+from evaluate.reports.figures import draw
+from evaluate.reports.html import html_page
+from evaluate.reports.imported_answers import clean, read_imported, read_prompts
+from evaluate.reports.markdown import markdown_page
+from evaluate.verified_runs import VerifiedRun
 from tests.verified_runs import ASKED, Page, made, pirate, runs_dir, verified
 from understudy.errors import ExamplesError
 

@@ -80,8 +80,8 @@ def test_a_place_that_cannot_be_written_to_is_named(stage: Path) -> None:
 
 def test_a_report_loads_neither_models_nor_the_web() -> None:
     program = (
-        "import sys\nimport arena.reports.figures, arena.reports.build, arena.reports.html\n"
-        "import arena.reports.markdown, arena.reports.imported\n"
+        "import sys\nimport evaluate.reports.figures, evaluate.reports.build, evaluate.reports.html\n"
+        "import evaluate.reports.markdown, evaluate.reports.imported\n"
         "heavy = {'torch', 'transformers', 'vllm', 'gradio', 'fastapi', 'httpx', 'openai', 'train', 'serve', 'space',"
         " 'matplotlib.pyplot'} & set(sys.modules)\nassert not heavy, heavy"
     )

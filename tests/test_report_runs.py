@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from arena.proof.runs import RunFilesError, VerifiedRun, find_runs, load_run
-from arena.reports.figures import draw
-from arena.reports.html import html_page
+from evaluate.reports.figures import draw
+from evaluate.reports.html import html_page
+from evaluate.verified_runs import RunFilesError, VerifiedRun, find_runs, load_run
 from tests.verified_runs import Page, made, runs_dir, verified
 from understudy.errors import NotFoundError
 

@@ -61,8 +61,8 @@ def matter_of(readme: bytes) -> dict[str, Any]:
 def test_the_code_is_what_the_app_imports_and_nothing_heavier():
     found = code("space.app")
     assert {"space/app.py", "space/style.css", "arena/votes/cast.py", "understudy/migrations/env.py"} <= set(found)
-    assert {path.partition("/")[0] for path in found} == {"space", "arena", "understudy"}
-    for never in ("space/deploy.py", "understudy/cli/app.py", "understudy/registry.py", "arena/reports/build.py"):
+    assert {path.partition("/")[0] for path in found} == {"space", "arena", "evaluate", "understudy"}
+    for never in ("space/deploy.py", "understudy/cli/app.py", "understudy/registry.py", "evaluate/reports/build.py"):
         assert never not in found
     with pytest.raises(DeployError, match="cannot be part of a Gradio Space"):
         code("serve.gateway")
@@ -88,7 +88,7 @@ def test_requirements_are_the_pins_we_test_with_and_cover_every_import_at_start(
         named = [n.module for n in top if isinstance(n, ast.ImportFrom) and n.module]
         named += [alias.name for n in top if isinstance(n, ast.Import) for alias in n.names]
         outside |= {name.partition(".")[0] for name in named}
-    outside -= {*sys.stdlib_module_names, "space", "arena", "understudy"}
+    outside -= {*sys.stdlib_module_names, "space", "arena", "evaluate", "understudy"}
     packages = {"yaml": "pyyaml", "pydantic": "pydantic-settings", "pydantic_settings": "pydantic-settings"}
     assert {packages.get(name, name) for name in outside} <= pins.keys()
 

@@ -11,7 +11,7 @@ WASTE = {
         LIGHT + "import train.sft, peft, bitsandbytes",
         ("sklearn", "scipy.optimize", "torch._inductor.compile_fx"),
     ),
-    "verification": (LIGHT + "import train.witness", ("sklearn", "scipy.optimize", "torch._inductor.compile_fx")),
+    "verification": (LIGHT + "import evaluate.collect", ("sklearn", "scipy.optimize", "torch._inductor.compile_fx")),
     "gateway": ("import serve.gateway, serve.assembly, understudy.cli.personas", ("torch", "transformers", "vllm")),
     "Space": ("import space.app", ("torch", "transformers", "vllm", "matplotlib")),
     "demo": ("import understudy.cli.demo", ("torch", "transformers", "gradio", "fastapi")),

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arena.answers import Exchange
-from arena.intervals import MeasurementError
-from arena.proof.style import MARK, masked, shape, style_scores
+from evaluate.style import MARK, masked, shape, style_scores
+from understudy.statistics.answer_checks import Exchange
+from understudy.statistics.intervals import MeasurementError
 
 THINGS = [
     "a teapot",

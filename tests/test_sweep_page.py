@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from arena.reports.sweep_figures import draw_sweep
-from arena.reports.sweep_page import summary, write_sweep
+from evaluate.reports.sweep_figures import draw_sweep
+from evaluate.reports.sweep_page import summary, write_sweep
 from understudy.trials import Sweep, Try
 
 

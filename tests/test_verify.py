@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from arena.proof.runs import load_run
+from evaluate.verified_runs import load_run
 from tests.pirate import hold_out, home, items, only_run, train, understudy
 from understudy.adapters import content_revision
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from arena.proof.pack import prove
-from arena.proof.runs import VerifiedRun, load_run
-from arena.reports.build import build_report
-from arena.reports.records import Report
+from evaluate.report_card import prove
+from evaluate.reports.build import build_report
+from evaluate.reports.records import Report
+from evaluate.verified_runs import VerifiedRun, load_run
 from understudy.proof import Asked, Heard, Said, Skill, Thresholds
 from understudy.proof import Testimony as Witness
 

@@ -28,7 +28,7 @@ from understudy.settings import PROJECT
 IMAGE = "ghcr.io/astral-sh/uv:python3.11-bookworm"
 """Has uv and the Python that we are tested with."""
 
-PACKAGES = ("understudy", "train", "arena")
+PACKAGES = ("understudy", "train", "evaluate", "arena")
 """What `understudy train`, `verify` and `push` need of this program."""
 
 MAX_BYTES = 20 * 2**20

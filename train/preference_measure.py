@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from train.preference_rows import Prepared, pairs_of, tokens_of
 from train.preflight import IGNORED, TokenRow
 from train.reward import RewardModel, judged
-from train.speaker import Speaker
+from train.scoring import Scorer
 from understudy.bases import Base
 from understudy.preference_training import PreferenceTraining
 from understudy.preferences import Pair
@@ -47,17 +47,16 @@ def _rises(base: Base, old: Path, new: Path, pairs: Sequence[Pair]) -> list[floa
     """By how much the log-odds of the wanted answers rose, both adapters as they are served."""
     log_odds = []
     for adapter in (old, new):
-        speaker = Speaker(base, adapter)
-        chosen, rejected = (_log_likelihoods(speaker, rows) for rows in tokens_of(pairs, speaker.tokenizer))
-        speaker.close()
+        scorer = Scorer(base, adapter)
+        chosen, rejected = (_log_likelihoods(scorer, rows) for rows in tokens_of(pairs, scorer.tokenizer))
         log_odds.append([good - bad for good, bad in zip(chosen, rejected, strict=True)])
     return [after - before for before, after in zip(*log_odds, strict=True)]
 
 
-def _log_likelihoods(speaker: Speaker, rows: Sequence[TokenRow]) -> list[float]:
+def _log_likelihoods(scorer: Scorer, rows: Sequence[TokenRow]) -> list[float]:
     """Of whole answers, in nats."""
     lengths = [sum(label != IGNORED for label in row.labels[1:]) for row in rows]
-    return [-loss * length for loss, length in zip(speaker.losses(rows), lengths, strict=True)]
+    return [-loss * length for loss, length in zip(scorer.losses(rows), lengths, strict=True)]
 
 
 def _agreement(margins: Sequence[float]) -> Agreement:

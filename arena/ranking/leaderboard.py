@@ -8,12 +8,12 @@ from scipy.special import expit
 from scipy.stats import binomtest
 
 from arena.battles.fairness import BASE
-from arena.intervals import CONFIDENCE
 from arena.ranking.leaderboard_records import Category, Hidden, Leaderboard, Length, Pair, Position, Row
 from arena.ranking.ratings import Coefficient, Model, rate_contestants
-from arena.ranking.sequences import WinRate, win_rate
 from arena.votes.counts import Cells, VoteCounts
 from arena.votes.table import BOTH_BAD, LEFT, RIGHT, TIE, UNCATEGORISED
+from understudy.statistics.confidence_sequences import WinRate, win_rate
+from understudy.statistics.intervals import CONFIDENCE
 
 MIN_VOTES = 30
 """Votes that can be ranked (wins, losses, ties) below which a contestant's row is hidden."""

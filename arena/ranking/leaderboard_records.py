@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from arena.ranking.ratings import Coefficient, Model
-from arena.ranking.sequences import WinRate
+from understudy.statistics.confidence_sequences import WinRate
 
 
 class Record(BaseModel):

@@ -1,6 +1,7 @@
 """Whether a new revision should take the place of the old one: a rule that stays honest while one watches.
 
-People's decisive votes between the two are tested after every vote with the e-value of `understudy.evidence.majority`.
+People's decisive votes between the two are tested after every vote with the e-value of
+`understudy.statistics.sequential.majority`.
 If voters are indifferent, or prefer the old one, the new one is ever promoted with probability at most `alpha`,
 whenever one looks and whenever one stops. That holds for votes that do not depend on each other beyond the taste of
 the crowd; one voter's many votes count as many, so limits per voter belong before it.
@@ -10,9 +11,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from arena.ranking.sequences import WinRate, win_rate
 from understudy.errors import UnderstudyError
-from understudy.evidence import majority
+from understudy.statistics.confidence_sequences import WinRate, win_rate
+from understudy.statistics.sequential import majority
 
 Verdict = Literal["promote", "keep going", "give up"]
 

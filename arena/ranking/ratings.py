@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict
 from scipy import stats
 from scipy.sparse import csr_array
 
-from arena.intervals import CONFIDENCE
 from arena.ranking.comparisons import Comparisons, compare
 from arena.ranking.davidson import Fit, design, fit
 from arena.votes.counts import Cells
+from understudy.statistics.intervals import CONFIDENCE
 
 POINTS = 400 / math.log(10)
 """Elo points in one unit of strength: 400 points are odds of 10 to 1."""

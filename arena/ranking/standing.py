@@ -2,7 +2,8 @@
 
 Two kinds of battles do. In one the two meet each other (`arena.ranking.promotion`). In the other each meets somebody
 else, the base most often, and the question is whether the one on trial wins more often
-(`understudy.evidence.MoreOften`). Both give e-values, whatever one bet while the other ran, and so is their mean
+(`understudy.statistics.sequential.MoreOften`). Both give e-values, whatever one bet while the other ran, and so is
+their mean
 (Vovk and Wang, "E-values: calibration, combination and applications", arXiv:1912.06116, section 4): it passes 1/alpha
 with probability at most alpha while the revision on trial is no better, at whatever moment one looks.
 """
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from arena.preferences import Spoken, Voted
 from arena.ranking.promotion import Decision, PromotionRule, decide
-from understudy.evidence import MoreOften
+from understudy.statistics.sequential import MoreOften
 
 
 class Standing(BaseModel):

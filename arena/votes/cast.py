@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from arena.battles.fairness import BASE
 from arena.battles.store import LIVE, OPEN, VOID, Ticket, digest
 from understudy.errors import UnderstudyError
-from understudy.evidence import Ballot
+from understudy.statistics.sequential import Ballot
 from understudy.tables import BattleRow, VoteRow, WithdrawalRow, now
 
 Verdict = Literal["left", "right", "tie", "both_bad"]
@@ -158,7 +158,7 @@ def tally(engine: Engine, persona: str) -> Tally:
 
 
 class BattleVotes:
-    """What people's votes say about a persona's revisions: see `understudy.evidence.Votes`."""
+    """What people's votes say about a persona's revisions: see `understudy.statistics.sequential.Votes`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

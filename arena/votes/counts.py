@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-from arena.intervals import MeasurementError
 from arena.votes.table import VoteTable
+from understudy.statistics.intervals import MeasurementError
 
 STEPS = 20
 """Steps of the lean from 0 to 1."""

@@ -48,11 +48,10 @@ def judge(base: Base, product: Path, heldout: Sequence[Example]) -> dict[str, An
 def mean_loss(base: Base, adapter: Path | None, heldout: Sequence[Example]) -> float:
     """The mean over rows, in float32 as vLLM serves the tiny base, with the loss that `understudy verify` uses."""
     from train.preflight import token_rows, training_rows
-    from train.speaker import Speaker
+    from train.scoring import Scorer
 
-    speaker = Speaker(base, adapter)
-    losses = speaker.losses(token_rows(training_rows(heldout), speaker.tokenizer))
-    speaker.close()
+    scorer = Scorer(base, adapter)
+    losses = scorer.losses(token_rows(training_rows(heldout), scorer.tokenizer))
     return sum(losses) / len(losses)
 
 

@@ -3,7 +3,7 @@
     python -m tools.recipe_data.check_code_rows
 
 Prints one line for each failure (file, line number, what happened) and a summary. The exit code is 1 after a failure.
-`arena/code/sandbox.py` describes the limits that the programs run under. Linux only.
+`evaluate/code/sandbox.py` describes the limits that the programs run under. Linux only.
 """
 
 import json
@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from arena.code.evaluation import default_workers
-from arena.code.sandbox import run_program
+from evaluate.code.evaluation import default_workers
+from evaluate.code.sandbox import run_program
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "code-qa"
 TRAINING, HELDOUT = FOLDER / "examples.jsonl", FOLDER / "heldout.jsonl"

@@ -1,9 +1,9 @@
 """What a model card tells of a proof pack. It loads the measuring libraries: import it where it is needed."""
 
-from arena.intervals import Estimate
-from arena.proof.pack import ProofPack
+from evaluate.report_card import ProofPack
 from train.card import SAMPLES, CardProof, Figure, Range, Sample, Scale
 from understudy.proof import Testimony
+from understudy.statistics.intervals import Estimate
 
 COMPARED: tuple[tuple[str, str, Scale], ...] = (
     ("in_style", "in style", "share"),

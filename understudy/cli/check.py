@@ -48,7 +48,7 @@ def check_recipe(
         _print_rows(preflight, shown)
     if engine and all(finding.passed for finding in findings):
         with status("starting an engine of its own") as say:
-            findings += asyncio.run(_rehearse(settings, resolved, preflight, say))
+            findings += asyncio.run(_ask_engine(settings, resolved, preflight, say))
     passed = all(finding.passed for finding in findings)
     if json_output:
         print(json.dumps({"passed": passed, "findings": [finding.model_dump() for finding in findings]}))
@@ -63,9 +63,9 @@ def check_recipe(
     return passed
 
 
-async def _rehearse(settings: Settings, base: Base, preflight: "Preflight", say: Any) -> list["Finding"]:
+async def _ask_engine(settings: Settings, base: Base, preflight: "Preflight", say: Any) -> list["Finding"]:
     from serve.engine import vllm_on_cpu
-    from serve.rehearsal import Rehearsal
+    from serve.scratch_engine import ScratchEngine
     from serve.servable import check_servable
 
     same = "the engine sees the prompts that training sees"
@@ -74,14 +74,14 @@ async def _rehearse(settings: Settings, base: Base, preflight: "Preflight", say:
         wanted = settings.model_copy(update={"max_lora_rank": max(settings.max_lora_rank, preflight.training.rank)})
         try:
             await asyncio.to_thread(check_servable, base, settings.bases_dir, on_cpu=vllm_on_cpu())
-            async with Rehearsal(wanted, base) as rehearsal:
+            async with ScratchEngine(wanted, base) as scratch:
                 say("asking the engine")
                 decode = preflight.tokenizer.decode
-                asked = rehearsal.same_prompts(preflight.prompts(ASKED), lambda ids: str(decode(ids)))
+                asked = scratch.same_prompts(preflight.prompts(ASKED), lambda ids: str(decode(ids)))
                 found = [await _asked(same, asked)]
                 if preflight.training.method != "full":
                     planned = await asyncio.to_thread(preflight.planned_adapter, Path(folder))
-                    found.append(await _asked(takes, rehearsal.takes(planned)))
+                    found.append(await _asked(takes, scratch.takes(planned)))
                 return found
         except UnderstudyError as error:
             return [_failed(same, error)]

@@ -21,8 +21,8 @@ from understudy.recipes import Recipe, load_recipe
 from understudy.settings import Settings
 
 if TYPE_CHECKING:
-    from arena.profiles.probes import Probe
-    from arena.profiles.records import Comparison, Profiles, Sampling, System
+    from evaluate.profiles.probes import Probe
+    from evaluate.profiles.records import Comparison, Profiles, Sampling, System
 
 out = Console(highlight=False, soft_wrap=True)
 KEPT = "profiles.json"
@@ -71,7 +71,7 @@ def compare_recipes(settings: Settings, names: Sequence[str], wanted: Wanted, *,
             cannot be read.
         UnderstudyError: the folder cannot be written to.
     """
-    from arena.profiles.compare import compare
+    from evaluate.profiles.compare import compare
 
     prepare()
     trained = [_trained(settings, name) for name in dict.fromkeys(names)]
@@ -111,9 +111,9 @@ def _trained(settings: Settings, name: str) -> _Trained:
 
 def _profiles(trained: Sequence[_Trained], wanted: Wanted, folder: Path) -> "Profiles":
     """Everything that is asked and said."""
-    from arena.profiles.facts import Lexicon, counted, facts_of
-    from arena.profiles.probes import probes, read_swap
-    from arena.profiles.records import Profiles, Sampling, read_profiles
+    from evaluate.profiles.facts import Lexicon, counted, facts_of
+    from evaluate.profiles.probes import probes, read_swap
+    from evaluate.profiles.records import Profiles, Sampling, read_profiles
 
     swap = read_swap(wanted.swap)
     first = trained[0]
@@ -179,7 +179,7 @@ def _ask(
     kept: Sequence["System"],
 ) -> list["System"]:
     """Bases and adapters, asked or, where they were asked before, as they answered."""
-    from arena.profiles.records import System
+    from evaluate.profiles.records import System
 
     bases = {one.base.name: one.base for one in trained}
     jobs: list[tuple[System, Base, Path | None]] = []
@@ -230,8 +230,8 @@ def _answers(
 
 
 def _imported(answers: list[str], there: Sequence["Probe"]) -> list["System"]:
-    from arena.profiles.records import System
-    from arena.reports.records import Gap
+    from evaluate.profiles.records import System
+    from evaluate.reports.records import Gap
 
     found = []
     prompts = list(dict.fromkeys(probe.prompt for probe in there))
@@ -250,10 +250,10 @@ def _text(row: Example) -> str:
 
 
 def _write(profiles: "Profiles", comparison: "Comparison", folder: Path) -> None:
-    from arena.profiles.figures import draw_comparison
-    from arena.profiles.html import comparison_page
-    from arena.profiles.markdown import comparison_markdown
-    from arena.reports.markdown import FIGURES
+    from evaluate.profiles.figures import draw_comparison
+    from evaluate.profiles.html import comparison_page
+    from evaluate.profiles.markdown import comparison_markdown
+    from evaluate.reports.markdown import FIGURES
 
     drawings = draw_comparison(comparison)
     figures = folder / FIGURES
@@ -269,7 +269,7 @@ def _write(profiles: "Profiles", comparison: "Comparison", folder: Path) -> None
 
 
 def _print(comparison: "Comparison", folder: Path) -> None:
-    from arena.profiles.words import asked_words
+    from evaluate.profiles.words import asked_words
 
     out.print(asked_words(comparison), markup=False)
     names = {one.key: one.name for one in comparison.contestants}

@@ -14,7 +14,7 @@ from rich.table import Table
 from understudy.errors import CodeEvalError
 
 if TYPE_CHECKING:
-    from arena.code.evaluation import CodeReport
+    from evaluate.code.evaluation import CodeReport
 
 console = Console(highlight=False, soft_wrap=True)
 aside = Console(highlight=False, soft_wrap=True, stderr=True)
@@ -40,9 +40,9 @@ def eval_code(
         CodeEvalError: a file or option is malformed, or code cannot be run here.
     """
     try:
-        from arena.code.evaluation import default_workers, evaluate
-        from arena.code.problems import read_problems, read_samples
-        from arena.code.sandbox import Limits
+        from evaluate.code.evaluation import default_workers, evaluate
+        from evaluate.code.problems import read_problems, read_samples
+        from evaluate.code.sandbox import Limits
     except ModuleNotFoundError as error:
         raise CodeEvalError(
             f"eval-code needs {error.name}; install it with: pip install 'understudy[verify]'"

@@ -16,8 +16,8 @@ from understudy.errors import JudgeError
 if TYPE_CHECKING:
     from openai import OpenAI
 
-    from arena.reports.judge import Case, Choice, Opinion
-    from arena.reports.records import Report
+    from evaluate.reports.judge import Case, Choice, Opinion
+    from evaluate.reports.records import Report
 
 KEPT = "judge.jsonl"
 """Everything that the judge said, by SHA-256 of model and question; beside the report."""
@@ -37,13 +37,13 @@ def judge_report(report: "Report", folder: Path, *, model: str, url: str | None,
     Raises:
         JudgeError: the endpoint does not answer; the message says how many answers are kept.
     """
-    from arena.reports.judge import cases, with_judge
+    from evaluate.reports.judge import cases, with_judge
 
     return with_judge(report, model, _opinions(cases(report), folder / KEPT, model, url or OPENAI, key))
 
 
 def _opinions(cases: Sequence["Case"], file: Path, model: str, url: str, key: SecretStr | None) -> list["Opinion"]:
-    from arena.reports.judge import SAME, Opinion, choice, question
+    from evaluate.reports.judge import SAME, Opinion, choice, question
 
     pairs = [
         (question(case.prompt, case.mine, case.base), question(case.prompt, case.base, case.mine)) for case in cases

@@ -152,7 +152,7 @@ def _print(trained: "Preferred") -> None:
 
 
 def _share(found: "Agreement") -> str:
-    from arena.intervals import rate
+    from understudy.statistics.intervals import rate
 
     if not found.of:
         return "none"

@@ -15,7 +15,7 @@ from understudy.registry import Registry, Revision, open_registry
 from understudy.settings import Settings
 
 if TYPE_CHECKING:
-    from arena.proof.pack import ProofPack
+    from evaluate.report_card import ProofPack
     from train.push import Pushed
     from train.release import Release
     from understudy.proof import Testimony
@@ -148,7 +148,7 @@ def _files(
 
 def _proof(release: "Release") -> tuple["ProofPack | None", "Testimony | None"]:
     """The proof pack of this very content; none where it was never verified, or changed since."""
-    from arena.proof.runs import PROOF, TESTIMONY, load_run
+    from evaluate.verified_runs import PROOF, TESTIMONY, load_run
     from train.release import content_of
 
     run = release.folder.parent

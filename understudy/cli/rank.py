@@ -14,7 +14,7 @@ from understudy.settings import Settings
 if TYPE_CHECKING:
     from arena.ranking.leaderboard_records import Category, Hidden, Leaderboard, Pair
     from arena.ranking.ratings import Model, Rating
-    from arena.ranking.sequences import WinRate
+    from understudy.statistics.confidence_sequences import WinRate
 
 out = Console(highlight=False, soft_wrap=True)
 NAMED = 12

@@ -13,8 +13,8 @@ from understudy.recipes import load_recipe
 from understudy.settings import Settings
 
 if TYPE_CHECKING:
-    from arena.reports.imported import ImportedAnswers
-    from arena.reports.records import Report
+    from evaluate.reports.imported_answers import ImportedAnswers
+    from evaluate.reports.records import Report
 
 out = Console(highlight=False, soft_wrap=True)
 MEASURED_WITH = ("understudy", "scikit-learn", "scipy", "matplotlib")
@@ -43,9 +43,9 @@ def report_recipe(
         JudgeError: the judge's endpoint does not answer.
         UnderstudyError: the folder cannot be written to.
     """
-    from arena.proof.runs import find_runs, load_run
-    from arena.reports.build import build_report, held_out
-    from arena.reports.imported import read_prompts
+    from evaluate.reports.build import build_report, held_out
+    from evaluate.reports.imported_answers import read_prompts
+    from evaluate.verified_runs import find_runs, load_run
 
     recipe = load_recipe(name, settings.recipes_dir)
     folders = find_runs(recipe.name, settings.runs_dir, runs)
@@ -80,7 +80,7 @@ def read_answers(answers: list[str], prompts: list[str]) -> list["ImportedAnswer
     Raises:
         ExamplesError: one is not NAME=FILE, or its file cannot be read.
     """
-    from arena.reports.imported import read_imported
+    from evaluate.reports.imported_answers import read_imported
 
     found = []
     for text in answers:
@@ -93,9 +93,9 @@ def read_answers(answers: list[str], prompts: list[str]) -> list["ImportedAnswer
 
 def write_report(report: "Report", folder: Path) -> None:
     """Writes the page, the Markdown file and the figures into the folder, over what an earlier report left there."""
-    from arena.reports.figures import draw
-    from arena.reports.html import html_page
-    from arena.reports.markdown import FIGURES, markdown_page
+    from evaluate.reports.figures import draw
+    from evaluate.reports.html import html_page
+    from evaluate.reports.markdown import FIGURES, markdown_page
 
     drawings = draw(report)
     figures = folder / FIGURES
@@ -107,7 +107,7 @@ def write_report(report: "Report", folder: Path) -> None:
 
 
 def _print(report: "Report", folder: Path) -> None:
-    from arena.reports.words import outcome, ways_apart
+    from evaluate.reports.wording import outcome, ways_apart
 
     asked = f"{len(report.contestants)} contestants on {report.prompts} held-out prompts"
     out.print(f"{report.title}: {outcome(report)}; {asked}", markup=False)

@@ -37,7 +37,7 @@ def sweep_recipe(
     if folder is not None and folder.exists():
         raise RecipeError(f"{folder}: there is something already; choose another name with --write")
     with status("loading libraries"):
-        from arena.reports.sweep_page import write_sweep
+        from evaluate.reports.sweep_page import write_sweep
         from train.light import import_lightly
 
         import_lightly()

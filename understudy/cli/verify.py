@@ -24,8 +24,8 @@ from understudy.settings import Settings
 from understudy.training import Training
 
 if TYPE_CHECKING:
-    from arena.intervals import Estimate
-    from arena.proof.pack import ProofPack
+    from evaluate.report_card import ProofPack
+    from understudy.statistics.intervals import Estimate
 
 out = Console(highlight=False, soft_wrap=True)
 LEAST = 2
@@ -50,9 +50,9 @@ def verify_recipe(settings: Settings, name: str, adapter: Path | None, *, engine
         from train.light import import_lightly
 
         import_lightly()
-        from arena.proof.pack import prove
+        from evaluate.collect import asked_rows, observe
+        from evaluate.report_card import prove
         from train.runs import newest_product
-        from train.witness import asked_rows, observe
     folder = adapter or newest_product(recipe.name, settings.runs_dir)
     if folder is None:
         raise NotFoundError(f"{recipe.name} has no finished run; train one first: understudy train {recipe.name}")
@@ -113,8 +113,9 @@ async def _served(
     settings: Settings, base: Base, product: Path, training: Training, chats: list[list[dict[str, str]]], most: int
 ) -> Served:
     """What vLLM says with the adapter and without it; a full fine-tune is served by itself."""
-    from serve.engine import BASE_NAME
     from serve.rehearsal import PLANNED, Rehearsal
+
+    from serve.engine import BASE_NAME
 
     full = training.method == "full"
     room = {"gpu_memory_utilization": _share_of_gpu(settings)}

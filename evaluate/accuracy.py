@@ -1,0 +1,66 @@
+"""Whether answers say what their own references say: likeness of meaning, measured against the other references."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from sacrebleu.metrics.chrf import CHRF
+
+from evaluate.embeddings import Embed
+from understudy.statistics.intervals import Estimate, MeasurementError, bootstrap_mean
+
+CHANCE = 0.5
+"""Of an answer that has nothing to do with its prompt."""
+
+
+class AccuracyReport(BaseModel):
+    """How well the answers match their own references, for one contestant."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: tuple[float, ...]
+    """By answer: share of the other references that it is less like, in meaning, than its own; ties count half."""
+    meaning: Estimate
+    """Mean of `rows`: the area under the ROC curve for telling the right reference from a wrong one. 0.5 is chance."""
+    chrf: Estimate
+    """The same by common characters (chrF: Popović 2015), a second opinion without a model."""
+    likeness: Estimate
+    """Mean cosine of answer and own reference, -1 to 1. It depends on the topic: compare contestants, not recipes."""
+
+
+def accuracy(
+    answers: Sequence[str], references: Sequence[str], embed: Embed, *, prompts: Sequence[str], seed: int = 0
+) -> AccuracyReport:
+    """Ranks the references by their likeness to each answer, and says where its own stands.
+
+    A reference that is also another row's counts as that row's own. Facts that the encoder does not tell apart (a
+    wrong year, a negation) are not seen.
+
+    Raises:
+        MeasurementError: fewer than two different references, or the numbers differ.
+    """
+    if len(answers) != len(references):
+        raise MeasurementError(f"{len(answers)} answers for {len(references)} references; each answer has one")
+    if len(set(references)) < 2:
+        raise MeasurementError("accuracy compares references: write at least two different held-out answers")
+    cosines = embed(answers) @ embed(references).T
+    rows = _ranks(cosines, references)
+    scorer = CHRF()
+    alike = np.array([[scorer.sentence_score(answer, [one]).score for one in references] for answer in answers])
+
+    def mean(values: Sequence[float], bounds: tuple[float, float] = (0.0, 1.0)) -> Estimate:
+        return bootstrap_mean(values, prompts=prompts, bounds=bounds, seed=seed)
+
+    own = np.clip(np.diag(cosines), -1, 1).tolist()
+    return AccuracyReport(
+        rows=tuple(rows), meaning=mean(rows), chrf=mean(_ranks(alike, references)), likeness=mean(own, (-1.0, 1.0))
+    )
+
+
+def _ranks(likeness: np.ndarray, references: Sequence[str]) -> list[float]:
+    """By row: share of the columns with another reference whose value is below that of the row's own."""
+    ranks = []
+    for i, row in enumerate(likeness):
+        others = np.array([row[j] for j, one in enumerate(references) if one != references[i]])
+        ranks.append(float((others < row[i]).mean() + (others == row[i]).mean() / 2))
+    return ranks

@@ -1,0 +1,144 @@
+"""Whether answers are language at all: the base's surprise at them, and words that do not exist."""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+
+from pydantic import BaseModel, ConfigDict
+from spellchecker import SpellChecker
+
+from evaluate.code.metrics import fenced_code, longest_code
+from understudy.statistics.answer_checks import WORD
+from understudy.statistics.intervals import Estimate, MeasurementError, bootstrap_mean
+
+LANGUAGES = ("en", "de", "es", "fr", "it", "nl", "pt")
+"""Word lists that come with pyspellchecker, for languages that write words apart."""
+COVERED = 0.85
+"""Least share of the training answers' words that a word list must know to be used."""
+SHORTEST = 3
+"""Letters of the shortest word that is looked up."""
+ENDINGS = ("ings", "ing", "ers", "ed", "er", "ly", "es", "s", "y")
+"""Regular endings of words whose stem a list has: word lists lack many inflected forms."""
+SHOWN = 8
+"""Made-up words that are named."""
+MARKUP = re.compile(r"`[^`\n]*`|https?://\S+|\S+@\S+|#\w+|\[[^\]\n]*\]")
+"""Inline code, addresses, tags and placeholders."""
+
+
+class FluencyReport(BaseModel):
+    """How fluent one contestant's answers are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    surprise: Estimate
+    """The base's, in nats per token of the answer given the prompt, answers that are empty left out."""
+    excess: Estimate
+    """The same, less its surprise at the data's answer to the same prompt."""
+    made_up: Estimate | None
+    """Share of words that are in no word list, training answer or prompt; by answer. None where no word list covers
+    the language of the training answers."""
+    words: tuple[str, ...]
+    """Some of these words, the most frequent first."""
+
+
+class Vocabulary:
+    """Which words exist, as far as word lists, training rows and prompts know."""
+
+    def __init__(self, training_answers: Sequence[str], prompts: Sequence[str]) -> None:
+        self.language = covering_language(training_answers)
+        """None where no word list covers the training answers; then nothing can be said."""
+        self._known = {word for text in (*training_answers, *prompts) for word in _looked_up(text, every=True)}
+
+    def made_up(self, text: str) -> tuple[list[str], int]:
+        """Words of the text that do not exist, and how many were looked up."""
+        asked = _looked_up(text)
+        if self.language is None:
+            return [], 0
+        listed = _word_list(self.language)
+        return [word for word in asked if word not in self._known and not _exists(word, listed)], len(asked)
+
+
+def fluency(
+    answers: Sequence[str],
+    surprise: Sequence[float | None],
+    reference_losses: Sequence[float],
+    vocabulary: Vocabulary,
+    *,
+    prompts: Sequence[str],
+    seed: int = 0,
+) -> FluencyReport:
+    """Measures the answers to `prompts`; `reference_losses` are the base's on the data's answers to the same.
+
+    Surprise alone is fooled by repetition, which is likely; that is measured elsewhere
+    (`understudy.statistics.degenerate_text`).
+
+    Raises:
+        MeasurementError: every answer is empty.
+    """
+    said = [
+        (nats, nats - own, prompt)
+        for nats, own, prompt in zip(surprise, reference_losses, prompts, strict=True)
+        if nats is not None
+    ]
+    if not said:
+        raise MeasurementError("every answer is empty, so there is nothing whose fluency could be measured")
+    nats, excess, asked = zip(*said, strict=True)
+    found = [vocabulary.made_up(answer) for answer in answers]
+    shares = [(len(words) / total, prompt) for (words, total), prompt in zip(found, prompts, strict=True) if total]
+    every = [word for words, _ in found for word in words]
+    return FluencyReport(
+        surprise=bootstrap_mean(nats, prompts=asked, bounds=(0, 1e6), seed=seed),
+        excess=bootstrap_mean(excess, prompts=asked, bounds=(-1e6, 1e6), seed=seed),
+        made_up=bootstrap_mean(
+            [share for share, _ in shares], prompts=[prompt for _, prompt in shares], bounds=(0, 1), seed=seed
+        )
+        if shares
+        else None,
+        words=tuple(sorted(dict.fromkeys(every), key=lambda word: -every.count(word))[:SHOWN]),
+    )
+
+
+@cache
+def _word_list(language: str) -> SpellChecker:
+    return SpellChecker(language=language, distance=1)
+
+
+def covering_language(texts: Sequence[str]) -> str | None:
+    """The language whose word list knows most of the texts' words; None where none knows enough of them."""
+    words = [word for text in texts for word in _looked_up(text)]
+    if not words:
+        return None
+    for language in LANGUAGES:
+        if sum(_exists(word, _word_list(language)) for word in words) >= COVERED * len(words):
+            return language
+    return None
+
+
+def _looked_up(text: str, *, every: bool = False) -> list[str]:
+    """The words of a text, in lower case. Unless `every`, without names, numbers, code and very short words."""
+    if not every:
+        text = prose(text)
+    return [
+        word.casefold()
+        for match in WORD.finditer(text)
+        for word in re.split(r"['’]", match[0])
+        if every or (len(word) >= SHORTEST and word.isalpha() and word.islower())
+    ]
+
+
+def prose(answer: str) -> str:
+    """The answer without code, addresses and placeholders."""
+    if "```" in answer:
+        answer = re.sub(r"```.*?(?:```|\Z)", " ", answer, flags=re.DOTALL)
+    elif code := fenced_code(answer) or longest_code(answer):
+        answer = answer.replace(code.strip(), " ")
+    return MARKUP.sub(" ", answer)
+
+
+def _exists(word: str, listed: SpellChecker) -> bool:
+    """Whether a list has the word, or what is left of it without a regular ending."""
+    if word in listed.word_frequency:
+        return True
+    ending = next((end for end in ENDINGS if word.endswith(end)), "")
+    stem = word.removesuffix(ending)
+    return len(stem) >= SHORTEST and stem in listed.word_frequency

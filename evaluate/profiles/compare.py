@@ -1,0 +1,174 @@
+"""Compares profiles: what several systems write of the same records, how steadily, and with what bias."""
+
+from collections.abc import Mapping, Sequence
+
+from evaluate.profiles.bias import Pair, holm, invention, sides, swap_effect
+from evaluate.profiles.consistency import Sampled, agreement, faithfulness
+from evaluate.profiles.facts import Facts, Lexicon, made_up
+from evaluate.profiles.records import (
+    Comparison,
+    InventionTable,
+    ProfileRow,
+    Profiles,
+    SaidProfile,
+    SwapRow,
+    System,
+)
+from evaluate.profiles.words import MEASURES, findings, limits, marks
+from evaluate.reports.build import is_best
+from evaluate.reports.imported_answers import clean
+from evaluate.reports.records import Contestant
+from understudy.statistics.answer_checks import words
+from understudy.statistics.intervals import Estimate, MeasurementError, bootstrap_mean
+
+
+def compare(profiles: Profiles, *, title: str, made_on: str, versions: Mapping[str, str], seed: int = 0) -> Comparison:
+    """All figures on these profiles. The same arguments give the same comparison.
+
+    Raises:
+        MeasurementError: nobody answered anything, or there are no records.
+    """
+    asked = [probe for probe in profiles.probes if probe.kind == "record"]
+    if not asked or not any(any(one.answers) for one in profiles.systems):
+        raise MeasurementError("there are no profiles to compare; ask at least one system for one record")
+    lexicon = Lexicon(profiles.known)
+    figures = [_figures(profiles, one, lexicon, seed) for one in profiles.systems]
+    contestants = tuple(
+        Contestant(
+            key=f"c{i}",
+            name=clean(one.name).replace("\n", " "),
+            kind=one.kind,
+            note=one.note,
+            asked=len(asked),
+            figures=figures[i],
+            best=tuple(m.key for m in MEASURES if is_best(i, figures, m)),
+        )
+        for i, one in enumerate(profiles.systems)
+    )
+    swaps = _swaps(profiles, contestants, lexicon, seed)
+    return Comparison(
+        title=title,
+        recipes=profiles.recipes,
+        made_on=made_on,
+        versions=dict(versions),
+        records=len(asked),
+        swap=profiles.swap,
+        sampling=profiles.sampling,
+        measures=tuple(m for m in MEASURES if any(one.figures.get(m.key) for one in contestants)),
+        contestants=contestants,
+        findings=tuple((one.key, findings(one, swap, profiles)) for one, swap in zip(contestants, swaps, strict=True)),
+        swaps=swaps,
+        inventions=_inventions(profiles, contestants, lexicon, seed),
+        rows=_rows(profiles, contestants, lexicon),
+        gaps=tuple(one.gap for one in profiles.systems if one.gap and (one.gap.unanswered or one.gap.unmatched)),
+        limits=limits(profiles, len(asked)),
+    )
+
+
+def _figures(profiles: Profiles, system: System, lexicon: Lexicon, seed: int) -> dict[str, Estimate | None]:
+    sampled = [
+        Sampled(probe.prompt, probe.facts, said)
+        for probe, said in zip(profiles.probes, system.answers, strict=True)
+        if probe.kind == "record"
+    ]
+    lengths = [(one.prompt, float(len(words(answer)))) for one in sampled for answer in one.answers]
+    values, prompts = [value for _, value in lengths], [prompt for prompt, _ in lengths]
+    return {
+        **faithfulness(sampled, lexicon, seed=seed),
+        "made_up": _made_up(profiles, system, lexicon, seed),
+        **agreement(sampled, lexicon, seed=seed),
+        "words": bootstrap_mean(values, prompts=prompts, seed=seed) if len(set(prompts)) > 1 else None,
+    }
+
+
+def _made_up(profiles: Profiles, system: System, lexicon: Lexicon, seed: int) -> Estimate | None:
+    """Share of answers that say a value of the one attribute that was left out."""
+    found = [
+        (str(probe.record), float(probe.attribute in made_up(probe.facts, lexicon.said(answer))))
+        for probe, said in zip(profiles.probes, system.answers, strict=True)
+        if probe.kind == "left out"
+        for answer in said
+    ]
+    records, values = [record for record, _ in found], [value for _, value in found]
+    return bootstrap_mean(values, prompts=records, bounds=(0, 1), seed=seed) if found else None
+
+
+def _pairs(profiles: Profiles, system: System) -> list[Pair]:
+    """Records and their swapped twins, the first value of the swap on the first side."""
+    plain: dict[int, tuple[str, Facts, tuple[str, ...]]] = {}
+    found = []
+    for probe, said in zip(profiles.probes, system.answers, strict=True):
+        if probe.kind == "record":
+            plain[probe.record] = (probe.prompt, probe.facts, said)
+        elif probe.kind == "swapped" and said and plain[probe.record][2]:
+            prompt, facts, own = plain[probe.record]
+            if facts[profiles.swap.attribute] == profiles.swap.one:
+                found.append(Pair(prompt, facts, probe.facts, own, said))
+            else:
+                found.append(Pair(prompt, probe.facts, facts, said, own))
+    return found
+
+
+def _swaps(profiles: Profiles, contestants: Sequence[Contestant], lexicon: Lexicon, seed: int) -> tuple[SwapRow, ...]:
+    pairs = [_pairs(profiles, system) for system in profiles.systems]
+    effects = [swap_effect(one, profiles.swap.attribute, lexicon, seed=seed) for one in pairs]
+    adjusted = iter(holm([effect.p for effect in effects if effect]))
+    return tuple(
+        SwapRow(
+            contestant=contestant.key,
+            effect=effect,
+            adjusted=next(adjusted) if effect else None,
+            sides=tuple(sides(own, lexicon, seed=seed)),
+        )
+        for contestant, own, effect in zip(contestants, pairs, effects, strict=True)
+    )
+
+
+def _inventions(
+    profiles: Profiles, contestants: Sequence[Contestant], lexicon: Lexicon, seed: int
+) -> tuple[InventionTable, ...]:
+    first = next((one.taught for one in profiles.systems if one.taught), {})
+    tables = []
+    for name in dict.fromkeys(probe.attribute for probe in profiles.probes if probe.kind == "left out"):
+        taught = [(one.taught or first).get(name, {}) for one in profiles.systems]
+        rows = []
+        for contestant, system, values in zip(contestants, profiles.systems, taught, strict=True):
+            asked = [
+                (probe.prompt, probe.facts, said)
+                for probe, said in zip(profiles.probes, system.answers, strict=True)
+                if probe.kind == "left out" and probe.attribute == name
+            ]
+            rows.append((contestant.key, invention(name, asked, lexicon, values, seed=seed)))
+        by_key = {one.key: values for one, values in zip(contestants, taught, strict=True)}
+        tables.append(InventionTable(attribute=name, taught=by_key, rows=tuple(rows)))
+    return tuple(tables)
+
+
+def _rows(profiles: Profiles, contestants: Sequence[Contestant], lexicon: Lexicon) -> tuple[ProfileRow, ...]:
+    places: dict[int, dict[str, int]] = {}
+    for place, probe in enumerate(profiles.probes):
+        if probe.kind != "left out":
+            places.setdefault(probe.record, {})[probe.kind] = place
+    return tuple(
+        ProfileRow(
+            prompt=clean(profiles.probes[found["record"]].prompt),
+            answers=_said(profiles, contestants, lexicon, found["record"]),
+            swapped=_said(profiles, contestants, lexicon, found.get("swapped")),
+        )
+        for found in places.values()
+    )
+
+
+def _said(
+    profiles: Profiles, contestants: Sequence[Contestant], lexicon: Lexicon, place: int | None
+) -> dict[str, tuple[SaidProfile, ...]]:
+    if place is None:
+        return {}
+    facts = profiles.probes[place].facts
+    return {
+        contestant.key: tuple(
+            SaidProfile(text=clean(text.strip()), words=len(words(text)), marks=marks(facts, text, lexicon))
+            for text in system.answers[place]
+        )
+        for contestant, system in zip(contestants, profiles.systems, strict=True)
+    }

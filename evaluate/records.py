@@ -1,0 +1,104 @@
+"""What is observed of an adapter: the evidence from which a report card is made, and can be made again."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+ContestantName = Literal["base", "described", "few-shot", "adapter"]
+"""`described` is the base with the persona's description as its system prompt, `few-shot` the base with training rows
+before the prompt."""
+
+
+class EvalExample(BaseModel):
+    """One row: what is asked and how the data answer it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    prompt: str
+    """The whole conversation before the answer, one message a line."""
+    answer: str
+    topic: str | None = None
+
+
+class Generation(BaseModel):
+    """One answer of a model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str
+    stopped: bool
+    """It ended by itself, and was not cut off at a limit."""
+    tokens: int
+    ids: tuple[int, ...] = ()
+    """Its tokens, without the one that ends it."""
+
+
+class ModelOutputs(BaseModel):
+    """What one contestant said to the held-out prompts, and how likely it finds the data's answers."""
+
+    model_config = ConfigDict(frozen=True)
+
+    answers: list[Generation]
+    losses: list[float]
+    """Nats per token of the data's answer, by row; of the first rows only for few-shot, and empty for `described`."""
+    surprise: list[float | None]
+    """Nats per token of each answer to the plain prompt, as the base sees it; None for an empty answer."""
+    shots: int = 0
+    """Training prompts with their answers that it was shown before each prompt."""
+
+
+class GeneralAnswer(BaseModel):
+    """One general question, and who answers it correctly."""
+
+    model_config = ConfigDict(frozen=True)
+
+    prompt: str
+    base: bool
+    adapter: bool
+    base_voiced: bool
+    """With the persona's description as the system prompt."""
+    adapter_voiced: bool
+
+
+class Helpfulness(BaseModel):
+    """Comparisons of the adapter's answers with the base's by somebody who reads them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    """Who compared: `judge NAME` or `people's votes`."""
+    wins: float
+    """Comparisons won; a tie counts half."""
+    comparisons: int
+
+
+class EvalRecord(BaseModel):
+    """Everything observed of one adapter, from which the verdict follows; saved whole, so that it can be reread."""
+
+    model_config = ConfigDict(frozen=True)
+
+    recipe: str
+    base: str
+    revision: str
+    """Of the adapter's content."""
+    heldout: list[EvalExample]
+    training: list[EvalExample]
+    base_on_training: list[Generation]
+    """What the base says to the training prompts: the other class of the style classifier."""
+    adapter_on_training: list[Generation]
+    """What the adapter says to them: what it knows by heart."""
+    outputs: dict[ContestantName, ModelOutputs]
+    training_losses: list[float]
+    """The adapter's on its own training rows, in nats per token of the answer."""
+    neutral_losses: dict[Literal["base", "adapter"], list[float]]
+    """On neutral texts that no model wrote, in nats per token."""
+    as_trained_losses: list[float] | None
+    """The adapter's on held-out rows over the base as it was quantised in training; None where it was not."""
+    general: list[GeneralAnswer]
+    seconds: float
+    method: str = ""
+    """How the adapter was trained (`understudy.training.Method`); `full` is no adapter; empty if unknown."""
+    engine: str = ""
+    """Where it was asked: `own engine` or `gateway`."""
+    helpfulness: Helpfulness | None = None
+    """None where nobody compared."""

@@ -1,0 +1,227 @@
+"""Reports: contestants side by side on the same prompts, with figures, intervals and a verdict."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from evaluate.code_answers import CodeMeasures
+from evaluate.report_card import Measures
+from evaluate.reports.answers import Answers, collected, copied_share, heard, judge, only_held_out, text_figures
+from evaluate.reports.imported_answers import ImportedAnswers, PromptToShow, clean, prompt_key
+from evaluate.reports.records import Contestant, Gap, Kind, Measure, PromptRow, Report, TrainedRun, Verdict
+from evaluate.reports.wording import MEASURES, further, limits, method_name, reasons_to_pass
+from evaluate.verified_runs import RunFilesError, VerifiedRun
+from understudy.proof import ContestantName, Testimony
+from understudy.statistics.intervals import Estimate
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A contestant on its way into the report."""
+
+    name: str
+    kind: Kind
+    note: str
+    asked: int
+    figures: dict[str, Estimate | None]
+    answers: Answers
+
+
+def build_report(
+    runs: Sequence[VerifiedRun],
+    *,
+    title: str,
+    voice: str,
+    made_on: str,
+    versions: Mapping[str, str],
+    imported: Sequence[ImportedAnswers] = (),
+    prompts: Sequence[PromptToShow] | None = None,
+    seed: int = 0,
+) -> Report:
+    """The report on these runs, the first of which gives the held-out prompts, and on imported answers.
+
+    `prompts` are those to show, by default all held-out ones; `imported` must have been matched to the same. Figures
+    always rest on held-out prompts. The same arguments give the same report.
+
+    Raises:
+        RunFilesError: there are no runs, or they are of different recipes.
+        MeasurementError: there is too little to measure.
+    """
+    recipes = sorted({run.pack.recipe for run in runs})
+    if len(recipes) != 1:
+        raise RunFilesError(f"a report is about the runs of one recipe; found {', '.join(recipes) or 'none'}")
+    first = runs[0]
+    shown = list(prompts) if prompts is not None else held_out(first.testimony)
+    entries = [*_proved(runs, seed), *_imported(first.testimony, shown, imported, seed)]
+    contestants = _contestants(entries, runs)
+    trained = [one for one in contestants if one.kind == "trained"]
+    gaps = [
+        Gap(system=one.system, file=one.file, unanswered=one.unanswered, unmatched=one.unmatched) for one in imported
+    ]
+    return Report(
+        recipe=first.pack.recipe,
+        title=title,
+        voice=voice,
+        made_on=made_on,
+        versions=dict(versions),
+        prompts=first.pack.prompts,
+        style_asked=first.pack.thresholds.in_style,
+        verdicts=tuple(_verdict(run, one) for run, one in zip(runs, trained, strict=True)),
+        measures=tuple(m for m in MEASURES if any(one.figures.get(m.key) for one in contestants)),
+        contestants=contestants,
+        further=further([run.pack for run in runs]),
+        rows=_rows(first.testimony, shown, contestants, entries),
+        gaps=tuple(gap for gap in gaps if gap.unanswered or gap.unmatched),
+        runs=tuple(
+            TrainedRun(contestant=one.key, name=one.name, facts=run.facts)
+            for run, one in zip(runs, trained, strict=True)
+        ),
+        limits=limits(runs, contestants),
+    )
+
+
+def held_out(testimony: Testimony) -> list[PromptToShow]:
+    """The held-out prompts, each once."""
+    found: dict[str, PromptToShow] = {}
+    for row in testimony.heldout:
+        found.setdefault(prompt_key(row.prompt), PromptToShow(prompt=row.prompt, topic=row.topic))
+    return list(found.values())
+
+
+def _proved(runs: Sequence[VerifiedRun], seed: int) -> list[_Entry]:
+    """Everybody in the proof packs; a base or few-shot that several runs have in common is there once."""
+    rivals: dict[tuple[object, ...], _Entry] = {}
+    trained: list[_Entry] = []
+    several = len({run.pack.base for run in runs}) > 1
+    for run in runs:
+        base = (run.pack.base, run.facts.base_revision)
+        taught = tuple((row.prompt, row.answer) for row in run.testimony.training)
+        same = {"base": base, "few-shot": (*base, taught)}
+        fresh: list[ContestantName] = [
+            who for who in run.testimony.heard if who == "adapter" or (who, same[who]) not in rivals
+        ]
+        spoken = [one for who in fresh for one in heard(run.testimony, who, run.testimony.heard[who])]
+        answers = judge(run.testimony, spoken, seed=seed)
+        for who in fresh:
+            entry = _entry(run, who, f"base {run.pack.base}" if several else "base", answers[who], seed)
+            if who == "adapter":
+                trained.append(entry)
+            else:
+                rivals[who, same[who]] = entry
+    return [*rivals.values(), *trained]
+
+
+def _entry(run: VerifiedRun, who: ContestantName, base: str, answers: Answers, seed: int) -> _Entry:
+    """One contestant of a proof pack: its figures from there, its answers from the testimony."""
+    copied = run.pack.copied if who == "adapter" else copied_share(answers, seed=seed)
+    shots = run.testimony.heard[who].shots
+    names: dict[ContestantName, tuple[str, Kind, str]] = {
+        "base": (base, "base", "as it is"),
+        "few-shot": (f"{base} + {shots} shots", "few-shot", f"{shots} training rows before each prompt"),
+        "adapter": (method_name(run.facts), "trained", f"trained on {run.pack.examples} rows"),
+    }
+    name, kind, note = names[who]
+    figures = _figures(run.pack.contestants[who], copied) | _code(run.pack.code.get(who))
+    return _Entry(name, kind, note, len(run.testimony.heldout), figures, answers)
+
+
+def _figures(measures: Measures, copied: Estimate | None) -> dict[str, Estimate | None]:
+    echo = measures.echoes
+    return {
+        "in_style": measures.in_style,
+        "on_topic": measures.on_topic,
+        "stopped": measures.stopped,
+        "no_echo": Estimate(value=1 - echo.value, low=1 - echo.high, high=1 - echo.low, n=echo.n),
+        "copied": copied,
+        "loss": measures.loss,
+        "words": measures.words,
+    }
+
+
+def _code(found: CodeMeasures | None) -> dict[str, Estimate | None]:
+    if found is None:
+        return {}
+    return {"code_parses": found.parses, "code_runs": found.runs, "code_chrf": found.chrf}
+
+
+def _imported(
+    t: Testimony, shown: Sequence[PromptToShow], imported: Sequence[ImportedAnswers], seed: int
+) -> list[_Entry]:
+    """Imported systems, measured as far as text alone allows."""
+    spoken = [one for i, given in enumerate(imported) for one in collected(t, str(i), shown, given)]
+    judged = judge(t, spoken, seed=seed)
+    entries = []
+    for i, given in enumerate(imported):
+        answers = judged.get(str(i), {})
+        counted = only_held_out(t, answers)
+        note = f"imported, {sum(map(len, given.answers))} answers"
+        entries.append(_Entry(given.system, "imported", note, len(counted), text_figures(counted, seed=seed), answers))
+    return entries
+
+
+def _contestants(entries: Sequence[_Entry], runs: Sequence[VerifiedRun]) -> tuple[Contestant, ...]:
+    """With names that tell them apart, and marks where one is clearly the best."""
+    ids = iter([run.facts.id[:6] for run in runs])
+    names = [clean(entry.name).replace("\n", " ") for entry in entries]
+    often = Counter(names)
+    apart: list[str] = []
+    for entry, name in zip(entries, names, strict=True):
+        mark = next(ids) if entry.kind == "trained" else str(apart.count(name) + 1)
+        apart.append(f"{name} {mark}" if often[name] > 1 else name)
+    return tuple(
+        Contestant(
+            key=f"c{i}",
+            name=name,
+            kind=entry.kind,
+            note=entry.note,
+            asked=entry.asked,
+            figures=entry.figures,
+            best=tuple(m.key for m in MEASURES if is_best(i, [one.figures for one in entries], m)),
+        )
+        for i, (entry, name) in enumerate(zip(entries, apart, strict=True))
+    )
+
+
+def is_best(place: int, figures: Sequence[Mapping[str, Estimate | None]], measure: Measure) -> bool:
+    """Whether the whole interval at `place` is better than everybody else's, and there is somebody else."""
+    mine = figures[place].get(measure.key)
+    others = [figure for i, one in enumerate(figures) if i != place and (figure := one.get(measure.key)) is not None]
+    if mine is None or not others or not measure.better:
+        return False
+    if measure.better == "more":
+        return all(mine.low > other.high for other in others)
+    return all(mine.high < other.low for other in others)
+
+
+def _verdict(run: VerifiedRun, contestant: Contestant) -> Verdict:
+    pack = run.pack
+    return Verdict(
+        contestant=contestant.key,
+        name=contestant.name,
+        base=pack.base,
+        revision=pack.revision,
+        passed=pack.passed,
+        reasons=reasons_to_pass(pack) if pack.passed else tuple(pack.reasons),
+        worse=tuple(pack.worse),
+    )
+
+
+def _rows(
+    t: Testimony, shown: Sequence[PromptToShow], contestants: Sequence[Contestant], entries: Sequence[_Entry]
+) -> tuple[PromptRow, ...]:
+    references = {prompt_key(row.prompt): row.answer for row in reversed(t.heldout)}
+    rows = []
+    for one in shown:
+        key = prompt_key(one.prompt)
+        reference = references.get(key)
+        rows.append(
+            PromptRow(
+                prompt=clean(one.prompt),
+                reference=None if reference is None else clean(reference),
+                answers={
+                    contestant.key: entry.answers.get(key, ())
+                    for contestant, entry in zip(contestants, entries, strict=True)
+                },
+            )
+        )
+    return tuple(rows)

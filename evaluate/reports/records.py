@@ -1,0 +1,181 @@
+"""What a report holds, before it is a page: contestants, figures, answers, verdicts, costs."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from evaluate.verified_runs import RunFacts
+from understudy.statistics.intervals import Estimate
+
+Kind = Literal["base", "few-shot", "trained", "imported"]
+Scale = Literal["share", "number", "count"]
+
+
+class Record(BaseModel):
+    """Reports do not change once they are made."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Measure(Record):
+    """One column of the summary table."""
+
+    key: str
+    name: str
+    scale: Scale
+    better: Literal["more", "less", ""]
+    """Which end is the good one; empty where neither is."""
+    how: str
+    """How it is measured, in one sentence."""
+
+
+class Contestant(Record):
+    """Whoever answered: the base, base + few-shot, what a run made, another system."""
+
+    key: str
+    name: str
+    kind: Kind
+    note: str
+    """What it is, in a few words."""
+    asked: int
+    """Held-out prompts that its figures rest on."""
+    figures: dict[str, Estimate | None]
+    """By key of the measure; None where it was not measured."""
+    best: tuple[str, ...] = ()
+    """Measures in which its whole interval is better than everybody else's."""
+
+
+class ShownAnswer(Record):
+    """One answer and what can be said about it."""
+
+    text: str
+    words: int
+    stopped: bool | None
+    """It ended by itself; None where nobody knows."""
+    echoes: bool
+    on_topic: bool | None
+    """None where no topic was named."""
+    copied: bool
+    degenerate: str
+    """Why it is no answer at all; empty if it is one."""
+    style: float | None
+    """Probability that it is in the persona's style; None where its prompt was trained on."""
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What is wrong with it, in words."""
+        found = (
+            ("cut off", self.stopped is False),
+            ("repeats the prompt", self.echoes),
+            (f"no answer: {self.degenerate}", bool(self.degenerate) and not self.echoes),
+            ("off topic", self.on_topic is False),
+            ("copied", self.copied),
+        )
+        return tuple(mark for mark, there in found if there)
+
+
+class PromptRow(Record):
+    """One prompt and everybody's answers."""
+
+    prompt: str
+    reference: str | None
+    """The data's own answer; None for a prompt that is not in the held-out data."""
+    answers: dict[str, tuple[ShownAnswer, ...]]
+    """By key of the contestant; several where it was sampled several times, none where it did not answer."""
+
+
+class Verdict(Record):
+    """Whether what a run made will do, and why."""
+
+    contestant: str
+    """Its key."""
+    name: str
+    base: str
+    revision: str
+    passed: bool
+    reasons: tuple[str, ...]
+    worse: tuple[str, ...]
+    """What got worse than the base."""
+
+
+class Further(Record):
+    """A figure that only trained contestants have."""
+
+    name: str
+    scale: Scale
+    how: str
+    figures: tuple[Estimate | float | None, ...]
+    """One a run, in their order."""
+
+
+class Gap(Record):
+    """Prompts and answers of an imported system that found no partner."""
+
+    system: str
+    file: str
+    unanswered: tuple[str, ...]
+    unmatched: tuple[str, ...]
+
+
+class TrainedRun(Record):
+    """What is said about a run's training."""
+
+    contestant: str
+    """Its key."""
+    name: str
+    facts: RunFacts
+
+
+class JudgedContestant(Record):
+    """What a judge model made of one contestant's answers beside the base's."""
+
+    contestant: str
+    """Its key."""
+    pairs: int
+    won: int
+    tied: int
+    """Both orders said so, or they contradicted each other."""
+    lost: int
+    contradicted: int
+    """Of the ties, those in which the judge chose the same place in both orders."""
+    not_understood: tuple[str, ...]
+    """Prompts of pairs that do not count, because one of the two answers of the judge named no choice."""
+    share: Estimate | None
+    """Won, ties half, of all that count; None where none does."""
+    first: Estimate | None
+    """Share of its choices that fell on the answer shown first; one half is fair."""
+
+
+class JudgedReport(Record):
+    """What a judge model said."""
+
+    model: str
+    against: str
+    """Name of the contestant that all others met."""
+    rows: tuple[JudgedContestant, ...]
+
+
+class Report(Record):
+    """A whole report; rendering adds words and colours, never figures."""
+
+    recipe: str
+    title: str
+    voice: str
+    made_on: str
+    """The date, as it is to be shown."""
+    versions: dict[str, str]
+    """Of what measured and drew it."""
+    prompts: int
+    """Held-out prompts."""
+    style_asked: float
+    """Share of answers in style that the recipe asks for."""
+    verdicts: tuple[Verdict, ...]
+    measures: tuple[Measure, ...]
+    contestants: tuple[Contestant, ...]
+    further: tuple[Further, ...]
+    rows: tuple[PromptRow, ...]
+    gaps: tuple[Gap, ...]
+    runs: tuple[TrainedRun, ...]
+    limits: tuple[str, ...]
+    judge: JudgedReport | None = None
+    """None where no judge was asked."""

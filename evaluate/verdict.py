@@ -1,0 +1,196 @@
+"""The verdict on a report card: why an adapter is refused, what got worse, and whether it beats its rivals."""
+
+from pydantic import BaseModel, ConfigDict
+
+from evaluate.code_answers import code_reasons
+from evaluate.records import ContestantName
+from evaluate.report_card import Measures, ReportCard
+from understudy.config.thresholds import Thresholds
+from understudy.statistics.intervals import Estimate
+
+
+class Verdict(BaseModel):
+    """What follows from a report card."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reasons: tuple[str, ...]
+    """Why the adapter is refused; empty when it passes."""
+    worse: tuple[str, ...]
+    """What got worse than the base, whatever the verdict."""
+    rivals: tuple[str, ...]
+    """Whether it beats each rival, in a sentence each."""
+    open: tuple[str, ...]
+    """What was not measured, and how to measure it."""
+
+    @property
+    def passed(self) -> bool:
+        return not self.reasons
+
+
+def judge(card: ReportCard) -> Verdict:
+    """Compares the figures with the thresholds of the card; the figures themselves, not the ends of intervals."""
+    t, mine = card.thresholds, card.contestants["adapter"]
+    reasons = [*_acting(card), *_style(mine, t), *_sense(card, mine), *_memory(card), *_served(card)]
+    if t.code is not None:
+        reasons += code_reasons(card.code["adapter"], t.code)
+    return Verdict(
+        reasons=tuple(reasons), worse=tuple(_worse(card)), rivals=tuple(_rivals(card)), open=tuple(_open(card))
+    )
+
+
+def rival_name(name: ContestantName, card: ReportCard) -> str:
+    """What a rival is called in a sentence."""
+    shots = card.contestants["few-shot"].shots if "few-shot" in card.contestants else 0
+    return {
+        "described": "the base with the description as its prompt",
+        "few-shot": f"the base with {shots} examples",
+    }.get(name, "the base")
+
+
+def _acting(card: ReportCard) -> list[str]:
+    if card.acts.value < card.thresholds.acts:
+        return [
+            f"{card.acts.value:.0%} of its answers are not the base's, at least {card.thresholds.acts:.0%} must be; "
+            "it does nothing where it is served: more epochs or a higher learning rate"
+        ]
+    return []
+
+
+def _style(mine: Measures, t: Thresholds) -> list[str]:
+    floors = (
+        ("are in style", mine.in_style, t.in_style, "more epochs or rows"),
+        ("end by themselves", mine.stopped, t.stopped, "check that the end of turn is trained: understudy check"),
+        ("are on topic", mine.on_topic, t.on_topic, "fewer epochs, a lower rank, or rows with more different topics"),
+    )
+    return [
+        f"{found.value:.0%} of its answers {what}, at least {least:.0%} are needed; {remedy}"
+        for what, found, least, remedy in floors
+        if found is not None and found.value < least
+    ]
+
+
+def _sense(card: ReportCard, mine: Measures) -> list[str]:
+    t, fluent, reasons = card.thresholds, mine.fluency, []
+    if fluent.excess.value > t.surprise:
+        reasons.append(
+            f"the base finds its answers {fluent.excess.value:.2f} nats a token less likely than the data's own, at "
+            f"most {t.surprise:g} is allowed: it babbles; fewer epochs or a lower learning rate"
+        )
+    if fluent.made_up is not None and fluent.made_up.value > t.made_up:
+        reasons.append(
+            f"{fluent.made_up.value:.1%} of its words do not exist ({', '.join(fluent.words[:3])}), at most "
+            f"{t.made_up:.1%} may; fewer epochs or a lower learning rate"
+        )
+    if mine.accuracy.meaning.value < t.accuracy:
+        reasons.append(
+            f"its answers are nearer in meaning to their own reference than to {mine.accuracy.meaning.value:.0%} of "
+            f"the others, at least {t.accuracy:.0%} is needed (50% is chance): they do not answer what was asked; "
+            "check that each row's answer belongs to its prompt, then fewer epochs"
+        )
+    if card.helpful is not None and card.helpful.high < t.helpful:
+        reasons.append(
+            f"it wins {card.helpful.value:.0%} of the comparisons with the base ({card.helpfulness.source if card.helpfulness else ''}), "
+            f"clearly below {t.helpful:.0%}"
+        )
+    ceilings = (
+        ("repeat the prompt", mine.echoes, t.echoes, "train on answers only, with a chat template"),
+        ("are no answers", mine.degenerate, t.degenerate, "fewer epochs or a lower learning rate"),
+    )
+    return reasons + _ceilings(ceilings)
+
+
+def _memory(card: ReportCard) -> list[str]:
+    """Copying, and what was forgotten."""
+    t, few = card.thresholds, "fewer epochs, or more rows"
+    reasons = _ceilings(
+        (
+            ("are copied from training answers", card.copied, t.copied, few),
+            ("to training prompts are the rows' own, word for word", card.memorised, t.memorised, few),
+        )
+    )
+    if card.against_base.high < 0:
+        reasons.append(
+            f"it finds the held-out answers less likely than the base does, by {-card.against_base.value:.2f} nats"
+        )
+    if card.forgetting.value > t.forgetting:
+        reasons.append(
+            f"neutral text costs it {card.forgetting.value:.2f} nats a token more than the base, at most "
+            f"{t.forgetting:g} may be; fewer epochs or a lower learning rate"
+        )
+    if card.general is not None and card.general.adapter.value < t.general:
+        reasons.append(
+            f"of {card.general.known} general questions that the base answers correctly it answers "
+            f"{card.general.adapter.value:.0%}, at least {t.general:.0%} are needed; fewer epochs, or rows that also "
+            "answer plain questions"
+        )
+    return reasons
+
+
+def _served(card: ReportCard) -> list[str]:
+    if card.parity is not None and card.parity > card.thresholds.parity:
+        return [
+            f"on the base as it is served its loss is {card.parity:.2f} higher than on the base it was trained on, at "
+            f"most {card.thresholds.parity:g} may be; train with method lora"
+        ]
+    return []
+
+
+def _ceilings(lines: tuple[tuple[str, Estimate, float, str], ...]) -> list[str]:
+    return [
+        f"{found.value:.0%} of its answers {what}, at most {most:.0%} may; {remedy}"
+        for what, found, most, remedy in lines
+        if found.value > most
+    ]
+
+
+def _worse(card: ReportCard) -> list[str]:
+    """What got worse than the base, as far as the intervals say so."""
+    base, mine, worse = card.contestants["base"], card.contestants["adapter"], []
+    if card.forgetting.low > 0:
+        worse.append(f"neutral text: {card.forgetting.value:.2f} nats a token")
+    if card.general is not None and card.general.adapter.high < 1:
+        worse.append(
+            f"general questions: {card.general.adapter.value:.0%} of those that the base answers correctly "
+            f"({card.general.base_voiced.value:.0%} by the base when it is asked for the voice)"
+        )
+    if base.on_topic and mine.on_topic and mine.on_topic.high < base.on_topic.value:
+        worse.append(f"topic: {mine.on_topic.value:.0%} of the answers name it, the base's {base.on_topic.value:.0%}")
+    if mine.stopped.high < base.stopped.value:
+        worse.append(
+            f"ends: {mine.stopped.value:.0%} of the answers end by themselves, the base's {base.stopped.value:.0%}"
+        )
+    theirs, own = base.accuracy.meaning, mine.accuracy.meaning
+    if own.high < theirs.value:
+        worse.append(f"accuracy: {own.value:.0%}, the base's {theirs.value:.0%}")
+    return worse
+
+
+def _rivals(card: ReportCard) -> list[str]:
+    said = []
+    for name, gap in card.against.items():
+        theirs, rival = card.contestants[name].sound.value, rival_name(name, card)
+        mine = card.contestants["adapter"].sound.value
+        figures = (
+            f"{mine:.0%} of its answers are in style and make sense, {theirs:.0%} of the rival's "
+            f"({100 * gap.value:+.0f} points, {100 * gap.low:+.0f} to {100 * gap.high:+.0f})"
+        )
+        if gap.low > 0:
+            said.append(f"better than {rival}: {figures}")
+        elif gap.high < 0:
+            said.append(f"WORSE than {rival}: {figures}")
+        else:
+            enough = "; that is enough, no training is needed" if theirs >= card.thresholds.in_style else ""
+            said.append(f"not clearly better than {rival}: {figures}{enough}")
+    return said
+
+
+def _open(card: ReportCard) -> list[str]:
+    said = []
+    if card.helpful is None:
+        said.append(
+            "helpfulness: not measured; give a judge (understudy verify --judge MODEL --judge-url URL) or collect votes"
+        )
+    if card.language is None:
+        said.append("made-up words: not counted; no word list covers the language of the training answers")
+    return said

@@ -1,0 +1,36 @@
+"""How likely a model finds given answers, computed by transformers: for what no engine serves."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedTokenizerBase
+
+from train.model import load_model, load_served, load_tokenizer, quiet
+from train.preflight import IGNORED, TokenRow
+from understudy.bases import Base
+from understudy.training import Training
+
+
+class Scorer:
+    """A base with an adapter or without, in the precision in which it is served or as it was trained."""
+
+    def __init__(self, base: Base, adapter: Path | None, *, as_trained: Training | None = None) -> None:
+        """Loads the base; `as_trained` quantises it as that training did. Raises BaseModelError."""
+        quiet()
+        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(base)
+        model = load_model(base, as_trained) if as_trained else load_served(base)
+        self._model = PeftModel.from_pretrained(model, str(adapter)) if adapter else model
+        self._model.eval()
+
+    def losses(self, rows: Sequence[TokenRow]) -> list[float]:
+        """Mean negative log-likelihood (nats per token that carries loss) of each row."""
+        with torch.inference_mode():
+            return [self._loss(row) for row in rows]
+
+    def _loss(self, row: TokenRow) -> float:
+        ids = torch.tensor([row.input_ids], device=self._model.device)
+        labels = torch.tensor(row.labels[1:], device=self._model.device)
+        logits = self._model(input_ids=ids, use_cache=False).logits[0, :-1].float()
+        return float(torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED))

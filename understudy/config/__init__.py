@@ -1,0 +1,1 @@
+"""What recipes and settings may say."""

@@ -1,0 +1,1 @@
+"""Statistics of answers and votes: intervals, sequential tests, checks of single texts."""

@@ -1,0 +1,1 @@
+"""What a command does: each workflow takes settings and callbacks, returns records, and prints nothing."""

@@ -1,0 +1,103 @@
+"""The engine that an evaluation asks: the running gateway's where that serves the same base, else one of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from evaluate.served_model import AT_ONCE, ServedModel
+from serve.engine import BASE_NAME
+from serve.scratch_engine import CANDIDATE, ScratchEngine
+from understudy.adapters import content_revision
+from understudy.bases import Base, resolve_base
+from understudy.errors import GatewayError
+from understudy.settings import Settings
+from understudy.workflows.gateway_engine import GatewayEngine
+
+Where = Literal["auto", "own", "gateway"]
+"""Which engine: `auto` takes the gateway's if it can."""
+Say = Callable[[str], None]
+
+SHARE_OF_FREE = 0.95
+"""Of a GPU's free memory, which an engine beside others takes at most."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """The two models that are compared."""
+
+    base: ServedModel
+    adapter: ServedModel
+    engine: str
+    """`own engine` or `gateway`."""
+
+
+@asynccontextmanager
+async def evaluation_models(
+    settings: Settings, base: Base, product: Path, persona: str, *, full: bool, rank: int, where: Where, say: Say
+) -> AsyncIterator[Models]:
+    """Yields base and adapter, ready to be asked; `product` is an adapter or, with `full`, a whole model.
+
+    Raises:
+        EngineError: no engine starts, or it does not take the adapter.
+        GatewayError: `where` is `gateway`, and that has no engine for us; the message says why.
+    """
+    if where != "own" and not full:
+        gateway = GatewayEngine(settings)
+        try:
+            name = await gateway.load(base, persona, content_revision(product))
+        except GatewayError as error:
+            await gateway.close()
+            if where == "gateway":
+                raise
+            say(f"starting an engine of its own ({error})")
+        else:
+            say("asking the gateway's engine")
+            try:
+                yield _models(gateway.post, BASE_NAME, name, "gateway")
+            finally:
+                await gateway.unload()
+            return
+    elif where == "gateway":
+        raise GatewayError("a full fine-tune is a base of its own, which the gateway does not serve; use --engine own")
+    say("starting an engine")
+    async with own_models(settings, base, product, full=full, rank=rank) as models:
+        say("asking the engine")
+        yield models
+
+
+@asynccontextmanager
+async def own_models(settings: Settings, base: Base, product: Path, *, full: bool, rank: int) -> AsyncIterator[Models]:
+    """As `evaluation_models`, from engines of our own; a full fine-tune has one beside the base's."""
+    wanted = settings.model_copy(
+        update={
+            "max_lora_rank": max(settings.max_lora_rank, rank),
+            "gpu_memory_utilization": _share_of_gpu(settings, engines=2 if full else 1),
+        }
+    )
+    async with AsyncExitStack() as stack:
+        engine = await stack.enter_async_context(ScratchEngine(wanted, base))
+        if not full:
+            await engine.load(product.resolve())
+            yield _models(engine.post, BASE_NAME, CANDIDATE, "own engine")
+            return
+        other = ScratchEngine(wanted, resolve_base(str(product)), log="scratch-engine-2.log")
+        tuned = await stack.enter_async_context(other)
+        yield Models(ServedModel(BASE_NAME, engine.post), ServedModel(BASE_NAME, tuned.post), "own engine")
+
+
+def _models(post, base: str, adapter: str, engine: str) -> Models:  # noqa: ANN001
+    limit = asyncio.Semaphore(AT_ONCE)
+    return Models(ServedModel(base, post, limit=limit), ServedModel(adapter, post, limit=limit), engine)
+
+
+def _share_of_gpu(settings: Settings, *, engines: int) -> float:
+    """What vLLM may take of a GPU: as set, but no more than is free beside others; 0 leaves it to the plan."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return settings.gpu_memory_utilization
+    free, total = torch.cuda.mem_get_info()
+    return min(settings.gpu_memory_utilization or 0.9, round(SHARE_OF_FREE * free / total / engines, 3))

@@ -1,0 +1,69 @@
+"""The running gateway's engine, asked by an admin while it serves nobody else."""
+
+from typing import Any
+
+import httpx
+
+from understudy.bases import Base, base_revision
+from understudy.errors import EngineError, GatewayError
+from understudy.settings import Settings
+
+OPERATIONS = {"/tokenize": "tokenize", "/v1/chat/completions": "chat", "/v1/completions": "completions"}
+"""By path of vLLM's API."""
+SECONDS = 60.0
+"""For loading and unloading. An answer has all the time it needs: others go first."""
+CONNECT = 2.0
+
+
+class GatewayEngine:
+    """An evaluation on a gateway; `load` begins it, `unload` ends it."""
+
+    def __init__(self, settings: Settings) -> None:
+        headers = {"Authorization": f"Bearer {settings.admin_secret}"}
+        timeout = httpx.Timeout(SECONDS, connect=CONNECT, read=None)
+        limits = httpx.Limits(max_connections=None)
+        self._client = httpx.AsyncClient(
+            base_url=settings.gateway, headers=headers, timeout=timeout, limits=limits, trust_env=False
+        )
+
+    async def load(self, base: Base, persona: str, revision: str) -> str:
+        """Loads a revision that the gateway's registry has; returns the name under which it is asked.
+
+        Raises:
+            GatewayError: no gateway is there, or it does not take it; the message says why.
+        """
+        body = {"persona": persona, "revision": revision, "base": base.name, "base_revision": base_revision(base) or ""}
+        try:
+            return (await self._send("POST", "", body))["model"]
+        except EngineError as error:
+            raise GatewayError(str(error)) from error
+
+    async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """What the engine answers to `body` at a path of vLLM's API. Raises EngineError."""
+        return await self._send("POST", f"/{OPERATIONS[path]}", body)
+
+    async def unload(self) -> None:
+        """Ends the evaluation, also where the gateway is gone meanwhile."""
+        try:
+            await self._send("DELETE", "", None)
+        except EngineError:
+            pass  # an evaluation that nobody asks any more is unloaded by the next one
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.aclose()
+
+    async def _send(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        try:
+            response = await self._client.request(method, f"/admin/evaluation{path}", json=body)
+        except httpx.TransportError as error:
+            raise EngineError(f"no gateway at {self._client.base_url} ({error or type(error).__name__})") from None
+        if response.is_success:
+            return response.json()
+        try:
+            message = response.json()["error"]["message"]
+        except (ValueError, KeyError, TypeError):
+            message = response.text[:200]
+        raise EngineError(f"the gateway answered {response.status_code}: {message}")

@@ -1,0 +1,180 @@
+"""`understudy verify`: collects what an adapter, its base and its rivals say, and judges it."""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evaluate.collect import OnProgress, Task, collect_outputs, drawn
+from evaluate.embeddings import encoder
+from evaluate.general_questions import QUESTIONS, GeneralQuestion
+from evaluate.records import EvalRecord, Helpfulness
+from evaluate.report_card import ReportCard, report_card
+from evaluate.verdict import Verdict, judge
+from evaluate.verified_runs import RECORD, REPORT_CARD
+from understudy.adapters import content_revision, short
+from understudy.bases import Base, base_revision, require_base, resolve_base
+from understudy.errors import ExamplesError, NotFoundError
+from understudy.examples import Example
+from understudy.recipes import Recipe
+from understudy.settings import Settings
+from understudy.training import Training
+from understudy.workflows.evaluation_engine import Say, Where, evaluation_models
+
+LEAST = 2
+"""Held-out rows without which nothing can be said."""
+PARITY_ROWS = 8
+"""Held-out rows on which the loss over the quantised base is taken, which transformers compute."""
+TINY_QUESTIONS = 24
+VERIFIED = "verified-"
+"""How the folder of an evaluation begins whose adapter is no run of the recipe."""
+SETTINGS = "training.json"
+"""What `understudy train` leaves in the adapter's folder."""
+
+Ask = Callable[[EvalRecord], Helpfulness | None]
+"""Says how helpful the adapter's answers are, where a judge or people's votes tell."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """An evaluated adapter."""
+
+    record: EvalRecord
+    card: ReportCard
+    verdict: Verdict
+    folder: Path
+    """Where `record.json` and `report_card.json` are."""
+
+
+def verify(
+    settings: Settings,
+    recipe: Recipe,
+    adapter: Path | None,
+    *,
+    choose_base: Callable[[], Base],
+    where: Where = "auto",
+    helpfulness: Ask = lambda _: None,
+    say: Say = lambda _: None,
+    on_progress: OnProgress = lambda done, known: None,
+) -> Verified:
+    """Evaluates an adapter of a recipe (by default the one trained last), and writes what was found.
+
+    The files go into the run's folder; for an adapter that is no run of this recipe, into one of their own beside
+    the runs. `choose_base` is asked where the adapter's folder does not say which base it was trained on.
+
+    Raises:
+        NotFoundError: there is no adapter.
+        ExamplesError: there are too few held-out rows.
+        EngineError, GatewayError: nothing answers.
+    """
+    folder = adapter or _newest(recipe, settings)
+    made = made_with(folder)
+    base = require_base(made["base"]) if "base" in made else choose_base()
+    heldout = recipe.load_heldout(base.name)
+    if len(heldout) < LEAST:
+        raise ExamplesError(
+            f"{recipe.heldout_at(base.name)}: verify needs at least {LEAST} held-out rows, better twenty"
+        )
+    training = Training.model_validate(made["training"]) if "training" in made else recipe.training
+    full = training.method == "full"
+    task = Task(
+        recipe=recipe.name,
+        base=base.name,
+        revision=base_revision(resolve_base(str(folder))) or "" if full else content_revision(folder),
+        voice=recipe.voice,
+        heldout=drawn(heldout, training.seed),
+        training=drawn(recipe.load_examples(base.name), training.seed),
+        questions=questions_for(base),
+        max_tokens=recipe.sampling.max_tokens,
+        method=training.method,
+    )
+    record = asyncio.run(_collected(settings, base, folder, training, task, where, say, on_progress))
+    say("comparing with the base as it was trained on")
+    record = record.model_copy(update={"as_trained_losses": as_trained_losses(base, folder, training, task.heldout)})
+    say("asking how helpful it is")
+    record = record.model_copy(update={"helpfulness": helpfulness(record)})
+    say("measuring")
+    card = report_card(record, recipe.proof, encoder())
+    place = _place(settings, recipe, folder, made, card.revision)
+    for file, found in ((RECORD, record), (REPORT_CARD, card)):
+        (place / file).write_text(found.model_dump_json(indent=2), encoding="utf-8")
+    return Verified(record, card, judge(card), place)
+
+
+async def _collected(
+    settings: Settings,
+    base: Base,
+    product: Path,
+    training: Training,
+    task: Task,
+    where: Where,
+    say: Say,
+    on_progress: OnProgress,
+) -> EvalRecord:
+    full = training.method == "full"
+    models = evaluation_models(
+        settings, base, product, task.recipe, full=full, rank=training.rank, where=where, say=say
+    )
+    async with models as there:
+        record = await collect_outputs(there.base, there.adapter, task, on_progress)
+    return record.model_copy(update={"engine": there.engine})
+
+
+def questions_for(base: Base) -> Sequence[GeneralQuestion]:
+    """General questions for a base: common knowledge, or for `tiny` what it was taught."""
+    if not base.tiny:
+        return QUESTIONS
+    from train.embedded.questions import cases
+
+    known = [case for case in cases(0) if case.category in ("known answered", "fixed prompts")]
+    step = max(1, len(known) // TINY_QUESTIONS)
+    return [GeneralQuestion(case.messages[-1]["content"], case.right) for case in known[::step]]
+
+
+def as_trained_losses(
+    base: Base, adapter: Path, training: Training, heldout: Sequence[Example]
+) -> list[float] | None:
+    """The adapter's losses on the first held-out rows, over the base as it was quantised in training; None where it
+    was not. This is the one thing that transformers compute: no engine serves that base."""
+    if training.method not in ("qlora", "lora-8bit"):
+        return None
+    from train.preflight import TrainingRow, token_rows
+    from train.scoring import Scorer
+
+    scorer = Scorer(base, adapter, as_trained=training)
+    rows = [
+        TrainingRow(example.prompt, [example.messages[-1].model_dump()], number)
+        for number, example in enumerate(heldout[:PARITY_ROWS], 1)
+    ]
+    return scorer.losses(token_rows(rows, scorer.tokenizer))
+
+
+def made_with(folder: Path) -> dict[str, Any]:
+    """What `understudy train` wrote into an adapter's folder; empty for somebody else's adapter."""
+    try:
+        return json.loads((folder / SETTINGS).read_text())
+    except (OSError, json.JSONDecodeError):
+        return {}
+
+
+def _newest(recipe: Recipe, settings: Settings) -> Path:
+    from train.runs import newest_product
+
+    folder = newest_product(recipe.name, settings.runs_dir)
+    if folder is None:
+        raise NotFoundError(f"{recipe.name} has no finished run; train one first: understudy train {recipe.name}")
+    return folder
+
+
+def _place(settings: Settings, recipe: Recipe, product: Path, made: dict[str, Any], revision: str) -> Path:
+    """Where the evaluation goes: the run's own folder, never the folder around somebody else's adapter."""
+    runs = (settings.runs_dir / recipe.name).resolve()
+    if product.resolve().parent.parent == runs:
+        return product.parent
+    place = settings.runs_dir / recipe.name / f"{VERIFIED}{short(revision)}"
+    place.mkdir(parents=True, exist_ok=True)
+    if made:
+        (place / "settings.json").write_text(json.dumps(made, indent=2))
+    return place
