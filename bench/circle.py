@@ -231,7 +231,7 @@ def _prompts(stage: Stage) -> list[str]:
 
 def _verify(stage: Stage, revision: str) -> dict[str, Any]:
     run = _folder(stage, revision)
-    done = _command(stage, "verify", RECIPE, "--adapter", str(run / "adapter"), "--no-engine")
+    done = _command(stage, "verify", RECIPE, "--adapter", str(run / "adapter"))
     if not (run / "proof.json").is_file():
         raise SystemExit(f"verify failed:\n{done.stdout}{done.stderr}")
     pack = json.loads((run / "proof.json").read_text())

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from evaluate.code.evaluation import default_workers
 from evaluate.code.metrics import chrf_scorer, fenced_code, longest_code, normalized, parses
 from evaluate.code.sandbox import Limits, run_program
-from understudy.proof import CodeThresholds
+from understudy.config.thresholds import CodeThresholds
 from understudy.statistics.intervals import Estimate, bootstrap_mean, rate
 
 

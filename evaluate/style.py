@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from threadpoolctl import threadpool_limits
 
 from understudy.statistics.answer_checks import WORD, Exchange, forms, words
 from understudy.statistics.intervals import Estimate, MeasurementError, bootstrap_mean
@@ -67,12 +68,23 @@ def style_scores(
     *,
     seed: int = 0,
 ) -> StyleReport:
-    """Scores candidates with a classifier trained to tell `in_style` from `other`.
+    """Scores one set of candidates: see `style_of_all`."""
+    return style_of_all(in_style, other, {"candidates": candidates}, seed=seed)["candidates"]
+
+
+def style_of_all(
+    in_style: Sequence[Exchange],
+    other: Sequence[Exchange],
+    candidates: Mapping[str, Sequence[Exchange]],
+    *,
+    seed: int = 0,
+) -> dict[str, StyleReport]:
+    """Scores sets of candidates with one classifier, trained to tell `in_style` from `other`.
 
     Meant for training answers (in style) and the base's answers to the same prompts (other): with the same prompts
     on both sides a topic says nothing, and words of the prompt are masked besides. Logistic regression on TF-IDF of
     runs of 2 to 5 characters and on the shape of the text. Cross-validation keeps the rows of a prompt together.
-    The same rows and seed give the same classifier, so contestants may be scored in separate calls.
+    The same rows and seed give the same classifier.
 
     Raises:
         MeasurementError: fewer than two prompts on a side, no candidates, or a candidate's prompt was trained on.
@@ -80,27 +92,34 @@ def style_scores(
     rows = [*in_style, *other]
     labels = np.array([1] * len(in_style) + [0] * len(other))
     prompts = [_key(row) for row in rows]
-    _check(in_style, other, candidates)
+    for one in candidates.values():
+        _check(in_style, other, one)
     texts = [masked(row.answer, row.prompt) for row in rows]
-    judged = [masked(row.answer, row.prompt) for row in candidates]
+    judged = [masked(row.answer, row.prompt) for one in candidates.values() for row in one]
     known = np.zeros(len(rows))
-    views = [_probabilities(classifier(seed).fit(texts, labels), judged)]
-    for train, test in _folds(labels, prompts, seed):
-        model = classifier(seed).fit([texts[i] for i in train], labels[train])
-        known[test] = _probabilities(model, [texts[i] for i in test])
-        views.append(_probabilities(model, judged))
-    asked = [_key(row) for row in candidates]
-    split = len(in_style)
-    return StyleReport(
-        accuracy=_accuracy(known, labels, prompts, seed),
-        known_in_style=bootstrap_mean(known[:split].tolist(), prompts=prompts[:split], bounds=(0, 1), seed=seed),
-        known_other=bootstrap_mean(known[split:].tolist(), prompts=prompts[split:], bounds=(0, 1), seed=seed),
-        mean=bootstrap_mean(views[0].tolist(), prompts=asked, bounds=(0, 1), seed=seed),
-        in_style=bootstrap_mean((views[0] > 0.5).tolist(), prompts=asked, bounds=(0, 1), seed=seed),
-        scores=tuple(
-            StyleScore(probability=view[0], low=min(view), high=max(view)) for view in np.stack(views, axis=1).tolist()
-        ),
-    )
+    with threadpool_limits(1):  # small problems: threads would wait for each other most of the time
+        views = [_probabilities(classifier(seed).fit(texts, labels), judged)]
+        for train, test in _folds(labels, prompts, seed):
+            model = classifier(seed).fit([texts[i] for i in train], labels[train])
+            known[test] = _probabilities(model, [texts[i] for i in test])
+            views.append(_probabilities(model, judged))
+    split, scored = len(in_style), np.stack(views, axis=1)
+    accuracy = _accuracy(known, labels, prompts, seed)
+    known_in_style = bootstrap_mean(known[:split].tolist(), prompts=prompts[:split], bounds=(0, 1), seed=seed)
+    known_other = bootstrap_mean(known[split:].tolist(), prompts=prompts[split:], bounds=(0, 1), seed=seed)
+    reports, start = {}, 0
+    for name, one in candidates.items():
+        mine, start = scored[start : start + len(one)], start + len(one)
+        asked = [_key(row) for row in one]
+        reports[name] = StyleReport(
+            accuracy=accuracy,
+            known_in_style=known_in_style,
+            known_other=known_other,
+            mean=bootstrap_mean(mine[:, 0].tolist(), prompts=asked, bounds=(0, 1), seed=seed),
+            in_style=bootstrap_mean((mine[:, 0] > 0.5).tolist(), prompts=asked, bounds=(0, 1), seed=seed),
+            scores=tuple(StyleScore(probability=view[0], low=min(view), high=max(view)) for view in mine.tolist()),
+        )
+    return reports
 
 
 def classifier(seed: int = 0) -> Pipeline:

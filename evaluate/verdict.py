@@ -72,7 +72,7 @@ def _style(mine: Measures, t: Thresholds) -> list[str]:
 
 def _sense(card: ReportCard, mine: Measures) -> list[str]:
     t, fluent, reasons = card.thresholds, mine.fluency, []
-    if fluent.excess.value > t.surprise:
+    if fluent.excess is not None and fluent.excess.value > t.surprise:
         reasons.append(
             f"the base finds its answers {fluent.excess.value:.2f} nats a token less likely than the data's own, at "
             f"most {t.surprise:g} is allowed: it babbles; fewer epochs or a lower learning rate"
@@ -88,10 +88,12 @@ def _sense(card: ReportCard, mine: Measures) -> list[str]:
             f"the others, at least {t.accuracy:.0%} is needed (50% is chance): they do not answer what was asked; "
             "check that each row's answer belongs to its prompt, then fewer epochs"
         )
+    compared = card.helpfulness.source if card.helpfulness else ""
     if card.helpful is not None and card.helpful.high < t.helpful:
         reasons.append(
-            f"it wins {card.helpful.value:.0%} of the comparisons with the base ({card.helpfulness.source if card.helpfulness else ''}), "
-            f"clearly below {t.helpful:.0%}"
+            f"it wins {card.helpful.value:.0%} of the comparisons with the base "
+            f"({100 * card.helpful.low:.0f} to {100 * card.helpful.high:.0f}, {compared}), clearly below "
+            f"{t.helpful:.0%}"
         )
     ceilings = (
         ("repeat the prompt", mine.echoes, t.echoes, "train on answers only, with a chat template"),
@@ -121,8 +123,8 @@ def _memory(card: ReportCard) -> list[str]:
     if card.general is not None and card.general.adapter.value < t.general:
         reasons.append(
             f"of {card.general.known} general questions that the base answers correctly it answers "
-            f"{card.general.adapter.value:.0%}, at least {t.general:.0%} are needed; fewer epochs, or rows that also "
-            "answer plain questions"
+            f"{card.general.adapter.value:.0%} when a plain answer is asked for, at least {t.general:.0%} are needed; "
+            "fewer epochs, or rows that also answer plain questions"
         )
     return reasons
 
@@ -151,8 +153,8 @@ def _worse(card: ReportCard) -> list[str]:
         worse.append(f"neutral text: {card.forgetting.value:.2f} nats a token")
     if card.general is not None and card.general.adapter.high < 1:
         worse.append(
-            f"general questions: {card.general.adapter.value:.0%} of those that the base answers correctly "
-            f"({card.general.base_voiced.value:.0%} by the base when it is asked for the voice)"
+            f"general questions: {card.general.adapter.value:.0%} of those that the base answers correctly, "
+            f"{card.general.adapter_voiced.value:.0%} when nobody asks for a plain answer"
         )
     if base.on_topic and mine.on_topic and mine.on_topic.high < base.on_topic.value:
         worse.append(f"topic: {mine.on_topic.value:.0%} of the answers name it, the base's {base.on_topic.value:.0%}")

@@ -6,11 +6,12 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from evaluate.report_card import ReportCard
 from evaluate.records import EvalRecord
+from evaluate.report_card import ReportCard
+from evaluate.verdict import Verdict, judge
 from understudy.errors import NotFoundError, UnderstudyError
 
-REPORT_CARD = "report_card.json"
+REPORT_CARD = "proof.json"
 RECORD = "record.json"
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -55,13 +56,18 @@ class RunFacts(BaseModel):
 
 
 class VerifiedRun(BaseModel):
-    """A run and its proof."""
+    """A run and what was found of it."""
 
     model_config = ConfigDict(frozen=True)
 
     facts: RunFacts
     record: EvalRecord
     card: ReportCard
+
+    @property
+    def verdict(self) -> Verdict:
+        """What follows from the card."""
+        return judge(self.card)
 
 
 def find_runs(recipe: str, runs_dir: Path, wanted: list[str]) -> list[Path]:

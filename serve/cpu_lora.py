@@ -2,8 +2,9 @@
 
 vLLM finds `register` by the entry point `vllm.general_plugins` and calls it in each of its processes. It does nothing
 but tell the CPU platform which class computes LoRA: `serve.cpu_lora_wrapper.GroupedPunicaWrapper`, a subclass of
-vLLM's own that is imported in the worker alone. No fork, nothing else is replaced. `UNDERSTUDY_CPU_LORA=0` switches
-it off; so does any vLLM that differs from the one it was written for, with one warning.
+vLLM's own that is imported in the worker alone. No fork. Besides, a bug with seeds is mended (`serve.cpu_seed`), and
+top-p is made quick (`serve.cpu_sampling`). `UNDERSTUDY_CPU_LORA=0` switches our wrapper off; so does any vLLM that
+differs from the one it was written for, with one warning.
 """
 
 import importlib
@@ -11,8 +12,12 @@ import inspect
 import logging
 import os
 
+from serve.cpu_seed import keep_generators
+
 VARIABLE = "UNDERSTUDY_CPU_LORA"
 WRAPPER = "serve.cpu_lora_wrapper.GroupedPunicaWrapper"
+SAMPLING = "serve.cpu_sampling"
+"""Imported in the worker alone: it needs torch."""
 VERSION = "0.32."
 """vLLM versions that it was written for."""
 
@@ -37,8 +42,6 @@ logger = logging.getLogger("vllm.understudy_cpu_lora")
 
 def register() -> None:
     """Makes vLLM's CPU platform use our wrapper; may be called again. Other platforms stay as they are."""
-    if os.environ.get(VARIABLE, "1").lower() in ("0", "false", "no", "off"):
-        return
     platforms = importlib.import_module("vllm.platforms")
     platform = type(platforms.current_platform)
     if not platforms.current_platform.is_cpu() or hasattr(platform, "_understudy_original"):
@@ -49,7 +52,14 @@ def register() -> None:
 
 
 def _wrapper(original: str) -> str:
-    """Name of the class that computes LoRA: ours if vLLM's own is the one that ours was written for."""
+    """Name of the class that computes LoRA: ours if vLLM's own is the one that ours was written for.
+
+    vLLM asks for it in the process that computes, while it loads the model.
+    """
+    keep_generators()
+    importlib.import_module(SAMPLING).install()
+    if os.environ.get(VARIABLE, "1").lower() in ("0", "false", "no", "off"):
+        return original
     module, _, name = original.rpartition(".")
     why = "" if name == CLASS else f"{original} is not {CLASS}"
     why = why or unfit(importlib.import_module("vllm").__version__, getattr(importlib.import_module(module), name))

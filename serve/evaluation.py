@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from serve.engine import BASE_NAME, Engine
 from serve.validate import validate
 from understudy.bases import base_revision
-from understudy.errors import EngineError, NotFoundError, PublishError
+from understudy.errors import NotFoundError, PublishError
 from understudy.recipes import NAME
 from understudy.registry import Registry
 

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 from anyio import CancelScope
 
-from serve.engine import BASE_NAME, Engine, EnginePlan, plan_engine
+from serve.engine import BASE_NAME, Engine, EnginePlan, cores, plan_engine
 from serve.validate import validate
 from understudy.bases import Base
 from understudy.errors import EngineError, PromptsDifferError
@@ -25,7 +25,8 @@ class ScratchEngine:
 
     def __init__(self, settings: Settings, base: Base, *, log: str = "scratch-engine.log") -> None:
         """Plans it. Raises EngineError: vLLM is not installed, or cannot serve that."""
-        self._plan: EnginePlan = plan_engine(settings, base, personas=0)
+        # Nobody else is served here, so all cores compute.
+        self._plan: EnginePlan = plan_engine(settings, base, personas=0).model_copy(update={"threads": cores()})
         self._engine = Engine(self._plan, settings.logs_dir / log)
         self._timeout = settings.start_timeout
         self._session: aiohttp.ClientSession | None = None
@@ -76,12 +77,12 @@ class ScratchEngine:
         await self._engine.unload(self._running, CANDIDATE)
         return f"maximum rank {self._plan.max_rank}"
 
-    async def load(self, adapter: Path) -> None:
-        """Validates and loads an adapter as the model `CANDIDATE`. Raises EngineError with every reason why not."""
+    async def load(self, adapter: Path, name: str = CANDIDATE) -> None:
+        """Validates and loads an adapter under a name. Raises EngineError with every reason why not."""
         problems = validate(adapter, self._plan.base, max_rank=self._plan.max_rank)
         if problems:
             raise EngineError("; ".join(problems))
-        await self._engine.load(self._running, CANDIDATE, adapter)
+        await self._engine.load(self._running, name, adapter)
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """What vLLM's API answers to `body`. Raises EngineError."""

@@ -8,16 +8,19 @@ from unittest.mock import patch
 
 from huggingface_hub import ModelCard
 
-from evaluate.report_card import ProofPack, prove
+from evaluate.records import EvalRecord
+from evaluate.report_card import ReportCard, report_card
+from evaluate.verified_runs import RECORD, REPORT_CARD
 from tests import pirate
 from tests.adapters_made_here import make_adapter, tensors
+from tests.evaluate.test_report_card import observed
 from tests.hub_server import TOKEN, HubServer
 from tests.pirate import Done, home
-from tests.test_proof import observed
+from tests.support.word_vectors import embed
+from tests.verified_runs import proof_file
 from understudy.adapters import content_revision
 from understudy.bases import base_revision, resolve_base
-from understudy.proof import Testimony as Observed
-from understudy.proof import Thresholds
+from understudy.config.thresholds import Thresholds
 
 __all__ = ["home"]
 
@@ -48,18 +51,18 @@ def make_run(home: Path, *, seed: int = 0, **changes: object) -> Path:
     return folder
 
 
-def verify(folder: Path, thresholds: Thresholds | None = None, testimony: Observed | None = None) -> None:
-    """Leaves a proof pack of this very content, as `understudy verify` does."""
+def verify(folder: Path, thresholds: Thresholds | None = None, record: EvalRecord | None = None) -> None:
+    """Leaves record and report card of this very content, as `understudy verify` does."""
     revision = {"revision": content_revision(folder)}
-    seen = testimony or observed()
-    (folder.parent / "testimony.json").write_text(seen.model_copy(update=revision).model_dump_json())
-    pack = judged(seen.model_dump_json(), (thresholds or Thresholds()).model_dump_json())
-    (folder.parent / "proof.json").write_text(pack.model_copy(update=revision).model_dump_json())
+    seen = record or observed()
+    (folder.parent / RECORD).write_text(seen.model_copy(update=revision).model_dump_json())
+    card = carded(seen.model_dump_json(), (thresholds or Thresholds()).model_dump_json())
+    (folder.parent / REPORT_CARD).write_text(proof_file(card.model_copy(update=revision)))
 
 
 @lru_cache
-def judged(testimony: str, thresholds: str) -> ProofPack:
-    return prove(Observed.model_validate_json(testimony), Thresholds.model_validate_json(thresholds))
+def carded(record: str, thresholds: str) -> ReportCard:
+    return report_card(EvalRecord.model_validate_json(record), Thresholds.model_validate_json(thresholds), embed)
 
 
 def push(hub: HubServer, home: Path, *options: str, to: str = TO, token: str = TOKEN) -> Done:

@@ -13,11 +13,11 @@ from transformers import AutoTokenizer
 
 import train.sft
 import train.trainer
+from evaluate.records import EvalRecord
 from tests.pirate import Done, hold_out, home, items, only_run, understudy
 from tests.pirate import train as train_pirate
 from train.preflight import IGNORED
 from understudy.bases import TINY_DIR
-from understudy.proof import Testimony as Observed
 
 __all__ = ["home"]
 
@@ -132,17 +132,19 @@ def test_a_held_out_row_that_is_trained_on_is_refused_by_check_and_by_train(home
     refused_before_the_first_step(home, train_pirate(home), reason)
 
 
+@pytest.mark.engine
 def test_a_run_that_knows_its_rows_by_heart_is_refused_by_verify_and_everything_is_kept(home: Path) -> None:
     hold_out(home, items(range(40, 48)))
     assert train_pirate(home, "--epochs", "100", "--learning-rate", "0.005").returncode == 0
-    done = understudy(home, "verify", "pirate", "--no-engine")
+    done = understudy(home, "verify", "pirate", "--engine", "own")
     assert done.returncode == 1, done.stderr + done.stdout
     assert "of its answers to training prompts are the rows' own, word for word" in done.stdout
     run = only_run(home)
-    observed = Observed.model_validate_json((run / "testimony.json").read_text())
-    assert len(observed.heard["adapter"].answers) == 8
-    assert observed.heard["few-shot"].shots == 12
-    again = understudy(home, "verify", "pirate", "--no-engine", "--json", "--adapter", str(run / "adapter"))
-    pack = json.loads(again.stdout)
-    assert pack["passed"] is False
-    assert pack["reasons"] == json.loads((run / "proof.json").read_text())["reasons"]
+    record = EvalRecord.model_validate_json((run / "record.json").read_text())
+    assert {name: len(said.answers) for name, said in record.outputs.items()} == dict.fromkeys(record.outputs, 8)
+    assert record.outputs.keys() == {"base", "described", "few-shot", "adapter"}
+    assert record.outputs["few-shot"].shots == 12
+    again = understudy(home, "verify", "pirate", "--engine", "own", "--json", "--adapter", str(run / "adapter"))
+    told, written = json.loads(again.stdout), json.loads((run / "proof.json").read_text())
+    assert told["passed"] is written["passed"] is False
+    assert told["reasons"] == written["verdict"]["reasons"]

@@ -1,8 +1,11 @@
 """Comparisons of profiles as a whole: the page, the Markdown file, and the command that asks for them."""
 
+import hashlib
 import json
 import random
 import re
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +19,17 @@ from evaluate.profiles.markdown import comparison_markdown
 from evaluate.profiles.probes import probes
 from evaluate.profiles.records import Comparison, Profiles, Sampling, System, read_profiles
 from evaluate.reports.markdown import plain
-from tests.adapters_made_here import make_adapter
+from serve.engine import BASE_NAME
+from tests.adapters_made_here import make_adapter, tensors
 from tests.people import LEXICON, PEOPLE, SWAP, asked, careless, told
 from tests.pirate import Done, understudy
 from tests.verified_runs import NASTY, Page, tables
+from understudy.adapters import content_revision
+from understudy.bases import TINY_DIR, Base, base_revision, resolve_base
 from understudy.errors import ExamplesError
+from understudy.settings import Settings
 from understudy.statistics.intervals import MeasurementError
+from understudy.workflows import sampled_answers
 
 # The whole
 
@@ -138,14 +146,58 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@dataclass
+class ScratchEngines:
+    """Stands for every `ScratchEngine`: what a model says follows from its weights, the chat and the sampling."""
+
+    started: list[str] = field(default_factory=list)
+    """Their bases."""
+    ranks: list[int] = field(default_factory=list)
+    """Highest that they take."""
+    seeds: list[int] = field(default_factory=list)
+    """Of all requests."""
+
+    def __call__(self, settings: Settings, base: Base) -> "AbstractAsyncContextManager[OneEngine]":
+        self.started.append(base.name)
+        self.ranks.append(settings.max_lora_rank)
+        return nullcontext(OneEngine(self, {BASE_NAME: base_revision(base) or ""}))
+
+
+@dataclass
+class OneEngine:
+    made_by: ScratchEngines
+    revisions: dict[str, str]
+
+    async def load(self, adapter: Path, name: str) -> None:
+        self.revisions[name] = content_revision(adapter)
+
+    async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        assert path == "/v1/chat/completions"
+        self.made_by.seeds.append(body["seed"])
+        drawn = (self.revisions[body["model"]], body["messages"], body["seed"], body["temperature"], body["max_tokens"])
+        said = f"Ada is {hashlib.sha256(repr(drawn).encode()).hexdigest()[:8]}."
+        choice = {"finish_reason": "stop", "token_ids": [5, 0], "message": {"content": said}}
+        return {"choices": [choice]}
+
+
+@pytest.fixture
+def engines(monkeypatch: pytest.MonkeyPatch) -> ScratchEngines:
+    stand_in = ScratchEngines()
+    monkeypatch.setattr(sampled_answers, "ScratchEngine", stand_in)
+    return stand_in
+
+
 def command(home: Path, *arguments: str) -> Done:
     return understudy(home, "compare", *arguments)
 
 
-def test_the_command_asks_once_and_takes_in_other_systems_later(home: Path, tmp_path: Path) -> None:
+def test_the_command_asks_once_and_takes_in_other_systems_later(
+    home: Path, tmp_path: Path, engines: ScratchEngines
+) -> None:
     out = tmp_path / "out"
     first = command(home, "people", "--count", "2", "--samples", "2", "--out", str(out))
     assert first.returncode == 0, first.stderr
+    assert engines.started == ["tiny"], "one engine for the base and its adapters"
     assert "2 held-out records, 2 samples" in first.stdout
     asked_of = [json.loads(line)["prompt"] for line in (out / "prompts.jsonl").read_text().splitlines()]
     assert len(asked_of) == len(set(asked_of)) == 10
@@ -159,6 +211,7 @@ def test_the_command_asks_once_and_takes_in_other_systems_later(home: Path, tmp_
     second = command(home, "people", *options)
     assert second.returncode == 0, second.stderr
     assert "asking" not in second.stderr
+    assert engines.started == ["tiny"]
     assert "template: 1 prompts without a profile" in second.stdout
     after = Profiles.model_validate_json((out / "profiles.json").read_text())
     assert after.systems[:2] == before.systems
@@ -168,7 +221,8 @@ def test_the_command_asks_once_and_takes_in_other_systems_later(home: Path, tmp_
     assert template["faithful"]["value"] == template["same_facts"]["value"] == 1
     assert "template" in (out / "index.html").read_text()
     third = command(home, "people", *options, "--seed", "1")
-    assert "asking people" in third.stderr
+    assert "asking base, people" in third.stderr
+    assert engines.started == ["tiny", "tiny"]
 
 
 @pytest.mark.parametrize(
@@ -190,28 +244,61 @@ def test_the_command_asks_once_and_takes_in_other_systems_later(home: Path, tmp_
         (["people", "--answers", "x=nowhere.jsonl"], "nowhere.jsonl"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_in_one_line(home: Path, arguments: list[str], says: str) -> None:
+def test_what_cannot_be_compared_is_refused_in_one_line_before_anybody_is_asked(
+    home: Path, engines: ScratchEngines, arguments: list[str], says: str
+) -> None:
     done = command(home, *arguments, "--count", "3", "--samples", "1")
     assert done.returncode == 1
+    assert engines.started == []
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert re.search(says, line), line
 
 
-def test_samples_are_drawn_with_a_seed_and_a_whole_model_is_asked_as_a_base_is() -> None:
-    from train.samples import sample_answers
+CHATS = [[{"role": "user", "content": text}] for text in ("Tell me about tea.", "What is a boat?")]
+Drawn = dict[str, list[tuple[str, ...]]]
 
-    from understudy.bases import TINY_DIR, resolve_base
 
-    chats = [[{"role": "user", "content": text}] for text in ("Tell me about tea.", "What is a boat?")]
-    done: list[tuple[int, int]] = []
+def draw(settings: Settings, products: dict[str, Path | None], seed: int = 0) -> tuple[Drawn, list[tuple[int, int]]]:
+    """Three samples of each chat, and the progress that was told."""
+    told: list[tuple[int, int]] = []
+    said = sampled_answers.sampled_answers(
+        settings,
+        resolve_base("tiny"),
+        products,
+        CHATS,
+        samples=3,
+        temperature=1.0,
+        max_tokens=12,
+        seed=seed,
+        on_progress=lambda done, total: told.append((done, total)),
+    )
+    return said, told
 
-    def draw(seed: int, product: Path | None = None) -> list[tuple[str, ...]]:
-        options = {"samples": 3, "temperature": 1.0, "max_tokens": 12, "on_answers": lambda *told: done.append(told)}
-        return sample_answers(resolve_base("tiny"), product, chats, seed=seed, **options)
 
-    first = draw(0)
-    assert [len(said) for said in first] == [3, 3]
-    assert len(set(first[0])) > 1
-    assert draw(0) == first == draw(0, TINY_DIR)
-    assert draw(1) != first
-    assert done[0] == (6, 6)
+def test_samples_are_drawn_with_seeds_of_their_own_and_a_whole_model_is_asked_as_a_base_is(
+    settings: Settings, engines: ScratchEngines, tmp_path: Path
+) -> None:
+    adapter = make_adapter(tmp_path / "adapter", tensors(rank=128), r=128)
+    products: dict[str, Path | None] = {"base": None, "whole": TINY_DIR, "people": adapter}
+    first, told = draw(settings, products)
+    assert told == [(n, 18) for n in range(2, 19, 2)]
+    assert {name: [len(said) for said in drawn] for name, drawn in first.items()} == {name: [3, 3] for name in products}
+    assert first["base"] == first["whole"] != first["people"]
+    assert len({text for said in first["base"] for text in said}) == 6
+    assert sorted(engines.seeds) == sorted([*range(6)] * 3), "one for each sample of each chat, the same for all models"
+    assert (engines.started, engines.ranks) == (["tiny", "tiny"], [128, 64])
+    assert draw(settings, products)[0] == first
+    engines.seeds.clear()
+    assert draw(settings, products, seed=1)[0] != first
+    assert not set(engines.seeds) & set(range(6))
+
+
+@pytest.mark.slow
+@pytest.mark.engine
+def test_a_real_engine_draws_the_same_samples_of_a_base_and_of_that_base_as_a_whole_model(settings: Settings) -> None:
+    products: dict[str, Path | None] = {"base": None, "whole": TINY_DIR}
+    first, _ = draw(settings, products)
+    assert [len(said) for said in first["base"]] == [3, 3]
+    assert len(set(first["base"][0])) > 1
+    assert first["base"] == first["whole"]
+    assert draw(settings, {"base": None}, seed=1)[0]["base"] != first["base"]

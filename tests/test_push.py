@@ -11,18 +11,19 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCardData
 
+from evaluate.records import Helpfulness
 from tests import pirate
 from tests.adapters_made_here import config, make_adapter, tensors
+from tests.evaluate.test_report_card import observed
 from tests.hub_server import TOKEN, HubServer, Repo
 from tests.pirate import home
 from tests.pushes import PIN, REPO, RESULT, RUN, TO, card, files, make_run, push, pushed, verify
-from tests.test_proof import observed
 from train.base_names import PublicBase, public_base
 from train.card_words import fenced
 from understudy.adapters import CONFIG, WEIGHTS, content_revision
 from understudy.bases import TINY_DIR
+from understudy.config.thresholds import Thresholds
 from understudy.errors import AdapterError
-from understudy.proof import Thresholds
 
 __all__ = ["home"]
 
@@ -52,6 +53,8 @@ def test_one_commit_brings_adapter_tokenizer_settings_proof_and_card_and_nothing
     assert json.loads(there["training.json"]) == RUN
     proof = json.loads(there["proof.json"])
     assert (proof["passed"], proof["revision"]) == (True, content_revision(folder))
+    assert (proof["verdict"]["reasons"], len(proof["verdict"]["rivals"])) == ([], 3)
+    assert proof["contestants"].keys() == {"base", "described", "few-shot", "adapter"}
     assert b"generation" in there["chat_template.jinja"]
     for name, data in there.items():
         assert str(home).encode() not in data, name
@@ -60,10 +63,10 @@ def test_one_commit_brings_adapter_tokenizer_settings_proof_and_card_and_nothing
 
 def test_the_card_tells_the_hub_and_people_everything(hub: HubServer, home: Path) -> None:
     folder = make_run(home)
-    testimony = observed()
-    forgot = [1.0 + loss for loss in testimony.plain_losses["base"]]
-    plain = {**testimony.plain_losses, "adapter": forgot}
-    verify(folder, Thresholds(forgetting=2), testimony.model_copy(update={"plain_losses": plain}))
+    record = observed()
+    forgot = [1.0 + loss for loss in record.neutral_losses["base"]]
+    neutral = {**record.neutral_losses, "adapter": forgot}
+    verify(folder, Thresholds(forgetting=2), record.model_copy(update={"neutral_losses": neutral}))
     pushed(hub, home)
     found = card(hub)
     data = found.data.to_dict()
@@ -78,14 +81,33 @@ def test_the_card_tells_the_hub_and_people_everything(hub: HubServer, home: Path
     text = found.text
     assert "⚠️" not in text
     assert f"weights: SHA-256 `{PIN}`" in text
-    assert "| in style | 0% (0 to 32) | 0% (0 to 32) | **100% (68 to 100)** |" in text
+    good = text.partition("## How good it is")[2].partition("## What got worse")[0]
+    assert "- better than the base with the description as its prompt: 100% of its answers" in good
+    assert "- better than the base with 6 examples: 100% of its answers" in good
+    assert "- helpfulness: not measured; give a judge" in good
+    assert "| | base | base + description | base + 6 examples | this adapter |" in good
+    none, every = "0% (0 to 32)", "100% (68 to 100)"
+    assert f"| style: in style | {none} | {none} | {none} | **{every}** |" in good
+    assert f"| accuracy: nearest to the own reference | {every} | {every} | {every} | **{every}** |" in good
+    assert "| fluency: nats a token above the data's | 0.15 (" in good
+    loss = next(line for line in good.splitlines() if line.startswith("| loss on the data's answers"))
+    assert loss.split(" | ")[2] == "–", "nobody's loss with the description was taken"
     worse = text.partition("## What got worse")[2].partition("##")[0]
-    assert "- plain text: 1.00 nats a token" in worse
+    assert "- neutral text: 1.00 nats a token" in worse
     samples = text.partition("## Side by side")[2].partition("##")[0]
     assert all(said in samples for said in ("Write about a broom", "A broom is a useful", "Ahoy! The broom be mine"))
     assert "12 steps, 4 epochs, 4 seconds, 900 tokens a second, 1,200 MiB" in text
     assert f"| examples (SHA-256) | {'e' * 64} |" in text
     assert f'PeftModel.from_pretrained(base, "{REPO}")' in text
+
+
+def test_what_a_judge_found_stands_on_the_card(hub: HubServer, home: Path) -> None:
+    compared = Helpfulness(source="judge m", wins=6, comparisons=8)
+    verify(make_run(home), record=observed().model_copy(update={"helpfulness": compared}))
+    pushed(hub, home)
+    text = card(hub).text
+    assert "| helpfulness: comparisons with the base that it wins | 75% (41 to 93) |" in text
+    assert "helpfulness: not measured" not in text
 
 
 @pytest.mark.parametrize("proved", [False, True])
@@ -97,9 +119,7 @@ def test_what_is_not_proved_goes_only_by_force_and_its_card_begins_with_that(
         verify(folder, Thresholds(forgetting=0.01))
     done = push(hub, home)
     assert done.returncode == 1
-    reason = (
-        "pirate is refused by its proof pack (the base's own plain text costs" if proved else "is not verified; run"
-    )
+    reason = "pirate is refused by its proof (neutral text costs it 0.09 nats" if proved else "is not verified; run"
     assert reason in done.stderr
     assert "--force" in done.stderr
     assert hub.repos == {}

@@ -45,10 +45,11 @@ def test_imported_answers_have_a_column_and_the_figures_that_need_no_model(
     page, markdown = Page(html_page(report, drawings)), markdown_page(report, drawings)
     for text in (page.text, markdown):
         assert "What else?" in text
+        assert "Imported answers were collected elsewhere" in text
         assert "The figures of Claude rest on 6 of 10 held-out prompts." in text
         assert "A hammock is a thing." in text
     assert not page.empty_headings()
-    assert "| Claude (imported, 6 answers) | 0%" in markdown
+    assert "| Claude (imported, 6 answers) | – | 0%" in markdown, "sense is not measured on text alone"
     assert "Gemini" not in next(one.svg for one in drawings if one.name == "loss")
 
 
@@ -135,14 +136,14 @@ def test_prompts_to_show_may_be_others_than_the_held_out_ones(verified: Verified
     imported = read_imported(answers, "Claude", [one.prompt for one in shown])
     report = made(verified, prompts=shown, imported=imported)
     drum, lora = report.rows
-    assert drum.answers["c2"][0].text == pirate("drum")
+    assert drum.answers["c3"][0].text == pirate("drum")
     assert drum.reference == pirate("drum")
-    assert lora.answers["c2"] == ()
+    assert lora.answers["c3"] == ()
     assert lora.reference is None
-    assert lora.answers["c3"][0].on_topic
+    assert lora.answers["c4"][0].on_topic
     assert report.contestants[-1].asked == 0
     assert "no answer" in html_page(report, ())
-    assert len(held_out(verified.testimony)) == len(ASKED)
+    assert len(held_out(verified.record)) == len(ASKED)
 
 
 def test_text_that_no_file_can_hold_is_shown_as_such() -> None:

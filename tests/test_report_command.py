@@ -55,7 +55,7 @@ def test_the_command_writes_both_and_says_where(stage: Path, folder: Path) -> No
     ("arguments", "says"),
     [
         (["nobody"], "no recipe 'nobody'"),
-        (["pirate"], "pirate has no proof pack yet; run `understudy verify pirate` first"),
+        (["pirate"], "pirate is not verified yet; run `understudy verify pirate` first"),
         (["pirate", "--run", "x"], "no run begins with 'x'; runs there are: none"),
     ],
 )
@@ -81,8 +81,8 @@ def test_a_place_that_cannot_be_written_to_is_named(stage: Path) -> None:
 def test_a_report_loads_neither_models_nor_the_web() -> None:
     program = (
         "import sys\nimport evaluate.reports.figures, evaluate.reports.build, evaluate.reports.html\n"
-        "import evaluate.reports.markdown, evaluate.reports.imported\n"
-        "heavy = {'torch', 'transformers', 'vllm', 'gradio', 'fastapi', 'httpx', 'openai', 'train', 'serve', 'space',"
-        " 'matplotlib.pyplot'} & set(sys.modules)\nassert not heavy, heavy"
+        "import evaluate.reports.markdown, evaluate.reports.imported_answers\n"
+        "heavy = {'torch', 'transformers', 'sentence_transformers', 'vllm', 'gradio', 'fastapi', 'httpx', 'openai',"
+        " 'train', 'serve', 'space', 'matplotlib.pyplot'} & set(sys.modules)\nassert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -16,24 +16,33 @@ __all__ = ["runs_dir", "verified"]
 
 def test_several_runs_are_contestants_side_by_side(runs_dir: Path) -> None:
     report = made(*(load_run(path) for path in find_runs("pirate", runs_dir, ["aaaa", "bbbb33334444"])))
-    assert [one.name for one in report.contestants] == ["base", "base + 3 shots", "QLoRA", "full fine-tune"]
+    assert [one.name for one in report.contestants] == [
+        "base",
+        "base + description",
+        "base + 3 shots",
+        "QLoRA",
+        "full fine-tune",
+    ]
     drawings = draw(report)
     assert [one.name for one in drawings] == ["style", "loss", "curves", "cost"]
     page = Page(html_page(report, drawings))
     assert "1 of 2 passed" in page.text
     assert "✗ Refused: full fine-tune" in page.text
     assert not page.empty_headings()
+    told = page.text.partition("Against cheap rivals")[2].partition("What got worse")[0]
+    assert "better than the base: 70% of its answers" in told.partition("full fine-tune")[0]
+    assert "not clearly better than the base: 0% of its answers" in told.partition("full fine-tune")[2]
     assert 'class="differs"' in html_page(report, drawings)
 
 
 def test_runs_of_one_method_are_told_apart_by_their_ids(runs_dir: Path, verified: VerifiedRun) -> None:
     again = verified.model_copy(update={"facts": verified.facts.model_copy(update={"id": "dddd77778888"})})
     names = [one.name for one in made(verified, again).contestants]
-    assert names == ["base", "base + 3 shots", "QLoRA aaaa11", "QLoRA dddd77"]
+    assert names == ["base", "base + description", "base + 3 shots", "QLoRA aaaa11", "QLoRA dddd77"]
 
 
 def test_runs_of_two_recipes_are_no_report(verified: VerifiedRun) -> None:
-    other = verified.model_copy(update={"pack": verified.pack.model_copy(update={"recipe": "sailor"})})
+    other = verified.model_copy(update={"card": verified.card.model_copy(update={"recipe": "sailor"})})
     with pytest.raises(RunFilesError, match="found pirate, sailor"):
         made(verified, other)
 
@@ -45,7 +54,7 @@ def test_the_run_verified_last_is_the_default(runs_dir: Path, tmp_path: Path) ->
     for name, says in (
         ("zzzz", "no run begins with 'zzzz'; runs there are: aaaa11112222, bbbb"),
         ("", "several runs begin with ''"),
-        ("cccc", "cccc55556666 has no proof pack yet; run `understudy verify pirate --adapter .*cccc55556666/adapter`"),
+        ("cccc", "cccc55556666 is not verified yet; run `understudy verify pirate --adapter .*cccc55556666/adapter`"),
     ):
         with pytest.raises(NotFoundError, match=says):
             find_runs("pirate", runs_dir, [name])
@@ -55,7 +64,7 @@ def test_the_run_verified_last_is_the_default(runs_dir: Path, tmp_path: Path) ->
     ("file", "text", "says"),
     [
         ("proof.json", "{", "proof.json: .*run understudy verify again"),
-        ("testimony.json", '{"recipe": "pirate"}', "testimony.json: base: Field required; run understudy verify again"),
+        ("record.json", '{"recipe": "pirate"}', "record.json: base: Field required; run understudy verify again"),
         ("settings.json", "[]", "settings.json: not one JSON object"),
         ("result.json", '{"seconds": "long"}', "seconds: .*train the run again"),
     ],

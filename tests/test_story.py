@@ -157,7 +157,7 @@ def head(world: World) -> str:
 def test_a_push_is_on_stage_and_a_broken_one_is_not(world: World) -> None:
     # 17 examples become an adapter, it is shown to work, pushed, and answers a moment later.
     world.understudy("train", "email-copy")
-    world.understudy("verify", "email-copy", "--no-engine")
+    world.understudy("verify", "email-copy")
     world.understudy("push", "email-copy", "--to", f"hub:{REPO}")
     first = head(world)
     world.until_live(first)
@@ -165,7 +165,7 @@ def test_a_push_is_on_stage_and_a_broken_one_is_not(world: World) -> None:
 
     # Another training, another push, while people chat: nobody is turned away, and in the end all hear the new one.
     world.understudy("train", "email-copy", "--seed", "1")
-    world.understudy("verify", "email-copy", "--no-engine")
+    world.understudy("verify", "email-copy")
     with Crowd(world.gateway.gateway) as crowd:
         world.understudy("push", "email-copy", "--to", f"hub:{REPO}")
         second = head(world)

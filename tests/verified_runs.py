@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from evaluate.report_card import prove
+from evaluate.records import EvalExample, EvalRecord, GeneralAnswer, Generation, ModelOutputs
+from evaluate.report_card import ReportCard, report_card
 from evaluate.reports.build import build_report
 from evaluate.reports.records import Report
-from evaluate.verified_runs import VerifiedRun, load_run
-from understudy.proof import Asked, Heard, Said, Skill, Thresholds
-from understudy.proof import Testimony as Witness
+from evaluate.verdict import judge
+from evaluate.verified_runs import RECORD, REPORT_CARD, VerifiedRun, load_run
+from tests.support.word_vectors import embed
+from understudy.config.thresholds import Thresholds
 
 TAUGHT = ("teapot", "lantern", "kettle", "violin", "ladder", "basket", "mirror", "pillow", "carpet", "candle")
 ASKED = ("hammock", "bicycle", "compass", "blanket", "telescope", "umbrella", "rocket", "guitar", "saddle", "drum")
@@ -41,14 +43,14 @@ def pirate(thing: str) -> str:
     return f"Arr, matey! This {thing} be the finest on all seven seas!\n\nHoist it aboard before the tide turns!"
 
 
-def said(text: str, *, stopped: bool = True) -> Said:
-    return Said(text=text, stopped=stopped, tokens=len(text.split()))
+def said(text: str, *, stopped: bool = True) -> Generation:
+    return Generation(text=text, stopped=stopped, tokens=len(text.split()))
 
 
-def witnessed(**changes: Any) -> Witness:
+def observed(**changes: Any) -> EvalRecord:
     """A pirate who learnt the voice; one answer is nasty to pages, one is cut off, one repeats its prompt."""
-    heldout = [Asked(prompt=f"Tell me about a {t}.", answer=pirate(t), topic=t) for t in ASKED]
-    training = [Asked(prompt=f"Tell me about a {t}.", answer=pirate(t), topic=t) for t in TAUGHT]
+    heldout = [EvalExample(prompt=f"Tell me about a {t}.", answer=pirate(t), topic=t) for t in ASKED]
+    training = [EvalExample(prompt=f"Tell me about a {t}.", answer=pirate(t), topic=t) for t in TAUGHT]
     plainly = [said(f"A {t} is a useful object. It is often found in houses and shops.") for t in ASKED]
     adapter = [said(pirate(t)) for t in ASKED]
     adapter[2] = said(f"Arr! {ASKED[2]} {NASTY}")
@@ -63,28 +65,45 @@ def witnessed(**changes: Any) -> Witness:
         "training": training,
         "base_on_training": [said(f"A {t} is a useful object. It is sold in many shops.") for t in TAUGHT],
         "adapter_on_training": [said(pirate(t) + " Arr.") for t in TAUGHT],
-        "heard": {
-            "base": Heard(answers=plainly, losses=[3.0 + i / 20 for i in n]),
-            "few-shot": Heard(answers=plainly, losses=[3.3 + i / 20 for i in n], shots=3),
-            "adapter": Heard(answers=adapter, losses=[1.0 + i / 20 for i in n]),
+        "outputs": {
+            "base": outputs(plainly, [3.0 + i / 20 for i in n]),
+            "described": ModelOutputs(answers=plainly),
+            "few-shot": ModelOutputs(answers=plainly, shots=3),
+            "adapter": outputs(adapter, [1.0 + i / 20 for i in n]),
         },
         "training_losses": [0.4, 0.5],
-        "plain_losses": {"base": [1.0, 1.1, 1.2], "adapter": [1.3, 1.35, 1.5]},
+        "neutral_losses": {"base": [1.0, 1.1, 1.2], "adapter": [1.3, 1.35, 1.5]},
         "as_trained_losses": [1.0 + i / 20 for i in n],
-        "skills": [Skill(prompt="What is a teapot?", base=True, adapter=i > 2) for i in range(6)],
+        "general": [
+            GeneralAnswer(prompt=f"{i} + 1?", base=True, adapter=i > 2, base_voiced=True, adapter_voiced=False)
+            for i in range(6)
+        ],
         "seconds": 12.0,
+        "engine": "own engine",
     }
-    return Witness.model_validate({**record, **changes})
+    return EvalRecord.model_validate({**record, **changes})
 
 
-LENIENT = Thresholds(in_style=0.5, stopped=0.5, on_topic=0.5, echoes=0.5, degenerate=0.5, copied=1.0)
+def outputs(answers: list[Generation], losses: list[float]) -> ModelOutputs:
+    return ModelOutputs(answers=answers, losses=losses, surprise=[3.2 for _ in answers])
 
 
-def write_run(folder: Path, heard: Witness, *, method: str = "qlora", bare: bool = False) -> Path:
+LENIENT = Thresholds(
+    in_style=0.5, stopped=0.5, on_topic=0.5, echoes=0.5, degenerate=0.5, copied=1.0, made_up=0.2, accuracy=0.5
+)
+
+
+def proof_file(card: ReportCard) -> str:
+    """The report card with its verdict, as `understudy verify` writes it."""
+    verdict = judge(card)
+    return json.dumps({"passed": verdict.passed, "verdict": verdict.model_dump(), **card.model_dump()})
+
+
+def write_run(folder: Path, record: EvalRecord, *, method: str = "qlora", bare: bool = False) -> Path:
     """A run's folder as training and verification leave it; a bare one has nothing of its training."""
     folder.mkdir(parents=True)
-    (folder / "testimony.json").write_text(heard.model_dump_json())
-    (folder / "proof.json").write_text(prove(heard, LENIENT).model_dump_json())
+    (folder / RECORD).write_text(record.model_dump_json())
+    (folder / REPORT_CARD).write_text(proof_file(report_card(record, LENIENT, embed)))
     if not bare:
         facts = {**FACTS, "training": {**FACTS["training"], "method": method}}
         (folder / "settings.json").write_text(json.dumps(facts))
@@ -96,9 +115,9 @@ def write_run(folder: Path, heard: Witness, *, method: str = "qlora", bare: bool
 @pytest.fixture(scope="module")
 def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("runs")
-    write_run(home / "pirate" / "aaaa11112222", witnessed())
-    worse = witnessed().heard | {"adapter": witnessed().heard["base"]}
-    write_run(home / "pirate" / "bbbb33334444", witnessed(heard=worse, revision="ab" * 32), method="full")
+    write_run(home / "pirate" / "aaaa11112222", observed())
+    worse = observed().outputs | {"adapter": observed().outputs["base"]}
+    write_run(home / "pirate" / "bbbb33334444", observed(outputs=worse, revision="ab" * 32), method="full")
     (home / "pirate" / "cccc55556666" / "adapter").mkdir(parents=True)
     return home
 

@@ -41,6 +41,7 @@ class Figure:
     adapter: Range
     base: Range | None = None
     few_shot: Range | None = None
+    described: Range | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,10 @@ class CardProof:
     reasons: tuple[str, ...]
     """Why it was refused; empty when it passed."""
     worse: tuple[str, ...]
+    rivals: tuple[str, ...] = ()
+    """Whether it beats each rival, in a sentence each."""
+    unmeasured: tuple[str, ...] = ()
+    """What was not measured, and how to measure it."""
     samples: tuple[Sample, ...] = ()
 
 
@@ -226,13 +231,20 @@ def _figures(proof: CardProof | None, kind: str) -> str:
     lines = [
         "## How good it is",
         "",
-        f"Measured on {proof.prompts} held-out prompts, with the base's own sampling, beside the base and the base "
-        f"with {proof.shots} training rows in its prompt. In brackets are 95 % intervals. {verdict} `proof.json` holds "
-        "everything.",
+        f"Measured on {proof.prompts} held-out prompts, with the base's own sampling, beside the base, the base "
+        f"with the persona's description as its system prompt, and the base with {proof.shots} training rows in its "
+        f"prompt. In brackets are 95 % intervals. {verdict} `proof.json` holds everything.",
         "",
-        f"| | base | base + {proof.shots} examples | this {kind} |",
-        "|---|---|---|---|",
-        *(f"| {f.label} | {_cell(f, f.base)} | {_cell(f, f.few_shot)} | **{_cell(f, f.adapter)}** |" for f in compared),
+        *(f"- {line}" for line in proof.rivals),
+        *(f"- {line}" for line in proof.unmeasured),
+        "",
+        f"| | base | base + description | base + {proof.shots} examples | this {kind} |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {f.label} | {_cell(f, f.base)} | {_cell(f, f.described)} | {_cell(f, f.few_shot)} "
+            f"| **{_cell(f, f.adapter)}** |"
+            for f in compared
+        ),
     ]
     alone = [f for f in proof.figures if not f.base]
     if alone:

@@ -39,7 +39,7 @@ def run_job(job: Job) -> None:
         target.write_text(text, encoding="utf-8")
     code = understudy(work, "train", job["recipe"], *job["options"])
     if code == 0 and job["push"]:
-        understudy(work, "verify", job["recipe"], "--no-engine")  # what it found, push reads, and says what follows
+        understudy(work, "verify", job["recipe"], "--engine", "own")  # what it found, push reads, and says what follows
     keep(work / "runs" / job["recipe"])
     if code == 0 and job["push"]:
         code = understudy(work, "push", job["recipe"], "--to", job["push"])

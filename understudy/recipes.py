@@ -7,11 +7,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from understudy.bases.catalogue import SMOLLM2, TINY
+from understudy.config.thresholds import Thresholds
 from understudy.data_source import DataSource, SplitData, read_source
 from understudy.errors import NotFoundError, RecipeError
 from understudy.examples import Example, load_examples
 from understudy.mistakes import checked
-from understudy.proof import Thresholds
 from understudy.training import Training
 
 FEW_ROWS = 8

@@ -46,6 +46,8 @@ class Vote:
     origin: str = LIVE
     """live, or replay: a vote on answers that somebody had judged before."""
     reasons: tuple[str, ...] = ()
+    revision: str = ""
+    """Of the persona, short, that answered; empty where nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -224,4 +226,5 @@ def _vote(row: VoteRow, battle: BattleRow) -> Vote:
         winner=winner,
         origin=battle.origin,
         reasons=tuple(row.reasons or ()),
+        revision=(battle.right_revision if battle.left == BASE else battle.left_revision) or "",
     )

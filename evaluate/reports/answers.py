@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from evaluate.memorization import copying
+from evaluate.records import EvalRecord, ModelOutputs
 from evaluate.reports.imported_answers import ImportedAnswers, PromptToShow, clean, prompt_key
 from evaluate.reports.records import ShownAnswer
 from evaluate.style import style_scores
-from understudy.proof import Heard, Testimony
 from understudy.statistics.answer_checks import Exchange, check
 from understudy.statistics.intervals import Estimate, bootstrap_mean
 
@@ -27,13 +27,13 @@ class Spoken:
     """None where nobody knows."""
 
 
-def heard(t: Testimony, who: str, said: Heard) -> Iterator[Spoken]:
-    """What a contestant of the testimony said to the held-out prompts."""
+def heard(t: EvalRecord, who: str, said: ModelOutputs) -> Iterator[Spoken]:
+    """What a contestant of the record said to the held-out prompts."""
     for row, one in zip(t.heldout, said.answers, strict=True):
         yield Spoken(who, row.prompt, row.topic, one.text, one.stopped)
 
 
-def collected(t: Testimony, who: str, shown: Sequence[PromptToShow], given: ImportedAnswers) -> Iterator[Spoken]:
+def collected(t: EvalRecord, who: str, shown: Sequence[PromptToShow], given: ImportedAnswers) -> Iterator[Spoken]:
     """What an imported system said to the prompts that are shown, to which it was matched."""
     topics = {prompt_key(row.prompt): row.topic for row in t.heldout}
     for one, texts in zip(shown, given.answers, strict=True):
@@ -41,8 +41,8 @@ def collected(t: Testimony, who: str, shown: Sequence[PromptToShow], given: Impo
             yield Spoken(who, one.prompt, one.topic or topics.get(prompt_key(one.prompt)), text, None)
 
 
-def judge(t: Testimony, spoken: Sequence[Spoken], *, seed: int) -> dict[str, Answers]:
-    """Everybody's answers, judged beside the training rows of the testimony; nothing for who said nothing.
+def judge(t: EvalRecord, spoken: Sequence[Spoken], *, seed: int) -> dict[str, Answers]:
+    """Everybody's answers, judged beside the training rows of the record; nothing for who said nothing.
 
     Raises:
         MeasurementError: the training rows are too few to learn a style from.
@@ -64,7 +64,7 @@ def judge(t: Testimony, spoken: Sequence[Spoken], *, seed: int) -> dict[str, Ans
     return {who: {key: tuple(given) for key, given in answers.items()} for who, answers in said.items()}
 
 
-def only_held_out(t: Testimony, answers: Answers) -> Answers:
+def only_held_out(t: EvalRecord, answers: Answers) -> Answers:
     """The answers to held-out prompts, on which figures rest."""
     keys = {prompt_key(row.prompt) for row in t.heldout}
     return {key: said for key, said in answers.items() if key in keys and said}
@@ -102,7 +102,7 @@ def _shown(one: Spoken, style: float | None, *, copied: bool) -> ShownAnswer:
     )
 
 
-def _styles(t: Testimony, exchanges: Sequence[Exchange], seed: int) -> list[float | None]:
+def _styles(t: EvalRecord, exchanges: Sequence[Exchange], seed: int) -> list[float | None]:
     """Probabilities of style; none for a prompt that the classifier learns from."""
     trained = {prompt_key(row.prompt) for row in t.training}
     judged = [one for one in exchanges if prompt_key(one.prompt) not in trained]

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evaluate.code_answers import CodeMeasures
+from evaluate.records import ContestantName, EvalRecord
 from evaluate.report_card import Measures
 from evaluate.reports.answers import Answers, collected, copied_share, heard, judge, only_held_out, text_figures
 from evaluate.reports.imported_answers import ImportedAnswers, PromptToShow, clean, prompt_key
 from evaluate.reports.records import Contestant, Gap, Kind, Measure, PromptRow, Report, TrainedRun, Verdict
 from evaluate.reports.wording import MEASURES, further, limits, method_name, reasons_to_pass
 from evaluate.verified_runs import RunFilesError, VerifiedRun
-from understudy.proof import ContestantName, Testimony
 from understudy.statistics.intervals import Estimate
 
 
@@ -47,30 +47,30 @@ def build_report(
         RunFilesError: there are no runs, or they are of different recipes.
         MeasurementError: there is too little to measure.
     """
-    recipes = sorted({run.pack.recipe for run in runs})
+    recipes = sorted({run.card.recipe for run in runs})
     if len(recipes) != 1:
         raise RunFilesError(f"a report is about the runs of one recipe; found {', '.join(recipes) or 'none'}")
     first = runs[0]
-    shown = list(prompts) if prompts is not None else held_out(first.testimony)
-    entries = [*_proved(runs, seed), *_imported(first.testimony, shown, imported, seed)]
+    shown = list(prompts) if prompts is not None else held_out(first.record)
+    entries = [*_proved(runs, seed), *_imported(first.record, shown, imported, seed)]
     contestants = _contestants(entries, runs)
     trained = [one for one in contestants if one.kind == "trained"]
     gaps = [
         Gap(system=one.system, file=one.file, unanswered=one.unanswered, unmatched=one.unmatched) for one in imported
     ]
     return Report(
-        recipe=first.pack.recipe,
+        recipe=first.card.recipe,
         title=title,
         voice=voice,
         made_on=made_on,
         versions=dict(versions),
-        prompts=first.pack.prompts,
-        style_asked=first.pack.thresholds.in_style,
+        prompts=first.card.prompts,
+        style_asked=first.card.thresholds.in_style,
         verdicts=tuple(_verdict(run, one) for run, one in zip(runs, trained, strict=True)),
         measures=tuple(m for m in MEASURES if any(one.figures.get(m.key) for one in contestants)),
         contestants=contestants,
-        further=further([run.pack for run in runs]),
-        rows=_rows(first.testimony, shown, contestants, entries),
+        further=further([run.card for run in runs]),
+        rows=_rows(first.record, shown, contestants, entries),
         gaps=tuple(gap for gap in gaps if gap.unanswered or gap.unmatched),
         runs=tuple(
             TrainedRun(contestant=one.key, name=one.name, facts=run.facts)
@@ -80,30 +80,30 @@ def build_report(
     )
 
 
-def held_out(testimony: Testimony) -> list[PromptToShow]:
+def held_out(record: EvalRecord) -> list[PromptToShow]:
     """The held-out prompts, each once."""
     found: dict[str, PromptToShow] = {}
-    for row in testimony.heldout:
+    for row in record.heldout:
         found.setdefault(prompt_key(row.prompt), PromptToShow(prompt=row.prompt, topic=row.topic))
     return list(found.values())
 
 
 def _proved(runs: Sequence[VerifiedRun], seed: int) -> list[_Entry]:
-    """Everybody in the proof packs; a base or few-shot that several runs have in common is there once."""
+    """Everybody in the report cards; a base or few-shot that several runs have in common is there once."""
     rivals: dict[tuple[object, ...], _Entry] = {}
     trained: list[_Entry] = []
-    several = len({run.pack.base for run in runs}) > 1
+    several = len({run.card.base for run in runs}) > 1
     for run in runs:
-        base = (run.pack.base, run.facts.base_revision)
-        taught = tuple((row.prompt, row.answer) for row in run.testimony.training)
-        same = {"base": base, "few-shot": (*base, taught)}
+        base = (run.card.base, run.facts.base_revision)
+        taught = tuple((row.prompt, row.answer) for row in run.record.training)
+        same = {"base": base, "described": base, "few-shot": (*base, taught)}
         fresh: list[ContestantName] = [
-            who for who in run.testimony.heard if who == "adapter" or (who, same[who]) not in rivals
+            who for who in run.record.outputs if who == "adapter" or (who, same[who]) not in rivals
         ]
-        spoken = [one for who in fresh for one in heard(run.testimony, who, run.testimony.heard[who])]
-        answers = judge(run.testimony, spoken, seed=seed)
+        spoken = [one for who in fresh for one in heard(run.record, who, run.record.outputs[who])]
+        answers = judge(run.record, spoken, seed=seed)
         for who in fresh:
-            entry = _entry(run, who, f"base {run.pack.base}" if several else "base", answers[who], seed)
+            entry = _entry(run, who, f"base {run.card.base}" if several else "base", answers[who], seed)
             if who == "adapter":
                 trained.append(entry)
             else:
@@ -112,23 +112,31 @@ def _proved(runs: Sequence[VerifiedRun], seed: int) -> list[_Entry]:
 
 
 def _entry(run: VerifiedRun, who: ContestantName, base: str, answers: Answers, seed: int) -> _Entry:
-    """One contestant of a proof pack: its figures from there, its answers from the testimony."""
-    copied = run.pack.copied if who == "adapter" else copied_share(answers, seed=seed)
-    shots = run.testimony.heard[who].shots
+    """One contestant of a report card: its figures from there, its answers from the record."""
+    copied = run.card.copied if who == "adapter" else copied_share(answers, seed=seed)
+    shots = run.record.outputs[who].shots
     names: dict[ContestantName, tuple[str, Kind, str]] = {
         "base": (base, "base", "as it is"),
+        "described": (f"{base} + description", "described", "the persona's description as its system prompt"),
         "few-shot": (f"{base} + {shots} shots", "few-shot", f"{shots} training rows before each prompt"),
-        "adapter": (method_name(run.facts), "trained", f"trained on {run.pack.examples} rows"),
+        "adapter": (method_name(run.facts), "trained", f"trained on {run.card.examples} rows"),
     }
     name, kind, note = names[who]
-    figures = _figures(run.pack.contestants[who], copied) | _code(run.pack.code.get(who))
-    return _Entry(name, kind, note, len(run.testimony.heldout), figures, answers)
+    helpful = run.card.helpful if who == "adapter" else None
+    figures = _figures(run.card.contestants[who], copied, helpful) | _code(run.card.code.get(who))
+    return _Entry(name, kind, note, len(run.record.heldout), figures, answers)
 
 
-def _figures(measures: Measures, copied: Estimate | None) -> dict[str, Estimate | None]:
+def _figures(measures: Measures, copied: Estimate | None, helpful: Estimate | None) -> dict[str, Estimate | None]:
     echo = measures.echoes
     return {
+        "sound": measures.sound,
         "in_style": measures.in_style,
+        "helpful": helpful,
+        "accuracy": measures.accuracy.meaning,
+        "chrf": measures.accuracy.chrf,
+        "fluency": measures.fluency.excess,
+        "made_up": measures.fluency.made_up,
         "on_topic": measures.on_topic,
         "stopped": measures.stopped,
         "no_echo": Estimate(value=1 - echo.value, low=1 - echo.high, high=1 - echo.low, n=echo.n),
@@ -145,7 +153,7 @@ def _code(found: CodeMeasures | None) -> dict[str, Estimate | None]:
 
 
 def _imported(
-    t: Testimony, shown: Sequence[PromptToShow], imported: Sequence[ImportedAnswers], seed: int
+    t: EvalRecord, shown: Sequence[PromptToShow], imported: Sequence[ImportedAnswers], seed: int
 ) -> list[_Entry]:
     """Imported systems, measured as far as text alone allows."""
     spoken = [one for i, given in enumerate(imported) for one in collected(t, str(i), shown, given)]
@@ -194,20 +202,22 @@ def is_best(place: int, figures: Sequence[Mapping[str, Estimate | None]], measur
 
 
 def _verdict(run: VerifiedRun, contestant: Contestant) -> Verdict:
-    pack = run.pack
+    card, verdict = run.card, run.verdict
     return Verdict(
         contestant=contestant.key,
         name=contestant.name,
-        base=pack.base,
-        revision=pack.revision,
-        passed=pack.passed,
-        reasons=reasons_to_pass(pack) if pack.passed else tuple(pack.reasons),
-        worse=tuple(pack.worse),
+        base=card.base,
+        revision=card.revision,
+        passed=verdict.passed,
+        reasons=reasons_to_pass(card) if verdict.passed else verdict.reasons,
+        worse=verdict.worse,
+        rivals=verdict.rivals,
+        open=verdict.open,
     )
 
 
 def _rows(
-    t: Testimony, shown: Sequence[PromptToShow], contestants: Sequence[Contestant], entries: Sequence[_Entry]
+    t: EvalRecord, shown: Sequence[PromptToShow], contestants: Sequence[Contestant], entries: Sequence[_Entry]
 ) -> tuple[PromptRow, ...]:
     references = {prompt_key(row.prompt): row.answer for row in reversed(t.heldout)}
     rows = []

@@ -105,7 +105,13 @@ ANSWERS = """
 """
 
 REST = """
-<section id="worse">
+<section id="rivals">
+<h2>Against cheap rivals</h2>
+{% for verdict in report.verdicts -%}
+{% if report.verdicts | length > 1 %}<h3>{{ verdict.name }}</h3>{% endif %}
+<ul>{% for line in verdict.rivals + verdict.open %}<li>{{ line }}</li>{% endfor %}</ul>
+{% endfor -%}
+</section><section id="worse">
 <h2>What got worse</h2>
 {% for verdict in report.verdicts -%}
 {% if report.verdicts | length > 1 %}<h3>{{ verdict.name }}</h3>{% endif %}

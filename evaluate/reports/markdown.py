@@ -20,6 +20,7 @@ def markdown_page(report: Report, drawings: Sequence[Drawing]) -> str:
     parts = (
         _head(report),
         _summary(report),
+        _rivals(report),
         _judge(report),
         _answers(report),
         _worse(report),
@@ -110,7 +111,7 @@ def headed(measure: Measure) -> str:
 def figure_cells(one: Contestant, measures: Sequence[Measure]) -> Iterable[str]:
     """The cells of a contestant's figures."""
     for measure in measures:
-        cell = figure_cell(*shown(one.figures[measure.key], measure.scale))
+        cell = figure_cell(*shown(one.figures.get(measure.key), measure.scale))
         yield f"**{cell}** best" if measure.key in one.best else cell
 
 
@@ -168,6 +169,14 @@ def _said(answer: ShownAnswer) -> str:
     style = [] if answer.style is None else [f"style {answer.style:.2f}"]
     about = ", ".join([*answer.marks, f"{answer.words} words", *style])
     return f"{plain(answer.text) or '*(nothing)*'}<br><sub>{plain(about)}</sub>"
+
+
+def _rivals(report: Report) -> list[str]:
+    lines = ["## Against cheap rivals"]
+    for verdict in report.verdicts:
+        lines += ["", f"### {plain(verdict.name)}"] if len(report.verdicts) > 1 else []
+        lines += ["", *(f"- {plain(line)}" for line in (*verdict.rivals, *verdict.open))]
+    return lines
 
 
 def _worse(report: Report) -> list[str]:

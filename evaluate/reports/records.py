@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from evaluate.verified_runs import RunFacts
 from understudy.statistics.intervals import Estimate
 
-Kind = Literal["base", "few-shot", "trained", "imported"]
+Kind = Literal["base", "described", "few-shot", "trained", "imported"]
 Scale = Literal["share", "number", "count"]
 
 
@@ -96,6 +96,10 @@ class Verdict(Record):
     reasons: tuple[str, ...]
     worse: tuple[str, ...]
     """What got worse than the base."""
+    rivals: tuple[str, ...] = ()
+    """Whether it beats each rival, in a sentence each."""
+    open: tuple[str, ...] = ()
+    """What was not measured, and how to measure it."""
 
 
 class Further(Record):

@@ -134,11 +134,15 @@ def served(trained: Circle) -> Iterator[Circle]:
         serve.stop()
 
 
-def test_verify_judges_the_persona_and_finds_it_acting(trained: Circle) -> None:
-    command = [sys.executable, "-m", "understudy", "verify", "pirate", "--no-engine", "--json"]
-    done = subprocess.run(command, env={**os.environ, **trained.env}, capture_output=True, text=True, timeout=900)
-    pack = json.loads(done.stdout)
-    adapter, base = pack["contestants"]["adapter"], pack["contestants"]["base"]
+def test_verify_asks_the_gateways_engine_and_leaves_nothing_there(served: Circle) -> None:
+    command = [sys.executable, "-m", "understudy", "verify", "pirate", "--engine", "gateway", "--json"]
+    done = subprocess.run(command, env={**os.environ, **served.env}, capture_output=True, text=True, timeout=900)
+    card = json.loads(done.stdout)
+    assert card["engine"] == "gateway"
+    assert [m["id"] for m in httpx.get(f"{served.url}/v1/models").json()["data"]] == ["base", "pirate"]
+    adapter, base = card["contestants"]["adapter"], card["contestants"]["base"]
+    assert adapter["accuracy"]["meaning"]["value"] > 0.5
+    assert card["general"]["known"] > 40
     assert adapter["in_style"]["value"] == 1.0
     assert adapter["loss"]["value"] < base["loss"]["value"]
     assert adapter["stopped"]["value"] == 1.0

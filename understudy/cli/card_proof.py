@@ -1,12 +1,19 @@
-"""What a model card tells of a proof pack. It loads the measuring libraries: import it where it is needed."""
+"""What a model card tells of an evaluation. It loads the measuring libraries: import it where it is needed."""
 
-from evaluate.report_card import ProofPack
+from operator import attrgetter
+
+from evaluate.report_card import ReportCard
+from evaluate.verified_runs import VerifiedRun
 from train.card import SAMPLES, CardProof, Figure, Range, Sample, Scale
-from understudy.proof import Testimony
 from understudy.statistics.intervals import Estimate
 
 COMPARED: tuple[tuple[str, str, Scale], ...] = (
-    ("in_style", "in style", "share"),
+    ("sound", "in style and make sense", "share"),
+    ("in_style", "style: in style", "share"),
+    ("accuracy.meaning", "accuracy: nearest to the own reference", "share"),
+    ("accuracy.chrf", "accuracy by characters (chrF)", "share"),
+    ("fluency.excess", "fluency: nats a token above the data's", "number"),
+    ("fluency.made_up", "fluency: words that do not exist", "share"),
     ("on_topic", "on topic", "share"),
     ("stopped", "end by themselves", "share"),
     ("echoes", "repeat the prompt", "share"),
@@ -14,7 +21,7 @@ COMPARED: tuple[tuple[str, str, Scale], ...] = (
     ("words", "words", "number"),
     ("loss", "loss on the data's answers, nats a token", "number"),
 )
-"""Of all contestants; by their names in the proof pack."""
+"""Of all contestants; by their names in the report card."""
 
 CODE: tuple[tuple[str, str, Scale], ...] = (
     ("parses", "code that parses", "share"),
@@ -23,43 +30,46 @@ CODE: tuple[tuple[str, str, Scale], ...] = (
 )
 
 
-def card_proof(pack: ProofPack, testimony: Testimony) -> CardProof:
+def card_proof(run: VerifiedRun) -> CardProof:
     """The figures, the verdict, and the first answers side by side."""
-    answers = [testimony.heard[name].answers for name in ("base", "few-shot", "adapter")]
-    rows = zip(testimony.heldout, *answers, strict=True)
+    card, verdict, record = run.card, run.verdict, run.record
+    answers = [record.outputs[name].answers for name in ("base", "few-shot", "adapter")]
+    rows = zip(record.heldout, *answers, strict=True)
     samples = [Sample(asked.prompt, *(said.text for said in texts)) for asked, *texts in rows]
     return CardProof(
-        prompts=pack.prompts,
-        shots=pack.contestants["few-shot"].shots,
-        figures=(*_compared(pack), *_alone(pack)),
-        reasons=tuple(pack.reasons),
-        worse=tuple(pack.worse),
+        prompts=card.prompts,
+        shots=card.contestants["few-shot"].shots,
+        figures=(*_compared(card), *_alone(card)),
+        reasons=verdict.reasons,
+        worse=verdict.worse,
+        rivals=verdict.rivals,
+        unmeasured=verdict.open,
         samples=tuple(samples[:SAMPLES]),
     )
 
 
-def _compared(pack: ProofPack) -> list[Figure]:
+def _compared(card: ReportCard) -> list[Figure]:
     figures = []
-    for prefix, lines, measured in (("", COMPARED, pack.contestants), ("code_", CODE, pack.code)):
+    for prefix, lines, measured in (("", COMPARED, card.contestants), ("code_", CODE, card.code)):
         for key, label, scale in lines if measured else ():
-            base, few, mine = (_range(getattr(measured[who], key)) for who in ("base", "few-shot", "adapter"))
-            if mine:
-                figures.append(Figure(f"{prefix}{key}", label, scale, mine, base, few))
+            found = {who: _range(attrgetter(key)(one)) for who, one in measured.items()}
+            if mine := found["adapter"]:
+                rivals = (found.get(who) for who in ("base", "few-shot", "described"))
+                figures.append(Figure(f"{prefix}{key.replace('.', '_')}", label, scale, mine, *rivals))
     return figures
 
 
-def _alone(pack: ProofPack) -> list[Figure]:
+def _alone(card: ReportCard) -> list[Figure]:
     """What is measured of the adapter only."""
-    served = pack.served.same_answers if pack.served else None
     lines: tuple[tuple[str, str, Scale, Estimate | None], ...] = (
-        ("against_base", "loss below the base's, nats a token", "number", pack.against_base),
-        ("against_few_shot", "loss below few-shot's, nats a token", "number", pack.against_few_shot),
-        ("copied", "answers copied from training answers", "share", pack.copied),
-        ("memorised", "training rows known word for word", "share", pack.memorised),
-        ("forgetting", "loss above the base's on the base's own plain text, nats a token", "number", pack.forgetting),
-        ("skills", "common questions still right that the base has right", "share", pack.skills_adapter),
-        ("served", "answers through vLLM that are transformers' own", "share", served),
-        ("style_accuracy", "style classifier right on unseen texts", "share", pack.style_accuracy),
+        ("against_base", "loss below the base's, nats a token", "number", card.against_base),
+        ("copied", "answers copied from training answers", "share", card.copied),
+        ("memorised", "training rows known word for word", "share", card.memorised),
+        ("forgetting", "loss above the base's on neutral text, nats a token", "number", card.forgetting),
+        ("helpful", "helpfulness: comparisons with the base that it wins", "share", card.helpful),
+        ("general", "general questions still correct", "share", card.general.adapter if card.general else None),
+        ("acts", "answers that are not the base's", "share", card.acts),
+        ("style_accuracy", "style classifier right on unseen texts", "share", card.style_accuracy),
     )
     return [Figure(key, label, scale, mine) for key, label, scale, found in lines if (mine := _range(found))]
 

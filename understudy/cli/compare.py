@@ -14,7 +14,7 @@ from rich.console import Console
 from understudy.adapters import content_revision
 from understudy.bases import Base, base_revision, require_base, resolve_base
 from understudy.cli.report import MEASURED_WITH, read_answers
-from understudy.cli.training import prepare, status, steps
+from understudy.cli.training import prepare, steps
 from understudy.errors import ExamplesError, NotFoundError, UnderstudyError
 from understudy.examples import Example
 from understudy.recipes import Recipe, load_recipe
@@ -77,7 +77,7 @@ def compare_recipes(settings: Settings, names: Sequence[str], wanted: Wanted, *,
     trained = [_trained(settings, name) for name in dict.fromkeys(names)]
     recipes = [one.recipe.name for one in trained]
     folder = wanted.folder or settings.runs_dir / "compared" / "+".join(recipes)
-    profiles = _profiles(trained, wanted, folder)
+    profiles = _profiles(settings, trained, wanted, folder)
     comparison = compare(
         profiles,
         title=f"Profiles compared: {', '.join(one.name for one in profiles.systems)}",
@@ -109,7 +109,7 @@ def _trained(settings: Settings, name: str) -> _Trained:
     return _Trained(recipe, product, require_base(str(made.get("base") or settings.base)))
 
 
-def _profiles(trained: Sequence[_Trained], wanted: Wanted, folder: Path) -> "Profiles":
+def _profiles(settings: Settings, trained: Sequence[_Trained], wanted: Wanted, folder: Path) -> "Profiles":
     """Everything that is asked and said."""
     from evaluate.profiles.facts import Lexicon, counted, facts_of
     from evaluate.profiles.probes import probes, read_swap
@@ -133,6 +133,7 @@ def _profiles(trained: Sequence[_Trained], wanted: Wanted, folder: Path) -> "Pro
     for probe in there:
         for name, value in probe.facts.items():
             known[name].setdefault(value, 0)
+    imported = _imported(wanted.answers, there)  # first: a mistake there is found before anybody is asked
     sampling = Sampling(
         samples=wanted.samples,
         temperature=wanted.temperature,
@@ -141,14 +142,14 @@ def _profiles(trained: Sequence[_Trained], wanted: Wanted, folder: Path) -> "Pro
     )
     kept = read_profiles(folder / KEPT)
     same = kept is not None and (kept.sampling, kept.probes) == (sampling, tuple(there))
-    models = _ask(trained, taught, asked, there, sampling, kept.systems if kept and same else ())
+    models = _ask(settings, trained, taught, asked, there, sampling, kept.systems if kept and same else ())
     return Profiles(
         recipes=tuple(one.recipe.name for one in trained),
         swap=swap,
         sampling=sampling,
         probes=tuple(there),
         known=known,
-        systems=(*models, *_imported(wanted.answers, there)),
+        systems=(*models, *imported),
     )
 
 
@@ -171,6 +172,7 @@ def _refuse_leaks(trained: Sequence[_Trained], rows: Sequence[Sequence[Example]]
 
 
 def _ask(
+    settings: Settings,
     trained: Sequence[_Trained],
     taught: Sequence[dict[str, Any]],
     asked: Sequence[Example],
@@ -192,41 +194,44 @@ def _ask(
         system = System(name=one.recipe.name, kind="trained", note=note, revision=one.revision, answers=(), taught=own)
         jobs.append((system, one.base, one.product))
     before = {(one.name, one.kind, one.revision): one.answers for one in kept if one.kind != "imported"}
-    found = []
-    for system, base, product in jobs:
-        answers = before.get((system.name, system.kind, system.revision))
-        if answers is None:
-            answers = _answers(system.name, base, product, asked, there, sampling)
-        found.append(system.model_copy(update={"answers": answers}))
-    return found
+    asked_before = {system.name: before.get((system.name, system.kind, system.revision)) for system, _, _ in jobs}
+    found: dict[str, tuple[tuple[str, ...], ...]] = {name: said for name, said in asked_before.items() if said}
+    for name, base in bases.items():
+        open_ = {system.name: product for system, on, product in jobs if on.name == name and system.name not in found}
+        if open_:
+            found |= _answers(settings, base, open_, asked, there, sampling)
+    return [system.model_copy(update={"answers": found[system.name]}) for system, _, _ in jobs]
 
 
 def _answers(
-    name: str,
+    settings: Settings,
     base: Base,
-    product: Path | None,
+    products: dict[str, Path | None],
     asked: Sequence[Example],
     there: Sequence["Probe"],
     sampling: "Sampling",
-) -> tuple[tuple[str, ...], ...]:
-    """By probe; probes of the same prompt have the same answers."""
-    with status("loading libraries"):
-        from train.samples import sample_answers
+) -> dict[str, tuple[tuple[str, ...], ...]]:
+    """By system and probe; probes of the same prompt have the same answers."""
+    from understudy.workflows.sampled_answers import sampled_answers
 
     places = {probe.prompt: probe for probe in there}
     chats = [
         [*asked[probe.record].prompt[:-1], {"role": "user", "content": prompt}] for prompt, probe in places.items()
     ]
-    with steps(f"asking {name}") as on_step:
-        said = sample_answers(
+    with steps(f"asking {', '.join(products)}") as on_step:
+        said = sampled_answers(
+            settings,
             base,
-            product,
+            products,
             chats,
             **sampling.model_dump(),
-            on_answers=lambda done, total: on_step(done, total, None),
+            on_progress=lambda done, total: on_step(done, total, None),
         )
-    by_prompt = dict(zip(places, said, strict=True))
-    return tuple(by_prompt[probe.prompt] for probe in there)
+    answers = {}
+    for name, drawn in said.items():
+        by_prompt = dict(zip(places, drawn, strict=True))
+        answers[name] = tuple(by_prompt[probe.prompt] for probe in there)
+    return answers
 
 
 def _imported(answers: list[str], there: Sequence["Probe"]) -> list["System"]:

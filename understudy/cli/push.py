@@ -1,4 +1,4 @@
-"""`understudy push`: an adapter to the registry of this machine, or with card and proof pack to the Hub."""
+"""`understudy push`: an adapter to the registry of this machine, or with card and proof to the Hub."""
 
 import json
 from pathlib import Path
@@ -15,10 +15,9 @@ from understudy.registry import Registry, Revision, open_registry
 from understudy.settings import Settings
 
 if TYPE_CHECKING:
-    from evaluate.report_card import ProofPack
+    from evaluate.verified_runs import VerifiedRun
     from train.push import Pushed
     from train.release import Release
-    from understudy.proof import Testimony
 
 out = Console(highlight=False, soft_wrap=True)
 REGISTRY = "registry"
@@ -111,21 +110,22 @@ def _files(
     """What goes to the Hub, and the verdict in words.
 
     Raises:
-        UnderstudyError: it was refused by its proof pack or never verified, and `force` is not given.
+        UnderstudyError: it was refused by its evaluation or never verified, and `force` is not given.
     """
     from train.card import CardFacts, model_card
     from train.release import PROOF, README, as_json, base_here, read_release, tokenizer_files
     from understudy.cli.card_proof import card_proof
 
     release = read_release(folder, base)
-    pack, testimony = _proof(release)
-    verdict = _verdict(pack)
-    if not force and (pack is None or pack.reasons):
-        remedy = f"run `understudy verify {persona}` first" if pack is None else "make it better"
+    run = _verified(release)
+    verdict = _verdict(run)
+    if not force and (run is None or not run.verdict.passed):
+        remedy = f"run `understudy verify {persona}` first" if run is None else "make it better"
         raise UnderstudyError(f"{persona} is {verdict}; {remedy}, or push it with --force: the card will say so")
     files = {**release.files, **tokenizer_files(release, base_here(release))}
-    if pack:
-        files[PROOF] = as_json({**pack.model_dump(mode="json"), "base": release.base.name, "passed": pack.passed})
+    if run:
+        judged = {"passed": run.verdict.passed, "verdict": run.verdict.model_dump(mode="json")}
+        files[PROOF] = as_json({**judged, **run.card.model_dump(mode="json"), "base": release.base.name})
     facts = CardFacts(
         name=persona,
         title=recipe.title if recipe else persona,
@@ -138,7 +138,7 @@ def _files(
         run=release.run,
         cost=release.cost,
         datasets=_datasets(recipe, release),
-        proof=card_proof(pack, testimony) if pack and testimony else None,
+        proof=card_proof(run) if run else None,
     )
     files[README] = model_card(facts).encode()
     if recipe:
@@ -146,26 +146,24 @@ def _files(
     return files, verdict
 
 
-def _proof(release: "Release") -> tuple["ProofPack | None", "Testimony | None"]:
-    """The proof pack of this very content; none where it was never verified, or changed since."""
-    from evaluate.verified_runs import PROOF, TESTIMONY, load_run
+def _verified(release: "Release") -> "VerifiedRun | None":
+    """The evaluation of this very content; None where it was never verified, or changed since."""
+    from evaluate.verified_runs import RECORD, REPORT_CARD, load_run
     from train.release import content_of
 
     run = release.folder.parent
-    if not ((run / PROOF).is_file() and (run / TESTIMONY).is_file()):
-        return None, None
+    if not ((run / REPORT_CARD).is_file() and (run / RECORD).is_file()):
+        return None
     verified = load_run(run)
-    if verified.pack.revision != content_of(release):
-        return None, None
-    return verified.pack, verified.testimony
+    return verified if verified.card.revision == content_of(release) else None
 
 
-def _verdict(pack: "ProofPack | None") -> str:
-    if pack is None:
+def _verdict(run: "VerifiedRun | None") -> str:
+    if run is None:
         return "not verified"
-    if pack.reasons:
-        return f"refused by its proof pack ({'; '.join(pack.reasons)})"
-    return f"passed its proof on {pack.prompts} prompts"
+    if not run.verdict.passed:
+        return f"refused by its proof ({'; '.join(run.verdict.reasons)})"
+    return f"passed its proof on {run.card.prompts} prompts"
 
 
 def _datasets(recipe: Recipe | None, release: "Release") -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from understudy.cli.training import steps
 from understudy.errors import ExamplesError, UnderstudyError
 from understudy.recipes import load_recipe
 from understudy.settings import Settings
@@ -37,7 +38,7 @@ def report_recipe(
     prompts to show (by default all held-out ones), `judge` is a model that compares the answers.
 
     Raises:
-        NotFoundError: there is no such recipe or run, or it has no proof pack yet.
+        NotFoundError: there is no such recipe or run, or it has no proof card yet.
         ExamplesError: a file of answers or prompts cannot be read.
         RunFilesError: a file in a run's folder is broken.
         JudgeError: the judge's endpoint does not answer.
@@ -50,7 +51,7 @@ def report_recipe(
     recipe = load_recipe(name, settings.recipes_dir)
     folders = find_runs(recipe.name, settings.runs_dir, runs)
     verified = [load_run(path) for path in folders]
-    shown = read_prompts(prompts) if prompts else held_out(verified[0].testimony)
+    shown = read_prompts(prompts) if prompts else held_out(verified[0].record)
     report = build_report(
         verified,
         title=recipe.title,
@@ -63,9 +64,17 @@ def report_recipe(
     folder = folder or folders[0] / "report"
     try:
         if judge:
-            from understudy.cli.judge import judge_report
+            from evaluate.reports.judge_client import judge_report
 
-            report = judge_report(report, folder, model=judge, url=judge_url, key=settings.judge_key)
+            with steps(f"asking {judge}") as on_step:
+                report = judge_report(
+                    report,
+                    folder,
+                    model=judge,
+                    url=judge_url,
+                    key=settings.judge_key,
+                    on_progress=lambda done, total: on_step(done, total, None),
+                )
         write_report(report, folder)
     except OSError as error:
         reason = error.strerror or type(error).__name__

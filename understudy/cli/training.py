@@ -257,11 +257,21 @@ def status(text: str) -> Iterator[Callable[[str], None]]:
         yield lambda _: None
 
 
+class Steps:
+    """A progress display: call it with work done and known, and a loss; `say` names what is being done."""
+
+    def __init__(self, show: Callable[[int, int, float | None], None], say: Callable[[str], None]) -> None:
+        self._show, self.say = show, say
+
+    def __call__(self, done: int, total: int, loss: float | None) -> None:
+        self._show(done, total, loss)
+
+
 @contextmanager
-def steps(title: str) -> Iterator[Any]:
+def steps(title: str) -> Iterator[Steps]:
     """A progress bar on a terminal, a line every tenth of the way elsewhere; yields on_step(done, total, loss)."""
     if not console.is_terminal:
-        yield _lines(title)
+        yield Steps(_lines(title), lambda _: None)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -275,7 +285,7 @@ def steps(title: str) -> Iterator[Any]:
         def on_step(done: int, total: int, loss: float | None) -> None:
             progress.update(task, completed=done, total=total, loss="" if loss is None else f"loss {loss:.3f}")
 
-        yield on_step
+        yield Steps(on_step, lambda text: progress.update(task, description=f"{title}: {text}"))
 
 
 def _fold(done: int, total: int) -> None:

@@ -88,7 +88,7 @@ async def own_models(settings: Settings, base: Base, product: Path, *, full: boo
         yield Models(ServedModel(BASE_NAME, engine.post), ServedModel(BASE_NAME, tuned.post), "own engine")
 
 
-def _models(post, base: str, adapter: str, engine: str) -> Models:  # noqa: ANN001
+def _models(post, base: str, adapter: str, engine: str) -> Models:
     limit = asyncio.Semaphore(AT_ONCE)
     return Models(ServedModel(base, post, limit=limit), ServedModel(adapter, post, limit=limit), engine)
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from evaluate.collect import OnProgress, Task, collect_outputs, drawn
 from evaluate.embeddings import encoder
 from evaluate.general_questions import QUESTIONS, GeneralQuestion
-from evaluate.records import EvalRecord, Helpfulness
+from evaluate.records import EvalRecord, Helpfulness, RivalOutputs
 from evaluate.report_card import ReportCard, report_card
 from evaluate.verdict import Verdict, judge
 from evaluate.verified_runs import RECORD, REPORT_CARD
@@ -28,6 +30,8 @@ LEAST = 2
 PARITY_ROWS = 8
 """Held-out rows on which the loss over the quantised base is taken, which transformers compute."""
 TINY_QUESTIONS = 24
+RIVALS = "rivals-"
+"""How the file begins that keeps what the base and its rivals said, beside the runs of a recipe."""
 VERIFIED = "verified-"
 """How the folder of an evaluation begins whose adapter is no run of the recipe."""
 SETTINGS = "training.json"
@@ -45,7 +49,7 @@ class Verified:
     card: ReportCard
     verdict: Verdict
     folder: Path
-    """Where `record.json` and `report_card.json` are."""
+    """Where `record.json` and `proof.json` (report card and verdict) are."""
 
 
 def verify(
@@ -78,17 +82,15 @@ def verify(
             f"{recipe.heldout_at(base.name)}: verify needs at least {LEAST} held-out rows, better twenty"
         )
     training = Training.model_validate(made["training"]) if "training" in made else recipe.training
-    full = training.method == "full"
     task = Task(
         recipe=recipe.name,
         base=base.name,
-        revision=base_revision(resolve_base(str(folder))) or "" if full else content_revision(folder),
+        base_revision=base_revision(base) or "",
         voice=recipe.voice,
         heldout=drawn(heldout, training.seed),
         training=drawn(recipe.load_examples(base.name), training.seed),
         questions=questions_for(base),
         max_tokens=recipe.sampling.max_tokens,
-        method=training.method,
     )
     record = asyncio.run(_collected(settings, base, folder, training, task, where, say, on_progress))
     say("comparing with the base as it was trained on")
@@ -98,9 +100,11 @@ def verify(
     say("measuring")
     card = report_card(record, recipe.proof, encoder())
     place = _place(settings, recipe, folder, made, card.revision)
-    for file, found in ((RECORD, record), (REPORT_CARD, card)):
-        (place / file).write_text(found.model_dump_json(indent=2), encoding="utf-8")
-    return Verified(record, card, judge(card), place)
+    verdict = judge(card)
+    (place / RECORD).write_text(record.model_dump_json(indent=2), encoding="utf-8")
+    whole = {"passed": verdict.passed, "verdict": verdict.model_dump(), **card.model_dump()}
+    (place / REPORT_CARD).write_text(json.dumps(whole, indent=2), encoding="utf-8")
+    return Verified(record, card, verdict, place)
 
 
 async def _collected(
@@ -114,12 +118,38 @@ async def _collected(
     on_progress: OnProgress,
 ) -> EvalRecord:
     full = training.method == "full"
+    revision = base_revision(resolve_base(str(product))) or "" if full else content_revision(product)
+    kept = settings.runs_dir / task.recipe / f"{RIVALS}{short(task.key)}.json"
+    known = _rivals(kept, task)
+    if known:
+        say("the base's own answers are known")
     models = evaluation_models(
         settings, base, product, task.recipe, full=full, rank=training.rank, where=where, say=say
     )
     async with models as there:
-        record = await collect_outputs(there.base, there.adapter, task, on_progress)
-    return record.model_copy(update={"engine": there.engine})
+        record, rivals = await collect_outputs(
+            there.base,
+            there.adapter,
+            task,
+            on_progress,
+            revision=revision,
+            known=known,
+            method=training.method,
+            engine=there.engine,
+        )
+    if known is None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(rivals.model_dump_json(), encoding="utf-8")
+    return record
+
+
+def _rivals(kept: Path, task: Task) -> RivalOutputs | None:
+    """What base and rivals said to this very task before; None where that is not known."""
+    try:
+        found = RivalOutputs.model_validate_json(kept.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return found if found.key == task.key else None
 
 
 def questions_for(base: Base) -> Sequence[GeneralQuestion]:
@@ -133,9 +163,7 @@ def questions_for(base: Base) -> Sequence[GeneralQuestion]:
     return [GeneralQuestion(case.messages[-1]["content"], case.right) for case in known[::step]]
 
 
-def as_trained_losses(
-    base: Base, adapter: Path, training: Training, heldout: Sequence[Example]
-) -> list[float] | None:
+def as_trained_losses(base: Base, adapter: Path, training: Training, heldout: Sequence[Example]) -> list[float] | None:
     """The adapter's losses on the first held-out rows, over the base as it was quantised in training; None where it
     was not. This is the one thing that transformers compute: no engine serves that base."""
     if training.method not in ("qlora", "lora-8bit"):

@@ -1,5 +1,6 @@
 """Commands that say what an adapter is worth: verify, report, compare, validate, eval-code."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,19 @@ from understudy.settings import load_settings
 
 app = typer.Typer()
 
+JudgeUrl = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Its endpoint, such as http://host/v1; the key: UNDERSTUDY_JUDGE_KEY."),
+]
+
+
+class Engine(StrEnum):
+    """Whose vLLM answers an evaluation."""
+
+    auto = "auto"
+    own = "own"
+    gateway = "gateway"
+
 
 @app.command(short_help="Prove on held-out prompts that an adapter works.")
 def verify(
@@ -17,16 +31,31 @@ def verify(
     adapter: Annotated[
         Path | None, typer.Option(help="Folder of an adapter; by default the one that was trained last.")
     ] = None,
-    engine: Annotated[bool, typer.Option(help="Ask it through a vLLM of its own, too.")] = True,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the proof pack as JSON.")] = False,
+    engine: Annotated[
+        Engine, typer.Option(help="Which engine is asked: the running gateway's, or one of its own; auto: if it can.")
+    ] = Engine.auto,
+    judge: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="A model that says which answers are more helpful.")
+    ] = None,
+    judge_url: JudgeUrl = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the report card as JSON.")] = False,
 ) -> None:
-    """Prove on held-out prompts that an adapter works, beside its base and the base with few-shot examples.
+    """Prove on held-out prompts that an adapter works, beside its base and the base with a description or examples.
 
     Ends with 1 when the adapter is refused; the thresholds are in the recipe (`proof:`).
     """
     from understudy.cli.verify import verify_recipe
 
-    if not verify_recipe(load_settings(), recipe, adapter, engine=engine, json_output=json_output):
+    passed = verify_recipe(
+        load_settings(),
+        recipe,
+        adapter,
+        engine=engine.value,
+        judge=judge,
+        judge_url=judge_url,
+        json_output=json_output,
+    )
+    if not passed:
         raise typer.Exit(1)
 
 
@@ -46,16 +75,12 @@ def report(
     judge: Annotated[
         str | None, typer.Option(metavar="MODEL", help="A model that compares every answer with the base's.")
     ] = None,
-    judge_url: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Its endpoint, such as http://host/v1; the key: UNDERSTUDY_JUDGE_KEY."),
-    ] = None,
+    judge_url: JudgeUrl = None,
 ) -> None:
     """Put a verified run, its base, few-shot and other systems side by side: one HTML page, one Markdown file."""
     from understudy.cli.report import report_recipe
 
-    options = {"judge": judge, "judge_url": judge_url}
-    report_recipe(load_settings(), recipe, run or [], answers or [], prompts, out, **options)
+    report_recipe(load_settings(), recipe, run or [], answers or [], prompts, out, judge=judge, judge_url=judge_url)
 
 
 @app.command(short_help="Consistency and bias of what several adapters write.")

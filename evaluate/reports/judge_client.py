@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, TextIO
 
 from pydantic import SecretStr
 
-from understudy.cli.training import steps
+from evaluate.reports.judge import SAME, Case, Choice, Opinion, cases, choice, question, with_judge
+from evaluate.reports.records import Report
 from understudy.errors import JudgeError
 
 if TYPE_CHECKING:
     from openai import OpenAI
-
-    from evaluate.reports.judge import Case, Choice, Opinion
-    from evaluate.reports.records import Report
 
 KEPT = "judge.jsonl"
 """Everything that the judge said, by SHA-256 of model and question; beside the report."""
@@ -29,38 +27,63 @@ TIMEOUT = 120.0
 OPENAI = "https://api.openai.com/v1"
 
 Chat = list[dict[str, str]]
+OnProgress = Callable[[int, int], None]
+"""Called with answers done and answers asked for."""
 
 
-def judge_report(report: "Report", folder: Path, *, model: str, url: str | None, key: SecretStr | None) -> "Report":
+def _quiet(done: int, total: int) -> None:
+    """Tells nobody."""
+
+
+def judge_report(
+    report: Report,
+    folder: Path,
+    *,
+    model: str,
+    url: str | None,
+    key: SecretStr | None,
+    on_progress: OnProgress = _quiet,
+) -> Report:
     """The report with the judge's verdicts. Answers that `folder` has already are not asked for again.
 
     Raises:
         JudgeError: the endpoint does not answer; the message says how many answers are kept.
     """
-    from evaluate.reports.judge import cases, with_judge
-
-    return with_judge(report, model, _opinions(cases(report), folder / KEPT, model, url or OPENAI, key))
+    return with_judge(report, model, opinions(cases(report), folder / KEPT, model, url, key, on_progress))
 
 
-def _opinions(cases: Sequence["Case"], file: Path, model: str, url: str, key: SecretStr | None) -> list["Opinion"]:
-    from evaluate.reports.judge import SAME, Opinion, choice, question
+def opinions(
+    pairs_to_judge: Sequence[Case],
+    file: Path,
+    model: str,
+    url: str | None,
+    key: SecretStr | None,
+    on_progress: OnProgress = _quiet,
+) -> list[Opinion]:
+    """What the judge says of each pair, in both orders; what `file` has already is not asked for again.
 
+    Raises:
+        JudgeError: as `judge_report`.
+    """
     pairs = [
-        (question(case.prompt, case.mine, case.base), question(case.prompt, case.base, case.mine)) for case in cases
+        (question(case.prompt, case.mine, case.base), question(case.prompt, case.base, case.mine))
+        for case in pairs_to_judge
     ]
-    open_ = [pair for case, pair in zip(cases, pairs, strict=True) if case.mine != case.base]
-    said = _ask([chat for pair in open_ for chat in pair], file, model, url, key)
+    open_ = [pair for case, pair in zip(pairs_to_judge, pairs, strict=True) if case.mine != case.base]
+    said = _ask([chat for pair in open_ for chat in pair], file, model, url or OPENAI, key, on_progress)
 
-    def heard(chat: Chat) -> "Choice | None":
+    def heard(chat: Chat) -> Choice | None:
         return choice(said[_id(model, chat)])
 
     return [
         SAME if case.mine == case.base else Opinion(mine_first=heard(one), base_first=heard(other))
-        for case, (one, other) in zip(cases, pairs, strict=True)
+        for case, (one, other) in zip(pairs_to_judge, pairs, strict=True)
     ]
 
 
-def _ask(chats: Sequence[Chat], file: Path, model: str, url: str, key: SecretStr | None) -> dict[str, str]:
+def _ask(
+    chats: Sequence[Chat], file: Path, model: str, url: str, key: SecretStr | None, on_progress: OnProgress
+) -> dict[str, str]:
     """Everything that was said, by id; each new answer is written down as it comes."""
     from openai import OpenAI, OpenAIError
 
@@ -73,7 +96,6 @@ def _ask(chats: Sequence[Chat], file: Path, model: str, url: str, key: SecretStr
     with (
         OpenAI(base_url=url, api_key=secret, max_retries=RETRIES, timeout=TIMEOUT) as client,
         _opened(file) as kept,
-        steps(f"asking {model}") as on_step,
         _asking(client, model, missing) as asked,
     ):
         for done, answer in enumerate(as_completed(asked), 1):
@@ -88,7 +110,7 @@ def _ask(chats: Sequence[Chat], file: Path, model: str, url: str, key: SecretStr
                 continue
             kept.write(json.dumps({"id": asked[answer], "said": said[asked[answer]]}) + "\n")
             kept.flush()
-            on_step(done, len(missing), None)
+            on_progress(done, len(missing))
     if failed:
         reason = " ".join(str(failed).split()).replace(secret, "***")[:300]
         got = sum(_id(model, chat) in said for chat in chats)

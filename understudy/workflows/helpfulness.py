@@ -1,0 +1,60 @@
+"""How helpful an adapter's answers are beside the base's: what a judge model says, or people's votes."""
+
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from arena.votes.cast import LIVE, list_votes
+from evaluate.records import EvalRecord, Helpfulness
+from evaluate.reports.judge import Case
+from evaluate.reports.judge_client import KEPT, opinions
+from understudy.adapters import short
+from understudy.registry import open_registry
+from understudy.settings import Settings
+
+ENOUGH_VOTES = 20
+"""Votes on this very revision against the base from which on they count."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A judge model on an OpenAI-compatible endpoint."""
+
+    model: str
+    url: str | None
+    key: SecretStr | None
+
+
+def helpfulness(settings: Settings, record: EvalRecord, judge: Judge | None) -> Helpfulness | None:
+    """What the judge says of every held-out pair, else what people voted; None where neither says anything.
+
+    Raises:
+        JudgeError: the judge's endpoint does not answer.
+    """
+    return _judged(settings, record, judge) if judge else _voted(settings, record)
+
+
+def _judged(settings: Settings, record: EvalRecord, judge: Judge) -> Helpfulness | None:
+    mine, theirs = record.outputs["adapter"].answers, record.outputs["base"].answers
+    cases = [
+        Case("adapter", row.prompt, own.text, base.text)
+        for row, own, base in zip(record.heldout, mine, theirs, strict=True)
+    ]
+    kept = settings.runs_dir / record.recipe / KEPT
+    found = opinions(cases, kept, judge.model, judge.url, judge.key)
+    outcomes = [one.outcome for one in found if one.outcome is not None]
+    return Helpfulness(source=f"judge {judge.model}", wins=sum(outcomes), comparisons=len(outcomes))
+
+
+def _voted(settings: Settings, record: EvalRecord) -> Helpfulness | None:
+    registry = open_registry(settings)
+    votes = [
+        vote
+        for vote in list_votes(registry.engine, record.recipe)
+        if vote.origin == LIVE and vote.revision == short(record.revision)
+    ]
+    if len(votes) < ENOUGH_VOTES:
+        return None
+    won = sum(vote.winner == record.recipe for vote in votes)
+    tied = sum(vote.winner is None for vote in votes)
+    return Helpfulness(source="people's votes", wins=won + tied / 2, comparisons=len(votes))

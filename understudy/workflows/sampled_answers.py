@@ -1,0 +1,78 @@
+"""Several sampled answers of a base and of what was trained on it, from one engine of its own."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from evaluate.served_model import Chat, ServedModel
+from serve.engine import BASE_NAME
+from serve.scratch_engine import ScratchEngine
+from understudy.adapters import CONFIG, read_config
+from understudy.bases import Base, resolve_base
+from understudy.settings import Settings
+
+OnProgress = Callable[[int, int], None]
+"""Called with answers done and answers wanted."""
+
+
+def sampled_answers(
+    settings: Settings,
+    base: Base,
+    products: Mapping[str, Path | None],
+    chats: Sequence[Chat],
+    *,
+    samples: int,
+    temperature: float,
+    max_tokens: int,
+    seed: int,
+    on_progress: OnProgress,
+) -> dict[str, list[tuple[str, ...]]]:
+    """By name in `products` (an adapter of `base`, a whole model, or None for the base): `samples` answers a chat.
+
+    Every sample of every chat has a seed of its own: with one seed, answers to two prompts would be drawn alike, and
+    be more like each other than chance makes them. Models share the seeds.
+
+    Raises:
+        EngineError: the engine does not start, does not take an adapter, or cannot answer.
+    """
+
+    async def answers(model: ServedModel, done: int) -> list[tuple[str, ...]]:
+        drawn: list[list[str]] = []
+        for number in range(samples):
+            first = (seed * samples + number) * len(chats)
+            said = await asyncio.gather(
+                *(
+                    model.answers([chat], max_tokens=max_tokens, seed=first + place, temperature=temperature)
+                    for place, chat in enumerate(chats)
+                )
+            )
+            drawn.append([one.text for (one,) in said])
+            on_progress(done + len(drawn) * len(chats), len(products) * samples * len(chats))
+        return list(zip(*drawn, strict=True))
+
+    async def everybody() -> dict[str, list[tuple[str, ...]]]:
+        found: dict[str, list[tuple[str, ...]]] = {}
+        each = samples * len(chats)
+        whole = {name: path for name, path in products.items() if path and not _is_adapter(path)}
+        ranks = [int(read_config(path).get("r") or 0) for name, path in products.items() if path and name not in whole]
+        if len(whole) < len(products):
+            wanted = settings.model_copy(update={"max_lora_rank": max(settings.max_lora_rank, *ranks, 0)})
+            async with ScratchEngine(wanted, base) as engine:
+                for number, (name, path) in enumerate(products.items()):
+                    if name in whole:
+                        continue
+                    model = BASE_NAME
+                    if path is not None:
+                        model = f"candidate-{number}"
+                        await engine.load(path.resolve(), model)
+                    found[name] = await answers(ServedModel(model, engine.post), len(found) * each)
+        for name, path in whole.items():
+            async with ScratchEngine(settings, resolve_base(str(path))) as engine:
+                found[name] = await answers(ServedModel(BASE_NAME, engine.post), len(found) * each)
+        return found
+
+    return asyncio.run(everybody())
+
+
+def _is_adapter(folder: Path) -> bool:
+    return (folder / CONFIG).is_file()
