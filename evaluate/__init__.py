@@ -1,1 +1,1 @@
-"""The proof pack: what is measured of an adapter's answers, and whether that will do."""
+"""adapter -> evidence: what an adapter says beside its base and its rivals, measured and judged."""

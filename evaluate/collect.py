@@ -53,8 +53,9 @@ class Task:
         """SHA-256 of everything that the base's own answers follow from; the same task need not be asked twice."""
         rows = [[message.model_dump() for message in one.messages] for one in (*self.heldout, *self.training)]
         asked = [one.prompt for one in self.questions]
-        parts = (self.base, self.base_revision, self.voice, rows, asked, NEUTRAL_TEXTS, PLAINLY, self.max_tokens, self.seed)
-        return hashlib.sha256(repr((*parts, GENERAL_TOKENS, len(self.heldout))).encode()).hexdigest()
+        fixed = (NEUTRAL_TEXTS, PLAINLY, GENERAL_TOKENS)
+        parts = (self.base, self.base_revision, self.voice, len(self.heldout), rows, asked, self.max_tokens, self.seed)
+        return hashlib.sha256(repr((*parts, *fixed)).encode()).hexdigest()
 
 
 def drawn(examples: Sequence[Example], seed: int) -> list[Example]:

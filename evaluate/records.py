@@ -69,9 +69,8 @@ class Helpfulness(BaseModel):
 
     source: str
     """Who compared: `judge NAME` or `people's votes`."""
-    wins: float
-    """Comparisons won; a tie counts half."""
-    comparisons: int
+    outcomes: list[float]
+    """By comparison: 1 for the adapter, 0 for the base, 0.5 for a tie."""
 
 
 class RivalOutputs(BaseModel):

@@ -196,7 +196,7 @@ class _Measuring:
             fluency=fluency(texts, said.surprise, base_losses, self.vocabulary, prompts=self.prompts, seed=seed),
             echoes=rate(sum(one.echoes_prompt for one in checks), len(checks)),
             degenerate=rate(sum(bool(one.degenerate) for one in checks), len(checks)),
-            words=bootstrap_mean([one.words for one in checks], bounds=(0, 1e6), seed=seed),
+            words=bootstrap_mean([one.words for one in checks], seed=seed),
             shots=said.shots,
         )
         return measures, sound
@@ -314,9 +314,9 @@ def _general(record: EvalRecord) -> GeneralMeasures | None:
 
 
 def _helpful(found: Helpfulness | None) -> Estimate | None:
-    if found is None or found.comparisons < 1:
+    if found is None or len(found.outcomes) < 2:
         return None
-    return rate(round(found.wins), found.comparisons)
+    return bootstrap_mean(found.outcomes, bounds=(0, 1))
 
 
 def _code(record: EvalRecord, seed: int) -> dict[str, CodeMeasures]:

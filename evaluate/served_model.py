@@ -28,10 +28,11 @@ class ServedModel:
         self, chats: Sequence[Chat], *, max_tokens: int, seed: int = 0, temperature: float | None = None
     ) -> list[Generation]:
         """One answer a chat, sampled as the base's generation_config.json says; `temperature` 0 is greedy."""
-        drawn: dict[str, Any] = {} if temperature == 0 else {"seed": seed}
-        if temperature is not None:
-            drawn["temperature"] = temperature
-        return list(await _gather(self._answer(chat, max_tokens, drawn) for chat in chats))
+        drawn: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
+        # A seed of its own for each: with one for all, answers to different prompts would share their noise.
+        each = ({} if temperature == 0 else {"seed": seed + place} for place in range(len(chats)))
+        asked = zip(chats, each, strict=True)
+        return list(await _gather(self._answer(chat, max_tokens, drawn | own) for chat, own in asked))
 
     async def tokens(self, chat: Chat, *, answered: bool = False) -> list[int]:
         """Tokens of a chat as the model gets it, ready for an answer; or, if `answered`, with the answer in it."""

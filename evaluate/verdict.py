@@ -16,6 +16,8 @@ class Verdict(BaseModel):
 
     reasons: tuple[str, ...]
     """Why the adapter is refused; empty when it passes."""
+    codes: tuple[str, ...]
+    """By reason: the field of `Thresholds` that is missed; `loss` where it is worse than the base."""
     worse: tuple[str, ...]
     """What got worse than the base, whatever the verdict."""
     rivals: tuple[str, ...]
@@ -28,14 +30,22 @@ class Verdict(BaseModel):
         return not self.reasons
 
 
+Missed = tuple[str, str]
+"""The name of a threshold; and the figure, the limit and what to do, in a sentence."""
+
+
 def judge(card: ReportCard) -> Verdict:
     """Compares the figures with the thresholds of the card; the figures themselves, not the ends of intervals."""
     t, mine = card.thresholds, card.contestants["adapter"]
-    reasons = [*_acting(card), *_style(mine, t), *_sense(card, mine), *_memory(card), *_served(card)]
+    missed = [*_acting(card), *_style(mine, t), *_sense(card, mine), *_memory(card), *_served(card)]
     if t.code is not None:
-        reasons += code_reasons(card.code["adapter"], t.code)
+        missed += [("code", reason) for reason in code_reasons(card.code["adapter"], t.code)]
     return Verdict(
-        reasons=tuple(reasons), worse=tuple(_worse(card)), rivals=tuple(_rivals(card)), open=tuple(_open(card))
+        reasons=tuple(reason for _, reason in missed),
+        codes=tuple(code for code, _ in missed),
+        worse=tuple(_worse(card)),
+        rivals=tuple(_rivals(card)),
+        open=tuple(_open(card)),
     )
 
 
@@ -48,100 +58,104 @@ def rival_name(name: ContestantName, card: ReportCard) -> str:
     }.get(name, "the base")
 
 
-def _acting(card: ReportCard) -> list[str]:
-    if card.acts.value < card.thresholds.acts:
-        return [
-            f"{card.acts.value:.0%} of its answers are not the base's, at least {card.thresholds.acts:.0%} must be; "
-            "it does nothing where it is served: more epochs or a higher learning rate"
-        ]
-    return []
+def _acting(card: ReportCard) -> list[Missed]:
+    least = card.thresholds.acts
+    reason = (
+        f"{card.acts.value:.0%} of its answers are not the base's, at least {least:.0%} must be; it does nothing where "
+        "it is served: more epochs or a higher learning rate"
+    )
+    return [("acts", reason)] if card.acts.value < least else []
 
 
-def _style(mine: Measures, t: Thresholds) -> list[str]:
+def _style(mine: Measures, t: Thresholds) -> list[Missed]:
+    topics = "fewer epochs, a lower rank, or rows with more different topics"
     floors = (
-        ("are in style", mine.in_style, t.in_style, "more epochs or rows"),
-        ("end by themselves", mine.stopped, t.stopped, "check that the end of turn is trained: understudy check"),
-        ("are on topic", mine.on_topic, t.on_topic, "fewer epochs, a lower rank, or rows with more different topics"),
+        ("in_style", "are in style", mine.in_style, t.in_style, "more epochs or rows"),
+        ("stopped", "end by themselves", mine.stopped, t.stopped, "check that the end is trained: understudy check"),
+        ("on_topic", "are on topic", mine.on_topic, t.on_topic, topics),
     )
     return [
-        f"{found.value:.0%} of its answers {what}, at least {least:.0%} are needed; {remedy}"
-        for what, found, least, remedy in floors
+        (code, f"{found.value:.0%} of its answers {what}, at least {least:.0%} are needed; {remedy}")
+        for code, what, found, least, remedy in floors
         if found is not None and found.value < least
     ]
 
 
-def _sense(card: ReportCard, mine: Measures) -> list[str]:
-    t, fluent, reasons = card.thresholds, mine.fluency, []
+def _sense(card: ReportCard, mine: Measures) -> list[Missed]:
+    t, fluent, missed, less = card.thresholds, mine.fluency, [], "fewer epochs or a lower learning rate"
     if fluent.excess is not None and fluent.excess.value > t.surprise:
-        reasons.append(
+        reason = (
             f"the base finds its answers {fluent.excess.value:.2f} nats a token less likely than the data's own, at "
-            f"most {t.surprise:g} is allowed: it babbles; fewer epochs or a lower learning rate"
+            f"most {t.surprise:g} is allowed: it babbles; {less}"
         )
+        missed.append(("surprise", reason))
     if fluent.made_up is not None and fluent.made_up.value > t.made_up:
-        reasons.append(
+        reason = (
             f"{fluent.made_up.value:.1%} of its words do not exist ({', '.join(fluent.words[:3])}), at most "
-            f"{t.made_up:.1%} may; fewer epochs or a lower learning rate"
+            f"{t.made_up:.1%} may; {less}"
         )
+        missed.append(("made_up", reason))
     if mine.accuracy.meaning.value < t.accuracy:
-        reasons.append(
+        reason = (
             f"its answers are nearer in meaning to their own reference than to {mine.accuracy.meaning.value:.0%} of "
             f"the others, at least {t.accuracy:.0%} is needed (50% is chance): they do not answer what was asked; "
             "check that each row's answer belongs to its prompt, then fewer epochs"
         )
-    compared = card.helpfulness.source if card.helpfulness else ""
+        missed.append(("accuracy", reason))
     if card.helpful is not None and card.helpful.high < t.helpful:
-        reasons.append(
+        who = card.helpfulness.source if card.helpfulness else ""
+        reason = (
             f"it wins {card.helpful.value:.0%} of the comparisons with the base "
-            f"({100 * card.helpful.low:.0f} to {100 * card.helpful.high:.0f}, {compared}), clearly below "
-            f"{t.helpful:.0%}"
+            f"({100 * card.helpful.low:.0f} to {100 * card.helpful.high:.0f}, {who}), clearly below {t.helpful:.0%}"
         )
-    ceilings = (
-        ("repeat the prompt", mine.echoes, t.echoes, "train on answers only, with a chat template"),
-        ("are no answers", mine.degenerate, t.degenerate, "fewer epochs or a lower learning rate"),
+        missed.append(("helpful", reason))
+    return missed + _ceilings(
+        ("echoes", "repeat the prompt", mine.echoes, t.echoes, "train on answers only, with a chat template"),
+        ("degenerate", "are no answers", mine.degenerate, t.degenerate, less),
     )
-    return reasons + _ceilings(ceilings)
 
 
-def _memory(card: ReportCard) -> list[str]:
+def _memory(card: ReportCard) -> list[Missed]:
     """Copying, and what was forgotten."""
     t, few = card.thresholds, "fewer epochs, or more rows"
-    reasons = _ceilings(
-        (
-            ("are copied from training answers", card.copied, t.copied, few),
-            ("to training prompts are the rows' own, word for word", card.memorised, t.memorised, few),
-        )
+    by_heart = "to training prompts are the rows' own, word for word"
+    missed = _ceilings(
+        ("copied", "are copied from training answers", card.copied, t.copied, few),
+        ("memorised", by_heart, card.memorised, t.memorised, few),
     )
     if card.against_base.high < 0:
-        reasons.append(
-            f"it finds the held-out answers less likely than the base does, by {-card.against_base.value:.2f} nats"
-        )
+        nats = -card.against_base.value
+        missed.append(("loss", f"it finds the held-out answers less likely than the base does, by {nats:.2f} nats"))
     if card.forgetting.value > t.forgetting:
-        reasons.append(
+        reason = (
             f"neutral text costs it {card.forgetting.value:.2f} nats a token more than the base, at most "
             f"{t.forgetting:g} may be; fewer epochs or a lower learning rate"
         )
+        missed.append(("forgetting", reason))
     if card.general is not None and card.general.adapter.value < t.general:
-        reasons.append(
+        reason = (
             f"of {card.general.known} general questions that the base answers correctly it answers "
             f"{card.general.adapter.value:.0%} when a plain answer is asked for, at least {t.general:.0%} are needed; "
             "fewer epochs, or rows that also answer plain questions"
         )
-    return reasons
+        missed.append(("general", reason))
+    return missed
 
 
-def _served(card: ReportCard) -> list[str]:
-    if card.parity is not None and card.parity > card.thresholds.parity:
-        return [
-            f"on the base as it is served its loss is {card.parity:.2f} higher than on the base it was trained on, at "
-            f"most {card.thresholds.parity:g} may be; train with method lora"
-        ]
-    return []
+def _served(card: ReportCard) -> list[Missed]:
+    if card.parity is None or card.parity <= card.thresholds.parity:
+        return []
+    reason = (
+        f"on the base as it is served its loss is {card.parity:.2f} higher than on the base it was trained on, at "
+        f"most {card.thresholds.parity:g} may be; train with method lora"
+    )
+    return [("parity", reason)]
 
 
-def _ceilings(lines: tuple[tuple[str, Estimate, float, str], ...]) -> list[str]:
+def _ceilings(*lines: tuple[str, str, Estimate, float, str]) -> list[Missed]:
     return [
-        f"{found.value:.0%} of its answers {what}, at most {most:.0%} may; {remedy}"
-        for what, found, most, remedy in lines
+        (code, f"{found.value:.0%} of its answers {what}, at most {most:.0%} may; {remedy}")
+        for code, what, found, most, remedy in lines
         if found.value > most
     ]
 

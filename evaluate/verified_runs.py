@@ -70,6 +70,12 @@ class VerifiedRun(BaseModel):
         return judge(self.card)
 
 
+def proof_file(card: ReportCard) -> dict[str, object]:
+    """What `proof.json` holds: the verdict, and every figure that it rests on."""
+    verdict = judge(card)
+    return {"passed": verdict.passed, "verdict": verdict.model_dump(mode="json"), **card.model_dump(mode="json")}
+
+
 def find_runs(recipe: str, runs_dir: Path, wanted: list[str]) -> list[Path]:
     """The folders of the runs: each by id, the start of its id, or its folder; without any, the one verified last.
 

@@ -148,7 +148,7 @@ BABBLE = "Ahoy! The {} bex minz, arrgle!\nNo finser {} sailex the sevelt seaq."
         (update(general=general(2, 8)), "of 10 general questions that the base answers correctly it answers 20%"),
         (update(as_trained_losses=[0.5] * 4), "on the base as it is served its loss is 0.57 higher"),
         (
-            update(helpfulness=Helpfulness(source="judge j", wins=1, comparisons=20)),
+            update(helpfulness=Helpfulness(source="judge j", outcomes=[1.0] + [0.0] * 19)),
             "it wins 5% of the comparisons with the base (1 to 24, judge j), clearly below 50%",
         ),
     ],

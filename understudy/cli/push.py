@@ -112,6 +112,7 @@ def _files(
     Raises:
         UnderstudyError: it was refused by its evaluation or never verified, and `force` is not given.
     """
+    from evaluate.verified_runs import proof_file
     from train.card import CardFacts, model_card
     from train.release import PROOF, README, as_json, base_here, read_release, tokenizer_files
     from understudy.cli.card_proof import card_proof
@@ -124,8 +125,7 @@ def _files(
         raise UnderstudyError(f"{persona} is {verdict}; {remedy}, or push it with --force: the card will say so")
     files = {**release.files, **tokenizer_files(release, base_here(release))}
     if run:
-        judged = {"passed": run.verdict.passed, "verdict": run.verdict.model_dump(mode="json")}
-        files[PROOF] = as_json({**judged, **run.card.model_dump(mode="json"), "base": release.base.name})
+        files[PROOF] = as_json({**proof_file(run.card), "base": release.base.name})
     facts = CardFacts(
         name=persona,
         title=recipe.title if recipe else persona,

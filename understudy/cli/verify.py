@@ -1,9 +1,11 @@
 """`understudy verify`: what people see of an evaluation."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
 out = Console(highlight=False, soft_wrap=True)
 WHO = {"data": "the data", "few-shot": "base with examples", "described": "base with the description"}
 DASH = "-"
+LEGEND = (
+    "sound: in style and makes sense; accuracy: the share of other references that are less like the answer than its "
+    "own (50% is chance); surprise: nats a token above the data's own answers; made up: words that do not exist; "
+    "docs/training.md has the rest"
+)
+Write = Callable[["Estimate | None"], str]
 
 
 def verify_recipe(
@@ -44,6 +52,7 @@ def verify_recipe(
         from train.light import import_lightly
 
         import_lightly()
+        from evaluate.verified_runs import proof_file
         from understudy.workflows.helpfulness import Judge, helpfulness
         from understudy.workflows.verify import verify
     asked = Judge(judge, judge_url, settings.judge_key) if judge else None
@@ -60,9 +69,10 @@ def verify_recipe(
         )
     card, verdict = found.card, found.verdict
     if json_output:
-        print(json.dumps({"passed": verdict.passed, **verdict.model_dump(), **card.model_dump()}))
+        print(json.dumps(proof_file(card)))
         return verdict.passed
     out.print(_table(card))
+    out.print(LEGEND, style="dim")
     for line in _alone(card):
         out.print(line)
     _print_verdict(verdict)
@@ -71,43 +81,42 @@ def verify_recipe(
 
 
 def _table(card: "ReportCard") -> Table:
-    shots = card.contestants["few-shot"].shots
-    mine = "full fine-tune" if card.method == "full" else "adapter"
     names = {
         "base": "base",
-        "described": "base + description",
-        "few-shot": f"base + {shots} shots",
-        "adapter": mine,
+        "described": "+ voice",
+        "few-shot": f"+ {card.contestants['few-shot'].shots} shots",
+        "adapter": "full fine-tune" if card.method == "full" else "adapter",
     }
-    table = Table(
-        "on held-out prompts",
-        *(names[name] for name in card.contestants),
-        title=f"{card.recipe}@{short(card.revision)} on {card.base}: {card.prompts} prompts, {card.examples} examples",
-    )
+    title = f"{card.recipe}@{short(card.revision)} on {card.base}: {card.prompts} prompts, {card.examples} examples"
+    table = Table("", *(names[name] for name in card.contestants), title=title, box=SIMPLE_HEAD, padding=(0, 1))
+    for column in table.columns:
+        column.no_wrap = True
     for label, cells in _rows(card):
         table.add_row(label, *cells)
     return table
 
 
 def _rows(card: "ReportCard") -> list[tuple[str, list[str]]]:
-    def row(label: str, figure, write) -> tuple[str, list[str]]:
+    """Labels are short, so that the table fits a terminal; docs/training.md defines each."""
+
+    def row(label: str, figure: "Callable[[Measures], Estimate | None]", write: Write) -> tuple[str, list[str]]:
         return label, [write(figure(one)) for one in card.contestants.values()]
 
     helpful = [shown_share(card.helpful) if name == "adapter" else DASH for name in card.contestants]
     return [
-        row("in style and make sense", lambda one: one.sound, shown_share),
-        row("style: are in style", lambda one: one.in_style, shown_share),
-        ("helpfulness: win against the base", helpful),
-        row("accuracy: nearest to their own reference", lambda one: one.accuracy.meaning, shown_share),
-        row("accuracy by characters (chrF)", lambda one: one.accuracy.chrf, shown_share),
-        row("fluency: nats a token above the data's", lambda one: one.fluency.excess, shown_number),
-        row("fluency: words that do not exist", lambda one: one.fluency.made_up, _shown_permille),
-        row("end by themselves", lambda one: one.stopped, shown_share),
-        row("name their topic", lambda one: one.on_topic, shown_share),
-        row("repeat the prompt", lambda one: one.echoes, shown_share),
-        row("are no answers", lambda one: one.degenerate, shown_share),
-        row("words", lambda one: one.words, shown_number),
-        row("loss on the data's answers, nats a token", lambda one: one.loss, shown_number),
+        row("sound", lambda one: one.sound, shown_share),
+        row("in style", lambda one: one.in_style, shown_share),
+        ("helpfulness", helpful),
+        row("accuracy", lambda one: one.accuracy.meaning, shown_share),
+        row("chrF", lambda one: one.accuracy.chrf, shown_share),
+        row("surprise", lambda one: one.fluency.excess, shown_number),
+        row("made up", lambda one: one.fluency.made_up, _shown_finely),
+        row("ends", lambda one: one.stopped, shown_share),
+        row("on topic", lambda one: one.on_topic, shown_share),
+        row("echoes", lambda one: one.echoes, shown_share),
+        row("no answer", lambda one: one.degenerate, shown_share),
+        row("words", lambda one: one.words, _shown_roughly),
+        row("loss", lambda one: one.loss, shown_number),
     ]
 
 
@@ -154,15 +163,17 @@ def shown_share(estimate: "Estimate | None") -> str:
     """A share with its interval, in percent."""
     if estimate is None:
         return DASH
-    return f"{estimate.value:.0%} ({100 * estimate.low:.0f} to {100 * estimate.high:.0f})"
+    return f"{estimate.value:.0%} ({100 * estimate.low:.0f}–{100 * estimate.high:.0f})"
 
 
 def shown_number(estimate: "Estimate | None") -> str:
     """A figure with its interval."""
-    return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})" if estimate else DASH
+    return f"{estimate.value:.2f} ({estimate.low:.2f}–{estimate.high:.2f})" if estimate else DASH
 
 
-def _shown_permille(estimate: "Estimate | None") -> str:
-    if estimate is None:
-        return DASH
-    return f"{estimate.value:.1%} ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+def _shown_roughly(estimate: "Estimate | None") -> str:
+    return f"{estimate.value:.0f} ({estimate.low:.0f}–{estimate.high:.0f})" if estimate else DASH
+
+
+def _shown_finely(estimate: "Estimate | None") -> str:
+    return f"{estimate.value:.1%} ({100 * estimate.low:.1f}–{100 * estimate.high:.1f})" if estimate else DASH

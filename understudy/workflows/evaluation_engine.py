@@ -74,7 +74,7 @@ async def own_models(settings: Settings, base: Base, product: Path, *, full: boo
     wanted = settings.model_copy(
         update={
             "max_lora_rank": max(settings.max_lora_rank, rank),
-            "gpu_memory_utilization": _share_of_gpu(settings, engines=2 if full else 1),
+            "gpu_memory_utilization": share_of_gpu(settings, engines=2 if full else 1),
         }
     )
     async with AsyncExitStack() as stack:
@@ -93,7 +93,7 @@ def _models(post, base: str, adapter: str, engine: str) -> Models:
     return Models(ServedModel(base, post, limit=limit), ServedModel(adapter, post, limit=limit), engine)
 
 
-def _share_of_gpu(settings: Settings, *, engines: int) -> float:
+def share_of_gpu(settings: Settings, *, engines: int) -> float:
     """What vLLM may take of a GPU: as set, but no more than is free beside others; 0 leaves it to the plan."""
     import torch
 

@@ -43,7 +43,7 @@ def _judged(settings: Settings, record: EvalRecord, judge: Judge) -> Helpfulness
     kept = settings.runs_dir / record.recipe / KEPT
     found = opinions(cases, kept, judge.model, judge.url, judge.key)
     outcomes = [one.outcome for one in found if one.outcome is not None]
-    return Helpfulness(source=f"judge {judge.model}", wins=sum(outcomes), comparisons=len(outcomes))
+    return Helpfulness(source=f"judge {judge.model}", outcomes=outcomes)
 
 
 def _voted(settings: Settings, record: EvalRecord) -> Helpfulness | None:
@@ -55,6 +55,5 @@ def _voted(settings: Settings, record: EvalRecord) -> Helpfulness | None:
     ]
     if len(votes) < ENOUGH_VOTES:
         return None
-    won = sum(vote.winner == record.recipe for vote in votes)
-    tied = sum(vote.winner is None for vote in votes)
-    return Helpfulness(source="people's votes", wins=won + tied / 2, comparisons=len(votes))
+    outcomes = [0.5 if vote.winner is None else float(vote.winner == record.recipe) for vote in votes]
+    return Helpfulness(source="people's votes", outcomes=outcomes)

@@ -10,6 +10,7 @@ from serve.scratch_engine import ScratchEngine
 from understudy.adapters import CONFIG, read_config
 from understudy.bases import Base, resolve_base
 from understudy.settings import Settings
+from understudy.workflows.evaluation_engine import share_of_gpu
 
 OnProgress = Callable[[int, int], None]
 """Called with answers done and answers wanted."""
@@ -36,17 +37,14 @@ def sampled_answers(
         EngineError: the engine does not start, does not take an adapter, or cannot answer.
     """
 
+    room = settings.model_copy(update={"gpu_memory_utilization": share_of_gpu(settings, engines=1)})
+
     async def answers(model: ServedModel, done: int) -> list[tuple[str, ...]]:
         drawn: list[list[str]] = []
         for number in range(samples):
             first = (seed * samples + number) * len(chats)
-            said = await asyncio.gather(
-                *(
-                    model.answers([chat], max_tokens=max_tokens, seed=first + place, temperature=temperature)
-                    for place, chat in enumerate(chats)
-                )
-            )
-            drawn.append([one.text for (one,) in said])
+            said = await model.answers(chats, max_tokens=max_tokens, seed=first, temperature=temperature)
+            drawn.append([one.text for one in said])
             on_progress(done + len(drawn) * len(chats), len(products) * samples * len(chats))
         return list(zip(*drawn, strict=True))
 
@@ -56,7 +54,7 @@ def sampled_answers(
         whole = {name: path for name, path in products.items() if path and not _is_adapter(path)}
         ranks = [int(read_config(path).get("r") or 0) for name, path in products.items() if path and name not in whole]
         if len(whole) < len(products):
-            wanted = settings.model_copy(update={"max_lora_rank": max(settings.max_lora_rank, *ranks, 0)})
+            wanted = room.model_copy(update={"max_lora_rank": max(settings.max_lora_rank, *ranks, 0)})
             async with ScratchEngine(wanted, base) as engine:
                 for number, (name, path) in enumerate(products.items()):
                     if name in whole:
@@ -67,7 +65,7 @@ def sampled_answers(
                         await engine.load(path.resolve(), model)
                     found[name] = await answers(ServedModel(model, engine.post), len(found) * each)
         for name, path in whole.items():
-            async with ScratchEngine(settings, resolve_base(str(path))) as engine:
+            async with ScratchEngine(room, resolve_base(str(path))) as engine:
                 found[name] = await answers(ServedModel(BASE_NAME, engine.post), len(found) * each)
         return found
 

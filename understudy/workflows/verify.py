@@ -15,7 +15,7 @@ from evaluate.general_questions import QUESTIONS, GeneralQuestion
 from evaluate.records import EvalRecord, Helpfulness, RivalOutputs
 from evaluate.report_card import ReportCard, report_card
 from evaluate.verdict import Verdict, judge
-from evaluate.verified_runs import RECORD, REPORT_CARD
+from evaluate.verified_runs import RECORD, REPORT_CARD, proof_file
 from understudy.adapters import content_revision, short
 from understudy.bases import Base, base_revision, require_base, resolve_base
 from understudy.errors import ExamplesError, NotFoundError
@@ -95,16 +95,15 @@ def verify(
     record = asyncio.run(_collected(settings, base, folder, training, task, where, say, on_progress))
     say("comparing with the base as it was trained on")
     record = record.model_copy(update={"as_trained_losses": as_trained_losses(base, folder, training, task.heldout)})
+    place = _place(settings, recipe, folder, made, record.revision)
+    _write(place / RECORD, record.model_dump(mode="json"))  # at once: what was asked stays, whatever follows
     say("asking how helpful it is")
     record = record.model_copy(update={"helpfulness": helpfulness(record)})
     say("measuring")
     card = report_card(record, recipe.proof, encoder())
-    place = _place(settings, recipe, folder, made, card.revision)
-    verdict = judge(card)
-    (place / RECORD).write_text(record.model_dump_json(indent=2), encoding="utf-8")
-    whole = {"passed": verdict.passed, "verdict": verdict.model_dump(), **card.model_dump()}
-    (place / REPORT_CARD).write_text(json.dumps(whole, indent=2), encoding="utf-8")
-    return Verified(record, card, verdict, place)
+    _write(place / RECORD, record.model_dump(mode="json"))
+    _write(place / REPORT_CARD, proof_file(card))
+    return Verified(record, card, judge(card), place)
 
 
 async def _collected(
@@ -185,6 +184,10 @@ def made_with(folder: Path) -> dict[str, Any]:
         return json.loads((folder / SETTINGS).read_text())
     except (OSError, json.JSONDecodeError):
         return {}
+
+
+def _write(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=2), encoding="utf-8")
 
 
 def _newest(recipe: Recipe, settings: Settings) -> Path:
