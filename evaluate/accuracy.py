@@ -8,8 +8,11 @@ from pydantic import BaseModel, ConfigDict
 from sacrebleu.metrics.chrf import CHRF
 
 from evaluate.embeddings import Embed
+from evaluate.style import MARK, masked
 from understudy.statistics.intervals import Estimate, MeasurementError, bootstrap_mean
 
+SAME = 0.9
+"""Mean cosine of texts from which on they are one template with another topic."""
 OTHERS = 16
 """Other references that an answer's chrF is taken against, which takes a millisecond each."""
 
@@ -23,6 +26,9 @@ class AccuracyReport(BaseModel):
     """By answer: share of the other references that it is less like, in meaning, than its own; ties count half."""
     meaning: Estimate
     """Mean of `rows`: the area under the ROC curve for telling the right reference from a wrong one. 0.5 is chance."""
+    details: Estimate | None
+    """The same with the prompt's words masked in answers and references, so that naming the topic is not enough: what
+    is said of it must be like the reference, too. None where the references differ in little but their topics."""
     chrf: Estimate
     """The same by common characters (chrF: Popović 2015), a second opinion without a model."""
     likeness: Estimate
@@ -46,6 +52,8 @@ def accuracy(
         raise MeasurementError("accuracy compares references: write at least two different held-out answers")
     cosines = embed(answers) @ embed(references).T
     rows = _ranks(cosines, references)
+    bare = embed(_bare(references, prompts))
+    told = _ranks(embed(_bare(answers, prompts)) @ bare.T, references) if _differ(bare) else []
 
     def mean(values: Sequence[float], bounds: tuple[float, float] = (0.0, 1.0)) -> Estimate:
         return bootstrap_mean(values, prompts=prompts, bounds=bounds, seed=seed)
@@ -54,9 +62,21 @@ def accuracy(
     return AccuracyReport(
         rows=tuple(rows),
         meaning=mean(rows),
+        details=mean(told) if told else None,
         chrf=mean(_ranks(_chrf(answers, references, seed), references)),
         likeness=mean(own, (-1.0, 1.0)),
     )
+
+
+def _differ(bare: np.ndarray) -> bool:
+    """Whether the references still differ without their topics."""
+    alike = bare @ bare.T
+    return float(alike[~np.eye(len(bare), dtype=bool)].mean()) < SAME
+
+
+def _bare(texts: Sequence[str], prompts: Sequence[str]) -> list[str]:
+    """Each text without the words of its prompt."""
+    return [masked(text, prompt).replace(MARK, " ") for text, prompt in zip(texts, prompts, strict=True)]
 
 
 def _chrf(answers: Sequence[str], references: Sequence[str], seed: int) -> np.ndarray:

@@ -32,8 +32,20 @@ base and rank 64 is 300 MB. The others take turns."""
 SPARE_SLOTS = 2
 """One for a candidate, one for a revision that is being drained."""
 
+UPSTREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=300)
+
+KEEP_ALIVE = 2.0
+"""Seconds that an idle connection to the engine is used again. vLLM's server closes it after 5; a request that
+takes a connection in that moment would be lost."""
+
 CPU_CONTEXT = 4096
 """Longest context that we plan for on a CPU, in tokens."""
+
+
+def engine_session() -> aiohttp.ClientSession:
+    """Connections to engines: as many as are asked for, and none that the engine may have closed."""
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE)
+    return aiohttp.ClientSession(timeout=UPSTREAM_TIMEOUT, connector=connector, auto_decompress=False)
 
 
 class EnginePlan(BaseModel):

@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-import aiohttp
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
 from serve.assembly import Gateway
+from serve.engine import engine_session
 from serve.hooks import hook_routes
 from serve.middleware import RequestIds, origins
 from serve.openapi import PASSED, describe
@@ -19,22 +19,13 @@ from understudy import __version__
 from understudy.settings import Settings
 from understudy.statistics.sequential import Votes
 
-UPSTREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=300)
-
-KEEP_ALIVE = 2.0
-"""Seconds that an idle connection to the engine is used again. vLLM's server closes it after 5; a request that
-takes a connection in that moment would be lost."""
-
 
 def build_gateway(settings: Settings, votes: Votes | None = None) -> FastAPI:
     """The ASGI application; the engine starts and ends with it. `votes` may decide trials, too."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE)
-        async with aiohttp.ClientSession(
-            timeout=UPSTREAM_TIMEOUT, connector=connector, auto_decompress=False
-        ) as session:
+        async with engine_session() as session:
             gateway = app.state.gateway = Gateway(settings, session, votes)
             app.router.routes.extend(_passed_routes(gateway))
             background = [asyncio.create_task(part.run()) for part in (gateway.supervisor, gateway.watcher)]

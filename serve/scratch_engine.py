@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 from anyio import CancelScope
 
-from serve.engine import BASE_NAME, Engine, EnginePlan, cores, plan_engine
+from serve.engine import BASE_NAME, Engine, EnginePlan, cores, engine_session, plan_engine
 from serve.validate import validate
 from understudy.bases import Base
 from understudy.errors import EngineError, PromptsDifferError
@@ -32,7 +32,7 @@ class ScratchEngine:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "ScratchEngine":
-        self._session = aiohttp.ClientSession()
+        self._session = engine_session()
         try:
             self._engine.start()
             await self._engine.wait_ready(self._session, self._timeout)

@@ -134,6 +134,7 @@ def _figures(measures: Measures, copied: Estimate | None, helpful: Estimate | No
         "in_style": measures.in_style,
         "helpful": helpful,
         "accuracy": measures.accuracy.meaning,
+        "details": measures.accuracy.details,
         "chrf": measures.accuracy.chrf,
         "fluency": measures.fluency.excess,
         "made_up": measures.fluency.made_up,

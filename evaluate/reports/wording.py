@@ -45,6 +45,13 @@ MEASURES = (
         "embeddings); 50% is chance. It does not see a wrong number or a negation.",
     ),
     Measure(
+        key="details",
+        name="Details",
+        scale="share",
+        better="more",
+        how="Accuracy with the prompt's words masked in answers and references: naming the topic is not enough.",
+    ),
+    Measure(
         key="chrf",
         name="Accuracy (chrF)",
         scale="share",

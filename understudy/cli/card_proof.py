@@ -11,6 +11,7 @@ COMPARED: tuple[tuple[str, str, Scale], ...] = (
     ("sound", "in style and make sense", "share"),
     ("in_style", "style: in style", "share"),
     ("accuracy.meaning", "accuracy: nearest to the own reference", "share"),
+    ("accuracy.details", "accuracy of details (the prompt's words masked)", "share"),
     ("accuracy.chrf", "accuracy by characters (chrF)", "share"),
     ("fluency.excess", "fluency: nats a token above the data's", "number"),
     ("fluency.made_up", "fluency: words that do not exist", "share"),

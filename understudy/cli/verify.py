@@ -16,7 +16,7 @@ from understudy.recipes import load_recipe
 from understudy.settings import Settings
 
 if TYPE_CHECKING:
-    from evaluate.report_card import ReportCard
+    from evaluate.report_card import Measures, ReportCard
     from evaluate.verdict import Verdict
     from understudy.statistics.intervals import Estimate
     from understudy.workflows.evaluation_engine import Where
@@ -26,8 +26,8 @@ WHO = {"data": "the data", "few-shot": "base with examples", "described": "base 
 DASH = "-"
 LEGEND = (
     "sound: in style and makes sense; accuracy: the share of other references that are less like the answer than its "
-    "own (50% is chance); surprise: nats a token above the data's own answers; made up: words that do not exist; "
-    "docs/training.md has the rest"
+    "own (50% is chance), details: the same with the prompt's words masked; surprise: nats a token above the data's "
+    "own answers; made up: words that do not exist; docs/training.md has the rest"
 )
 Write = Callable[["Estimate | None"], str]
 
@@ -108,6 +108,7 @@ def _rows(card: "ReportCard") -> list[tuple[str, list[str]]]:
         row("in style", lambda one: one.in_style, shown_share),
         ("helpfulness", helpful),
         row("accuracy", lambda one: one.accuracy.meaning, shown_share),
+        row("details", lambda one: one.accuracy.details, shown_share),
         row("chrF", lambda one: one.accuracy.chrf, shown_share),
         row("surprise", lambda one: one.fluency.excess, shown_number),
         row("made up", lambda one: one.fluency.made_up, _shown_finely),

@@ -37,6 +37,8 @@ class Thresholds(BaseModel):
     accuracy: float = Field(default=0.7, ge=0, le=1)
     """Least mean share of the other rows' references that an answer is less like than its own reference; 0.5 is
     chance."""
+    details: float = Field(default=0.6, ge=0, le=1)
+    """The same with the prompt's words masked: what is said of the topic, not that it is named."""
     helpful: float = Field(default=0.5, ge=0, le=1)
     """Share of comparisons with the base that it must not clearly fall below, where a judge or people compared."""
     copied: float = Field(default=0.1, ge=0, le=1)

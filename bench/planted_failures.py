@@ -1,0 +1,340 @@
+"""Which planted failures `understudy verify` refuses, for which reason, and whether it passes what is sound.
+
+    python -m bench.planted_failures email-copy --other stand-up
+
+Trains a sound adapter of the recipe, breaks it in known ways, and evaluates each on one engine. What was evaluated is
+not evaluated again. Writes docs/results/planted-failures.json and prints the table of docs/training.md.
+"""
+
+import argparse
+import asyncio
+import json
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from bench.machine import RESULTS, describe
+from evaluate.collect import Task, collect_outputs, drawn
+from evaluate.embeddings import encoder
+from evaluate.records import EvalRecord, Generation, RivalOutputs
+from evaluate.report_card import ReportCard, report_card
+from evaluate.served_model import ServedModel
+from evaluate.verdict import judge
+from serve.engine import BASE_NAME
+from serve.scratch_engine import ScratchEngine
+from understudy.adapters import WEIGHTS
+from understudy.bases import Base, base_revision, resolve_base
+from understudy.cli.training import prepare
+from understudy.config.thresholds import Thresholds
+from understudy.errors import EngineError
+from understudy.examples import Example, Message
+from understudy.recipes import Recipe, load_recipe
+from understudy.settings import PROJECT, Settings, load_settings
+from understudy.workflows.verify import questions_for
+
+FILE = RESULTS / "planted-failures.json"
+NOISE = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Standard deviations of the noise on lora_B, in those of its own values."""
+BROKEN = frozenset(["surprise", "made_up", "accuracy", "degenerate", "stopped", "in_style", "loss", "forgetting"])
+"""Any of these is a right reason to refuse noise."""
+Spoil = Callable[[EvalRecord], list[str]]
+
+
+@dataclass(frozen=True)
+class Plant:
+    """One adapter, and the reasons of which one must be named; none: it is sound."""
+
+    name: str
+    expected: frozenset[str]
+    make: Callable[[], Path]
+    """Makes the adapter's folder."""
+    spoil: Spoil | None = None
+    """Texts to put in the place of a sound adapter's answers."""
+    stopped: bool = True
+
+
+@dataclass
+class Bench:
+    """What all plants of one recipe share."""
+
+    recipe: Recipe
+    other: Recipe
+    base: Base
+    work: Path
+    settings: Settings = field(default_factory=load_settings)
+
+    def trained(self, name: str, rows: Sequence[Example], *, epochs: float = 1.0, recipe: Recipe | None = None) -> Path:
+        """An adapter that learnt these rows, in `epochs` times the automatic number of epochs."""
+        from train.automatic import settled
+        from train.sft import train
+
+        recipe = recipe or self.recipe
+        training = settled(recipe.training, self.base, len(rows))
+        assert not isinstance(training.epochs, str)
+        training = training.model_copy(update={"epochs": max(1.0, training.epochs * epochs)})
+        print(f"training {name}", flush=True)
+        done = train(
+            recipe.model_copy(update={"name": f"{recipe.name}-{name}"}),
+            base=self.base.name,
+            training=training,
+            runs_dir=self.work,
+            examples=list(rows),
+            on_step=lambda done, total, loss: None,
+        )
+        return done.run.product
+
+    def noisy(self, level: float, *, scale: float = 1.0) -> Path:
+        """The sound adapter, every lora_B of it scaled and with noise."""
+        target, random = self.work / f"{self.recipe.name}-{scale:g}-noise-{level:g}", np.random.default_rng(0)
+        shutil.copytree(self.sound(), target, dirs_exist_ok=True)
+        weights = load_file(target / WEIGHTS)
+        for name, values in weights.items():
+            if "lora_B" in name:
+                noise = random.standard_normal(values.shape).astype(values.dtype)
+                weights[name] = scale * values + (level * values.std() * noise).astype(values.dtype)
+        save_file(weights, target / WEIGHTS, metadata={"format": "pt"})
+        return target
+
+    def sound(self) -> Path:
+        return self.trained("sound", self.rows)
+
+    @property
+    def rows(self) -> list[Example]:
+        return self.recipe.load_examples(self.base.name)
+
+    def plants(self) -> list[Plant]:
+        """The sound adapter first, then every failure."""
+        rows, none = self.rows, frozenset[str]()
+        forgetful = [_row(one.prompt, "Nobody knows that.") for one in questions_for(self.base)]
+        noise = [Plant(f"noise {level:g}", BROKEN, lambda level=level: self.noisy(level)) for level in NOISE]
+        return [
+            Plant("sound", none, self.sound),
+            *noise,
+            Plant("base unchanged", frozenset(["acts"]), lambda: self.noisy(0, scale=1e-6)),
+            Plant("half-taught (a quarter of the epochs)", _style(), lambda: self.trained("half", rows, epochs=0.25)),
+            Plant("another persona's adapter", _style(), self.others),
+            Plant("lost skills", frozenset(["general"]), lambda: self.trained("forgetful", [*rows, *forgetful])),
+            Plant("echo", frozenset(["echoes"]), self.sound, _echo),
+            Plant("never-ending", frozenset(["stopped"]), self.sound, _texts, stopped=False),
+            Plant("wrong topic (answers shuffled)", frozenset(["accuracy"]), self.sound, _shuffled),
+            Plant("right style, shuffled facts", frozenset(["details"]), self.sound, _shuffled_facts),
+            Plant("over-taught (10 times the epochs)", _learnt(), lambda: self.trained("over", rows, epochs=10)),
+        ]
+
+    def others(self) -> Path:
+        """The adapter of another persona."""
+        return self.trained("other", self.other.load_examples(self.base.name), recipe=self.other)
+
+
+def _style() -> frozenset[str]:
+    return frozenset(["in_style"])
+
+
+def _learnt() -> frozenset[str]:
+    return frozenset(["memorised", "copied", "loss", "general"])
+
+
+def _row(prompt: str, answer: str) -> Example:
+    return Example(messages=(Message(role="user", content=prompt), Message(role="assistant", content=answer)))
+
+
+def _texts(record: EvalRecord) -> list[str]:
+    return [one.text for one in record.outputs["adapter"].answers]
+
+
+def _echo(record: EvalRecord) -> list[str]:
+    return [f"{row.prompt} {text}" for row, text in zip(record.heldout, _texts(record), strict=True)]
+
+
+def _shuffled(record: EvalRecord) -> list[str]:
+    texts = _texts(record)
+    return [*texts[1:], texts[0]]
+
+
+def _shuffled_facts(record: EvalRecord) -> list[str]:
+    """The answer to another prompt, with this prompt's topic in the place of the other's."""
+    topics = [row.topic or "" for row in record.heldout]
+    found = []
+    for text, other, mine in zip(_shuffled(record), [*topics[1:], topics[0]], topics, strict=True):
+        found.append(text.replace(other, mine).replace(other.capitalize(), mine.capitalize()) if other else text)
+    return found
+
+
+async def evaluate(bench: Bench, plants: Iterable[Plant], on_found: Callable[[str, dict[str, Any]], None]) -> None:
+    """Evaluates each on one engine; the base and its rivals are asked once."""
+    task = Task(
+        recipe=bench.recipe.name,
+        base=bench.base.name,
+        base_revision=base_revision(bench.base) or "",
+        voice=bench.recipe.voice,
+        heldout=drawn(bench.recipe.load_heldout(bench.base.name), 0),
+        training=drawn(bench.rows, 0),
+        questions=questions_for(bench.base),
+        max_tokens=bench.recipe.sampling.max_tokens,
+    )
+    made = [(plant, plant.make()) for plant in plants]
+    known: RivalOutputs | None = None
+    async with ScratchEngine(bench.settings, bench.base) as engine:
+        base, records = ServedModel(BASE_NAME, engine.post), dict[Path, EvalRecord]()
+        for plant, folder in made:
+            if folder not in records:
+                try:
+                    name = f"planted-{len(records)}"
+                    await engine.load(folder.resolve(), name)
+                except EngineError as error:
+                    on_found(plant.name, {"expected": sorted(plant.expected), "codes": ["validate"], "why": str(error)})
+                    continue
+                model = ServedModel(name, engine.post)
+                records[folder], known = await collect_outputs(
+                    base, model, task, lambda done, total: None, revision=name, known=known
+                )
+            record = records[folder]
+            if plant.spoil:
+                record = await _spoilt(base, record, plant.spoil(record), task, stopped=plant.stopped)
+            on_found(plant.name, _judged(plant, record))
+
+
+async def _spoilt(base: ServedModel, record: EvalRecord, texts: list[str], task: Task, *, stopped: bool) -> EvalRecord:
+    """The record with these answers, and the base's surprise at them."""
+    rows = [
+        (await base.tokens(e.prompt), await base.text_tokens(text)) for e, text in zip(task.heldout, texts, strict=True)
+    ]
+    answers = [
+        Generation(text=text, stopped=stopped, tokens=len(ids), ids=tuple(ids))
+        for text, (_, ids) in zip(texts, rows, strict=True)
+    ]
+    spoilt = record.outputs["adapter"].model_copy(update={"answers": answers, "surprise": await base.losses(rows)})
+    return record.model_copy(update={"outputs": {**record.outputs, "adapter": spoilt}})
+
+
+def _judged(plant: Plant, record: EvalRecord) -> dict[str, Any]:
+    card = report_card(record, Thresholds(), encoder())
+    said, base = record.outputs["adapter"], record.outputs["base"].losses
+    excess = [nats - own for nats, own in zip(said.surprise, base, strict=True) if nats is not None]
+    return {
+        "expected": sorted(plant.expected),
+        "codes": list(judge(card).codes),
+        "figures": figures(card),
+        "excess_by_answer": [round(value, 3) for value in excess],
+        "accuracy_by_answer": [round(value, 3) for value in card.contestants["adapter"].accuracy.rows],
+    }
+
+
+def figures(card: ReportCard) -> dict[str, float | None]:
+    """By threshold: what it is compared with."""
+    mine = card.contestants["adapter"]
+    found = {
+        "in_style": mine.in_style,
+        "stopped": mine.stopped,
+        "on_topic": mine.on_topic,
+        "surprise": mine.fluency.excess,
+        "made_up": mine.fluency.made_up,
+        "accuracy": mine.accuracy.meaning,
+        "copied": card.copied,
+        "echoes": mine.echoes,
+        "degenerate": mine.degenerate,
+        "forgetting": card.forgetting,
+        "general": card.general.adapter if card.general else None,
+        "memorised": card.memorised,
+        "acts": card.acts,
+        "sound": mine.sound,
+    }
+    return {name: None if one is None else round(one.value, 4) for name, one in found.items()}
+
+
+def auc(sound: Sequence[float], broken: Sequence[float]) -> float:
+    """Area under the ROC curve: how often a broken answer has more than a sound one; ties count half."""
+    more = np.subtract.outer(np.asarray(broken), np.asarray(sound))
+    return float((more > 0).mean() + (more == 0).mean() / 2)
+
+
+def table(runs: dict[str, dict[str, Any]], recipe: str) -> str:
+    """Planted, expected, found; and for noise how well a single answer's figures tell it from a sound one."""
+    lines = [
+        "| planted | refused because of | surprise | made up | accuracy | ROC of surprise / accuracy |",
+        "|---|---|---|---|---|---|",
+    ]
+    sound = runs[f"{recipe}: sound"]
+    for key, run in runs.items():
+        if not key.startswith(f"{recipe}: "):
+            continue
+        f = run.get("figures", {})
+        roc = "–"
+        if run.get("excess_by_answer"):
+            first = auc(sound["excess_by_answer"], run["excess_by_answer"])
+            second = 1 - auc(sound["accuracy_by_answer"], run["accuracy_by_answer"])
+            roc = f"{first:.2f} / {second:.2f}"
+        cells = (
+            key.removeprefix(f"{recipe}: "),
+            ", ".join(run["codes"]) or "passed",
+            _cell(f.get("surprise"), "{:+.2f}"),
+            _cell(f.get("made_up"), "{:.1%}"),
+            _cell(f.get("accuracy"), "{:.0%}"),
+            _cell(f.get("details"), "{:.0%}"),
+            roc,
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "–" if value is None else form.format(value)
+
+
+def wrong(runs: dict[str, dict[str, Any]]) -> list[str]:
+    """Plants that were not refused, or not for a right reason; sound ones that were refused."""
+    return [
+        name
+        for name, run in runs.items()
+        if (run["codes"] if not run["expected"] else not {*run["expected"], "validate"} & {*run["codes"]})
+    ]
+
+
+def known() -> dict[str, Any]:
+    """What was found before."""
+    return json.loads(FILE.read_text()) if FILE.is_file() else {"machine": {}, "runs": {}}
+
+
+def main() -> None:
+    """Evaluates what is missing, and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe")
+    parser.add_argument("--other", required=True, help="recipe of another persona")
+    parser.add_argument("--base", default="smollm2")
+    parser.add_argument("--only", nargs="+", help="plants whose names begin so")
+    arguments = parser.parse_args()
+    prepare(trains=True)
+    recipes = PROJECT / "recipes"
+    settings = load_settings()
+    bench = Bench(
+        load_recipe(arguments.recipe, recipes),
+        load_recipe(arguments.other, recipes),
+        resolve_base(arguments.base),
+        settings.home / "planted",
+        settings,
+    )
+    there = known()["runs"]
+    plants = [
+        plant
+        for plant in bench.plants()
+        if f"{arguments.recipe}: {plant.name}" not in there
+        and (not arguments.only or plant.name.startswith(tuple(arguments.only)))
+    ]
+
+    def found(name: str, run: dict[str, Any]) -> None:
+        kept = known()
+        kept = {"machine": describe(), "runs": {**kept["runs"], f"{arguments.recipe}: {name}": run}}
+        FILE.write_text(json.dumps(kept, indent=1) + "\n")
+        print(f"{name}: {', '.join(run['codes']) or 'passed'}", flush=True)
+
+    asyncio.run(evaluate(bench, plants, found))
+    print(table(known()["runs"], arguments.recipe))
+
+
+if __name__ == "__main__":
+    main()
