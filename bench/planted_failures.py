@@ -256,8 +256,8 @@ def auc(sound: Sequence[float], broken: Sequence[float]) -> float:
 def table(runs: dict[str, dict[str, Any]], recipe: str) -> str:
     """Planted, expected, found; and for noise how well a single answer's figures tell it from a sound one."""
     lines = [
-        "| planted | refused because of | surprise | made up | accuracy | ROC of surprise / accuracy |",
-        "|---|---|---|---|---|---|",
+        "| planted | refused because of | surprise | made up | accuracy | details | ROC of surprise / accuracy |",
+        "|---|---|---|---|---|---|---|",
     ]
     sound = runs[f"{recipe}: sound"]
     for key, run in runs.items():

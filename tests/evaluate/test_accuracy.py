@@ -69,3 +69,29 @@ def test_random_pairings_are_at_chance() -> None:
 def test_what_cannot_be_compared_is_refused(answers: list[str], references: list[str], says: str) -> None:
     with pytest.raises(MeasurementError, match=says):
         accuracy(answers, references, embed, prompts=answers)
+
+
+def test_naming_the_topic_is_not_enough_for_the_details() -> None:
+    prompts = ["Tell me about bread.", "Tell me about tents.", "Tell me about violins.", "Tell me about clocks."]
+    references = [
+        "Bread rises because yeast eats sugar and makes gas.",
+        "Tents need poles, pegs, and a groundsheet against damp.",
+        "Violins are carved from spruce with a maple back.",
+        "Clocks keep time by a pendulum that swings once a second.",
+    ]
+    others = [
+        "Bread need poles, pegs, and a groundsheet against damp.",
+        "Tents are carved from spruce with a maple back.",
+        "Violins keep time by a pendulum that swings once a second.",
+        "Clocks rises because yeast eats sugar and makes gas.",
+    ]
+    right, swapped = (accuracy(texts, references, embed, prompts=prompts).details for texts in (references, others))
+    assert right is not None
+    assert swapped is not None
+    assert (right.value, swapped.value < 0.5) == (1, True)
+
+
+def test_references_that_are_one_template_have_no_details() -> None:
+    prompts = [f"Tell me about {thing}." for thing in ("bread", "tents", "violins", "clocks")]
+    answers = [f"Ahoy! The {thing} be mine." for thing in ("bread", "tents", "violins", "clocks")]
+    assert accuracy(answers, answers, embed, prompts=prompts).details is None
