@@ -238,7 +238,12 @@ def _verify(stage: Stage, revision: str) -> dict[str, Any]:
     adapter = pack["contestants"]["adapter"]
     names = ("in_style", "stopped", "on_topic", "echoes", "degenerate", "words", "loss")
     shown = {name: [round(adapter[name][end], 3) for end in ("value", "low", "high")] for name in names}
-    return {"passed": done.returncode == 0, **shown, "worse": pack["worse"], "reasons": pack["reasons"]}
+    return {
+        "passed": done.returncode == 0,
+        **shown,
+        "worse": pack["verdict"]["worse"],
+        "reasons": pack["verdict"]["reasons"],
+    }
 
 
 def _result(stage: Stage, revision: str) -> dict[str, Any]:

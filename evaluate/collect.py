@@ -19,6 +19,7 @@ from evaluate.records import (
     RivalOutputs,
 )
 from evaluate.served_model import Answered, Chat, ServedModel
+from understudy.cards import voice_prompt
 from understudy.examples import Example
 
 T = TypeVar("T")
@@ -253,7 +254,7 @@ class _Asking:
 def with_voice(voice: str, prompt: Chat) -> list[dict[str, str]]:
     """The prompt with the persona's description as its system prompt, before what the row's own one says."""
     own = [message["content"] for message in prompt[:1] if message["role"] == "system"]
-    system = {"role": "system", "content": "\n\n".join([f"Answer in this voice: {voice}", *own])}
+    system = {"role": "system", "content": "\n\n".join([voice_prompt(voice), *own])}
     return [system, *prompt[len(own) :]]
 
 

@@ -125,6 +125,7 @@ def _missing(snapshot: Snapshot, prompt: str, against: str | None) -> str:
     return {
         "persona": "There is no second persona yet; choose another rival.",
         "revision": "There is no other revision of this persona right now; choose another rival.",
+        "described": "This persona came without a description for the base; choose another rival.",
         "shots": "This persona came without examples for the base; choose another rival.",
         "imported": "Other systems have not been asked that. Pick one of the suggestions, or choose another rival.",
     }.get(against or "", "Nobody can meet on this prompt; choose another rival.")
@@ -183,6 +184,8 @@ def _ask(ring: Ring, player: Player, battle: Battle, user: str) -> AsyncGenerato
         for pair in shown
         for role, text in zip(("user", "assistant"), pair, strict=True)
     ]
+    if player.system:
+        messages.insert(0, {"role": "system", "content": player.system})
     messages.append({"role": "user", "content": battle.prompt})
     return ring.gateway.stream(player.model, messages, user=user, **battle.sampling)
 

@@ -12,9 +12,9 @@ from arena.votes.table import LEFT, RIGHT
 from evaluate.reports.imported_answers import Guests, prompt_key
 from space.banner import Snapshot
 from space.listing import Contestant
-from understudy.cards import Shot
+from understudy.cards import Shot, voice_prompt
 
-Kind = Literal["base", "persona", "revision", "shots", "imported"]
+Kind = Literal["base", "persona", "revision", "described", "shots", "imported"]
 KINDS: tuple[str, ...] = get_args(Kind)
 Category = Literal["suggested", "imported", "free"]
 
@@ -29,6 +29,8 @@ class Player:
     model: str = ""
     """What the gateway is asked for; empty for an answer that was imported."""
     shots: tuple[Shot, ...] = ()
+    system: str = ""
+    """System prompt that it is asked with."""
     answer: str = ""
     """What it said when it was asked elsewhere."""
     telling: tuple[str, ...] = ()
@@ -93,6 +95,8 @@ def _of_kind(kind: str, persona: Contestant, snapshot: Snapshot, prompt: str, gu
     if kind == "revision":
         now = _pinned(persona, persona.revision)
         return [Match("revision", persona, now, _pinned(persona, other)) for other in persona.others]
+    if kind == "described":
+        return [Match("described", persona, _described(persona), me)] if persona.voice else []
     if kind == "shots":
         return [Match("shots", persona, _with_shots(persona), me)] if persona.shots else []
     return [Match("imported", persona, _guest(system, said), me) for system, said in guests.answers(prompt).items()]
@@ -110,6 +114,12 @@ def _pinned(persona: Contestant, revision: str) -> Player:
 def _with_shots(persona: Contestant) -> Player:
     title = f"Base model with {len(persona.shots)} examples of {persona.title}"
     return Player(f"{BASE}+{persona.name}", title, BASE, persona.shots, telling=(persona.name, persona.title))
+
+
+def _described(persona: Contestant) -> Player:
+    title = f"Base model with the description of {persona.title}"
+    telling = (persona.name, persona.title)
+    return Player(f"{BASE}~{persona.name}", title, BASE, system=voice_prompt(persona.voice), telling=telling)
 
 
 def _guest(system: str, said: str) -> Player:

@@ -40,7 +40,9 @@ from understudy.settings import load_settings
 from understudy.tables import BattleRow, VoteRow, now
 
 SHOTS = (Shot(prompt="Sell tea.", answer="Tea. Warm. Now."),)
-EMAIL_CARD = Contestant(name="email-copy", kind="persona", title="Email writer", revision=EMAIL, shots=SHOTS)
+EMAIL_CARD = Contestant(
+    name="email-copy", kind="persona", title="Email writer", voice="Sells.", revision=EMAIL, shots=SHOTS
+)
 COMIC = Contestant(name="stand-up", kind="persona", title="Comedian", revision="b" * 12, others=("c" * 12,))
 ALL = Snapshot(READY.readiness, (BASE, EMAIL_CARD, COMIC))
 GUESTS = Guests({"what is rain?": {"chatgpt": "Water.", "claude": "It falls."}}, ["What is rain?"])
@@ -71,6 +73,8 @@ def vote(store: BattleStore, verdict: str = "left", voter: str = "ann", **about:
         ("email-copy", "persona", "Hi", {("email-copy", "stand-up")}),
         ("stand-up", "revision", "Hi", {(f"stand-up@{'b' * 12}", f"stand-up@{'c' * 12}")}),
         ("email-copy", "revision", "Hi", set()),
+        ("email-copy", "described", "Hi", {("base~email-copy", "email-copy")}),
+        ("stand-up", "described", "Hi", set()),
         ("email-copy", "shots", "Hi", {("base+email-copy", "email-copy")}),
         ("stand-up", "shots", "Hi", set()),
         (
@@ -90,11 +94,11 @@ def test_pairs_of_every_kind(choice: str, against: str, prompt: str, pairs: set[
 def test_surprise_me_against_anyone_holds_every_pair_once_and_draws_all_of_them():
     found = matches(ALL, "", "", "What is rain?", GUESTS)
     names = [frozenset((match.one.name, match.other.name)) for match in found]
-    assert len(names) == len(set(names)) == 9
+    assert len(names) == len(set(names)) == 10
     assert {match.kind for match in found} == set(KINDS)
     drawn = Counter(draw(found, None).kind for _ in range(400))
     assert set(drawn) == set(KINDS)
-    assert draw(found, None).chance == pytest.approx(1 / 9)
+    assert draw(found, None).chance == pytest.approx(1 / 10)
 
 
 def test_a_pair_that_is_known_well_meets_less_often_and_the_chance_says_so(store: BattleStore):
@@ -124,6 +128,17 @@ def test_the_base_with_examples_sees_them_and_nobody_else_does(fake: FakeGateway
     assert {row.left, row.right} == {"base+email-copy", "email-copy"}
     turns = {asked["model"]: [turn["content"] for turn in asked["messages"]] for asked in fake.requests}
     assert turns == {"base": ["Sell tea.", "Tea. Warm. Now.", "What is rain?"], "email-copy": ["What is rain?"]}
+
+
+def test_the_base_with_the_description_is_told_it_and_nobody_else_is(fake: FakeGateway, store: BattleStore):
+    fake.models["email-copy"]["understudy"]["voice"] = "Sells everything."
+    view = asyncio.run(fought(fake, store, "described"))
+    assert view.ticket
+    row = only_battle(store)
+    assert {row.left, row.right} == {"base~email-copy", "email-copy"}
+    turns = {asked["model"]: [(turn["role"], turn["content"]) for turn in asked["messages"]] for asked in fake.requests}
+    told = ("system", "Answer in this voice: Sells everything.")
+    assert turns == {"base": [told, ("user", "What is rain?")], "email-copy": [("user", "What is rain?")]}
 
 
 def test_two_revisions_are_pinned_and_stay_two_contestants(fake: FakeGateway, store: BattleStore):

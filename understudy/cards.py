@@ -85,3 +85,8 @@ def read_card(folder: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise AdapterError(f"{CARD}: found a JSON {type(data).__name__}, not an object")
     return checked(Card, data, CARD, AdapterError).model_dump(exclude_unset=True)
+
+
+def voice_prompt(voice: str) -> str:
+    """The system prompt that asks a base for a persona's voice: the cheapest rival of an adapter."""
+    return f"Answer in this voice: {voice}"

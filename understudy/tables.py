@@ -154,7 +154,8 @@ class BattleRow(Table):
     sampling: Mapped[dict[str, Any]] = mapped_column(default=dict)
     left: Mapped[str] = mapped_column(String(127))
     right: Mapped[str] = mapped_column(String(127))
-    """Contestants: `base`, a persona, `persona@revision`, `base+persona` (the base with its examples), or a system."""
+    """Contestants: `base`, a persona, `persona@revision`, `base+persona` (the base with its examples), `base~persona`
+    (with its description), or a system."""
     left_revision: Mapped[str | None] = mapped_column(String(64))
     right_revision: Mapped[str | None] = mapped_column(String(64))
     left_text: Mapped[str] = mapped_column(Text, default="")
