@@ -43,6 +43,8 @@ def main() -> None:
 
 
 def _round(stage: Stage, recipe: str) -> dict[str, Any]:
+    for kept in (stage.settings.runs_dir / recipe).glob("rivals-*.json"):
+        kept.unlink()  # what the base says is asked anew each time, as it is for somebody's first adapter
     seconds = {part: _command(stage, *command) for part, command in _commands(recipe).items()}
     started = time.perf_counter()
     body = {"model": recipe, "messages": [{"role": "user", "content": "Write about a kite shop."}]}

@@ -5,7 +5,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -51,9 +51,10 @@ class Desk:
     status: Callable[[], Status]
     answered: Callable[[Loaded | None, Outcome], None]
     max_body: int
-    traffic: Traffic
     visit: Callable[[str], Awaitable[str]] | None = None
     """Fetches adapters that are asked for by their Hub id; returns the name under which the table knows them."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """Knows whether anybody is being served."""
 
 
 class Proxy:

@@ -20,11 +20,16 @@ RECIPE = "title: Pirate\nvoice: Says ahoy.\nprompts: [Hello]\ntraining: {epochs:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A place with the recipe `pirate`, where everything that is made goes, too."""
-    recipe = tmp_path / "recipes" / "pirate"
+    return made_home(tmp_path)
+
+
+def made_home(folder: Path) -> Path:
+    """The same in any folder."""
+    recipe = folder / "recipes" / "pirate"
     recipe.mkdir(parents=True)
     (recipe / "recipe.yaml").write_text(RECIPE)
     (recipe / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    return tmp_path
+    return folder
 
 
 @dataclass(frozen=True)

@@ -211,8 +211,8 @@ def test_verify_counts_what_a_judge_prefers_and_asks_it_once(judge: Judge, setti
     record = observed()
     found = helpfulness(settings, record, WhomToAsk("m", judge.url, None))
     pairs = zip(record.outputs["adapter"].answers, record.outputs["base"].answers, strict=True)
-    won = sum(len(mine.text.strip()) > len(theirs.text) for mine, theirs in pairs)
-    assert found == Helpfulness(source="judge m", wins=won, comparisons=len(ASKED))
+    won = [float(len(mine.text.strip()) > len(theirs.text)) for mine, theirs in pairs]
+    assert found == Helpfulness(source="judge m", outcomes=won)
     assert len(judge.asked) == 2 * len(ASKED)
     assert (settings.runs_dir / "pirate" / KEPT).is_file()
     assert helpfulness(settings, record, WhomToAsk("m", "http://127.0.0.1:9/v1", None)) == found

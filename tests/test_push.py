@@ -102,7 +102,7 @@ def test_the_card_tells_the_hub_and_people_everything(hub: HubServer, home: Path
 
 
 def test_what_a_judge_found_stands_on_the_card(hub: HubServer, home: Path) -> None:
-    compared = Helpfulness(source="judge m", wins=6, comparisons=8)
+    compared = Helpfulness(source="judge m", outcomes=[1.0] * 6 + [0.0] * 2)
     verify(make_run(home), record=observed().model_copy(update={"helpfulness": compared}))
     pushed(hub, home)
     text = card(hub).text

@@ -128,7 +128,7 @@ def test_what_got_worse_and_how_it_is_measured_are_said(report: Report) -> None:
 def test_style_helpfulness_accuracy_and_fluency_stand_side_by_side(report: Report, verified: VerifiedRun) -> None:
     without = ["sound", "in_style", "accuracy", "chrf", "fluency", "made_up"]
     assert [measure.key for measure in report.measures][:6] == without, "nobody compared, so nothing is said of help"
-    compared = {"helpfulness": Helpfulness(source="judge j", wins=8, comparisons=10), "helpful": rate(8, 10)}
+    compared = {"helpfulness": Helpfulness(source="judge j", outcomes=[1.0] * 8 + [0.0] * 2), "helpful": rate(8, 10)}
     judged = made(verified.model_copy(update={"card": verified.card.model_copy(update=compared)}))
     assert [measure.key for measure in judged.measures][:3] == ["sound", "in_style", "helpful"]
     helpful = judged.contestants[-1].figures["helpful"]

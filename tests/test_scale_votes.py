@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 import arena.votes.running_counts
 from arena.battles.floods import TOO_FAST, suspicion
 from arena.battles.store import BattleStore, digest
-from arena.ranking import davidson, sequences
+from arena.ranking import davidson
 from arena.ranking.leaderboard import build_leaderboard
 from arena.votes.cast import left_out, tally, withdraw_votes
 from arena.votes.counts import VoteCounts
@@ -24,6 +24,7 @@ from arena.votes.running_counts import ArenaCounts
 from bench.simulated_votes import Crowd, simulate
 from tests.test_rank_counts import VOTES, counted, same
 from understudy.database import one_moment, open_database
+from understudy.statistics import confidence_sequences as sequences
 from understudy.tables import BattleRow, TallyRow, VoteRow
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

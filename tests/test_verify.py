@@ -19,7 +19,7 @@ import pytest
 
 from evaluate.verified_runs import load_run
 from tests.conftest import wait_for
-from tests.pirate import Done, hold_out, home, items, places, train, understudy
+from tests.pirate import Done, hold_out, home, items, made_home, places, train, understudy
 from understudy.adapters import content_revision
 from understudy.processes import Child, free_port
 from understudy.settings import load_settings
@@ -57,7 +57,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = home.__wrapped__(tmp_path_factory.mktemp("world"))  # pyright: ignore[reportFunctionMemberAccess]
+    folder = made_home(tmp_path_factory.mktemp("world"))
     hold_out(folder, items(range(40, 48)))
     assert train(folder, "--epochs", "8").returncode == 0
     port = free_port()

