@@ -12,7 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import httpx
@@ -114,6 +116,21 @@ def test_when_clients_vanish_the_engine_stops_generating_for_them(stage: Stage) 
         assert time.monotonic() < deadline, "requests of vanished clients are still running"
         time.sleep(0.05)
     assert metric(stage, "vllm:generation_tokens_total") - before < clients * tokens / 2
+
+
+@pytest.mark.engine
+def test_seeds_with_prompts_that_are_read_in_pieces_do_not_end_the_engine(stage: Stage) -> None:
+    """Together they are more tokens than vLLM reads in one step, so some prompt is cut in two."""
+    prompt = " ".join(f"number {n}" for n in range(60))
+    bodies = [{**CHAT, "messages": [{"role": "user", "content": f"{n} {prompt}"}], "seed": n} for n in range(48)]
+
+    def ask(body: dict[str, Any]) -> int:
+        body = {**body, "max_tokens": 4, "temperature": 0.7, "top_p": 0.9}
+        return httpx.post(f"{stage.gateway_url}/v1/chat/completions", json=body, timeout=120).status_code
+
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        assert set(pool.map(ask, bodies)) == {200}
+    assert httpx.get(f"{stage.gateway_url}/ready").status_code == 200
 
 
 def engine_processes(stage: Stage) -> list[int]:

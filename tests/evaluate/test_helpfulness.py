@@ -1,0 +1,52 @@
+"""How helpful an adapter is said to be follows from people's votes, where there are enough on this very revision."""
+
+from pathlib import Path
+
+import pytest
+
+from arena.battles.store import Answer, BattleStore
+from arena.votes.cast import cast_vote
+from tests.evaluate.test_report_card import observed
+from understudy.adapters import short
+from understudy.registry import open_registry
+from understudy.settings import Settings
+from understudy.workflows.helpfulness import ENOUGH_VOTES, helpfulness
+
+MINE, OTHER = "a" * 64, "b" * 64
+
+
+def vote(store: BattleStore, verdict: str, revision: str, *, rival: str = "base") -> None:
+    """One person's vote on pirate against a rival: `won`, `lost`, or as it is cast."""
+    battle, ticket = store.create(
+        prompt="Hi", persona="pirate", rival=rival, session="s", temperature=0.2, max_tokens=9
+    )
+    said = {"pirate": Answer("Ahoy there", short(revision)), rival: Answer("Hello there", None)}
+    store.finish(battle.id, said[battle.left], said[battle.right])
+    sides = {
+        "won": "left" if battle.left == "pirate" else "right",
+        "lost": "right" if battle.left == "pirate" else "left",
+    }
+    cast_vote(store.engine, ticket, sides.get(verdict, verdict), session="ann")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home", runs_dir=tmp_path / "runs")
+
+
+def test_votes_on_this_revision_against_the_base_count_and_ties_count_half(settings: Settings) -> None:
+    store = BattleStore(open_registry(settings).engine)
+    for verdict in ["won"] * 12 + ["lost"] * 4 + ["tie"] * 3 + ["both_bad"]:
+        vote(store, verdict, MINE)
+    vote(store, "lost", OTHER)
+    vote(store, "lost", MINE, rival="base+pirate")
+    found = helpfulness(settings, observed(), None)
+    assert found is not None
+    assert (found.source, len(found.outcomes), sum(found.outcomes)) == ("people's votes", ENOUGH_VOTES, 14.0)
+
+
+def test_too_few_votes_say_nothing(settings: Settings) -> None:
+    store = BattleStore(open_registry(settings).engine)
+    for _ in range(ENOUGH_VOTES - 1):
+        vote(store, "won", MINE)
+    assert helpfulness(settings, observed(), None) is None
