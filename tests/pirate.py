@@ -85,5 +85,5 @@ def items(numbers: range) -> list[dict[str, str]]:
 
 def only_run(home: Path) -> Path:
     """The folder of the one run there is."""
-    (run,) = (home / "runs" / "pirate").iterdir()
+    (run,) = (path for path in (home / "runs" / "pirate").iterdir() if path.is_dir())
     return run

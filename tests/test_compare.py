@@ -258,7 +258,9 @@ CHATS = [[{"role": "user", "content": text}] for text in ("Tell me about tea.", 
 Drawn = dict[str, list[tuple[str, ...]]]
 
 
-def draw(settings: Settings, products: dict[str, Path | None], seed: int = 0) -> tuple[Drawn, list[tuple[int, int]]]:
+def draw(
+    settings: Settings, products: dict[str, Path | None], seed: int = 0, temperature: float = 1.0
+) -> tuple[Drawn, list[tuple[int, int]]]:
     """Three samples of each chat, and the progress that was told."""
     told: list[tuple[int, int]] = []
     said = sampled_answers.sampled_answers(
@@ -267,7 +269,7 @@ def draw(settings: Settings, products: dict[str, Path | None], seed: int = 0) ->
         products,
         CHATS,
         samples=3,
-        temperature=1.0,
+        temperature=temperature,
         max_tokens=12,
         seed=seed,
         on_progress=lambda done, total: told.append((done, total)),
@@ -297,8 +299,8 @@ def test_samples_are_drawn_with_seeds_of_their_own_and_a_whole_model_is_asked_as
 @pytest.mark.engine
 def test_a_real_engine_draws_the_same_samples_of_a_base_and_of_that_base_as_a_whole_model(settings: Settings) -> None:
     products: dict[str, Path | None] = {"base": None, "whole": TINY_DIR}
-    first, _ = draw(settings, products)
+    first, _ = draw(settings, products, temperature=2.0)  # tiny is so sure that it seldom says two things at less
     assert [len(said) for said in first["base"]] == [3, 3]
     assert len(set(first["base"][0])) > 1
     assert first["base"] == first["whole"]
-    assert draw(settings, {"base": None}, seed=1)[0]["base"] != first["base"]
+    assert draw(settings, {"base": None}, seed=1, temperature=2.0)[0]["base"] != first["base"]

@@ -19,7 +19,7 @@ import pytest
 
 from evaluate.verified_runs import load_run
 from tests.conftest import wait_for
-from tests.pirate import Done, hold_out, home, items, made_home, places, train, understudy
+from tests.pirate import Done, hold_out, home, items, made_home, only_run, places, train, understudy
 from understudy.adapters import content_revision
 from understudy.processes import Child, free_port
 from understudy.settings import load_settings
@@ -133,7 +133,7 @@ def test_a_full_fine_tune_is_verified_as_a_model_of_its_own(home: Path) -> None:
     assert train(home, "--method", "full", "--set", "max_steps=2").returncode == 0
     done = understudy(home, "verify", "pirate")
     assert "full fine-tune" in done.stdout, done.stderr
-    card = json.loads((only_product(home) / "proof.json").read_text())
+    card = json.loads((only_run(home) / "proof.json").read_text())
     losses = {name: found["loss"]["value"] for name, found in card["contestants"].items() if found["loss"]}
     assert losses["adapter"] != losses["base"]
     assert (card["parity"], card["method"], card["engine"]) == (None, "full", "own engine")
@@ -172,8 +172,3 @@ def test_check_fails_closed_when_rows_are_too_long(home: Path) -> None:
     done = understudy(home, "check", "pirate", "--no-engine", "--set", "max_length=16")
     assert done.returncode == 1
     assert "✗ every row fits into max_length" in done.stdout
-
-
-def only_product(home: Path) -> Path:
-    """The folder of the one run there is; what was kept of the base lies beside it."""
-    return next(path for path in (home / "runs" / "pirate").iterdir() if path.is_dir())
