@@ -40,6 +40,8 @@ from understudy.workflows.verify import questions_for
 FILE = RESULTS / "planted-failures.json"
 NOISE = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Standard deviations of the noise on lora_B, in those of its own values."""
+FLOORS = ("acts", "in_style", "stopped", "on_topic", "accuracy", "general")
+CEILINGS = ("surprise", "made_up", "echoes", "degenerate", "copied", "memorised", "forgetting")
 BROKEN = frozenset(["surprise", "made_up", "accuracy", "degenerate", "stopped", "in_style", "loss", "forgetting"])
 """Any of these is a right reason to refuse noise."""
 Spoil = Callable[[EvalRecord], list[str]]
@@ -235,6 +237,7 @@ def figures(card: ReportCard) -> dict[str, float | None]:
         "surprise": mine.fluency.excess,
         "made_up": mine.fluency.made_up,
         "accuracy": mine.accuracy.meaning,
+        "details": mine.accuracy.details,
         "copied": card.copied,
         "echoes": mine.echoes,
         "degenerate": mine.degenerate,
@@ -245,6 +248,16 @@ def figures(card: ReportCard) -> dict[str, float | None]:
         "sound": mine.sound,
     }
     return {name: None if one is None else round(one.value, 4) for name, one in found.items()}
+
+
+def refused(run: dict[str, Any], thresholds: Thresholds) -> list[str]:
+    """Why these thresholds refuse what was measured; `details` and what has no threshold as it was said then."""
+    if "figures" not in run:
+        return list(run["codes"])
+    found, told = run["figures"], [code for code in run["codes"] if code not in {*FLOORS, *CEILINGS}]
+    low = [name for name in FLOORS if found.get(name) is not None and found[name] < getattr(thresholds, name)]
+    high = [name for name in CEILINGS if found.get(name) is not None and found[name] > getattr(thresholds, name)]
+    return [*low, *high, *told]
 
 
 def auc(sound: Sequence[float], broken: Sequence[float]) -> float:
@@ -271,7 +284,7 @@ def table(runs: dict[str, dict[str, Any]], recipe: str) -> str:
             roc = f"{first:.2f} / {second:.2f}"
         cells = (
             key.removeprefix(f"{recipe}: "),
-            ", ".join(run["codes"]) or "passed",
+            ", ".join(refused(run, Thresholds())) or "passed",
             _cell(f.get("surprise"), "{:+.2f}"),
             _cell(f.get("made_up"), "{:.1%}"),
             _cell(f.get("accuracy"), "{:.0%}"),
@@ -286,12 +299,17 @@ def _cell(value: float | None, form: str) -> str:
     return "–" if value is None else form.format(value)
 
 
+def codes(run: dict[str, Any]) -> set[str]:
+    """Why the default thresholds refuse it."""
+    return {*refused(run, Thresholds())}
+
+
 def wrong(runs: dict[str, dict[str, Any]]) -> list[str]:
     """Plants that were not refused, or not for a right reason; sound ones that were refused."""
     return [
         name
         for name, run in runs.items()
-        if (run["codes"] if not run["expected"] else not {*run["expected"], "validate"} & {*run["codes"]})
+        if (codes(run) if not run["expected"] else not {*run["expected"], "validate"} & codes(run))
     ]
 
 

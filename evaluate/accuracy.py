@@ -26,9 +26,11 @@ class AccuracyReport(BaseModel):
     """By answer: share of the other references that it is less like, in meaning, than its own; ties count half."""
     meaning: Estimate
     """Mean of `rows`: the area under the ROC curve for telling the right reference from a wrong one. 0.5 is chance."""
+    detail_rows: tuple[float, ...]
+    """As `rows`, with the prompt's words masked in answers and references; empty where that tells nothing."""
     details: Estimate | None
-    """The same with the prompt's words masked in answers and references, so that naming the topic is not enough: what
-    is said of it must be like the reference, too. None where the references differ in little but their topics."""
+    """Their mean: naming the topic is not enough, what is said of it must be like the reference, too. None where the
+    references differ in little but their topics."""
     chrf: Estimate
     """The same by common characters (chrF: Popović 2015), a second opinion without a model."""
     likeness: Estimate
@@ -61,6 +63,7 @@ def accuracy(
     own = np.clip(np.diag(cosines), -1, 1).tolist()
     return AccuracyReport(
         rows=tuple(rows),
+        detail_rows=tuple(told),
         meaning=mean(rows),
         details=mean(told) if told else None,
         chrf=mean(_ranks(_chrf(answers, references, seed), references)),

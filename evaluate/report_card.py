@@ -79,6 +79,8 @@ class ReportCard(BaseModel):
     """Whose word list was used; None: no word list covers the training answers, so made-up words are not counted."""
     against: dict[ContestantName, Estimate]
     """By rival: share of sound answers above the rival's, paired by prompt."""
+    details_against_base: Estimate | None
+    """The adapter's `accuracy.details` less the base's, paired by prompt; None where there are none."""
     against_base: Estimate
     """Loss of the base less the adapter's, by row: above zero the adapter is better."""
     helpfulness: Helpfulness | None
@@ -140,6 +142,7 @@ def report_card(record: EvalRecord, thresholds: Thresholds, embed: Embed, *, see
         style_accuracy=measuring.styles["adapter"].accuracy,
         language=measuring.vocabulary.language,
         against=against,
+        details_against_base=_details(contestants["adapter"], contestants["base"], measuring.prompts, seed),
         against_base=paired_difference(outputs["base"].losses, adapter.losses, seed=seed),
         helpfulness=record.helpfulness,
         helpful=_helpful(record.helpfulness),
@@ -282,6 +285,11 @@ def _excess(said: ModelOutputs, base_losses: Sequence[float]) -> list[float | No
     if not said.surprise:
         return [None] * len(said.answers)
     return [None if nats is None else nats - own for nats, own in zip(said.surprise, base_losses, strict=True)]
+
+
+def _details(mine: Measures, base: Measures, prompts: Sequence[str], seed: int) -> Estimate | None:
+    own, theirs = mine.accuracy.detail_rows, base.accuracy.detail_rows
+    return paired_difference(own, theirs, prompts=prompts, bounds=(0, 1), seed=seed) if own else None
 
 
 def _memorised(record: EvalRecord) -> Estimate:

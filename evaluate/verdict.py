@@ -102,11 +102,13 @@ def _sense(card: ReportCard, mine: Measures) -> list[Missed]:
             "check that each row's answer belongs to its prompt, then fewer epochs"
         )
         missed.append(("accuracy", reason))
-    if mine.accuracy.details is not None and mine.accuracy.details.value < t.details:
+    details, gap = mine.accuracy.details, card.details_against_base
+    if details is not None and gap is not None and details.value < t.details and gap.high < 0:
         reason = (
-            "what its answers say of their topics is nearer to their own reference than to "
-            f"{mine.accuracy.details.value:.0%} of the others, at least {t.details:.0%} is needed (50% is chance): it "
-            "names what was asked about and tells something else; check that each row's answer belongs to its prompt"
+            f"what its answers say of their topics is nearer to their own reference than to {details.value:.0%} of the "
+            f"others, at least {t.details:.0%} is needed (50% is chance), and clearly less than the base's "
+            f"({100 * gap.value:+.0f} points): it names what was asked about and tells something else; check that each "
+            "row's answer belongs to its prompt"
         )
         missed.append(("details", reason))
     if card.helpful is not None and card.helpful.high < t.helpful:

@@ -147,4 +147,4 @@ def test_a_run_that_knows_its_rows_by_heart_is_refused_by_verify_and_everything_
     again = understudy(home, "verify", "pirate", "--engine", "own", "--json", "--adapter", str(run / "adapter"))
     told, written = json.loads(again.stdout), json.loads((run / "proof.json").read_text())
     assert told["passed"] is written["passed"] is False
-    assert told["reasons"] == written["verdict"]["reasons"]
+    assert told["verdict"]["reasons"] == written["verdict"]["reasons"]

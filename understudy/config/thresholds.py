@@ -38,7 +38,8 @@ class Thresholds(BaseModel):
     """Least mean share of the other rows' references that an answer is less like than its own reference; 0.5 is
     chance."""
     details: float = Field(default=0.6, ge=0, le=1)
-    """The same with the prompt's words masked: what is said of the topic, not that it is named."""
+    """The same with the prompt's words masked: what is said of the topic, not that it is named. Refused only where it
+    is also clearly below the base's: references that differ in their topics only leave nothing to tell apart."""
     helpful: float = Field(default=0.5, ge=0, le=1)
     """Share of comparisons with the base that it must not clearly fall below, where a judge or people compared."""
     copied: float = Field(default=0.1, ge=0, le=1)
