@@ -38,7 +38,7 @@ from understudy.settings import PROJECT, Settings, load_settings
 from understudy.workflows.verify import questions_for
 
 FILE = RESULTS / "planted-failures.json"
-NOISE = (0.25, 0.5, 1.0, 2.0, 4.0)
+NOISE = (1.0, 4.0, 8.0, 16.0, 32.0)
 """Standard deviations of the noise on lora_B, in those of its own values."""
 FLOORS = ("acts", "in_style", "stopped", "on_topic", "accuracy", "general")
 CEILINGS = ("surprise", "made_up", "echoes", "degenerate", "copied", "memorised", "forgetting")

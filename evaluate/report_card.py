@@ -18,6 +18,8 @@ from understudy.config.thresholds import Thresholds
 from understudy.statistics.answer_checks import AnswerChecks, Exchange, check
 from understudy.statistics.intervals import Estimate, MeasurementError, bootstrap_mean, paired_difference, rate
 
+ACTS = 0.02
+"""Nats per token that are no noise of a batch; sampled answers may differ even where two models are the same."""
 RARE = 2.0
 """Nats per token above the data's own answer from which on a single answer is not fluent."""
 
@@ -97,7 +99,7 @@ class ReportCard(BaseModel):
     general: GeneralMeasures | None
     """None where the base answers none of the questions."""
     acts: Estimate
-    """Share of answers that are not the base's."""
+    """Share of the data's answers that it finds more or less likely than the base does, by over `ACTS`."""
     parity: float | None
     """Held-out loss on the base as it is served, less that on the base as it was trained on."""
     code: dict[str, CodeMeasures]
@@ -304,8 +306,8 @@ def _parity(served: Sequence[float], as_trained: Sequence[float] | None) -> floa
 
 
 def _acts(record: EvalRecord) -> Estimate:
-    pairs = list(zip(record.outputs["adapter"].answers, record.outputs["base"].answers, strict=True))
-    return rate(sum(mine.text != theirs.text for mine, theirs in pairs), len(pairs))
+    pairs = list(zip(record.outputs["adapter"].losses, record.outputs["base"].losses, strict=True))
+    return rate(sum(abs(mine - theirs) > ACTS for mine, theirs in pairs), len(pairs))
 
 
 def _general(record: EvalRecord) -> GeneralMeasures | None:

@@ -61,8 +61,8 @@ def rival_name(name: ContestantName, card: ReportCard) -> str:
 def _acting(card: ReportCard) -> list[Missed]:
     least = card.thresholds.acts
     reason = (
-        f"{card.acts.value:.0%} of its answers are not the base's, at least {least:.0%} must be; it does nothing where "
-        "it is served: more epochs or a higher learning rate"
+        f"it finds {card.acts.value:.0%} of the data's answers more or less likely than the base does, at least "
+        f"{least:.0%} must be; it does nothing where it is served: more epochs or a higher learning rate"
     )
     return [("acts", reason)] if card.acts.value < least else []
 

@@ -195,7 +195,12 @@ def further(cards: Sequence[ReportCard]) -> tuple[Further, ...]:
             "Share of training prompts answered word for word as their rows do.",
             [p.memorised for p in cards],
         ),
-        _further("Not the base's answers", "share", "Share of answers that differ.", [p.acts for p in cards]),
+        _further(
+            "Acts where it is served",
+            "share",
+            "Share of the data's answers that it finds more or less likely than the base does.",
+            [p.acts for p in cards],
+        ),
         _further(
             "Different word pairs",
             "share",

@@ -163,7 +163,7 @@ def test_planted_failures_are_refused_on_the_real_base(trained: Circle) -> None:
         settings = load_settings()
     recipe = load_recipe("pirate", settings.recipes_dir)
     bench = Trained(recipe, recipe, resolve_base(SMOLLM2), trained.folder / "planted", settings)
-    names = ("noise 4", "base unchanged", "echo", "never-ending", "wrong topic (answers shuffled)")
+    names = ("noise 32", "base unchanged", "echo", "never-ending", "wrong topic (answers shuffled)")
     found: dict[str, dict[str, Any]] = {}
     chosen = [plant for plant in bench.plants() if plant.name in ("sound", *names)]
     asyncio.run(evaluate(bench, chosen, found.__setitem__))

@@ -126,7 +126,7 @@ BABBLE = "Ahoy! The {} bex minz, arrgle!\nNo finser {} sailex the sevelt seaq."
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (answers([plain(t) for t in ASKED]), "0% of its answers are not the base's, at least 10% must be"),
+        (adapter(losses=[3.0 + n / 10 for n in range(8)]), "it finds 0% of the data's answers more or less likely"),
         (answers([plain(t) for t in ASKED]), "0% of its answers are in style, at least 80% are needed; more epochs"),
         (answers([ode(t) for t in ASKED], stopped=False), "0% of its answers end by themselves"),
         (answers([ode("sea") for _ in ASKED]), "0% of its answers are on topic"),

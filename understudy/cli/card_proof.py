@@ -69,7 +69,7 @@ def _alone(card: ReportCard) -> list[Figure]:
         ("forgetting", "loss above the base's on neutral text, nats a token", "number", card.forgetting),
         ("helpful", "helpfulness: comparisons with the base that it wins", "share", card.helpful),
         ("general", "general questions still correct", "share", card.general.adapter if card.general else None),
-        ("acts", "answers that are not the base's", "share", card.acts),
+        ("acts", "acts: data's answers whose likelihood is not the base's", "share", card.acts),
         ("style_accuracy", "style classifier right on unseen texts", "share", card.style_accuracy),
     )
     return [Figure(key, label, scale, mine) for key, label, scale, found in lines if (mine := _range(found))]

@@ -126,7 +126,7 @@ def _alone(card: "ReportCard") -> list[str]:
     own, data = card.diversity.answers, card.diversity.training
     said = [
         f"style classifier right on unseen prompts: {shown_share(card.style_accuracy)}",
-        f"answers that are not the base's: {shown_share(card.acts)}",
+        f"data's answers whose likelihood is not the base's: {shown_share(card.acts)}",
         f"copied from training answers: {shown_share(card.copied)}",
         f"training rows known word for word: {shown_share(card.memorised)}",
         f"different word pairs: {own.distinct_2:.0%} of the answers', {data.distinct_2:.0%} of the examples'",

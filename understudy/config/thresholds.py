@@ -57,6 +57,6 @@ class Thresholds(BaseModel):
     parity: float = Field(default=0.1, ge=0)
     """Largest rise of the held-out loss from the base as it was trained on (NF4, 8 bit) to the base as it is served."""
     acts: float = Field(default=0.1, ge=0, le=1)
-    """Least share of answers that are not the base's."""
+    """Least share of the data's answers that it finds more or less likely than the base does."""
     code: CodeThresholds | None = None
     """What the code in the answers must show; None: the answers are not code, and none of it is run."""
