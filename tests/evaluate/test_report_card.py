@@ -145,7 +145,7 @@ BABBLE = "Ahoy! The {} bex minz, arrgle!\nNo finser {} sailex the sevelt seaq."
             update(neutral_losses={"base": [1.0] * 4, "adapter": [3.0] * 4}),
             "neutral text costs it 2.00 nats a token more than the base",
         ),
-        (update(general=general(2, 8)), "of 10 general questions that the base answers correctly it answers 20%"),
+        (update(general=general(1, 9)), "of 10 general questions that the base answers correctly it answers 10%"),
         (update(as_trained_losses=[0.5] * 4), "on the base as it is served its loss is 0.57 higher"),
         (
             update(helpfulness=Helpfulness(source="judge j", outcomes=[1.0] + [0.0] * 19)),

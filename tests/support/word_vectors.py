@@ -10,4 +10,4 @@ VECTORS = HashingVectorizer(n_features=4096, alternate_sign=False)
 
 def embed(texts: Sequence[str]) -> np.ndarray:
     """Counts of words, each row of length 1 (or 0 for no words)."""
-    return VECTORS.transform(list(texts)).toarray()
+    return np.asarray(VECTORS.transform(list(texts)).todense())  # pyright: ignore[reportAttributeAccessIssue]

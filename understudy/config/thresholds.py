@@ -28,7 +28,7 @@ class Thresholds(BaseModel):
     """Least share of answers that a classifier takes for the persona's."""
     stopped: float = Field(default=0.9, ge=0, le=1)
     """Least share of answers that end by themselves."""
-    on_topic: float = Field(default=0.8, ge=0, le=1)
+    on_topic: float = Field(default=0.5, ge=0, le=1)
     """Least share of answers that name what was asked about, where the held-out rows say what that is."""
     surprise: float = Field(default=0.5, ge=0)
     """Largest excess of the base's surprise at the answers over its surprise at the data's own."""
@@ -50,7 +50,7 @@ class Thresholds(BaseModel):
     """Largest share of answers that are empty, babble, a loop, or a template's marks."""
     forgetting: float = Field(default=1.0, ge=0)
     """Largest rise of the loss on neutral text."""
-    general: float = Field(default=0.5, ge=0, le=1)
+    general: float = Field(default=0.15, ge=0, le=1)
     """Least share of the general questions that the base has right which the adapter still has right."""
     memorised: float = Field(default=0.5, ge=0, le=1)
     """Largest share of training rows whose answers it gives word for word when asked their prompts."""
