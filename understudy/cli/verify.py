@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -88,7 +87,9 @@ def _table(card: "ReportCard") -> Table:
         "adapter": "full fine-tune" if card.method == "full" else "adapter",
     }
     title = f"{card.recipe}@{short(card.revision)} on {card.base}: {card.prompts} prompts, {card.examples} examples"
-    table = Table("", *(names[name] for name in card.contestants), title=title, box=SIMPLE_HEAD, padding=(0, 1))
+    table = Table(
+        "", *(names[name] for name in card.contestants), title=title, box=None, padding=(0, 1, 0, 0), pad_edge=False
+    )
     for column in table.columns:
         column.no_wrap = True
     for label, cells in _rows(card):
@@ -106,11 +107,11 @@ def _rows(card: "ReportCard") -> list[tuple[str, list[str]]]:
     return [
         row("sound", lambda one: one.sound, shown_share),
         row("in style", lambda one: one.in_style, shown_share),
-        ("helpfulness", helpful),
+        ("helpful", helpful),
         row("accuracy", lambda one: one.accuracy.meaning, shown_share),
         row("details", lambda one: one.accuracy.details, shown_share),
         row("chrF", lambda one: one.accuracy.chrf, shown_share),
-        row("surprise", lambda one: one.fluency.excess, shown_number),
+        row("surprise", lambda one: one.fluency.excess, _shown_coarsely),
         row("made up", lambda one: one.fluency.made_up, _shown_finely),
         row("ends", lambda one: one.stopped, shown_share),
         row("on topic", lambda one: one.on_topic, shown_share),
@@ -170,6 +171,10 @@ def shown_share(estimate: "Estimate | None") -> str:
 def shown_number(estimate: "Estimate | None") -> str:
     """A figure with its interval."""
     return f"{estimate.value:.2f} ({estimate.low:.2f}–{estimate.high:.2f})" if estimate else DASH
+
+
+def _shown_coarsely(estimate: "Estimate | None") -> str:
+    return f"{estimate.value:+.1f} ({estimate.low:+.1f}–{estimate.high:+.1f})" if estimate else DASH
 
 
 def _shown_roughly(estimate: "Estimate | None") -> str:
