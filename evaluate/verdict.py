@@ -3,8 +3,9 @@
 from pydantic import BaseModel, ConfigDict
 
 from evaluate.code_answers import code_reasons
+from evaluate.measures import Measures
 from evaluate.records import ContestantName
-from evaluate.report_card import Measures, ReportCard
+from evaluate.report_card import ReportCard
 from understudy.config.thresholds import Thresholds
 from understudy.statistics.intervals import Estimate
 

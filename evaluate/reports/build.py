@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evaluate.code_answers import CodeMeasures
+from evaluate.measures import Measures
 from evaluate.records import ContestantName, EvalRecord
-from evaluate.report_card import Measures
 from evaluate.reports.answers import Answers, collected, copied_share, heard, judge, only_held_out, text_figures
 from evaluate.reports.imported_answers import ImportedAnswers, PromptToShow, clean, prompt_key
 from evaluate.reports.records import Contestant, Gap, Kind, Measure, PromptRow, Report, TrainedRun, Verdict

@@ -16,7 +16,8 @@ import pytest
 
 from arena.battles.store import BattleStore
 from arena.votes.cast import list_votes
-from bench.planted_failures import Bench, evaluate, wrong
+from bench.planted_failures import evaluate, wrong
+from bench.plants import Bench
 from space.banner import Backend
 from space.battle import Ring, fight, settle
 from space.gateway_client import GatewayClient

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench.planted_failures import BROKEN, Bench, auc, evaluate, table, wrong
+from bench.planted_failures import auc, evaluate, table, wrong
+from bench.plants import BROKEN, Bench
 from understudy.bases import resolve_base
 from understudy.recipes import load_recipe
 

@@ -15,7 +15,8 @@ from understudy.recipes import load_recipe
 from understudy.settings import Settings
 
 if TYPE_CHECKING:
-    from evaluate.report_card import Measures, ReportCard
+    from evaluate.measures import Measures
+    from evaluate.report_card import ReportCard
     from evaluate.verdict import Verdict
     from understudy.statistics.intervals import Estimate
     from understudy.workflows.evaluation_engine import Where

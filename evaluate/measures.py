@@ -1,0 +1,166 @@
+"""What is measured of one contestant's answers, and which of them are sound."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from evaluate.accuracy import AccuracyReport, accuracy
+from evaluate.embeddings import Embed
+from evaluate.fluency import FluencyReport, Vocabulary, fluency
+from evaluate.memorization import CopyingReport, copying
+from evaluate.records import ContestantName, EvalExample, EvalRecord, Generation, ModelOutputs
+from evaluate.style import StyleReport, style_of_all
+from understudy.statistics.answer_checks import AnswerChecks, Exchange, check
+from understudy.statistics.intervals import Estimate, bootstrap_mean, paired_difference, rate
+
+RARE = 2.0
+"""Nats per token above the data's own answer from which on a single answer is not fluent."""
+
+
+class Measures(BaseModel):
+    """One contestant on the held-out prompts."""
+
+    model_config = ConfigDict(frozen=True)
+
+    loss: Estimate | None
+    """Nats per token of the data's own answers; None where it was not taken."""
+    sound: Estimate
+    """Share of answers that pass every check of a single answer (`sound_answers`)."""
+    in_style: Estimate
+    stopped: Estimate
+    on_topic: Estimate | None
+    """None where no held-out row names its topic."""
+    accuracy: AccuracyReport
+    fluency: FluencyReport
+    echoes: Estimate
+    degenerate: Estimate
+    words: Estimate
+    """Words of an answer."""
+    shots: int = 0
+
+
+class Measuring:
+    """What all contestants of one record are measured with."""
+
+    def __init__(self, record: EvalRecord, embed: Embed, seed: int) -> None:
+        self.record, self.embed, self.seed = record, _once(embed), seed
+        self.prompts = [row.prompt for row in record.heldout]
+        self.references = [row.answer for row in record.heldout]
+        self.vocabulary = Vocabulary(
+            [row.answer for row in record.training], [*self.prompts, *(row.prompt for row in record.training)]
+        )
+        self.styles = self._styles()
+        self.copies = {name: self._copied(said.answers) for name, said in record.outputs.items()}
+
+    def contestant(self, name: ContestantName) -> tuple[Measures, list[bool]]:
+        """Its measures, and which of its answers are sound."""
+        said, seed = self.record.outputs[name], self.seed
+        checks = checked(self.record.heldout, said.answers)
+        topics = [one.on_topic for one in checks if one.on_topic is not None]
+        texts = [one.text for one in said.answers]
+        meaning = accuracy(texts, self.references, self.embed, prompts=self.prompts, seed=seed)
+        base_losses = self.record.outputs["base"].losses
+        sound = sound_answers(
+            checks,
+            self.styles[name],
+            self.copies[name],
+            meaning,
+            _excess(said, base_losses),
+        )
+        measures = Measures(
+            loss=bootstrap_mean(said.losses, bounds=(0, 1e6), seed=seed) if said.losses else None,
+            sound=bootstrap_mean([float(one) for one in sound], prompts=self.prompts, bounds=(0, 1), seed=seed),
+            in_style=self.styles[name].in_style,
+            stopped=rate(sum(one.stopped for one in checks), len(checks)),
+            on_topic=rate(sum(topics), len(topics)) if topics else None,
+            accuracy=meaning,
+            fluency=fluency(texts, said.surprise, base_losses, self.vocabulary, prompts=self.prompts, seed=seed),
+            echoes=rate(sum(one.echoes_prompt for one in checks), len(checks)),
+            degenerate=rate(sum(bool(one.degenerate) for one in checks), len(checks)),
+            words=bootstrap_mean([one.words for one in checks], seed=seed),
+            shots=said.shots,
+        )
+        return measures, sound
+
+    def difference(self, mine: list[bool], theirs: list[bool]) -> Estimate:
+        """Of two shares of sound answers, paired by prompt."""
+        return paired_difference(
+            [float(one) for one in mine],
+            [float(one) for one in theirs],
+            prompts=self.prompts,
+            bounds=(0, 1),
+            seed=self.seed,
+        )
+
+    def _styles(self) -> dict[str, StyleReport]:
+        """By contestant; all are scored by one classifier, of training answers against the base's to their prompts."""
+        record = self.record
+        training = [Exchange(row.prompt, row.answer) for row in record.training]
+        pairs = zip(record.training, record.base_on_training, strict=True)
+        other = [Exchange(row.prompt, said.text) for row, said in pairs]
+        candidates = {
+            name: [Exchange(prompt, said.text) for prompt, said in zip(self.prompts, one.answers, strict=True)]
+            for name, one in record.outputs.items()
+        }
+        return style_of_all(training, other, candidates, seed=self.seed)
+
+    def _copied(self, answers: Sequence[Generation]) -> CopyingReport:
+        return copying(
+            [said.text for said in answers],
+            [row.answer for row in self.record.training],
+            prompts=self.prompts,
+            training_prompts=[row.prompt for row in self.record.training],
+            seed=self.seed,
+        )
+
+
+def _once(embed: Embed) -> Embed:
+    """The same encoder; a text that it has seen it does not read again."""
+    known: dict[str, np.ndarray] = {}
+
+    def lookup(texts: Sequence[str]) -> np.ndarray:
+        fresh = [text for text in dict.fromkeys(texts) if text not in known]
+        if fresh:
+            known.update(zip(fresh, embed(fresh), strict=True))
+        return np.stack([known[text] for text in texts])
+
+    return lookup
+
+
+def checked(rows: Sequence[EvalExample], answers: Sequence[Generation]) -> list[AnswerChecks]:
+    """Each answer's checks."""
+    return [
+        check(Exchange(row.prompt, said.text), finish_reason="stop" if said.stopped else "length", topic=row.topic)
+        for row, said in zip(rows, answers, strict=True)
+    ]
+
+
+def sound_answers(
+    checks: Sequence[AnswerChecks],
+    style: StyleReport,
+    copies: CopyingReport,
+    meaning: AccuracyReport,
+    excess: Sequence[float | None],
+) -> list[bool]:
+    """Which answers are in style and make sense: they end, are no echo, copy or loop, name their topic where the row
+    says what that is, are nearer to their own reference than to half of the others, and are at most `RARE` nats a
+    token less likely to the base than the data's own answer (`excess`, None where that was not taken).
+    """
+    return [
+        one.stopped
+        and not one.echoes_prompt
+        and not one.degenerate
+        and one.on_topic is not False
+        and score.probability > 0.5
+        and not copy.copied
+        and near >= 0.5
+        and (nats is None or nats <= RARE)
+        for one, score, copy, near, nats in zip(checks, style.scores, copies.answers, meaning.rows, excess, strict=True)
+    ]
+
+
+def _excess(said: ModelOutputs, base_losses: Sequence[float]) -> list[float | None]:
+    if not said.surprise:
+        return [None] * len(said.answers)
+    return [None if nats is None else nats - own for nats, own in zip(said.surprise, base_losses, strict=True)]
