@@ -86,7 +86,8 @@ def test_a_good_candidate_passes_and_what_was_measured_is_told(incumbent: str | 
     json.dumps(figures, allow_nan=False)
 
 
-def test_the_others_are_asked_before_and_after_and_nobody_more_than_needed() -> None:
+def test_the_others_are_asked_before_and_after_and_nobody_more_than_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.probe.SLOW_FLOOR", 60.0)  # on a busy machine a hiccup is looked at again, in turns
     engine = ScriptedEngine()
     probe(engine, GOLDEN)
     first, last = engine.asked.index(NEW), len(engine.asked) - engine.asked[::-1].index(NEW)
