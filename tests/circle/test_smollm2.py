@@ -168,7 +168,12 @@ def test_planted_failures_are_refused_on_the_real_base(trained: Circle) -> None:
     found: dict[str, dict[str, Any]] = {}
     chosen = [plant for plant in bench.plants() if plant.name in ("sound", *names)]
     asyncio.run(evaluate(bench, chosen, found.__setitem__))
-    assert set(found["sound"]["codes"]) <= {"general"}, "sixteen rows of one sentence leave little else to say"
+    learnt = {
+        "memorised",
+        "copied",
+        "general",
+    }  # sixteen rows of one sentence are known by heart, and leave little else
+    assert set(found["sound"]["codes"]) <= learnt, found["sound"]
     assert wrong({name: found[name] for name in names}) == [], found
 
 
