@@ -14,7 +14,7 @@ from understudy.statistics.intervals import Estimate, MeasurementError, bootstra
 SAME = 0.9
 """Mean cosine of texts from which on they are one template with another topic."""
 OTHERS = 16
-"""Other references that an answer's chrF is taken against, which takes a millisecond each."""
+"""Other references that an answer's chrF is taken against."""
 
 
 class AccuracyReport(BaseModel):
@@ -33,8 +33,6 @@ class AccuracyReport(BaseModel):
     references differ in little but their topics."""
     chrf: Estimate
     """The same by common characters (chrF: Popović 2015), a second opinion without a model."""
-    likeness: Estimate
-    """Mean cosine of answer and own reference, -1 to 1. It depends on the topic: compare contestants, not recipes."""
 
 
 def accuracy(
@@ -57,17 +55,15 @@ def accuracy(
     bare = embed(_bare(references, prompts))
     told = _ranks(embed(_bare(answers, prompts)) @ bare.T, references) if _differ(bare) else []
 
-    def mean(values: Sequence[float], bounds: tuple[float, float] = (0.0, 1.0)) -> Estimate:
-        return bootstrap_mean(values, prompts=prompts, bounds=bounds, seed=seed)
+    def mean(values: Sequence[float]) -> Estimate:
+        return bootstrap_mean(values, prompts=prompts, bounds=(0, 1), seed=seed)
 
-    own = np.clip(np.diag(cosines), -1, 1).tolist()
     return AccuracyReport(
         rows=tuple(rows),
         detail_rows=tuple(told),
         meaning=mean(rows),
         details=mean(told) if told else None,
         chrf=mean(_ranks(_chrf(answers, references, seed), references)),
-        likeness=mean(own, (-1.0, 1.0)),
     )
 
 
@@ -87,7 +83,7 @@ def _chrf(answers: Sequence[str], references: Sequence[str], seed: int) -> np.nd
     scorer, draw = CHRF(), random.Random(seed)
     alike = np.full((len(answers), len(references)), np.nan)
     for i, answer in enumerate(answers):
-        others = [j for j in range(len(references)) if j != i]
+        others = [j for j, one in enumerate(references) if one != references[i]]
         for j in (i, *draw.sample(others, min(OTHERS, len(others)))):
             alike[i, j] = scorer.sentence_score(answer, [references[j]]).score
     return alike

@@ -1,12 +1,11 @@
 """Asks an adapter, its base and its rivals the same prompts through the engine that serves them."""
 
-import asyncio
 import hashlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from evaluate.general_questions import GeneralQuestion
 from evaluate.neutral_texts import NEUTRAL_TEXTS
@@ -18,7 +17,7 @@ from evaluate.records import (
     ModelOutputs,
     RivalOutputs,
 )
-from evaluate.served_model import Answered, Chat, ServedModel
+from evaluate.served_model import Answered, Chat, ServedModel, together
 from understudy.cards import voice_prompt
 from understudy.examples import Example
 
@@ -90,7 +89,7 @@ async def collect_outputs(
     asking = _Asking(base, task, _Progress(on_progress))
     rivals: RivalOutputs
     mine: _Adapter
-    rivals, mine = await _together([_same(known) if known else asking.rivals(), asking.adapter(adapter)])
+    rivals, mine = await together([_same(known) if known else asking.rivals(), asking.adapter(adapter)])
     answered = zip(task.questions, rivals.general, rivals.general_voiced, *mine.general, strict=True)
     record = EvalRecord(
         recipe=task.recipe,
@@ -146,7 +145,7 @@ class _Asking:
     async def rivals(self) -> RivalOutputs:
         """The base, with the description, and with few-shot examples."""
         shots = await self._shots()
-        base, described, few_shot, on_training, neutral, general = await _together(
+        base, described, few_shot, on_training, neutral, general = await together(
             [
                 self._outputs(self.base),
                 self._answers(self.base, [with_voice(self.task.voice, prompt) for prompt in self.prompts]),
@@ -171,7 +170,7 @@ class _Asking:
         )
 
     async def adapter(self, model: ServedModel) -> _Adapter:
-        found = await _together(
+        found = await together(
             [
                 self._outputs(model),
                 self._on_training(model),
@@ -185,7 +184,7 @@ class _Asking:
     async def _outputs(self, model: ServedModel) -> ModelOutputs:
         """Answers to the held-out prompts, the loss of the data's own, and the base's surprise at the answers."""
         rows = await self._tokens(self.task.heldout)
-        answers, losses = await _together([self._answers(model, self.prompts), self._losses(model, rows)])
+        answers, losses = await together([self._answers(model, self.prompts), self._losses(model, rows)])
         said = [(prompt, list(one.ids)) for (prompt, _), one in zip(rows, answers, strict=True) if one.ids]
         surprise = iter(await self._losses(self.base, said))
         return ModelOutputs(
@@ -199,7 +198,7 @@ class _Asking:
         return await self._losses(model, await self._tokens(self.task.training))
 
     async def _neutral(self, model: ServedModel) -> list[float]:
-        texts = await _together([self.base.text_tokens(text) for text in NEUTRAL_TEXTS])
+        texts = await together([self.base.text_tokens(text) for text in NEUTRAL_TEXTS])
         return await self._losses(model, [(tokens[:1], tokens[1:]) for tokens in texts])
 
     async def _general(self, model: ServedModel) -> tuple[list[bool], list[bool]]:
@@ -208,7 +207,7 @@ class _Asking:
         questions = self.task.questions
         asked: list[Chat] = [[{"role": "user", "content": one.prompt}] for one in questions]
         plain: list[Chat] = [[{"role": "system", "content": PLAINLY}, *chat] for chat in asked]
-        first, second = await _together(
+        first, second = await together(
             [self._answers(model, chats, max_tokens=GENERAL_TOKENS, temperature=0) for chats in (plain, asked)]
         )
         return (
@@ -234,15 +233,15 @@ class _Asking:
             whole = await self.base.tokens([m.model_dump() for m in example.messages], answered=True)
             return asked, whole[len(asked) :]
 
-        return await _together([row(example) for example in examples])
+        return await together([row(example) for example in examples])
 
     async def _shots(self) -> list[dict[str, str]]:
         """As many training rows, in their order, as fit before the longest prompt and an answer."""
         room = await self.base.context() - self.task.max_tokens
-        lengths = await _together([self.base.tokens(prompt) for prompt in self.prompts])
+        lengths = await together([self.base.tokens(prompt) for prompt in self.prompts])
         longest = max(zip(lengths, self.prompts, strict=True), key=lambda pair: len(pair[0]))[1]
         turns = [[m.model_dump() for m in example.messages if m.role != "system"] for example in self.task.training]
-        sizes = await _together([self.base.tokens(one, answered=True) for one in turns])
+        sizes = await together([self.base.tokens(one, answered=True) for one in turns])
         count, used = 0, max(map(len, lengths))
         while count < len(turns) and used + len(sizes[count]) <= room:
             used, count = used + len(sizes[count]), count + 1
@@ -262,16 +261,6 @@ def with_shots(shots: Chat, prompt: Chat) -> list[dict[str, str]]:
     """The examples as earlier turns, after the system prompt if there is one."""
     system = [message for message in prompt[:1] if message["role"] == "system"]
     return [*system, *shots, *prompt[len(system) :]]
-
-
-async def _together(work: Iterable[Awaitable[Any]]) -> list[Any]:
-    """The results in order; the first failure cancels the rest, and is raised as it is."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
 
 
 async def _same(value: T) -> T:

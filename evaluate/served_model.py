@@ -1,7 +1,7 @@
 """A model behind vLLM's HTTP API: its answers, its tokens, and its loss on given answers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from evaluate.records import Generation
@@ -32,7 +32,7 @@ class ServedModel:
         # A seed of its own for each: with one for all, answers to different prompts would share their noise.
         each = ({} if temperature == 0 else {"seed": seed + place} for place in range(len(chats)))
         asked = zip(chats, each, strict=True)
-        return list(await _gather(self._answer(chat, max_tokens, drawn | own) for chat, own in asked))
+        return await together(self._answer(chat, max_tokens, drawn | own) for chat, own in asked)
 
     async def tokens(self, chat: Chat, *, answered: bool = False) -> list[int]:
         """Tokens of a chat as the model gets it, ready for an answer; or, if `answered`, with the answer in it."""
@@ -49,7 +49,7 @@ class ServedModel:
 
     async def losses(self, rows: Sequence[Answered]) -> list[float]:
         """Mean negative log-likelihood of what follows each prompt, in nats per token."""
-        return list(await _gather(self._loss(prompt, answer) for prompt, answer in rows))
+        return await together(self._loss(prompt, answer) for prompt, answer in rows)
 
     async def _answer(self, chat: Chat, max_tokens: int, drawn: dict[str, Any]) -> Generation:
         body = {"messages": list(chat), "max_tokens": max_tokens, "return_token_ids": True, **drawn}
@@ -73,8 +73,8 @@ class ServedModel:
             return await self._post(path, {"model": self.name, **body})
 
 
-async def _gather(work: Any) -> list[Any]:
-    """The results in order; the first failure cancels the rest and is raised as it is."""
+async def together(work: Iterable[Awaitable[Any]]) -> list[Any]:
+    """The results in order; the first failure cancels the rest, and is raised as it is."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         return await asyncio.gather(*tasks)

@@ -1,7 +1,7 @@
 """top-k and top-p on a CPU without sorting the vocabulary.
 
-vLLM sorts all logits of every request at every step, 4 ms a request with 49,152 tokens, which caps a CPU at some 200
-sampled tokens a second whatever the batch (vllm 0.32, v1/sample/ops/topk_topp_sampler.py). The likeliest few hundred
+vLLM sorts all logits of every request at every step, which on a CPU takes longer than a small model's own work (vllm
+0.32, v1/sample/ops/topk_topp_sampler.py). The likeliest few hundred
 nearly always hold the whole nucleus; only these are sorted, and a row whose nucleus is larger is done as before. What
 may be drawn, and how likely it is, stays the same.
 """

@@ -1,7 +1,6 @@
 """Lets an admin evaluate an adapter on the running engine, in the moments in which it serves nobody."""
 
 import asyncio
-import logging
 import time
 import uuid
 from collections.abc import Callable
@@ -16,8 +15,6 @@ from understudy.bases import base_revision
 from understudy.errors import NotFoundError, PublishError
 from understudy.recipes import NAME
 from understudy.registry import Registry
-
-log = logging.getLogger("understudy.gateway")
 
 Operation = Literal["tokenize", "chat", "completions"]
 PATHS: dict[Operation, str] = {
@@ -34,7 +31,7 @@ COMPANY = 30.0
 QUIET = 0.3
 """Seconds without anybody before it goes on: what is begun in every gap is broken off again."""
 ABANDONED = 60.0
-"""Seconds without a request after which an evaluation is taken for dead."""
+"""Seconds without a request, waiting ones included, after which an evaluation is taken for dead."""
 
 
 class EvaluationRequest(BaseModel):
@@ -64,7 +61,7 @@ class Evaluations:
         self._engine, self._session, self._registry = engine, session, registry
         self._traffic, self._clock = busy, clock
         self._name, self._used = "", 0.0
-        self._running = 0
+        self._running = self._asked = 0
         self._room = asyncio.Condition()
 
     async def load(self, wanted: EvaluationRequest) -> str:
@@ -79,7 +76,7 @@ class Evaluations:
         mine = base_revision(base) or ""
         if wanted.base != base.name or (wanted.base_revision and wanted.base_revision != mine):
             raise PublishError(f"this gateway serves {base.name}@{mine or '?'}, not {wanted.base}")
-        if self._name and self._clock() - self._used < ABANDONED:
+        if self._name and (self._asked or self._clock() - self._used < ABANDONED):
             raise PublishError("another evaluation goes on; try again when it is over")
         if self._name:
             await self.unload()
@@ -98,7 +95,7 @@ class Evaluations:
         return self._name
 
     async def unload(self) -> None:
-        """Ends the evaluation; does nothing where there is none."""
+        """Unloads the adapter that is evaluated. Without an evaluation it does nothing."""
         name, self._name = self._name, ""
         if name:
             await self._engine.unload(self._session, name)
@@ -114,15 +111,18 @@ class Evaluations:
             raise NotFoundError(f"model {body.get('model')!r} is not evaluated here; load it first")
         if body.get("stream"):
             raise NotFoundError("an evaluation does not stream")
-        while True:
-            self._used = self._clock()
-            await self._enter()
-            try:
-                answer = await self._unless_interrupted(PATHS[operation], body)
-            finally:
-                await self._leave()
-            if answer is not None:
-                return answer
+        self._asked += 1
+        try:
+            while True:
+                await self._enter()
+                try:
+                    answer = await self._unless_interrupted(PATHS[operation], body)
+                finally:
+                    await self._leave()
+                if answer is not None:
+                    return answer
+        finally:
+            self._asked, self._used = self._asked - 1, self._clock()
 
     async def _unless_interrupted(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
         """The answer; None when somebody else came first, for whom the engine drops it."""

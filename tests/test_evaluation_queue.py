@@ -154,6 +154,22 @@ def test_one_evaluation_at_a_time_until_it_is_over_or_forgotten(adapter_folder: 
     asyncio.run(check())
 
 
+def test_one_that_waits_for_people_is_not_taken_for_dead(adapter_folder: Path) -> None:
+    async def check() -> None:
+        traffic, now = Traffic(), [0.0]
+        there = made(SlowEngine(), traffic, adapter_folder, clock=lambda: now[0])
+        name = await there.load(wanted())
+        with traffic:
+            waiting = asyncio.ensure_future(there.ask("chat", {**ASKED, "model": name}))
+            await asyncio.sleep(0.01)
+            now[0] = 10 * evaluation.ABANDONED
+            with pytest.raises(PublishError, match="another evaluation goes on"):
+                await there.load(wanted())
+        assert (await waiting)["model"] == name
+
+    asyncio.run(check())
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "says"),
     [

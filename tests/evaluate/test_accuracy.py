@@ -95,3 +95,9 @@ def test_references_that_are_one_template_have_no_details() -> None:
     prompts = [f"Tell me about {thing}." for thing in ("bread", "tents", "violins", "clocks")]
     answers = [f"Ahoy! The {thing} be mine." for thing in ("bread", "tents", "violins", "clocks")]
     assert accuracy(answers, answers, embed, prompts=prompts).details is None
+
+
+def test_many_rows_with_one_reference_leave_the_others_to_compare_with() -> None:
+    references = ["Yes."] * 30 + ["No, never."]
+    prompts = [f"Question {n}?" for n in range(31)]
+    assert accuracy(references, references, embed, prompts=prompts).chrf.value == 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from evaluate.served_model import AT_ONCE, ServedModel
+from evaluate.served_model import AT_ONCE, Post, ServedModel
 from serve.engine import BASE_NAME
 from serve.scratch_engine import CANDIDATE, ScratchEngine
 from understudy.adapters import content_revision
@@ -88,7 +88,7 @@ async def own_models(settings: Settings, base: Base, product: Path, *, full: boo
         yield Models(ServedModel(BASE_NAME, engine.post), ServedModel(BASE_NAME, tuned.post), "own engine")
 
 
-def _models(post, base: str, adapter: str, engine: str) -> Models:
+def _models(post: Post, base: str, adapter: str, engine: str) -> Models:
     limit = asyncio.Semaphore(AT_ONCE)
     return Models(ServedModel(base, post, limit=limit), ServedModel(adapter, post, limit=limit), engine)
 
