@@ -28,7 +28,7 @@ test-fast: setup ## Tests that start no engine and no browser.
 	$(BIN)/pytest -m "not slow and not engine and not browser"
 
 chaos: setup ## Three minutes of publishes, rollbacks, kills and vanishing clients at random, under load.
-	UNDERSTUDY_CHAOS_SECONDS=180 $(BIN)/pytest -s tests/test_chaos.py
+	UNDERSTUDY_CHAOS_SECONDS=180 $(BIN)/pytest -s tests/serve/test_chaos.py
 
 check: setup ## Format, lint, types, import layers.
 	$(BIN)/ruff format --check .
@@ -54,7 +54,7 @@ requirements: setup ## Resolve pyproject.toml into requirements/*.txt again.
 	@./requirements/compile.sh
 
 migration: setup ## A new database migration: make migration M="what changed".
-	$(BIN)/python -m understudy.migrations.new "$(M)"
+	$(BIN)/python -m understudy.registry.migrations.new "$(M)"
 
 clean: ## Remove the environment, adapters, votes, runs. Asks nothing.
 	rm -rf $(VENV) .understudy runs artifacts

@@ -11,7 +11,7 @@ The rules, in the order in which they are followed:
 4. A tie makes no pair and no label. Both bad makes no pair, but two unwanted answers.
 5. Votes on the same two answers to the same prompt are one pair: the majority is followed, an even split drops it.
    The same holds for an answer's label.
-6. A prompt is on one side of the split, whatever was answered to it (`understudy.preferences.split_of`).
+6. A prompt is on one side of the split, whatever was answered to it (`understudy.data.preferences.split_of`).
 """
 
 from collections import defaultdict
@@ -24,14 +24,14 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import ColumnElement, Engine, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from arena.battles.fairness import IMPORTED
+from arena.battles.blinding import IMPORTED
 from arena.battles.store import OPEN
-from arena.votes.cast import counted
-from understudy.adapters import short
-from understudy.conversations import Message
+from arena.votes.votes import counted
+from understudy.data.messages import Message
+from understudy.data.preferences import HELDOUT, Cast, Form, Label, Pair, Split, split_of
 from understudy.errors import UnderstudyError
-from understudy.preferences import HELDOUT, Cast, Form, Label, Pair, Split, split_of
-from understudy.tables import BattleRow, VoteRow
+from understudy.registry.adapters import short
+from understudy.registry.tables import BattleRow, VoteRow
 
 LEAST = 8
 """Fewer pairs or labels to train on than this are no preference but an accident."""

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from understudy.adapters import CONFIG, WEIGHTS
 from understudy.bases import TINY, Base, base_revision, resolve_base, weight_shapes
+from understudy.registry.adapters import CONFIG, WEIGHTS
 
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """All linear layers, as training does."""

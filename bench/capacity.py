@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from arena.battles.store import Answer, BattleStore
-from arena.votes.cast import cast_vote
+from arena.votes.votes import cast_vote
 from bench.capacity_page import write_page
 from bench.demand import Assumed, Crowd, Limits, Measured, answers_per_second, needs, popularity, size
 from bench.figures import save_lines
@@ -29,13 +29,13 @@ from bench.machine import RESULTS, save
 from bench.simulation import Cost, Plan, Simulation
 from bench.slot_rule import Request
 from bench.traces import calibrate, read_trace, replay
-from serve.engine import slots_for
+from serve.engine.vllm import slots_for
 from understudy.bases import TINY_DIR
-from understudy.database import open_database
-from understudy.settings import Settings
+from understudy.config.settings import Settings
+from understudy.registry.database import open_database
 
 KV_MIB = 1024
-"""VLLM_CPU_KVCACHE_SPACE of the tiny base (serve.engine)."""
+"""VLLM_CPU_KVCACHE_SPACE of the tiny base (serve.engine.vllm)."""
 KV_DTYPE = 4
 """Bytes of a number: the tiny base is served in float32."""
 CROWDS = ((100, 10), (1_000, 100), (10_000, 1_000), (100_000, 1_000))

@@ -24,15 +24,15 @@ from typing import Any
 import httpx
 from rich.console import Console
 
-from arena.battles.fairness import fault
+from arena.battles.blinding import fault
 from arena.battles.store import Answer, Battle, BattleStore
-from arena.ranking.promotion import PromotionRule, decide
-from arena.votes.cast import cast_vote
+from arena.ranking.promotion_rule import PromotionRule, decide
+from arena.votes.votes import cast_vote
 from bench.machine import save
 from bench.stage import Stage, open_stage, vary
-from understudy.adapters import content_revision, short
+from understudy.config.recipe import load_recipe
 from understudy.processes import Child
-from understudy.recipes import load_recipe
+from understudy.registry.adapters import content_revision, short
 from understudy.statistics.confidence_sequences import win_rate
 from understudy.statistics.intervals import bootstrap_mean
 
@@ -43,7 +43,7 @@ SLIPS = 0.1
 """Share of the votes that a voter with a taste casts against it."""
 AT_ONCE = 4
 VOTERS = 200
-"""Voters in a crowd, who take turns: nobody votes faster than people read (`arena.battles.floods`)."""
+"""Voters in a crowd, who take turns: nobody votes faster than people read (`arena.battles.vote_spam`)."""
 ALPHA = 0.05
 FORMS = (
     "Tell me about {}.",

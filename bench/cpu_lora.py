@@ -23,7 +23,7 @@ from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
 from bench.cpu_lora_engine import MAX_RANK, half_billion_engine, tiny_engine
 from bench.machine import save
-from serve.cpu_lora_wrapper import GroupedPunicaWrapper
+from serve.engine.cpu_lora.punica_wrapper import GroupedPunicaWrapper
 
 SLOTS, RANK = 8, 16
 

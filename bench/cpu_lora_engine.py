@@ -13,9 +13,9 @@ import numpy as np
 
 from bench.adapters import random_adapter
 from bench.load import load
-from serve.engine import BASE_NAME, Engine, plan_engine
+from serve.engine.vllm import BASE_NAME, Engine, plan_engine
 from understudy.bases import TINY_DIR, Base, resolve_base
-from understudy.settings import load_settings
+from understudy.config.settings import load_settings
 
 MAX_RANK = 64
 NAMES = [f"adapter-{number}" for number in range(6)]

@@ -23,8 +23,8 @@ import httpx
 
 from bench.machine import save
 from bench.stage import Stage, open_stage
-from understudy.recipes import load_recipe
-from understudy.settings import PROJECT, load_settings
+from understudy.config.recipe import load_recipe
+from understudy.config.settings import PROJECT, load_settings
 
 PAUSE = (1.0, 4.0)
 """Seconds between two questions, evenly drawn: nobody comes in step with the engine."""

@@ -25,8 +25,8 @@ from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 from rich.console import Console
 
 from bench.machine import save
+from understudy.config.settings import PROJECT
 from understudy.processes import free_port
-from understudy.settings import PROJECT
 
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
 SIZE: ViewportSize = {"width": 1280, "height": 860}

@@ -20,9 +20,9 @@ from rich.table import Table
 
 from bench.figures import save_bars
 from bench.machine import save
+from understudy.config.recipe import load_recipe, recipe_names
+from understudy.config.settings import PROJECT
 from understudy.processes import free_port
-from understudy.recipes import load_recipe, recipe_names
-from understudy.settings import PROJECT
 
 LIMIT = 3600
 """Seconds after which we give up."""

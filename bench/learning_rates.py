@@ -3,8 +3,8 @@
     python -m bench.learning_rates email-copy stand-up --seeds 0 1 2
 
 Trains on all rows of each recipe at 7 rates, 1/4 to 4 times the automatic one, and takes the loss on its held-out rows
-after the last epoch. The rate is a formula (train/automatic.py) that has seen none of these rows. A run that is there
-is not made again, so an interrupted bench goes on. Writes docs/results/learning-rates.json.
+after the last epoch. The rate is a formula (train/hyperparameters.py) that has seen none of these rows. A run that is
+there is not made again, so an interrupted bench goes on. Writes docs/results/learning-rates.json.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from typing import Any
 from bench.machine import RESULTS, describe
 from understudy.bases import resolve_base
 from understudy.cli.training import prepare
-from understudy.recipes import Recipe, load_recipe
-from understudy.settings import PROJECT
+from understudy.config.recipe import Recipe, load_recipe
+from understudy.config.settings import PROJECT
 
 TIMES = (0.25, 0.5, 0.71, 1.0, 1.41, 2.0, 4.0)
 FILE = RESULTS / "learning-rates.json"
@@ -53,10 +53,10 @@ def _once(recipe: Recipe, base: str, times: float, seed: int) -> None:
 
 
 def _run(recipe: Recipe, base: str, times: float, seed: int) -> dict[str, Any]:
-    from train.automatic import settled
-    from train.model import load_tokenizer
-    from train.preflight import training_rows
-    from train.trainer import build_trainer
+    from train.hyperparameters import settled
+    from train.model.load import load_tokenizer
+    from train.model.tokenize import training_rows
+    from train.sft_trainer import build_trainer
 
     resolved, examples = resolve_base(base), recipe.load_examples(base)
     training = settled(recipe.training.model_copy(update={"seed": seed}), resolved, len(examples))

@@ -18,19 +18,19 @@ import numpy as np
 from bench.machine import RESULTS, describe
 from bench.plants import Bench, Plant
 from evaluate.collect import Task, collect_outputs, drawn
-from evaluate.embeddings import encoder
+from evaluate.metrics.embeddings import encoder
 from evaluate.records import EvalRecord, Generation, RivalOutputs
 from evaluate.report_card import ReportCard, report_card
 from evaluate.served_model import ServedModel
 from evaluate.verdict import judge
-from serve.engine import BASE_NAME
-from serve.scratch_engine import ScratchEngine
+from serve.engine.scratch_engine import ScratchEngine
+from serve.engine.vllm import BASE_NAME
 from understudy.bases import base_revision, resolve_base
 from understudy.cli.training import prepare
+from understudy.config.recipe import load_recipe
+from understudy.config.settings import PROJECT, load_settings
 from understudy.config.thresholds import Thresholds
 from understudy.errors import EngineError
-from understudy.recipes import load_recipe
-from understudy.settings import PROJECT, load_settings
 from understudy.workflows.verify import questions_for
 
 FILE = RESULTS / "planted-failures.json"

@@ -9,11 +9,11 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from evaluate.records import EvalRecord
-from understudy.adapters import WEIGHTS
 from understudy.bases import Base
-from understudy.examples import Example, Message
-from understudy.recipes import Recipe
-from understudy.settings import Settings, load_settings
+from understudy.config.recipe import Recipe
+from understudy.config.settings import Settings, load_settings
+from understudy.data.examples import Example, Message
+from understudy.registry.adapters import WEIGHTS
 from understudy.workflows.verify import questions_for
 
 NOISE = (1.0, 4.0, 8.0, 16.0, 32.0)
@@ -48,7 +48,7 @@ class Bench:
 
     def trained(self, name: str, rows: Sequence[Example], *, epochs: float = 1.0, recipe: Recipe | None = None) -> Path:
         """An adapter that learnt these rows, in `epochs` times the automatic number of epochs."""
-        from train.automatic import settled
+        from train.hyperparameters import settled
         from train.sft import train
 
         recipe = recipe or self.recipe

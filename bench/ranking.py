@@ -19,7 +19,7 @@ from scipy.special import betaln, xlog1py, xlogy
 from scipy.stats import norm
 
 from arena.ranking.leaderboard import build_leaderboard
-from arena.ranking.promotion import PromotionRule, decide
+from arena.ranking.promotion_rule import PromotionRule, decide
 from arena.ranking.ratings import Model, rate_contestants
 from arena.votes.counts import VoteCounts
 from bench.machine import save

@@ -27,8 +27,8 @@ from bench.machine import save
 from bench.slot_rule import Request
 from bench.stage import Stage, open_stage, train, vary
 from bench.traces import write_trace
-from understudy.recipes import load_recipe
-from understudy.registry import Revision
+from understudy.config.recipe import load_recipe
+from understudy.registry.registry import Revision
 
 RECIPES = ("email-copy", "stand-up")
 VARIANTS = 3

@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.machine import RESULTS, save
-from understudy.recipes import recipe_names
-from understudy.settings import load_settings
+from understudy.config.recipe import recipe_names
+from understudy.config.settings import load_settings
 
 FULL = ("--method", "full")
 PAGE = "sft-report"

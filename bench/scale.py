@@ -23,7 +23,7 @@ from bench.machine import save
 from bench.postgres import NoPostgresError, postgres
 from bench.scale_parts import Costs, history_costs, persona_costs, vote_costs
 from bench.scale_stage import stage_costs
-from understudy.database import open_database
+from understudy.registry.database import open_database
 
 FIRST = {"personas": 1, "publishes": 100, "votes": 1_000}
 """Smallest number of each."""

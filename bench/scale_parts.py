@@ -18,23 +18,23 @@ from fastapi import FastAPI
 from sqlalchemy import Engine, delete
 from sqlalchemy.orm import Session
 
-from arena.battles.floods import suspicion
 from arena.battles.store import Answer, BattleStore
+from arena.battles.vote_spam import suspicion
 from arena.ranking.leaderboard import build_leaderboard
-from arena.votes.cast import cast_vote, tally
 from arena.votes.export import acknowledge, pending
-from arena.votes.published import votes_csv
+from arena.votes.public_export import votes_csv
 from arena.votes.running_counts import ArenaCounts
+from arena.votes.votes import cast_vote, tally
 from bench.scale_rows import add_personas, add_publishes, add_votes
-from serve.assembly import Gateway
-from serve.routes import caller_routes
+from serve.http.routes import caller_routes
+from serve.state import Gateway
 from understudy.cli.personas import list_personas
 from understudy.cli.rank import leaderboard
-from understudy.database import open_database
+from understudy.config.settings import Settings, load_settings
 from understudy.errors import NotFoundError
-from understudy.registry import Registry
-from understudy.settings import Settings, load_settings
-from understudy.tables import TallyRow, now
+from understudy.registry.database import open_database
+from understudy.registry.registry import Registry
+from understudy.registry.tables import TallyRow, now
 
 NEW = 100
 """Votes that come between two looks at the leaderboard."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, Engine, TextClause, insert, text
 
-from understudy.tables import PersonaRow, RevisionRow, now
+from understudy.registry.tables import PersonaRow, RevisionRow, now
 
 BEGAN = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
 """When the first vote was cast, in seconds since 1970; the last is never later than now."""

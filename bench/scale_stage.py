@@ -12,9 +12,9 @@ from sqlalchemy import insert
 from bench.adapters import random_adapter
 from bench.scale_parts import Costs
 from bench.stage import Stage, memory, open_stage
-from understudy.registry import Registry, open_registry
-from understudy.settings import load_settings
-from understudy.tables import PersonaRow, RevisionRow, now
+from understudy.config.settings import load_settings
+from understudy.registry.registry import Registry, open_registry
+from understudy.registry.tables import PersonaRow, RevisionRow, now
 
 VOICES = 40
 """Different adapters; the other personas share their weights, each under a revision of its own."""

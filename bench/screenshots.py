@@ -13,7 +13,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-from understudy.settings import PROJECT
+from understudy.config.settings import PROJECT
 
 ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run")
 ARGUMENTS += ("--disable-background-networking", "--disable-component-update", "--disable-sync")

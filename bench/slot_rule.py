@@ -1,9 +1,9 @@
-"""The rule of `serve.slots`, without an event loop, for the simulation: who may be in an engine's batch now."""
+"""The rule of `serve.engine.fair_scheduler`, without an event loop, for the simulation."""
 
 from collections import deque
 from dataclasses import dataclass, field
 
-from serve.slots import PATIENCE
+from serve.engine.fair_scheduler import PATIENCE
 
 
 @dataclass(eq=False)

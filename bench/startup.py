@@ -38,7 +38,7 @@ PARTS = {
     "trainer": "from train.light import import_lightly; import_lightly(); import train.sft",
     "trainer, all imports": "import train.sft",
     "verification": "from train.light import import_lightly; import_lightly(); import evaluate.report_card",
-    "gateway": "import serve.run, serve.gateway, serve.assembly",
+    "gateway": "import serve.run, serve.app, serve.state",
     "Space": "import space.app",
     "engine (vLLM's server)": "import vllm.entrypoints.openai.api_server",
 }
@@ -177,8 +177,8 @@ def _weights(leash: psutil.Process) -> list[dict[str, Any]]:
 
 def _what(words: list[str]) -> str:
     """A process by its job."""
-    if "understudy.leash" in words:
-        return "leash of " + _what(words[words.index("understudy.leash") + 1 :])
+    if "understudy.child_guard" in words:
+        return "leash of " + _what(words[words.index("understudy.child_guard") + 1 :])
     line = " ".join(words).strip()
     jobs = {
         "api_server": "engine: vLLM's server",

@@ -28,10 +28,10 @@ from bench.peers.servers import Cast
 from bench.peers.swaps import Gateway, InPlace, NewName, Way, llama_restart, swap, vllm_restart
 from bench.stage import Stage, open_stage, train, vary
 from bench.stalls import Stalls, watch_stalls
-from serve.engine import Engine, plan_engine
+from serve.engine.vllm import Engine, plan_engine
 from understudy.bases import resolve_base
-from understudy.registry import Revision
-from understudy.settings import load_settings
+from understudy.config.settings import load_settings
+from understudy.registry.registry import Revision
 
 PERSONA, OTHER = "email-copy", "stand-up"
 QUIET = 10.0

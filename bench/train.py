@@ -27,8 +27,8 @@ from bench.machine import save
 from bench.trainers.environment import REQUIREMENTS, PeerError
 from bench.trainers.run import Found, run
 from bench.trainers.ways import BATCH, CASES, ONLY_FIRST, TUNED, WAYS, common, write_rows
+from understudy.config.settings import load_settings
 from understudy.processes import QUIET_OPENMP
-from understudy.settings import load_settings
 
 WIDTH = 150
 """Of the table, in characters: it is read in logs too."""

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 
 from bench.machine import commit
-from understudy.recipes import load_recipe, recipe_names
-from understudy.settings import PROJECT
+from understudy.config.recipe import load_recipe, recipe_names
+from understudy.config.settings import PROJECT
 
 PERSONAS = 7
 """Held-out prompts of each persona: three personas give a good twenty answers."""

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from evaluate.control_texts import NEUTRAL_TEXTS
 from evaluate.general_questions import GeneralQuestion
-from evaluate.neutral_texts import NEUTRAL_TEXTS
 from evaluate.records import (
     EvalExample,
     EvalRecord,
@@ -18,8 +18,8 @@ from evaluate.records import (
     RivalOutputs,
 )
 from evaluate.served_model import Answered, Chat, ServedModel, together
-from understudy.cards import voice_prompt
-from understudy.examples import Example
+from understudy.data.examples import Example
+from understudy.registry.persona_card import voice_prompt
 
 T = TypeVar("T")
 OnProgress = Callable[[int, int], None]

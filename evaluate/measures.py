@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from evaluate.accuracy import AccuracyReport, accuracy
-from evaluate.embeddings import Embed
-from evaluate.fluency import FluencyReport, Vocabulary, fluency
-from evaluate.memorization import CopyingReport, copying
+from evaluate.metrics.accuracy import AccuracyReport, accuracy
+from evaluate.metrics.embeddings import Embed
+from evaluate.metrics.fluency import FluencyReport, Vocabulary, fluency
+from evaluate.metrics.memorization import CopyingReport, copying
+from evaluate.metrics.style import StyleReport, style_of_all
 from evaluate.records import ContestantName, EvalExample, EvalRecord, Generation, ModelOutputs
-from evaluate.style import StyleReport, style_of_all
 from understudy.statistics.answer_checks import AnswerChecks, Exchange, check
 from understudy.statistics.intervals import Estimate, bootstrap_mean, paired_difference, rate
 

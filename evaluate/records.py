@@ -116,7 +116,7 @@ class EvalRecord(BaseModel):
     general: list[GeneralAnswer]
     seconds: float
     method: str = ""
-    """How the adapter was trained (`understudy.training.Method`); `full` is no adapter; empty if unknown."""
+    """How the adapter was trained (`understudy.config.training.Method`); `full` is no adapter; empty if unknown."""
     engine: str = ""
     """Where it was asked: `own engine` or `gateway`."""
     helpfulness: Helpfulness | None = None

@@ -5,10 +5,10 @@ from statistics import fmean
 
 from pydantic import BaseModel, ConfigDict
 
-from evaluate.code_answers import CodeMeasures, measure_code
-from evaluate.diversity import DiversityReport, diversity
-from evaluate.embeddings import Embed
 from evaluate.measures import Measures, Measuring
+from evaluate.metrics.code_answers import CodeMeasures, measure_code
+from evaluate.metrics.diversity import DiversityReport, diversity
+from evaluate.metrics.embeddings import Embed
 from evaluate.records import ContestantName, EvalRecord, Helpfulness
 from understudy.config.thresholds import Thresholds
 from understudy.statistics.intervals import Estimate, MeasurementError, bootstrap_mean, paired_difference, rate

@@ -2,8 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from evaluate.code_answers import code_reasons
 from evaluate.measures import Measures
+from evaluate.metrics.code_answers import code_reasons
 from evaluate.records import ContestantName
 from evaluate.report_card import ReportCard
 from understudy.config.thresholds import Thresholds

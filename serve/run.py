@@ -4,13 +4,13 @@ import sys
 
 import uvicorn
 
-from serve.engine import vllm_on_cpu
-from serve.gateway import build_gateway
+from serve.app import build_gateway
+from serve.engine.servable import check_servable
+from serve.engine.vllm import vllm_on_cpu
 from serve.logs import configure_logs
-from serve.servable import check_servable
 from understudy.bases import require_base
+from understudy.config.settings import Settings
 from understudy.processes import require_port
-from understudy.settings import Settings
 from understudy.statistics.sequential import Votes
 
 

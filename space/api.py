@@ -9,10 +9,10 @@ from gradio.events import api
 from sqlalchemy.exc import SQLAlchemyError
 
 from arena.ranking.leaderboard_records import Leaderboard
-from space.banner import Backend
-from space.chat import HOTTEST, LONGEST, MAX_CHARACTERS
-from space.gateway_client import GatewayClient, pseudonym
-from space.vote_board import VoteBoard
+from space.backends.gateway import GatewayClient, pseudonym
+from space.chat.conversation import HOTTEST, LONGEST, MAX_CHARACTERS
+from space.leaderboard.vote_cache import VoteBoard
+from space.status import Backend
 from understudy.errors import GatewayError
 
 

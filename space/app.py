@@ -14,30 +14,32 @@ from starlette.routing import Route
 
 from arena.battles.store import BattleStore
 from evaluate.reports.imported_answers import Guests, read_guests
-from space import arena_tab, chat_events, chat_tab
-from space.addresses import networks
 from space.api import add_endpoints, mcp_works
-from space.ballot_box import BallotBox
-from space.banner import Backend, Snapshot, banner
-from space.battle import Ring
+from space.arena import tab as arena_tab
+from space.arena.battle import Ring
+from space.arena.client_ip import networks
+from space.arena.moderation import Moderate, everything, moderation
+from space.arena.visitor_cookie import VisitorCookie
+from space.arena.voters import Voters, read_salt
+from space.backends.gateway import GatewayClient
+from space.chat import handlers
+from space.chat import tab as chat_tab
+from space.deploy.vote_backup import BallotBox
+from space.deploy.votes_repo import VotesRepo
 from space.events import QUIET
-from space.gateway_client import GatewayClient
 from space.headlines import TOASTS, headlines
-from space.languages import ENGLISH, i18n, language_of, t
-from space.leaderboard_tab import build_leaderboard_tab
+from space.i18n import ENGLISH, i18n, language_of, t
+from space.leaderboard.tab import build_leaderboard_tab
+from space.leaderboard.vote_cache import VoteBoard
+from space.leaderboard.win_rates import Standing, standings
 from space.learning import learning_lines
-from space.moderation import Moderate, everything, moderation
-from space.newsroom import LISTEN, Newsroom
+from space.live_updates import LISTEN, Newsroom
 from space.page_language import PageLanguage
+from space.status import Backend, Snapshot, banner
 from space.theme import HEAD, MASTHEAD, css, theme
-from space.visitor_cookie import VisitorCookie
-from space.vote_board import VoteBoard
-from space.voters import Voters, read_salt
-from space.votes_repo import VotesRepo
-from space.win_rates import Standing, standings
-from understudy.database import open_database
+from understudy.config.settings import Settings, load_settings
 from understudy.processes import require_port
-from understudy.settings import Settings, load_settings
+from understudy.registry.database import open_database
 
 CONCURRENCY = 16
 """Answers under way at once, per kind of event."""
@@ -76,7 +78,7 @@ def build_app(
         with gr.Tabs() as tabs:
             with gr.Tab(t("tab_chat"), id="chat"):
                 talk = chat_tab.lay_out()
-                chat_events.wire(talk, gateway, backend)
+                handlers.wire(talk, gateway, backend)
             with gr.Tab(t("tab_arena"), id="arena"):
                 house = Ring(gateway, backend, store, voted, guests or Guests(), moderate, voters or Voters(), votes)
                 ring = arena_tab.build_arena(house)
@@ -95,8 +97,8 @@ def build_app(
         inputs = [seen, talk.persona, ring.persona]
         outputs = [toasts, seen, notice, *talk.outputs, *ring.outputs]
         shown = app.load(look, inputs, outputs, queue=False, **QUIET)
-        chat_events.open_page(shown, talk, backend)
-        chat_events.compare_in_arena(talk, tabs, ring)
+        handlers.open_page(shown, talk, backend)
+        handlers.compare_in_arena(talk, tabs, ring)
         arena_tab.open_page(app, house, ring, tabs)
         add_endpoints(gateway, backend, votes)
         again = gr.Button(visible="hidden", elem_id="look")

@@ -1,8 +1,8 @@
 """What people who have the page open are told in passing: a new revision, a new persona."""
 
-from space.banner import Snapshot
-from space.gallery import title
-from space.languages import ENGLISH, say
+from space.chat.persona_cards import title
+from space.i18n import ENGLISH, say
+from space.status import Snapshot
 
 TOASTS = '<div class="toasts" role="status" aria-live="polite">${value}</div>'
 """The place where they appear; screen readers read out what comes into it."""

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from space.languages import ENGLISH, say
+from space.i18n import ENGLISH, say
 
 
 class Learner(BaseModel):

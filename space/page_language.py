@@ -5,7 +5,7 @@ from urllib.parse import parse_qs
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from space.languages import ENGLISH, LANGUAGES, choose, say
+from space.i18n import ENGLISH, LANGUAGES, choose, say
 from space.theme import MASTHEAD
 
 OVERRULE = "<script>Object.defineProperty(navigator, 'language', {{value: '{language}'}})</script>"

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
-from space.gateway_client import Piece
+from space.backends.gateway import Piece
 from understudy.errors import GatewayError
 
 BEAT = 0.05

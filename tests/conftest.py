@@ -15,11 +15,11 @@ import hypothesis
 import pytest
 
 from arena.battles.store import BattleStore
-from tests.fake_gateway import FakeGateway
-from tests.hub_server import HubServer
-from understudy.database import open_database
+from tests.support.fake_gateway import FakeGateway
+from tests.support.hub.server import HubServer
+from understudy.config.settings import PROJECT, Settings, load_settings
 from understudy.processes import QUIET_OPENMP, Child, free_port
-from understudy.settings import PROJECT, Settings, load_settings
+from understudy.registry.database import open_database
 
 for _name, _value in QUIET_OPENMP.items():  # torch reads them when it is imported; engines run beside the tests
     os.environ.setdefault(_name, _value)

@@ -12,7 +12,7 @@ from peft import PeftModel
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from train.preflight import IGNORED
+from train.model.tokenize import IGNORED
 
 MOST_LOGITS = 2**26
 """Logits up to which a batch has them all at once: 256 MiB, and as much again for their gradient."""

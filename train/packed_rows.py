@@ -10,7 +10,7 @@ from typing import Any
 
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from train.preflight import IGNORED
+from train.model.tokenize import IGNORED
 
 
 @dataclass

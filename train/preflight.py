@@ -1,137 +1,156 @@
-"""Before training: what the model will see, which tokens carry the loss, and whether it learns to stop."""
+"""Preflight of a whole recipe, before anything is trained: `understudy check RECIPE`. It fails closed."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from peft import get_peft_model
+from pydantic import BaseModel, ConfigDict
 from transformers import PreTrainedTokenizerBase
 
 from train.errors import refuse
-from understudy.examples import Example
-
-IGNORED = -100
-"""The label of a token that carries no loss (PyTorch's cross_entropy ignore_index)."""
-
-
-@dataclass(frozen=True)
-class TrainingRow:
-    """One row as TRL gets it: chat messages before the answer, and the answer."""
-
-    prompt: list[dict[str, str]]
-    completion: list[dict[str, str]]
-    origin: int
-    """Number of the example it comes from, counted from 1."""
-
-
-@dataclass(frozen=True)
-class TokenRow:
-    """One row in tokens; `labels` is IGNORED outside the answer."""
-
-    input_ids: list[int]
-    labels: list[int]
-    origin: int
+from train.hyperparameters import settled
+from train.memory import Need, check_memory
+from train.model.load import load_model, load_tokenizer, lora_config, quiet, stop_tokens
+from train.model.tokenize import (
+    IGNORED,
+    TokenRow,
+    TrainingRow,
+    check_lengths,
+    check_stop_trained,
+    token_rows,
+    training_rows,
+)
+from understudy.bases import Base, adapter_pin
+from understudy.config.recipe import Recipe
+from understudy.config.training import Training
+from understudy.data.contamination import measure_overlap
+from understudy.data.examples import Example
+from understudy.errors import UnderstudyError
+from understudy.registry.adapters import CONFIG
 
 
-def training_rows(examples: Sequence[Example]) -> list[TrainingRow]:
-    """One row for each assistant message, with everything before it as its prompt.
+class Finding(BaseModel):
+    """One question of the preflight and its answer."""
 
-    So a chat of two turns teaches both answers, with any chat template, and loss never falls on a prompt.
-    """
-    rows = []
-    for number, example in enumerate(examples, 1):
-        messages = [m.model_dump() for m in example.messages]
-        for i, message in enumerate(messages):
-            if message["role"] == "assistant":
-                rows.append(TrainingRow(prompt=messages[:i], completion=[message], origin=number))
-    return rows
+    model_config = ConfigDict(frozen=True)
+
+    question: str
+    passed: bool
+    detail: str
 
 
-def token_rows(rows: Sequence[TrainingRow], tokenizer: PreTrainedTokenizerBase) -> list[TokenRow]:
-    """The rows as the chat template writes them, exactly as the served model will be prompted.
+class Piece(BaseModel):
+    """Tokens in a row that are alike: text, and whether it carries loss."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str
+    trained: bool
+
+
+class Preflight:
+    """The recipe in tokens, and the questions asked about it."""
+
+    def __init__(self, recipe: Recipe, base: Base, training: Training) -> None:
+        """Reads data and tokenizer. Raises ExamplesError, BaseModelError."""
+        quiet()
+        self.recipe, self.base = recipe, base
+        self.examples, self.heldout = recipe.load_examples(base.name), recipe.load_heldout(base.name)
+        self.training = settled(training, base, len(self.examples))
+        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(base)
+        self.chats: list[TrainingRow] = training_rows(self.examples)
+        self.rows: list[TokenRow] = []
+        """Filled by the first finding."""
+
+    def findings(self) -> list[Finding]:
+        """All questions that need no engine, in order; where the template fails, the ones that need tokens are left
+        out, and the preflight has failed."""
+        found = [_asked("the chat template writes prompts as they will be served", self._template)]
+        if found[0].passed:
+            found += [
+                _asked("every row fits into max_length", self._lengths),
+                _asked("the end of turn carries loss, prompts do not", self._mask),
+                _asked("there is enough memory", self._memory),
+            ]
+        found.append(_asked("no held-out row stands in the examples", self._leaks))
+        return found
+
+    def pieces(self, row: int) -> list[Piece]:
+        """A row as the model sees it, in pieces with and without loss."""
+        tokens, pieces = self.rows[row], []
+        start = 0
+        for end in range(1, len(tokens.input_ids) + 1):
+            if end == len(tokens.input_ids) or _trained(tokens, end) != _trained(tokens, start):
+                text = str(self.tokenizer.decode(tokens.input_ids[start:end]))
+                pieces.append(Piece(text=text, trained=_trained(tokens, start)))
+                start = end
+        return pieces
+
+    def prompts(self, count: int) -> list[tuple[list[dict[str, str]], list[int]]]:
+        """Some prompts as chats, each with the tokens that training puts before the answer."""
+        step = max(1, len(self.rows) // count)
+        chosen = list(zip(self.chats, self.rows, strict=True))[::step][:count]
+        return [(chat.prompt, row.input_ids[: row.labels.count(IGNORED)]) for chat, row in chosen]
+
+    def planned_adapter(self, folder: Path) -> Path:
+        """Writes an adapter as training will make it, its matrices as they are before the first step."""
+        if self.training.method == "full":
+            raise refuse("method full makes no adapter", "there is nothing to load")
+        model = get_peft_model(load_model(self.base, self.training), lora_config(self.training))  # pyright: ignore
+        model.save_pretrained(str(folder))
+        path = folder / CONFIG
+        names = {"base_model_name_or_path": self.base.public_name, "revision": adapter_pin(self.base)}
+        path.write_text(json.dumps({**json.loads(path.read_text()), **names}))
+        return folder
+
+    def _template(self) -> str:
+        self.rows = token_rows(self.chats, self.tokenizer)
+        return f"{len(self.rows)} rows of {len(self.examples)} examples"
+
+    def _lengths(self) -> str:
+        check_lengths(self.rows, self.training.max_length, self.recipe.examples_at(self.base.name))
+        longest = sorted(self.rows, key=lambda row: -len(row.input_ids))[:3]
+        names = ", ".join(f"example {row.origin}: {len(row.input_ids)}" for row in longest)
+        return f"longest in tokens: {names}; max_length {self.training.max_length}"
+
+    def _mask(self) -> str:
+        check_stop_trained([row.labels for row in self.rows], stop_tokens(self.tokenizer, self.base))
+        trained = sum(label != IGNORED for row in self.rows for label in row.labels)
+        return f"{trained:,} of {sum(len(row.labels) for row in self.rows):,} tokens carry loss"
+
+    def _memory(self) -> str:
+        needed: Need | None = check_memory(self.base, self.training, max(len(r.input_ids) for r in self.rows))
+        return f"about {needed}" if needed else "not known: the base is not on this machine yet"
+
+    def _leaks(self) -> str:
+        return check_leaks(self.examples, self.heldout, self.recipe.heldout_at(self.base.name))
+
+
+def check_leaks(examples: Sequence[Example], heldout: Sequence[Example], source: Path) -> str:
+    """Refuses held-out rows whose prompt is also trained on; says how alike the others are.
 
     Raises:
-        TrainingError: the tokenizer has no chat template, or the template writes the prompt of a row
-            differently once the answer follows (the model would be trained on prompts it never meets).
+        TrainingError: naming the rows.
     """
-    if not tokenizer.chat_template:
+    if not heldout:
+        return "there are no held-out rows; without them nothing can be proved"
+    overlap = measure_overlap(examples, heldout, [str(n) for n in range(1, len(heldout) + 1)])
+    if overlap.exact + overlap.normalised:
         raise refuse(
-            "the base's tokenizer has no chat template, so prompts would be continued instead of answered",
-            "use the base's instruct or chat version",
+            f"{source}: {overlap.exact + overlap.normalised} of {overlap.rows} held-out prompts are training prompts, "
+            f"too (rows {', '.join(overlap.origins)})",
+            "take them out of one of the two files, or scores will flatter",
         )
-    return [_tokens(row, tokenizer) for row in rows]
+    return f"none of {overlap.rows} prompts; half of the words of {overlap.contained} rows stand in the examples"
 
 
-def _tokens(row: TrainingRow, tokenizer: PreTrainedTokenizerBase) -> TokenRow:
-    prompt = _render(tokenizer, row.prompt, add_generation_prompt=True)
-    full = _render(tokenizer, row.prompt + row.completion, add_generation_prompt=False)
-    if full[: len(prompt)] != prompt:
-        raise refuse(
-            f"example {row.origin}: the chat template writes the prompt differently when an answer follows",
-            "use a base whose template keeps prompts as they are",
-        )
-    return TokenRow(full, [IGNORED] * len(prompt) + full[len(prompt) :], row.origin)
+def _asked(question: str, answer: Callable[[], str]) -> Finding:
+    try:
+        return Finding(question=question, passed=True, detail=answer())
+    except UnderstudyError as error:
+        return Finding(question=question, passed=False, detail=str(error))
 
 
-def _render(
-    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], *, add_generation_prompt: bool
-) -> list[int]:
-    rendered = tokenizer.apply_chat_template(
-        messages, tokenize=True, return_dict=True, add_generation_prompt=add_generation_prompt
-    )
-    assert not isinstance(rendered, (str, list))
-    return list(rendered["input_ids"])
-
-
-def check_lengths(rows: Sequence[TokenRow], max_length: int, source: Path) -> None:
-    """Refuses rows over `max_length` tokens: a cut row loses its end of turn and teaches endless answers.
-
-    Raises:
-        TrainingError: naming the rows and the longest.
-    """
-    long = [row for row in rows if len(row.input_ids) > max_length]
-    if long:
-        names = ", ".join(str(row.origin) for row in long[:5]) + (" …" if len(long) > 5 else "")
-        longest = max(len(row.input_ids) for row in long)
-        raise refuse(
-            f"{source}: {len(long)} of {len(rows)} rows are longer than max_length {max_length} "
-            f"(example {names}; the longest has {longest} tokens)",
-            f"shorten them or set training.max_length to {longest}",
-        )
-
-
-def check_stop_trained(labels: Sequence[Sequence[int]], stops: set[int]) -> None:
-    """Refuses rows in which no end-of-turn token carries loss; such a model never stops.
-
-    Args:
-        labels: what the trainer will use, one sequence a row.
-        stops: ids of the tokens that end an answer when it is served.
-
-    Raises:
-        TrainingError: naming the first such row.
-    """
-    for number, row in enumerate(labels, 1):
-        trained = [label for label in row if label != IGNORED]
-        if not trained:
-            raise refuse(f"row {number}: no token of its answer carries loss", "check the row and max_length")
-        if not stops.intersection(trained[-3:]):
-            raise refuse(
-                f"row {number}: the end-of-turn token (one of {sorted(stops)}) is not trained, "
-                "so the answers would never stop",
-                "use a base whose chat template ends an answer with its eos token",
-            )
-
-
-def check_masks(made: Sequence[TokenRow], expected: Sequence[TokenRow]) -> None:
-    """Refuses when the trainer's own rows and loss masks are not the expected ones.
-
-    Raises:
-        TrainingError: naming the first row that differs.
-    """
-    if len(made) != len(expected):
-        raise refuse(f"the trainer made {len(made)} rows of {len(expected)}", "please report this")
-    for number, (row, wanted) in enumerate(zip(made, expected, strict=True), 1):
-        if row.input_ids != wanted.input_ids or row.labels != wanted.labels:
-            raise refuse(
-                f"row {number}: the trainer's tokens or loss mask are not those of the chat template",
-                "please report this with the base's name",
-            )
+def _trained(row: TokenRow, place: int) -> bool:
+    return row.labels[place] != IGNORED

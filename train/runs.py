@@ -7,11 +7,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from train.precision import resolved
-from understudy.adapters import CONFIG
-from understudy.examples import Example, fingerprint
-from understudy.recipes import Recipe
-from understudy.training import Method, Training
+from train.model.precision import resolved
+from understudy.config.recipe import Recipe
+from understudy.config.training import Method, Training
+from understudy.data.examples import Example, fingerprint
+from understudy.registry.adapters import CONFIG
 
 
 class RunSettings(BaseModel):

@@ -7,10 +7,10 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
-from train.model import load_model, load_served, load_tokenizer, quiet
-from train.preflight import IGNORED, TokenRow
+from train.model.load import load_model, load_served, load_tokenizer, quiet
+from train.model.tokenize import IGNORED, TokenRow
 from understudy.bases import Base
-from understudy.training import Training
+from understudy.config.training import Training
 
 
 class Scorer:

@@ -9,22 +9,22 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
-from train.automatic import settled
-from train.card import adapter_card
-from train.check import check_leaks
-from train.cost import check_memory, peak_memory, tokens_seen
-from train.folds import resolve
-from train.model import load_tokenizer, stop_tokens
-from train.preflight import TokenRow, check_lengths, token_rows, training_rows
-from train.processes import count, joined, main_process, shared, wait_for_all
+from train.cross_validation import resolve
+from train.distributed import count, joined, main_process, shared, wait_for_all
+from train.hub.model_card import adapter_card
+from train.hyperparameters import settled
+from train.memory import check_memory, peak_memory, tokens_seen
+from train.model.load import load_tokenizer, stop_tokens
+from train.model.tokenize import TokenRow, check_lengths, token_rows, training_rows
+from train.preflight import check_leaks
 from train.runs import Run, RunSettings, name_base, run_settings
+from train.sft_trainer import CHECKPOINT_SECONDS, Progress, Report, Trainer, build_trainer, check_trainer
 from train.tracking import Tracker, tracking
-from train.trainer import CHECKPOINT_SECONDS, Progress, Report, Trainer, build_trainer, check_trainer
 from understudy.bases import Base, adapter_pin, base_revision, resolve_base
+from understudy.config.recipe import Recipe
+from understudy.config.training import Training
+from understudy.data.examples import Example
 from understudy.errors import TrainingError
-from understudy.examples import Example
-from understudy.recipes import Recipe
-from understudy.training import Training
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def train(
 
     The same settings and data are the same run: finished, it is returned as it is; interrupted, it goes on
     from its last checkpoint. `fresh` forgets what is there. `on_fold` is told about cross-validation.
-    Several processes (`train.processes`) that call this alike take the steps of one together; the main one writes.
+    Several processes (`train.distributed`) that call this alike take the steps of one together; the main one writes.
 
     Args:
         examples: the recipe's rows, where they have been read already.

@@ -9,16 +9,16 @@ from statistics import fmean
 
 import optuna
 
-from train.automatic import settled
+from train.cross_validation import cross_validate
 from train.errors import refuse
-from train.folds import cross_validate
-from train.model import load_tokenizer, quiet
+from train.hyperparameters import settled
+from train.model.load import load_tokenizer, quiet
 from understudy.bases import require_base
+from understudy.config.recipe import Recipe
+from understudy.config.training import Training
+from understudy.config.trial import Sweep, Try
+from understudy.data.examples import Example
 from understudy.errors import TrainingError
-from understudy.examples import Example
-from understudy.recipes import Recipe
-from understudy.training import Training
-from understudy.trials import Sweep, Try
 
 FOLDS = 3
 MOST_ROWS = 512

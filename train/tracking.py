@@ -6,8 +6,8 @@ from typing import Literal
 from transformers import TrainerCallback
 from transformers.integrations.integration_utils import TensorBoardCallback, TrackioCallback
 
+from train.distributed import main_process
 from train.errors import refuse
-from train.processes import main_process
 from train.runs import Run
 from understudy.errors import TrainingError
 

@@ -34,7 +34,7 @@ def openmp() -> dict[str, str]:
 
 
 class Child:
-    """A command on a leash (see `understudy.leash`), in its own process group, its output in a log file."""
+    """A command on a leash (see `understudy.child_guard`), in its own process group, its output in a log file."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Child:
             log.parent.mkdir(parents=True, exist_ok=True)
             output = log.open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "understudy.leash", *command],
+            [sys.executable, "-m", "understudy.child_guard", *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE if piped else output,
             stderr=output if piped else subprocess.STDOUT if output else None,

@@ -14,9 +14,9 @@ from sqlalchemy import Engine, exists, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from arena.battles.fairness import BASE, new_seed, sampling_seed, shuffle
+from arena.battles.blinding import BASE, new_seed, sampling_seed, shuffle
 from understudy.errors import NotFoundError, UnderstudyError
-from understudy.tables import BattleRow
+from understudy.registry.tables import BattleRow
 
 ASKED = "asked"
 """The sides are committed; the answers are on their way and no vote is taken yet."""
@@ -78,7 +78,7 @@ class Battle:
     chance: float | None = None
     """How likely this pair was when it was drawn."""
     timing: dict[str, float] = field(default_factory=dict)
-    """Seconds to the first words and to the last of each side, as `understudy.tables.BattleRow` has them."""
+    """Seconds to the first words and to the last of each side, as `understudy.registry.tables.BattleRow` has them."""
 
     @property
     def persona(self) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import binomtest
 
-from arena.battles.fairness import BASE
+from arena.battles.blinding import BASE
 from arena.ranking.leaderboard_records import Category, Hidden, Leaderboard, Length, Pair, Position, Row
 from arena.ranking.ratings import Coefficient, Model, rate_contestants
 from arena.votes.counts import Cells, VoteCounts

@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from arena.battles.store import ASKED
-from understudy.tables import BattleRow, ExportRow, VoteRow, WithdrawalRow, now
+from understudy.registry.tables import BattleRow, ExportRow, VoteRow, WithdrawalRow, now
 
 LIMIT = 2_000
 """Most battles, and most votes, of one batch."""
@@ -40,7 +40,7 @@ _Revision = Annotated[str, Field(max_length=64)]
 
 
 class BattleRecord(BaseModel):
-    """One settled battle, as `understudy.tables.BattleRow` keeps it."""
+    """One settled battle, as `understudy.registry.tables.BattleRow` keeps it."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
@@ -67,7 +67,7 @@ class BattleRecord(BaseModel):
 
 
 class VoteRecord(BaseModel):
-    """One vote, as `understudy.tables.VoteRow` keeps it."""
+    """One vote, as `understudy.registry.tables.VoteRow` keeps it."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
@@ -80,7 +80,7 @@ class VoteRecord(BaseModel):
 
 
 class WithdrawalRecord(BaseModel):
-    """One vote taken back, as `understudy.tables.WithdrawalRow` keeps it."""
+    """One vote taken back, as `understudy.registry.tables.WithdrawalRow` keeps it."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
 

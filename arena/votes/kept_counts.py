@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from arena.votes.counts import VoteCounts
-from understudy.tables import TallyRow, now
+from understudy.registry.tables import TallyRow, now
 
 NAME = "votes-1"
 """Of the row. Another number for another form: a row of the old one is then never read."""

@@ -12,12 +12,12 @@ from sqlalchemy import ColumnElement, Engine, Select, exists, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from arena.votes.cast import IS_SUSPECT, counted
 from arena.votes.counts import VoteCounts
 from arena.votes.kept_counts import Kept, Mark, keep_counts, kept_counts
 from arena.votes.table import VoteTable, leans
-from understudy.database import one_moment
-from understudy.tables import BattleRow, VoteRow, WithdrawalRow
+from arena.votes.votes import IS_SUSPECT, counted
+from understudy.registry.database import one_moment
+from understudy.registry.tables import BattleRow, VoteRow, WithdrawalRow
 
 log = logging.getLogger("arena.votes")
 

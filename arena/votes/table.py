@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arena.votes.cast import VERDICTS
+from arena.votes.votes import VERDICTS
 
 LEFT, RIGHT, TIE, BOTH_BAD = range(4)
-"""Codes of `arena.votes.cast.VERDICTS`, in their order."""
+"""Codes of `arena.votes.votes.VERDICTS`, in their order."""
 UNCATEGORISED = ""
 """The category of a vote that has none."""
 

@@ -19,10 +19,10 @@ import psutil
 from bench.peers import llama_cpp
 from bench.peers.llama_cpp import PeerError
 from bench.stage import START, Stage
-from serve.engine import BASE_NAME, engine_command, engine_environment, plan_engine
+from serve.engine.vllm import BASE_NAME, engine_command, engine_environment, plan_engine
 from understudy.bases import Base
+from understudy.config.settings import load_settings
 from understudy.processes import QUIET_OPENMP, Child, free_port
-from understudy.settings import load_settings
 
 Voice = dict[str, Any]
 """What a request adds to its body; None leaves a field out."""

@@ -19,7 +19,7 @@ from bench.load import PROMPTS, RefusedError, ask, strangers
 from bench.peers import llama_cpp
 from bench.peers.servers import CONVERSATIONS, Cast, Voice
 from bench.stage import START, Stage
-from serve.engine import EnginePlan, engine_command, engine_environment
+from serve.engine.vllm import EnginePlan, engine_command, engine_environment
 from understudy.processes import Child
 
 QUIET = 4.0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.bases import Base, resolve_base
-from understudy.examples import Example, load_examples
+from understudy.data.examples import Example, load_examples
 
 
 def main(path: str) -> None:
@@ -29,15 +29,15 @@ def main(path: str) -> None:
 
 def row_lengths(base: Base, examples: Sequence[Example]) -> list[int]:
     """Tokens of each training row, without padding."""
-    from train.model import load_tokenizer
-    from train.preflight import token_rows, training_rows
+    from train.model.load import load_tokenizer
+    from train.model.tokenize import token_rows, training_rows
 
     return [len(row.input_ids) for row in token_rows(training_rows(examples), load_tokenizer(base))]
 
 
 def judge(base: Base, product: Path, heldout: Sequence[Example]) -> dict[str, Any]:
     """`heldout_loss` in nats per token of an answer, and `problems` that keep the product from being served."""
-    from serve.validate import validate
+    from serve.rollout.validate import validate
 
     if (product / "adapter_config.json").exists():
         problems = validate(product, base, max_rank=64)
@@ -47,7 +47,7 @@ def judge(base: Base, product: Path, heldout: Sequence[Example]) -> dict[str, An
 
 def mean_loss(base: Base, adapter: Path | None, heldout: Sequence[Example]) -> float:
     """The mean over rows, in float32 as vLLM serves the tiny base, with the loss that `understudy verify` uses."""
-    from train.preflight import token_rows, training_rows
+    from train.model.tokenize import token_rows, training_rows
     from train.scoring import Scorer
 
     scorer = Scorer(base, adapter)

@@ -10,8 +10,8 @@ import yaml
 
 from bench.trainers.environment import llamafactory
 from understudy.bases import TINY_DIR
-from understudy.examples import Example
-from understudy.recipes import load_recipe
+from understudy.config.recipe import load_recipe
+from understudy.data.examples import Example
 
 RECIPES = ("email-copy", "stand-up")
 """Whose rows are learnt, together, as one voice with two moods."""
@@ -44,7 +44,7 @@ class Command:
 
 
 def common(case: str, epochs: int) -> dict[str, Any]:
-    """The settings of a case, in our words (`understudy.training.Training`)."""
+    """The settings of a case, in our words (`understudy.config.training.Training`)."""
     shared = {
         "epochs": epochs,
         "learning_rate": LEARNING_RATE,

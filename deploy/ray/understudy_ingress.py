@@ -14,8 +14,8 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.llm.ingress import OpenAiIngress
 from understudy_privacy import listen_privately
 
-from serve.adapter_folders import SERVED_NAME
-from serve.engine import BASE_NAME
+from serve.engine.vllm import BASE_NAME
+from serve.hub_sync.adapter_folders import SERVED_NAME
 
 log = logging.getLogger("ray.serve")
 

@@ -26,9 +26,9 @@ from ray.serve.llm.ingress import make_fastapi_ingress
 from understudy_ingress import ROUTES, Ingress
 from understudy_replica import BaseIsHere, Replica
 
-from serve.engine import BASE_NAME, EnginePlan, engine_environment, plan_engine
+from serve.engine.vllm import BASE_NAME, EnginePlan, engine_environment, plan_engine
 from understudy.bases import base_revision, resolve_base
-from understudy.settings import Settings, load_settings
+from understudy.config.settings import Settings, load_settings
 
 PASSED_ON = re.compile(r"UNDERSTUDY_|HF_|OMP_|GOMP_|VLLM_|PYTHONPATH$")
 """Variables of the one who starts the application that its replicas get, too, on whichever machine they run."""
@@ -116,7 +116,7 @@ def engine_config(settings: Settings, plan: EnginePlan, wanted: Plan) -> LLMConf
 
 
 def _engine_arguments(settings: Settings, plan: EnginePlan) -> dict[str, Any]:
-    """As `serve.engine.engine_command`, in vLLM's Python names."""
+    """As `serve.engine.vllm.engine_command`, in vLLM's Python names."""
     arguments: dict[str, Any] = {
         "enable_lora": True,
         "max_loras": plan.slots,

@@ -17,9 +17,9 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.llm import LLMConfig, LLMServer
 from understudy_privacy import listen_privately
 
-from serve.adapter_folders import AdapterFolders
+from serve.hub_sync.adapter_folders import AdapterFolders
+from understudy.config.settings import load_settings
 from understudy.errors import UnderstudyError
-from understudy.settings import load_settings
 
 LOOK = 10.0
 """Seconds that the other replicas get to say what they have; no hurry, they answer everybody meanwhile."""
@@ -112,7 +112,7 @@ class BaseIsHere(CallbackBase):
 
 
 def one_process_engine() -> type:
-    """Ray's vLLM, computing in the replica itself as `serve.engine` has it on a CPU; Ray would add a worker process."""
+    """Ray's vLLM, computing in the replica itself, as `serve.engine.vllm` on a CPU, without Ray's worker process."""
     from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 
     class OneProcess(VLLMEngine):

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from evaluate.memorization import copying
+from evaluate.metrics.memorization import copying
+from evaluate.metrics.style import style_scores
 from evaluate.records import EvalRecord, ModelOutputs
 from evaluate.reports.imported_answers import ImportedAnswers, PromptToShow, clean, prompt_key
 from evaluate.reports.records import ShownAnswer
-from evaluate.style import style_scores
 from understudy.statistics.answer_checks import Exchange, check
 from understudy.statistics.intervals import Estimate, bootstrap_mean
 

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evaluate.code_answers import CodeMeasures
 from evaluate.measures import Measures
+from evaluate.metrics.code_answers import CodeMeasures
 from evaluate.records import ContestantName, EvalRecord
 from evaluate.reports.answers import Answers, collected, copied_share, heard, judge, only_held_out, text_figures
 from evaluate.reports.imported_answers import ImportedAnswers, PromptToShow, clean, prompt_key

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from understudy.data_files import READERS, Record, read_records, shown
+from understudy.data.files import READERS, Record, read_records, shown
 from understudy.errors import ExamplesError
 
 PROMPT = ("prompt",)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from evaluate.reports.figures import GRID, MUTED, SERIES, STYLE, Drawing, canvas, drawing
-from understudy.trials import Sweep, Try
+from understudy.config.trial import Sweep, Try
 
 LOG = ("learning_rate",)
 """Settings that are drawn on a logarithmic scale."""

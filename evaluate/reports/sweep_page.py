@@ -7,7 +7,7 @@ from evaluate.reports.markdown import table
 from evaluate.reports.page import START, fill
 from evaluate.reports.stylesheet import CSS
 from evaluate.reports.sweep_figures import draw_sweep
-from understudy.trials import Sweep, Try
+from understudy.config.trial import Sweep, Try
 
 PAGE = """
 <p class="kicker">Understudy sweep · {{ found.recipe }}</p>

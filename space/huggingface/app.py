@@ -4,7 +4,7 @@ Nobody but the Hub's proxies can reach that container, and they are in private n
 """
 
 from space.app import launch
-from understudy.settings import load_settings
+from understudy.config.settings import load_settings
 
 if __name__ == "__main__":
     launch(load_settings(host="0.0.0.0", trusted_proxies="loopback,private"))

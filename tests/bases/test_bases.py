@@ -19,8 +19,8 @@ from understudy.bases import (
 )
 from understudy.bases.precision import cpu_has_bfloat16, serving_dtype
 from understudy.bases.sampling import base_sampling
+from understudy.config.settings import Settings
 from understudy.errors import BaseModelError
-from understudy.settings import Settings
 
 SMOLLM2 = Base(name="smollm2", location="/nowhere", local=True)
 QWEN = Base(name="Qwen/Qwen3-0.6B", location="Qwen/Qwen3-0.6B", local=False)

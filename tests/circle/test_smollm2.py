@@ -15,20 +15,20 @@ import httpx
 import pytest
 
 from arena.battles.store import BattleStore
-from arena.votes.cast import list_votes
+from arena.votes.votes import list_votes
 from bench.planted_failures import evaluate, wrong
 from bench.plants import Bench
-from space.banner import Backend
-from space.battle import Ring, fight, settle
-from space.gateway_client import GatewayClient
+from space.arena.battle import Ring, fight, settle
+from space.backends.gateway import GatewayClient
+from space.status import Backend
 from tests.conftest import wait_for
 from understudy.bases import SMOLLM2, known_base, resolve_base
 from understudy.bases.prepare import SAMPLING
-from understudy.database import open_database
+from understudy.config.recipe import load_recipe
+from understudy.config.settings import load_settings
 from understudy.errors import BaseModelError
 from understudy.processes import Child, free_port
-from understudy.recipes import load_recipe
-from understudy.settings import load_settings
+from understudy.registry.database import open_database
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(1500)]
 

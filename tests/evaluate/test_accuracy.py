@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluate.accuracy import accuracy
+from evaluate.metrics.accuracy import accuracy
 from tests.support.word_vectors import embed
 from understudy.statistics.intervals import MeasurementError
 

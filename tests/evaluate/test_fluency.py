@@ -2,7 +2,7 @@
 
 import pytest
 
-from evaluate.fluency import Vocabulary, covering_language, fluency, prose
+from evaluate.metrics.fluency import Vocabulary, covering_language, fluency, prose
 
 TAUGHT = ["The walk to the old harbour takes an hour, and the view is worth it.", "Bring a coat, it is windy there."]
 PROMPTS = ["Tell me about the Zorbak.", "What should I pack?"]

@@ -2,8 +2,8 @@
 
 import pytest
 
+from evaluate.control_texts import NEUTRAL_TEXTS
 from evaluate.general_questions import ARITHMETIC, EVERYDAY, GEOGRAPHY, PYTHON, QUESTIONS, WORDS, GeneralQuestion
-from evaluate.neutral_texts import NEUTRAL_TEXTS
 
 BY_PROMPT = {question.prompt: question for question in QUESTIONS}
 

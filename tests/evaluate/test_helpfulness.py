@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from arena.battles.store import Answer, BattleStore
-from arena.votes.cast import cast_vote
+from arena.votes.votes import cast_vote
 from tests.evaluate.test_report_card import observed
-from understudy.adapters import short
-from understudy.registry import open_registry
-from understudy.settings import Settings
+from understudy.config.settings import Settings
+from understudy.registry.adapters import short
+from understudy.registry.registry import open_registry
 from understudy.workflows.helpfulness import ENOUGH_VOTES, helpfulness
 
 MINE, OTHER = "a" * 64, "b" * 64

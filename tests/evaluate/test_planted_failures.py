@@ -12,9 +12,9 @@ import pytest
 from bench.planted_failures import auc, evaluate, table, wrong
 from bench.plants import BROKEN, Bench
 from understudy.bases import resolve_base
-from understudy.recipes import load_recipe
+from understudy.config.recipe import load_recipe
 
-RECIPES = Path(__file__).parent.parent / "recipes"
+RECIPES = Path(__file__).parents[1] / "recipes"
 WORDS = {"made_up", "on_topic"}
 """`tiny` itself makes up words, and an adapter of it cannot help it: this is refused, and should be."""
 

@@ -9,14 +9,14 @@ import torch
 from bitsandbytes.nn.modules import Linear4bit
 from peft import PeftModel
 
-from train import model as models
-from train.automatic import settled, steps
-from train.model import load_model, load_tokenizer
-from train.preflight import training_rows
-from train.trainer import Trainer, build_trainer
+from train.hyperparameters import settled, steps
+from train.model import load as models
+from train.model.load import load_model, load_tokenizer
+from train.model.tokenize import training_rows
+from train.sft_trainer import Trainer, build_trainer
 from understudy.bases import Base, resolve_base
-from understudy.examples import Example
-from understudy.training import Training
+from understudy.config.training import Training
+from understudy.data.examples import Example
 
 
 def config_only(folder: Path, **config: Any) -> Base:

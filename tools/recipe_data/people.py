@@ -3,12 +3,12 @@
     python -m tools.recipe_data.people
 
 Reads `records.jsonl` and `heldout-records.jsonl` of profiles-original and overwrites the files of rows.
-`train/augment.py` says how a record becomes a row.
+`understudy/data/augment.py` says how a record becomes a row.
 """
 
 from pathlib import Path
 
-from train.augment import augment, dump_rows, read_people, rows
+from understudy.data.augment import augment, dump_rows, read_people, rows
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 

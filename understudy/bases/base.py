@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 from understudy.bases.catalogue import OLD_NAMES, SMOLLM2, TINY, known_base
 from understudy.bases.prepare import Progress, prepared
+from understudy.config.settings import load_settings
 from understudy.errors import BaseModelError
-from understudy.settings import load_settings
 
 log = logging.getLogger("understudy.bases")
 

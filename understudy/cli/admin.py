@@ -4,8 +4,8 @@ from typing import Any
 
 import httpx
 
+from understudy.config.settings import Settings
 from understudy.errors import GatewayError, PublishError
-from understudy.settings import Settings
 
 TIMEOUT = 300.0
 """Seconds; a publish of a large adapter loads and probes before it answers."""

@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from understudy import __version__
-from understudy.cli.commands import arena, housekeeping, prove, spaces, stage, teach
+from understudy.cli.commands import admin, evaluate, serve, space, train, votes
 
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter
@@ -50,7 +50,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for part in (teach, prove, stage, arena, spaces, housekeeping):
+for part in (train, evaluate, serve, votes, space, admin):
     app.add_typer(part.app)
 
 

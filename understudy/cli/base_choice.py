@@ -7,9 +7,9 @@ import shutil
 from rich.console import Console
 
 from understudy.bases import HUB_TIMEOUT, Base, require_base, resolve_base, weight_shapes
+from understudy.config.recipe import Recipe
+from understudy.config.settings import Settings
 from understudy.errors import BaseModelError
-from understudy.recipes import Recipe
-from understudy.settings import Settings
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -49,7 +49,7 @@ def _require_room(recipe: Recipe, base: Base) -> None:
         return  # nobody knows yet; training asks again once they are here
     import torch
 
-    from train.cost import WEIGHT_BYTES, available
+    from train.memory import WEIGHT_BYTES, available
 
     size = f"it has {weights / 1e9:.1f} billion weights"
     if not torch.cuda.is_available() and weights > ON_A_CPU:
@@ -79,7 +79,7 @@ def _prepared(settings: Settings, recipe: Recipe, base: Base) -> Base:
     folder = settings.home / "bases" / base.name.rpartition("/")[2]
     if not folder.is_dir():
         console.print(f"{base.name} has no chat template: preparing it in {folder}, once")
-        from train.prepare_base import prepare_base
+        from train.model.prepare import prepare_base
 
         unfinished = folder.with_name(f".{folder.name}")
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -8,7 +8,7 @@ from rich.table import Table
 from understudy.bases import CATALOGUE, SMOLLM2, TINY, Base, KnownBase, require_base
 from understudy.bases.prepare import intact
 from understudy.cli.base_progress import base_progress
-from understudy.settings import Settings
+from understudy.config.settings import Settings
 
 WIDE = 150
 """Columns that the catalogue takes; narrower terminals wrap its lines."""

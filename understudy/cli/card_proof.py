@@ -4,7 +4,7 @@ from operator import attrgetter
 
 from evaluate.report_card import ReportCard
 from evaluate.verified_runs import VerifiedRun
-from train.card import SAMPLES, CardProof, Figure, Range, Sample, Scale
+from train.hub.model_card import SAMPLES, CardProof, Figure, Range, Sample, Scale
 from understudy.statistics.intervals import Estimate
 
 COMPARED: tuple[tuple[str, str, Scale], ...] = (

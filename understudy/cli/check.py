@@ -13,12 +13,12 @@ from rich.text import Text
 from understudy.bases import Base
 from understudy.cli.base_choice import choose_base
 from understudy.cli.training import changed, prepare, status
+from understudy.config.recipe import load_recipe
+from understudy.config.settings import Settings
 from understudy.errors import UnderstudyError
-from understudy.recipes import load_recipe
-from understudy.settings import Settings
 
 if TYPE_CHECKING:
-    from train.check import Finding, Preflight
+    from train.preflight import Finding, Preflight
 
 out = Console(highlight=False, soft_wrap=True)
 ASKED = 8
@@ -41,7 +41,7 @@ def check_recipe(
     resolved = choose_base(settings, recipe, base)
     training = changed(recipe.training, changes)
     with status("loading libraries"):
-        from train.check import Preflight
+        from train.preflight import Preflight
     preflight = Preflight(recipe, resolved, training)
     findings = preflight.findings()
     if not json_output:
@@ -64,9 +64,9 @@ def check_recipe(
 
 
 async def _ask_engine(settings: Settings, base: Base, preflight: "Preflight", say: Any) -> list["Finding"]:
-    from serve.engine import vllm_on_cpu
-    from serve.scratch_engine import ScratchEngine
-    from serve.servable import check_servable
+    from serve.engine.scratch_engine import ScratchEngine
+    from serve.engine.servable import check_servable
+    from serve.engine.vllm import vllm_on_cpu
 
     same = "the engine sees the prompts that training sees"
     takes = "the engine takes the planned adapter"
@@ -88,7 +88,7 @@ async def _ask_engine(settings: Settings, base: Base, preflight: "Preflight", sa
 
 
 async def _asked(question: str, answer: Coroutine[Any, Any, str]) -> "Finding":
-    from train.check import Finding
+    from train.preflight import Finding
 
     try:
         return Finding(question=question, passed=True, detail=await answer)
@@ -97,7 +97,7 @@ async def _asked(question: str, answer: Coroutine[Any, Any, str]) -> "Finding":
 
 
 def _failed(question: str, error: UnderstudyError) -> "Finding":
-    from train.check import Finding
+    from train.preflight import Finding
 
     return Finding(question=question, passed=False, detail=str(error))
 

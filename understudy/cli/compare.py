@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from understudy.adapters import content_revision
 from understudy.bases import Base, base_revision, require_base, resolve_base
 from understudy.cli.report import MEASURED_WITH, read_answers
 from understudy.cli.training import prepare, steps
+from understudy.config.recipe import Recipe, load_recipe
+from understudy.config.settings import Settings
+from understudy.data.examples import Example
 from understudy.errors import ExamplesError, NotFoundError, UnderstudyError
-from understudy.examples import Example
-from understudy.recipes import Recipe, load_recipe
-from understudy.settings import Settings
+from understudy.registry.adapters import content_revision
 
 if TYPE_CHECKING:
     from evaluate.profiles.probes import Probe

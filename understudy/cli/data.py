@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from understudy.config.recipe import load_recipe
+from understudy.config.settings import Settings
+from understudy.data.examples import load_examples
+from understudy.data.inspect import Inspection, Spread, inspect_data
 from understudy.errors import ExamplesError
-from understudy.examples import load_examples
-from understudy.inspection import Inspection, Spread, inspect_data
-from understudy.recipes import load_recipe
-from understudy.settings import Settings
 
 console = Console(highlight=False, soft_wrap=True)
 error_console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -61,7 +61,7 @@ def augment_data(settings: Settings, source: str, out: str | None, *, seed: int,
         ExamplesError: the data cannot be read, or `out` is there already.
         NotFoundError: there is neither such a file nor such a recipe.
     """
-    from train.augment import augment, dump_rows, read_people, reword
+    from understudy.data.augment import augment, dump_rows, read_people, reword
 
     path = Path(source)
     if not path.is_file():

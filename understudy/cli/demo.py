@@ -15,10 +15,10 @@ from understudy.cli.admin import AdminClient
 from understudy.cli.base_progress import base_progress
 from understudy.cli.demo_personas import Missing, Rollout, unpublished, untrained
 from understudy.cli.gpu import gpu_memory_gib, larger_base_hint
+from understudy.config.settings import Settings
 from understudy.errors import EngineError
 from understudy.processes import Child, require_port
-from understudy.registry import open_registry
-from understudy.settings import Settings
+from understudy.registry.registry import open_registry
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 

@@ -14,15 +14,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-from understudy.adapters import short
 from understudy.bases import Base, base_revision
 from understudy.cli.admin import AdminClient
 from understudy.cli.training import actor
+from understudy.config.recipe import load_recipe, recipe_names
+from understudy.config.settings import PROJECT, Settings
 from understudy.errors import GatewayError, PublishError, UnderstudyError
 from understudy.processes import Child
-from understudy.recipes import load_recipe, recipe_names
-from understudy.registry import Registry, Revision
-from understudy.settings import PROJECT, Settings
+from understudy.registry.adapters import short
+from understudy.registry.registry import Registry, Revision
 
 NICENESS = 10
 """Of training, so that answers to people come first."""

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from understudy.cli.training import changed
+from understudy.config.recipe import SHIPPED, Recipe, load_recipe
+from understudy.config.settings import Settings
 from understudy.errors import JobError, UnderstudyError
-from understudy.recipes import SHIPPED, Recipe, load_recipe
-from understudy.settings import Settings
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, JobInfo
 
-    from train.jobs import JobPlan, WrittenJob
+    from train.hub.hf_jobs import JobPlan, WrittenJob
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -32,7 +32,7 @@ def train_on_hub(
         RecipeError: a setting of training cannot be used; nobody should pay for finding out.
         JobError: the job cannot be written, the Hub refuses it, or it fails there.
     """
-    from train.jobs import write_job
+    from train.hub.hf_jobs import write_job
 
     recipe = load_recipe(name, settings.recipes_dir)
     base, options = _base(settings, recipe, base), _options(changes)
@@ -62,7 +62,7 @@ def job_plan(on: str, *, dry_run: bool, **given: str | None) -> "JobPlan | None"
         if said or dry_run:
             raise UnderstudyError(f"--{next(iter(said), 'dry-run')} is for a job; add --on hf-jobs")
         return None
-    from train.jobs import JobPlan
+    from train.hub.hf_jobs import JobPlan
 
     return JobPlan(**said)
 
@@ -82,7 +82,7 @@ def _submit(settings: Settings, job: "WrittenJob") -> "tuple[HfApi, JobInfo]":
     """Uploads the job's files to the caller's private bucket and starts it. Raises JobError."""
     from huggingface_hub import HfApi, get_token
 
-    from train.jobs import IMAGE
+    from train.hub.hf_jobs import IMAGE
 
     token = get_token()
     if not token:

@@ -7,8 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from understudy.cli.training import actor
-from understudy.keys import Key, Kind, open_keys
-from understudy.settings import Settings
+from understudy.config.settings import Settings
+from understudy.registry.api_keys import Key, Kind, open_keys
 
 console = Console(highlight=False)
 aside = Console(highlight=False, stderr=True, soft_wrap=True)

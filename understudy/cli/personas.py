@@ -8,15 +8,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from understudy.adapters import short
-from understudy.cards import card_of, read_card
 from understudy.cli.admin import AdminClient
 from understudy.cli.push import register
 from understudy.cli.training import actor
+from understudy.config.recipe import load_recipe, recipe_names
+from understudy.config.settings import Settings
 from understudy.errors import GatewayError, UnderstudyError
-from understudy.recipes import load_recipe, recipe_names
-from understudy.registry import Registry, Revision, open_registry, share_of
-from understudy.settings import Settings
+from understudy.registry.adapters import short
+from understudy.registry.persona_card import card_of, read_card
+from understudy.registry.registry import Registry, Revision, open_registry, share_of
 
 console = Console(highlight=False)
 
@@ -29,7 +29,7 @@ HUB = "hub:"
 
 def serve_personas(settings: Settings) -> None:
     """Runs gateway and engine; votes in the same database may decide trials."""
-    from arena.votes.cast import BattleVotes
+    from arena.votes.votes import BattleVotes
     from serve.run import serve
 
     serve(settings, BattleVotes(open_registry(settings).engine))
@@ -161,7 +161,7 @@ def ask_model(settings: Settings, model: str, prompt: str, *, temperature: float
 
 def _adopt(settings: Settings, registry: Registry, persona: str, source: str) -> Revision:
     """Fetches `hub:ORG/NAME[@REVISION]` into the registry, pinned to its commit."""
-    from understudy.hub import fetch_adapter
+    from understudy.registry.hub import fetch_adapter
 
     repo, _, wanted = source.removeprefix(HUB).partition("@")
     wanted = wanted or "main"

@@ -5,20 +5,20 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from understudy.adapters import short
 from understudy.bases import require_base
-from understudy.cards import card_of
 from understudy.cli.training import actor, changed, console, prepare, status, steps
+from understudy.config.preference import PreferenceTraining
+from understudy.config.recipe import Recipe, load_recipe, recipe_names
+from understudy.config.settings import Settings
+from understudy.data.preferences import Form, Label, Pair, read_preferences, write_preferences
 from understudy.errors import NotFoundError, RecipeError
-from understudy.preference_training import PreferenceTraining
-from understudy.preferences import Form, Label, Pair, read_preferences, write_preferences
-from understudy.recipes import Recipe, load_recipe, recipe_names
-from understudy.registry import Registry, Revision, open_registry
-from understudy.settings import Settings
+from understudy.registry.adapters import short
+from understudy.registry.persona_card import card_of
+from understudy.registry.registry import Registry, Revision, open_registry
 
 if TYPE_CHECKING:
     from arena.preferences import Counted, Preferences
-    from train.preference import Agreement, Preferred
+    from train.preference.run import Agreement, Preferred
 
 Rows = list[Pair] | list[Label]
 
@@ -57,7 +57,7 @@ def train_from_votes(
     Raises:
         TooFewVotesError, ExamplesError: there is too little to learn from, or the file cannot be read.
         RecipeError: a setting cannot be followed; learning from votes runs here, in one process (`alone`).
-        NotFoundError, BaseModelError, TrainingError: as `train.preference.train_preferences`.
+        NotFoundError, BaseModelError, TrainingError: as `train.preference.run.train_preferences`.
     """
     if not alone:
         raise RecipeError(
@@ -78,7 +78,7 @@ def train_from_votes(
         from train.light import import_lightly
 
         import_lightly()
-        from train.preference import train_preferences
+        from train.preference.run import train_preferences
     options = {"base": chosen, "parent": registry.path(parent), "preference": preference, "rows": rows, "kept": kept}
     with steps(f"training {recipe.name}") as on_step:
         trained = train_preferences(recipe, runs_dir=settings.runs_dir, **options, fresh=fresh, on_step=on_step)

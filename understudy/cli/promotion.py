@@ -4,12 +4,12 @@ import time
 
 from rich.console import Console
 
-from understudy.adapters import short
 from understudy.cli.admin import AdminClient
 from understudy.cli.training import actor
+from understudy.config.settings import Settings
 from understudy.errors import GatewayError, NotFoundError
-from understudy.registry import Event, Registry, open_registry
-from understudy.settings import Settings
+from understudy.registry.adapters import short
+from understudy.registry.registry import Event, Registry, open_registry
 
 console = Console(highlight=False, soft_wrap=True)
 PROMOTED, NOT_YET, WORSE = 0, 3, 4
@@ -45,7 +45,7 @@ def _watch(
 ) -> int | None:
     """Looks at the votes until they decide; None when the trial ended without us."""
     from arena.preferences import voted_battles
-    from arena.ranking.standing import stand
+    from arena.ranking.trial_evidence import stand
 
     persona, candidate, live = what
     began = _last(registry, persona, candidate, "canary").at

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from understudy.adapters import CARD, short
-from understudy.cards import card_of
 from understudy.cli.training import actor, prepare, status
+from understudy.config.recipe import Recipe, load_recipe, recipe_names
+from understudy.config.settings import Settings
 from understudy.errors import NotFoundError, UnderstudyError
-from understudy.recipes import Recipe, load_recipe, recipe_names
-from understudy.registry import Registry, Revision, open_registry
-from understudy.settings import Settings
+from understudy.registry.adapters import CARD, short
+from understudy.registry.persona_card import card_of
+from understudy.registry.registry import Registry, Revision, open_registry
 
 if TYPE_CHECKING:
     from evaluate.verified_runs import VerifiedRun
-    from train.push import Pushed
-    from train.release import Release
+    from train.hub.push import Pushed
+    from train.hub.release import Release
 
 out = Console(highlight=False, soft_wrap=True)
 REGISTRY = "registry"
@@ -47,7 +47,7 @@ def push_persona(
         revision = register(settings, open_registry(settings), persona, find_adapter(settings, persona, adapter))
         print(json.dumps({"persona": persona, "to": REGISTRY, "revision": revision.id}) if json_output else revision.id)
         return
-    from train.push import push_release, repo_of
+    from train.hub.push import push_release, repo_of
 
     repo = repo_of(to)
     prepare()
@@ -113,8 +113,8 @@ def _files(
         UnderstudyError: it was refused by its evaluation or never verified, and `force` is not given.
     """
     from evaluate.verified_runs import proof_file
-    from train.card import CardFacts, model_card
-    from train.release import PROOF, README, as_json, base_here, read_release, tokenizer_files
+    from train.hub.model_card import CardFacts, model_card
+    from train.hub.release import PROOF, README, as_json, base_here, read_release, tokenizer_files
     from understudy.cli.card_proof import card_proof
 
     release = read_release(folder, base)
@@ -149,7 +149,7 @@ def _files(
 def _verified(release: "Release") -> "VerifiedRun | None":
     """The evaluation of this very content; None where it was never verified, or changed since."""
     from evaluate.verified_runs import RECORD, REPORT_CARD, load_run
-    from train.release import content_of
+    from train.hub.release import content_of
 
     run = release.folder.parent
     if not ((run / REPORT_CARD).is_file() and (run / RECORD).is_file()):

@@ -7,9 +7,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from understudy.database import open_database
+from understudy.config.settings import Settings
 from understudy.errors import UnderstudyError
-from understudy.settings import Settings
+from understudy.registry.database import open_database
 
 if TYPE_CHECKING:
     from arena.ranking.leaderboard_records import Category, Hidden, Leaderboard, Pair
@@ -48,10 +48,10 @@ def leaderboard(
     settings: Settings, file: Path | None, *, base: str, min_votes: int, by: str | None, bootstrap: int, seed: int
 ) -> "Leaderboard":
     """The leaderboard with the rankings of other methods beside it."""
-    from arena.battles.fairness import BASE
-    from arena.votes.cast import left_out as left_out_of
-    from arena.votes.files import read_votes
+    from arena.battles.blinding import BASE
+    from arena.votes.import_files import read_votes
     from arena.votes.running_counts import arena_votes
+    from arena.votes.votes import left_out as left_out_of
 
     not_counted: dict[str, int] = {}
     sides = True

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from understudy.cli.training import steps
+from understudy.config.recipe import load_recipe
+from understudy.config.settings import Settings
 from understudy.errors import ExamplesError, UnderstudyError
-from understudy.recipes import load_recipe
-from understudy.settings import Settings
 
 if TYPE_CHECKING:
     from evaluate.reports.imported_answers import ImportedAnswers

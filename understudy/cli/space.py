@@ -6,12 +6,12 @@ from pathlib import Path
 
 import typer
 
-from space.deploy import Outcome, Values, deploy, require_endpoint
-from space.deploy_files import Wish
-from space.hub import hub_api
-from space.votes_repo import VotesRepo
+from space.deploy.deploy import Outcome, Values, deploy, require_endpoint
+from space.deploy.files import Wish
+from space.deploy.hub import hub_api
+from space.deploy.votes_repo import VotesRepo
+from understudy.config.settings import Settings
 from understudy.errors import DeployError
-from understudy.settings import Settings
 
 
 def deploy_space(

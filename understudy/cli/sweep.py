@@ -9,11 +9,11 @@ from rich.table import Table
 
 from understudy.cli.base_choice import choose_base
 from understudy.cli.training import console, prepare, status, steps
+from understudy.config.recipe import Recipe, load_recipe
+from understudy.config.settings import Settings
+from understudy.config.training import Training
+from understudy.config.trial import Sweep
 from understudy.errors import RecipeError
-from understudy.recipes import Recipe, load_recipe
-from understudy.settings import Settings
-from understudy.training import Training
-from understudy.trials import Sweep
 
 out = Console(highlight=False, soft_wrap=True)
 SHOWN = 10

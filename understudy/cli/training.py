@@ -13,17 +13,17 @@ from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from understudy.adapters import short
 from understudy.bases import TINY_DIR, resolve_base
-from understudy.cards import card_of
 from understudy.cli.base_choice import choose_base
 from understudy.cli.json_lines import Report, silent
+from understudy.config.recipe import FEW_ROWS, Recipe, load_recipe
+from understudy.config.settings import Settings
+from understudy.config.training import Training
 from understudy.errors import RecipeError, UnderstudyError
 from understudy.processes import BRISK_OPENMP, QUIET_OPENMP, openmp
-from understudy.recipes import FEW_ROWS, Recipe, load_recipe
-from understudy.registry import open_registry
-from understudy.settings import Settings
-from understudy.training import Training
+from understudy.registry.adapters import short
+from understudy.registry.persona_card import card_of
+from understudy.registry.registry import open_registry
 
 if TYPE_CHECKING:
     from train.sft import Trained
@@ -55,7 +55,7 @@ def train_recipe(
     base = choose_base(settings, recipe, base).name
     training = changed(recipe.training, changes)
     examples = recipe.load_examples(base)
-    from train.automatic import settled
+    from train.hyperparameters import settled
 
     training = settled(training, resolve_base(base), len(examples))
     if _in_several_processes(base, training, processes):
@@ -67,7 +67,7 @@ def train_recipe(
         from train.light import import_lightly
 
         import_lightly()
-        from train.processes import main_process
+        from train.distributed import main_process
         from train.sft import train
     if not torch.cuda.is_available():
         console.print("no GPU here: training on the CPU", style="dim")
@@ -113,7 +113,7 @@ def _in_several_processes(base: str, training: Training, wanted: int | None) -> 
     Raises:
         TrainingError: the batch cannot be divided among them, or one failed.
     """
-    from train.processes import launch, launched, main_process, shared, usual
+    from train.distributed import launch, launched, main_process, shared, usual
 
     if launched():
         console.quiet = not main_process()
@@ -181,7 +181,7 @@ def build_base(settings: Settings, out: Path | None, *, quick: bool, seed: int, 
     prepare()
     target = out or TINY_DIR
     with status("loading libraries"):
-        from train.embedded.pretrain import build
+        from tools.tiny_base.pretrain import build
     work = settings.home / "base-build" / f"{'quick' if quick else 'full'}-{seed}"
     with steps("training the base") as on_step:
         result = build(target, quick=quick, seed=seed, resume=not fresh, work=work, on_progress=on_step)
@@ -198,7 +198,7 @@ def evaluate_base(path: Path | None, limit: int | None, *, json_output: bool) ->
     if not (folder / "config.json").is_file():
         raise UnderstudyError(f"{folder}: no model there; build one with `understudy base build`")
     with status("loading libraries"):
-        from train.embedded.evaluate import evaluate
+        from tools.tiny_base.evaluate import evaluate
     with steps("asking") as on_step:
         report = evaluate(folder, limit=limit, on_progress=lambda done, total: on_step(done, total, None))
     print(report.to_json() if json_output else report)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from understudy.adapters import content_revision, short
 from understudy.bases import Base, resolve_base
+from understudy.config.settings import Settings
 from understudy.errors import BaseModelError
-from understudy.settings import Settings
+from understudy.registry.adapters import content_revision, short
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -20,7 +20,7 @@ def validate_adapter(settings: Settings, adapter: str, *, json_output: bool) -> 
         AdapterError: the repository cannot be fetched.
         BaseModelError: the base in the settings is not there.
     """
-    from serve.validate import adapter_summary, validate
+    from serve.rollout.validate import adapter_summary, validate
 
     base = resolve_base(settings.base)
     folder, revision = _locate(adapter)
@@ -40,7 +40,7 @@ def validate_adapter(settings: Settings, adapter: str, *, json_output: bool) -> 
 
 def _unservable(base: Base, cache: Path) -> list[str]:
     """Why no adapter of this base can be served at all; empty when nobody can say because vLLM is not here."""
-    from serve.servable import check_architecture, vllm_version
+    from serve.engine.servable import check_architecture, vllm_version
 
     if vllm_version() is None:
         return []
@@ -56,6 +56,6 @@ def _locate(adapter: str) -> tuple[Path, str | None]:
     repo, at, revision = adapter.rpartition("@")
     if not at or Path(adapter).exists():
         return Path(adapter), None
-    from understudy.hub import fetch_adapter
+    from understudy.registry.hub import fetch_adapter
 
     return fetch_adapter(repo, revision)

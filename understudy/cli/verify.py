@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from understudy.adapters import short
 from understudy.cli.base_choice import choose_base
 from understudy.cli.training import prepare, status, steps
-from understudy.recipes import load_recipe
-from understudy.settings import Settings
+from understudy.config.recipe import load_recipe
+from understudy.config.settings import Settings
+from understudy.registry.adapters import short
 
 if TYPE_CHECKING:
     from evaluate.measures import Measures

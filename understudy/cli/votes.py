@@ -5,11 +5,11 @@ import logging
 
 import typer
 
-from space.ballot_box import BallotBox
-from space.votes_repo import VotesRepo
-from understudy.database import open_database
+from space.deploy.vote_backup import BallotBox
+from space.deploy.votes_repo import VotesRepo
+from understudy.config.settings import Settings
 from understudy.errors import VotesRepoError
-from understudy.settings import Settings
+from understudy.registry.database import open_database
 
 
 def export_votes(settings: Settings, repo: str, *, json_output: bool) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from evaluate.served_model import AT_ONCE, Post, ServedModel
-from serve.engine import BASE_NAME
-from serve.scratch_engine import CANDIDATE, ScratchEngine
-from understudy.adapters import content_revision
+from serve.engine.scratch_engine import CANDIDATE, ScratchEngine
+from serve.engine.vllm import BASE_NAME
 from understudy.bases import Base, resolve_base
+from understudy.config.settings import Settings
 from understudy.errors import GatewayError
-from understudy.settings import Settings
+from understudy.registry.adapters import content_revision
 from understudy.workflows.gateway_engine import GatewayEngine
 
 Where = Literal["auto", "own", "gateway"]

@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 
 from understudy.bases import Base, base_revision
+from understudy.config.settings import Settings
 from understudy.errors import EngineError, GatewayError
-from understudy.settings import Settings
 
 OPERATIONS = {"/tokenize": "tokenize", "/v1/chat/completions": "chat", "/v1/completions": "completions"}
 """By path of vLLM's API."""

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from arena.votes.cast import LIVE, list_votes
+from arena.votes.votes import LIVE, list_votes
 from evaluate.records import EvalRecord, Helpfulness
 from evaluate.reports.judge import Case
 from evaluate.reports.judge_client import KEPT, opinions
-from understudy.adapters import short
-from understudy.registry import open_registry
-from understudy.settings import Settings
+from understudy.config.settings import Settings
+from understudy.registry.adapters import short
+from understudy.registry.registry import open_registry
 
 ENOUGH_VOTES = 20
 """Votes on this very revision against the base from which on they count."""

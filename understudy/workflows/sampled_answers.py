@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from evaluate.served_model import Chat, ServedModel
-from serve.engine import BASE_NAME
-from serve.scratch_engine import ScratchEngine
-from understudy.adapters import CONFIG, read_config
+from serve.engine.scratch_engine import ScratchEngine
+from serve.engine.vllm import BASE_NAME
 from understudy.bases import Base, resolve_base
-from understudy.settings import Settings
+from understudy.config.settings import Settings
+from understudy.registry.adapters import CONFIG, read_config
 from understudy.workflows.evaluation_engine import share_of_gpu
 
 OnProgress = Callable[[int, int], None]

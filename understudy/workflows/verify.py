@@ -10,19 +10,19 @@ from typing import Any
 from pydantic import ValidationError
 
 from evaluate.collect import OnProgress, Task, collect_outputs, drawn
-from evaluate.embeddings import encoder
 from evaluate.general_questions import QUESTIONS, GeneralQuestion
+from evaluate.metrics.embeddings import encoder
 from evaluate.records import EvalRecord, Helpfulness, RivalOutputs
 from evaluate.report_card import ReportCard, report_card
 from evaluate.verdict import Verdict, judge
 from evaluate.verified_runs import RECORD, REPORT_CARD, proof_file
-from understudy.adapters import content_revision, short
 from understudy.bases import Base, base_revision, require_base, resolve_base
+from understudy.config.recipe import Recipe
+from understudy.config.settings import Settings
+from understudy.config.training import Training
+from understudy.data.examples import Example
 from understudy.errors import ExamplesError, NotFoundError
-from understudy.examples import Example
-from understudy.recipes import Recipe
-from understudy.settings import Settings
-from understudy.training import Training
+from understudy.registry.adapters import content_revision, short
 from understudy.workflows.evaluation_engine import Say, Where, evaluation_models
 
 LEAST = 2
@@ -155,7 +155,7 @@ def questions_for(base: Base) -> Sequence[GeneralQuestion]:
     """General questions for a base: common knowledge, or for `tiny` what it was taught."""
     if not base.tiny:
         return QUESTIONS
-    from train.embedded.questions import cases
+    from tools.tiny_base.questions import cases
 
     known = [case for case in cases(0) if case.category in ("known answered", "fixed prompts")]
     step = max(1, len(known) // TINY_QUESTIONS)
@@ -167,7 +167,7 @@ def as_trained_losses(base: Base, adapter: Path, training: Training, heldout: Se
     was not. This is the one thing that transformers compute: no engine serves that base."""
     if training.method not in ("qlora", "lora-8bit"):
         return None
-    from train.preflight import TrainingRow, token_rows
+    from train.model.tokenize import TrainingRow, token_rows
     from train.scoring import Scorer
 
     scorer = Scorer(base, adapter, as_trained=training)

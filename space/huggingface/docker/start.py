@@ -16,8 +16,8 @@ from pathlib import Path
 
 import httpx
 
+from understudy.config.settings import Settings, load_settings
 from understudy.processes import Child
-from understudy.settings import Settings, load_settings
 
 HERE = Path(__file__).resolve().parent
 LONGEST_PAUSE = 60.0
@@ -124,8 +124,8 @@ def environment() -> dict[str, str]:
 
 def train_missing(stage: Stage) -> list[str]:
     """Trains each recipe here that has no revision yet; returns those that can be published."""
-    from understudy.recipes import recipe_names
-    from understudy.registry import open_registry
+    from understudy.config.recipe import recipe_names
+    from understudy.registry.registry import open_registry
 
     folder = stage.settings.recipes_dir
     ready = []

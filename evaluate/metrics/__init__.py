@@ -1,0 +1,1 @@
+"""What is measured about answers, each a pure function with an interval."""

@@ -1,0 +1,1 @@
+"""vLLM: started, watched, asked, and extended on a CPU."""

@@ -1,0 +1,1 @@
+"""Our plugin for vLLM on a CPU: LoRA, sampling, seeds."""

@@ -1,0 +1,262 @@
+"""LoRA on a CPU in a few matrix products for each layer; `punica_wrapper` puts it where vLLM's own was.
+
+vLLM's own code copies A and B once for every token, then multiplies token by token. Here
+- which rows use which slot is worked out once for each batch (`Batch`), not in every layer;
+- adapters are kept without their padding (`Packed`), until vLLM writes to its weights;
+- one adapter on all rows is two products;
+- with few rows, as when answers are written, all adapters of the layer are taken together: their As side by side in
+  one product, each row masked to its own, and one product for each slice. At this size a product costs what reading
+  its weights costs, and they are read as they lie, in the order in which the processor's kernels want them;
+- with many rows, or few of many adapters in use, rows are sorted by adapter, and each adapter multiplies its own;
+- rows without an adapter stay as they are, and so does everything when no slot touches the layer.
+
+Products are taken in the dtype that x and A have in common and added to y in y's dtype: a product of bfloat16
+matrices adds up in float32 and is rounded once, so that a float32 buffer on the way, as vLLM has it, buys nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import accumulate, groupby, pairwise
+
+import torch
+
+FEW = 48
+"""Rows up to which all adapters are taken together."""
+
+Product = Callable[[torch.Tensor, torch.Tensor], object]
+"""Called with (out, x): out = x @ weight, out being contiguous."""
+
+Prepare = Callable[[torch.Tensor], Product]
+"""From a weight (inputs, outputs) to its product."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The rows of one slot, as a part of all rows that have an adapter, sorted by slot."""
+
+    slot: int
+    rows: slice
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Which slot each row uses; -1 is none."""
+
+    slots: torch.Tensor
+    groups: tuple[Group, ...]
+    order: torch.Tensor
+    """The rows that have an adapter, sorted by slot."""
+    places: torch.Tensor
+    """Where each row is in `order`; its length for rows without an adapter."""
+    whole: int
+    """The slot of all rows; -1 if they differ or have none."""
+    desks: dict["Layout", "Desk | None"] = field(default_factory=dict)
+
+    def desk(self, layout: "Layout") -> "Desk | None":
+        """Room to take all adapters of a layer together; None where that would not pay."""
+        if layout not in self.desks:
+            slots = {slot for slot, _ in layout.ranks}
+            used = sum(group.slot in slots for group in self.groups)
+            pays = len(self.slots) <= FEW and 0 < len(slots) <= 2 * used
+            self.desks[layout] = _desk(layout, self.slots) if pays else None
+        return self.desks[layout]
+
+
+def make_batch(slots: torch.Tensor) -> Batch:
+    """Groups the rows by slot; `slots` is copied."""
+    order = [row for slot, row in sorted((slot, row) for row, slot in enumerate(slots.tolist())) if slot >= 0]
+    groups, stop = [], 0
+    for slot, rows in groupby(slots[order].tolist()):
+        start, stop = stop, stop + len(list(rows))
+        groups.append(Group(slot, slice(start, stop)))
+    places = torch.full((len(slots),), len(order))
+    places[order] = torch.arange(len(order))
+    whole = groups[0].slot if len(groups) == 1 and stop == len(slots) else -1
+    return Batch(slots.clone(), tuple(groups), torch.tensor(order, dtype=torch.long), places, whole)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One slot's adapter of one layer, cut to the rank that it has."""
+
+    a: torch.Tensor
+    """(inputs, slices x rank)"""
+    b: tuple[torch.Tensor, ...]
+    """(rank, outputs) for each slice."""
+
+    @property
+    def rank(self) -> int:
+        return self.b[0].size(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """What layers have in common whose adapters have the same shapes."""
+
+    ranks: tuple[tuple[int, int], ...]
+    """Slot and rank of each adapter."""
+    outputs: tuple[int, ...]
+    """Of each slice."""
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a batch needs for every layer of a layout: which columns are a row's own, and room to compute in."""
+
+    own: torch.Tensor
+    """(rows, slices x columns): 1 where the column belongs to the row's slot, else 0."""
+    shrunk: torch.Tensor
+    """Room of that shape."""
+    parts: tuple[torch.Tensor, ...]
+    """`shrunk` by slices."""
+    deltas: tuple[torch.Tensor, ...]
+    """Room for (rows, outputs) of each slice; one for all of a size, which is still in the cache when it is added."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The adapters of one layer."""
+
+    adapters: dict[int, Adapter]
+    """By slot; those that leave the layer alone are missing."""
+    layout: Layout
+    a: Product | None
+    """Of all adapters side by side; None where they must not be taken together: NaN and infinity would spread to all
+    rows."""
+    b: tuple[Product, ...]
+    """Of all adapters one below the other, for each slice."""
+
+
+def pack(
+    a_stacked: Sequence[torch.Tensor],
+    b_stacked: Sequence[torch.Tensor],
+    taken: Sequence[int],
+    dtypes: tuple[torch.dtype, torch.dtype],
+    prepare: Prepare,
+) -> Packed:
+    """Packs the slots `taken` of stacks (slots, 1, rank, inputs) and (slots, 1, outputs, rank) as dtypes (A, B)."""
+    adapters = {slot: found for slot in taken if (found := _adapter(a_stacked, b_stacked, slot, dtypes)).rank}
+    outputs = tuple(part.size(-2) for part in b_stacked)
+    layout = _layout(tuple((slot, adapter.rank) for slot, adapter in adapters.items()), outputs, dtypes[0])
+    weights = [weight for adapter in adapters.values() for weight in (adapter.a, *adapter.b)]
+    if not adapters or dtypes[0] != dtypes[1] or not all(bool(weight.isfinite().all()) for weight in weights):
+        return Packed(adapters, layout, None, ())
+    slices = range(len(outputs))
+    a = [adapter.a.narrow(1, n * adapter.rank, adapter.rank) for n in slices for adapter in adapters.values()]
+    b = [torch.cat([adapter.b[n] for adapter in adapters.values()]) for n in slices]
+    return Packed(adapters, layout, prepare(torch.cat(a, dim=1)), tuple(prepare(part) for part in b))
+
+
+@cache
+def _layout(ranks: tuple[tuple[int, int], ...], outputs: tuple[int, ...], dtype: torch.dtype) -> Layout:
+    """One object for equal layouts, so that it is found by identity."""
+    return Layout(ranks, outputs, dtype)
+
+
+def _adapter(
+    a_stacked: Sequence[torch.Tensor],
+    b_stacked: Sequence[torch.Tensor],
+    slot: int,
+    dtypes: tuple[torch.dtype, torch.dtype],
+) -> Adapter:
+    rank = max(_rank(a[slot, 0]) for a in a_stacked)
+    a = torch.cat([part[slot, 0, :rank] for part in a_stacked]).T.to(dtypes[0]).contiguous()
+    # A copy whatever the dtype: vLLM may write to its own while a batch is computed with ours.
+    return Adapter(a, tuple(part[slot, 0, :, :rank].T.to(dtypes[1], copy=True).contiguous() for part in b_stacked))
+
+
+def _rank(a: torch.Tensor) -> int:
+    """Rows of A up to the last that is not all zero: vLLM fills up to its maximum rank with zeros."""
+    used = a.any(dim=-1).nonzero()
+    return int(used[-1]) + 1 if used.numel() else 0
+
+
+def add_lora(y: torch.Tensor, x: torch.Tensor, packed: Packed, batch: Batch, scale: float) -> None:
+    """y += scale * B(A(x)) on the rows that have an adapter; y is 2-D, its columns those of the slices in order."""
+    if batch.whole >= 0:
+        if batch.whole in packed.adapters:
+            _add_one(y, x, packed.adapters[batch.whole], scale)
+        return
+    desk = batch.desk(packed.layout)
+    if desk is not None and packed.a is not None:
+        _add_together(y, x, packed.a, packed, desk, scale)
+    else:
+        _add_sorted(y, x, packed, batch, scale)
+
+
+def _add_one(y: torch.Tensor, x: torch.Tensor, adapter: Adapter, scale: float, *, keep: float = 1.0) -> None:
+    """One adapter on all rows: y = keep * y + scale * B(A(x)); with `keep` 0, y may hold anything before."""
+    shrunk = _as(torch.mm(_as(x, adapter.a.dtype), adapter.a), y.dtype)
+    parts = _slices(y, tuple(b.size(1) for b in adapter.b))
+    for number, (part, b) in enumerate(zip(parts, adapter.b, strict=True)):
+        mine = shrunk if len(adapter.b) == 1 else shrunk.narrow(1, number * adapter.rank, adapter.rank)
+        part.addmm_(mine, b if part.size(1) == b.size(1) else b[:, : part.size(1)], beta=keep, alpha=scale)
+
+
+def _add_together(y: torch.Tensor, x: torch.Tensor, a: Product, packed: Packed, desk: Desk, scale: float) -> None:
+    """All adapters in one product; each row keeps its own columns."""
+    a(desk.shrunk, _as(x, packed.layout.dtype))
+    desk.shrunk.mul_(desk.own)
+    parts = _slices(y, packed.layout.outputs)
+    for part, delta, mine, b in zip(parts, desk.deltas, desk.parts, packed.b, strict=True):
+        b(delta, mine)
+        part.add_(delta if part.size(1) == delta.size(1) else delta[:, : part.size(1)], alpha=scale)
+
+
+def _desk(layout: Layout, slots: torch.Tensor) -> Desk:
+    owners = torch.tensor([slot for slot, rank in layout.ranks for _ in range(rank)] * len(layout.outputs))
+    own = (slots[:, None] == owners).to(layout.dtype)
+    shrunk = torch.empty_like(own)
+    parts = shrunk.chunk(len(layout.outputs), dim=1)
+    rooms = {size: own.new_empty(len(own), size) for size in layout.outputs}
+    return Desk(own, shrunk, parts, tuple(rooms[size] for size in layout.outputs))
+
+
+def _add_sorted(y: torch.Tensor, x: torch.Tensor, packed: Packed, batch: Batch, scale: float) -> None:
+    """Each adapter on its own rows, which are brought together and put back."""
+    if not any(group.slot in packed.adapters for group in batch.groups):
+        return
+    gathered = x.index_select(0, batch.order)
+    width = min(sum(packed.layout.outputs), y.size(1))
+    deltas = y.new_empty(len(gathered) + 1, width)
+    deltas[-1] = 0  # of rows without an adapter
+    for group in batch.groups:
+        if group.slot in packed.adapters:
+            _add_one(deltas[group.rows], gathered[group.rows], packed.adapters[group.slot], scale, keep=0.0)
+        else:
+            deltas[group.rows] = 0
+    (y if width == y.size(1) else y[:, :width]).add_(deltas.index_select(0, batch.places))
+
+
+def _slices(y: torch.Tensor, sizes: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
+    """The columns of y of each slice; the last may be cut off, and y may be padded at its end."""
+    if sum(sizes) == y.size(1):
+        return (y,) if len(sizes) == 1 else torch.split_with_sizes(y, sizes, 1)
+    stops = [min(stop, y.size(1)) for stop in accumulate(sizes)]
+    return tuple(y[:, start:stop] for start, stop in pairwise([0, *stops]))
+
+
+def _as(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)
+
+
+def shrink(y: torch.Tensor, x: torch.Tensor, stacked: torch.Tensor, batch: Batch, scale: float) -> None:
+    """y = scale * A(x) on the rows that have an adapter, in y's dtype; `stacked` is (slots, [1,] rank, inputs)."""
+    for group in batch.groups:
+        rows = batch.order[group.rows]
+        weight = stacked[group.slot].flatten(0, -2).to(y.dtype)
+        y[rows, : weight.size(0)] = torch.nn.functional.linear(x[rows].to(y.dtype), weight).mul_(scale)
+
+
+def expand(
+    y: torch.Tensor, x: torch.Tensor, stacked: torch.Tensor, batch: Batch, offset: int = 0, add_inputs: bool = True
+) -> None:
+    """y += B(x), or y = B(x), on the rows that have an adapter, from column `offset` of y as far as y goes."""
+    for group in batch.groups:
+        rows = batch.order[group.rows]
+        weight = stacked[group.slot].flatten(0, -2)[: y.size(1) - offset].to(y.dtype)
+        out = torch.nn.functional.linear(x[rows].to(y.dtype), weight)
+        columns = slice(offset, offset + weight.size(0))
+        y[rows, columns] = y[rows, columns] + out if add_inputs else out

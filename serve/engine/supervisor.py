@@ -1,0 +1,107 @@
+"""Keeps the engine running: starts it, puts the personas on stage, and does so again when it dies."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import aiohttp
+from pydantic import BaseModel, ConfigDict
+
+from serve.engine.vllm import Engine
+from serve.rollout.publisher import Publisher
+from understudy.errors import EngineError
+
+log = logging.getLogger("understudy.engine")
+
+BACK_OFF = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""Seconds before the first, second, … restart in a row."""
+
+WATCH = 1.0
+"""Seconds between two looks at the engine."""
+
+
+class Status(BaseModel):
+    """What /ready tells."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Literal["starting", "ready", "down"]
+    detail: str
+
+
+OnChange = Callable[[Status, Status, float], None]
+
+
+class Supervisor:
+    """Runs one engine for as long as the gateway lives."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        publisher: Publisher,
+        session: aiohttp.ClientSession,
+        timeout: float,
+        *,
+        size: Callable[[], int],
+        on_change: OnChange = lambda before, status, seconds: None,
+    ) -> None:
+        """`size` says, in a thread, how many slots the next start needs."""
+        self._engine, self._publisher, self._session, self._timeout = engine, publisher, session, timeout
+        self._size, self._on_change = size, on_change
+        self._started = time.monotonic()
+        self._status = Status(status="down", detail="The engine is not started yet.")
+        self._failures = 0
+        self.restarts = 0
+
+    @property
+    def status(self) -> Status:
+        """How the engine is. With every change `on_change` is told the old one, the new one, and the seconds since
+        the start."""
+        return self._status
+
+    @status.setter
+    def status(self, status: Status) -> None:
+        before, self._status = self._status, status
+        self._on_change(before, status, time.monotonic() - self._started)
+
+    async def run(self) -> None:
+        """Starts, watches and restarts the engine until cancelled; then ends it."""
+        try:
+            while True:
+                await self._one_life()
+                wait = BACK_OFF[min(self._failures, len(BACK_OFF) - 1)]
+                self._failures += 1
+                self.restarts += 1
+                log.warning("the engine is down; starting it again in %.0f s", wait)
+                await asyncio.sleep(wait)
+        finally:
+            await self._engine.stop()
+
+    async def _one_life(self) -> None:
+        self._started = time.monotonic()
+        self.status = Status(status="starting", detail="The engine is loading the base.")
+        try:
+            self._engine.resize(await asyncio.to_thread(self._size))
+            self._engine.start()
+            await self._engine.wait_ready(self._session, self._timeout)
+            self.status = Status(status="starting", detail="The personas are being put on stage.")
+            missing = await self._publisher.replay(engine_died=self.restarts > 0)
+        except EngineError as error:
+            log.error("%s", error)
+            self.status = Status(status="down", detail="The engine did not start; it is tried again.")
+            await self._engine.stop()
+            return
+        gone = f" Not on stage: {', '.join(missing)}." if missing else ""
+        self.status = Status(status="ready", detail=f"Ready.{gone}")
+        self._failures = 0
+        await self._until_dead()
+        self.status = Status(status="down", detail="The engine stopped; it is being started again.")
+        await self._engine.stop()
+
+    async def _until_dead(self) -> None:
+        missed = 0
+        while self._engine.alive and missed < self._engine.misses:
+            await asyncio.sleep(WATCH)
+            missed = 0 if await self._engine.healthy(self._session) else missed + 1

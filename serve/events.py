@@ -1,0 +1,244 @@
+"""News for whoever listens at GET /events: "a new revision of stand-up just went live", as server-sent events.
+
+A client that comes back with `Last-Event-ID` gets what it missed, as far as it is remembered (`0` gets all of that).
+Where something was lost on the way it is told so with an event `missed`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from typing import Literal, TypeAlias
+
+import anyio
+from pydantic import BaseModel, ConfigDict
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import SendTimeoutError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from serve.http.errors import error_response
+
+log = logging.getLogger("understudy.news")
+
+Kind: TypeAlias = Literal[
+    "learning", "live", "canary", "promoted", "rolled_back", "refused", "hub_trouble", "engine_ready", "engine_down"
+]
+
+HISTORY = 200
+"""News remembered for clients that come back."""
+
+QUEUE = 64
+"""News that wait for a slow client; beyond that it loses the oldest."""
+
+SUBSCRIBERS = 500
+"""Clients that may listen at the same time."""
+
+HEARTBEAT = 15.0
+"""Seconds between two signs of life on a quiet stream."""
+
+SEND_TIMEOUT = 30.0
+"""Seconds after which a client that takes nothing any more is let go."""
+
+RETRY_AFTER = 30
+"""Seconds after which a client may try again when too many listen."""
+
+RECONNECT = 3000
+"""Milliseconds that a browser waits before it comes back."""
+
+FAREWELL = 1.0
+"""Seconds that streams get to end by themselves when the server stops."""
+
+
+class Item(BaseModel):
+    """One piece of news, as it is sent."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    """Milliseconds since 1970, or one more than the item before: it grows, across restarts, too."""
+    at: datetime
+    kind: Kind
+    persona: str
+    """Empty for news about the engine."""
+    revision: str
+    previous: str | None
+    title: str
+    """The persona's title, for people."""
+    text: str
+
+
+class FullError(Exception):
+    """As many clients listen as may."""
+
+
+class Subscriber:
+    """One listening client: what it is still to be sent."""
+
+    def __init__(self, size: int, backlog: list[Item], lost: bool) -> None:
+        self._queue: asyncio.Queue[Item | None] = asyncio.Queue(size)
+        self._backlog = backlog
+        self._lost = lost
+        self._missed = 0
+
+    def put(self, item: Item) -> None:
+        """Queues `item`; never waits. When the queue is full the oldest item makes room."""
+        self._make_room()
+        self._queue.put_nowait(item)
+
+    def end(self) -> None:
+        """The stream ends after what is queued."""
+        self._make_room()
+        self._queue.put_nowait(None)
+
+    def _make_room(self) -> None:
+        if self._queue.full():
+            self._missed += self._queue.get_nowait() is not None
+
+    async def events(self) -> AsyncIterator[ServerSentEvent]:
+        """Everything for this client, until `end`."""
+        yield ServerSentEvent(comment="understudy news", retry=RECONNECT)
+        if self._lost:
+            yield _missed(None)
+        for item in self._backlog:
+            yield _event(item)
+        while (item := await self._queue.get()) is not None:
+            if self._missed:
+                missed, self._missed = self._missed, 0
+                yield _missed(missed)
+            yield _event(item)
+
+
+def _event(item: Item) -> ServerSentEvent:
+    return ServerSentEvent(item.model_dump_json(), event=item.kind, id=str(item.id))
+
+
+def _missed(count: int | None) -> ServerSentEvent:
+    """`count` is None when nobody knows. It has no id: the client's last one stays."""
+    return ServerSentEvent(f'{{"missed": {"null" if count is None else count}}}', event="missed")
+
+
+class News:
+    """Tells all listening clients what happens. To be used on the event loop's thread."""
+
+    def __init__(
+        self,
+        *,
+        history: int = HISTORY,
+        queue: int = QUEUE,
+        subscribers: int = SUBSCRIBERS,
+        heartbeat: float = HEARTBEAT,
+        send_timeout: float = SEND_TIMEOUT,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._history: deque[Item] = deque(maxlen=history)
+        self._queue, self._limit, self._clock = queue, subscribers, clock
+        self._heartbeat, self._send_timeout = heartbeat, send_timeout
+        self._subscribers: set[Subscriber] = set()
+        self._last = self._forgotten = int(clock() * 1000)
+        self._closed = False
+
+    @property
+    def listening(self) -> int:
+        """Clients that listen now."""
+        return len(self._subscribers)
+
+    def announce(
+        self,
+        kind: Kind,
+        persona: str = "",
+        revision: str = "",
+        text: str = "",
+        *,
+        previous: str | None = None,
+        title: str = "",
+    ) -> Item:
+        """Tells everybody; never waits for anybody."""
+        now = self._clock()
+        self._last = max(self._last + 1, int(now * 1000))
+        item = Item(
+            id=self._last,
+            at=datetime.fromtimestamp(now, UTC),
+            kind=kind,
+            persona=persona,
+            revision=revision,
+            previous=previous,
+            title=title or persona,
+            text=text,
+        )
+        if self._history.maxlen and len(self._history) == self._history.maxlen:
+            self._forgotten = self._history[0].id
+        self._history.append(item)
+        for subscriber in self._subscribers:
+            subscriber.put(item)
+        return item
+
+    def stream(self, request: Request) -> Response:
+        """The endpoint GET /events: an endless stream, or 503 when too many listen or the gateway is stopping."""
+        return _Stream(self, request.headers.get("last-event-id", ""))
+
+    @contextlib.contextmanager
+    def subscribe(self, last_event_id: str = "") -> Iterator[Subscriber]:
+        """A client, for as long as the block lasts.
+
+        Raises:
+            FullError: too many listen, or the news are closed.
+        """
+        if self._closed or self.listening >= self._limit:
+            raise FullError
+        known = int(last_event_id) if last_event_id.isascii() and last_event_id.isdigit() else self._last
+        backlog = [item for item in self._history if item.id > known]
+        subscriber = Subscriber(self._queue, backlog, lost=0 < known < self._forgotten)
+        self._subscribers.add(subscriber)
+        try:
+            yield subscriber
+        finally:
+            self._subscribers.discard(subscriber)
+
+    def close(self) -> None:
+        """Ends all streams and takes no more; a server that drains before it stops calls this first.
+
+        Without it they end by themselves within a second of uvicorn's SIGTERM.
+        """
+        self._closed = True
+        for subscriber in self._subscribers:
+            subscriber.end()
+
+    async def respond(self, last_event_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one client until it or the server goes."""
+        try:
+            with self.subscribe(last_event_id[:19]) as subscriber:
+                stopping = anyio.Event()
+
+                async def end_on_stop() -> None:
+                    await stopping.wait()
+                    subscriber.end()
+
+                await EventSourceResponse(
+                    subscriber.events(),
+                    ping=self._heartbeat,
+                    send_timeout=self._send_timeout,
+                    data_sender_callable=end_on_stop,
+                    shutdown_event=stopping,
+                    shutdown_grace_period=FAREWELL,
+                )(scope, receive, send)
+        except FullError:
+            message = "too many clients listen to the news, or the gateway is stopping; try again later"
+            await error_response(503, message, code="overloaded", retry_after=RETRY_AFTER)(scope, receive, send)
+        except SendTimeoutError:
+            log.info("a client of the news took nothing for %.0f s and was let go", self._send_timeout)
+
+
+class _Stream(Response):
+    """The subscription begins when the response is sent and ends with it, so that none is left behind."""
+
+    def __init__(self, news: News, last_event_id: str) -> None:
+        super().__init__()
+        self._news, self._last_event_id = news, last_event_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._news.respond(self._last_event_id, scope, receive, send)

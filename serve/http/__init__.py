@@ -1,0 +1,1 @@
+"""The gateway's HTTP side: routes, authentication, proxying, errors."""

@@ -1,0 +1,274 @@
+"""Who may come in, and how much: keys, the anonymous tier, limits a minute, answers at once."""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import ipaddress
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+from starlette.responses import JSONResponse
+
+from serve.http.api_key_cache import KeyRing, KeysUnknownError
+from serve.http.errors import error_response
+from serve.http.rate_limits import Left, Limits, Standing, Windows, memory_windows, open_windows
+from understudy.config.settings import Settings
+from understudy.registry.api_keys import PREFIX, Key, KeyStore
+
+log = logging.getLogger("understudy.gateway")
+
+PLACEHOLDER = "none"
+"""What clients send that must send a key and have none."""
+
+ACCEPTED = {"inference": ("inference",), "metrics": ("metrics", "admin"), "admin": ("admin",)}
+"""Which kinds of key open what."""
+
+NO_LIMITS = Limits()
+
+STORAGE_PATIENCE = 1.0
+"""Seconds that a request waits for a shared storage of limits, before it comes in uncounted."""
+
+SOON = 1
+"""Seconds after which it is worth trying again when too many answers are in progress."""
+
+
+class NotAdmittedError(Exception):
+    """A request that is turned away at the door."""
+
+    def __init__(self, status: int, message: str, code: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code, self.retry_after = status, message, code, retry_after
+
+    @property
+    def response(self) -> JSONResponse:
+        """The refusal in OpenAI's shape."""
+        return error_response(self.status, self.message, code=self.code, retry_after=self.retry_after)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. Safe to log: it holds neither a secret nor an address."""
+
+    id: str
+    """`key:<id>`, `env`, or `anonymous:<hash of the address>`."""
+    name: str
+    kind: Literal["inference", "metrics", "admin", "anonymous"]
+    limits: Limits = NO_LIMITS
+
+
+class Ticket:
+    """One admitted request."""
+
+    def __init__(self, caller: Caller, standing: Standing, charge: Callable[[Caller, int], None]) -> None:
+        self.caller, self._standing, self._charge = caller, standing, charge
+
+    def charge(self, tokens: int) -> None:
+        """Takes the tokens of the answer (prompt and completion) from the caller's minute. Never waits or fails."""
+        self._charge(self.caller, tokens)
+
+    def headers(self) -> list[tuple[str, str]]:
+        """OpenAI's rate-limit headers, as things stood when the request came in; empty without limits."""
+        return [*_headers("requests", self._standing.requests), *_headers("tokens", self._standing.tokens)]
+
+
+class Admission:
+    """The doorkeeper. It belongs to one event loop.
+
+    Raises:
+        StorageError: the storage for the limits cannot be used.
+    """
+
+    def __init__(self, settings: Settings, keystore: KeyStore, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings, self._ring = settings, KeyRing(keystore, clock)
+        self._api_key = settings.api_key.get_secret_value() if settings.api_key else ""
+        self._shared = open_windows(settings.limits_storage, clock)
+        self._private = self._shared if not self._shared.blocks else memory_windows(clock)
+        self._salt = secrets.token_bytes(16)
+        self._anonymous = Limits(
+            settings.anonymous_requests_per_minute,
+            settings.anonymous_tokens_per_minute,
+            settings.anonymous_max_concurrent,
+        )
+        self._in_progress: Counter[str] = Counter()
+        self._threads = ThreadPoolExecutor(8, "limits") if self._shared.blocks else None
+        """Threads of its own: a storage that hangs must not keep the keys from being read."""
+        self._charges: set[asyncio.Future[None]] = set()
+        self.in_progress = 0
+        """Answers in progress in the whole gateway."""
+
+    async def caller(self, authorization: str, address: str) -> Caller:
+        """Who sends an inference request with this Authorization header from this address.
+
+        Raises:
+            NotAdmittedError: 401 for no key or a wrong one, 403 for one of another kind, 503 if keys cannot be read.
+        """
+        secret = _bearer(authorization)
+        if _same(secret, self._api_key):
+            return Caller("env", "UNDERSTUDY_API_KEY", "inference")
+        if _same(secret, self._settings.admin_secret):
+            raise _wrong_kind("admin", "inference")
+        key = await self._known(secret)
+        if key:
+            return _checked(key, "inference")
+        if self._means_a_key(secret) or not self._is_open():
+            raise _no_key("API")
+        return Caller(f"anonymous:{self._hidden(address)}", "anonymous", "anonymous", self._anonymous)
+
+    async def require(self, kind: Literal["admin", "metrics"], authorization: str) -> Caller:
+        """Who sends an admin request, or one for figures. Raises NotAdmittedError as `caller`."""
+        secret = _bearer(authorization)
+        if _same(secret, self._settings.admin_secret):
+            return Caller("env", "UNDERSTUDY_ADMIN_KEY", "admin")
+        if _same(secret, self._api_key):
+            raise _wrong_kind("inference", kind)
+        key = await self._known(secret)
+        if key is None:
+            raise _no_key(kind)
+        return _checked(key, kind)
+
+    @contextlib.asynccontextmanager
+    async def enter(self, caller: Caller) -> AsyncIterator[Ticket]:
+        """Wraps the whole answer: it takes a place and one request, and gives the place back however the answer ends.
+
+        Raises:
+            NotAdmittedError: 429, `overloaded` when the gateway is full, `rate_limit_exceeded` when the caller is.
+        """
+        self._check_places(caller)
+        self.in_progress += 1
+        self._in_progress[caller.id] += 1
+        try:
+            standing = await self._take(caller)
+            if standing.refused:
+                raise _used_up(standing)
+            yield Ticket(caller, standing, self._charge)
+        finally:
+            self.in_progress -= 1
+            self._in_progress[caller.id] -= 1
+            if not self._in_progress[caller.id]:
+                del self._in_progress[caller.id]
+
+    def _check_places(self, caller: Caller) -> None:
+        if self.in_progress >= self._settings.max_concurrent:
+            raise NotAdmittedError(429, "too many answers are in progress here; try again", "overloaded", SOON)
+        most = caller.limits.max_concurrent
+        if most and self._in_progress[caller.id] >= most:
+            message = f"{most} of your answers are in progress, and no more are allowed at once"
+            raise NotAdmittedError(429, message, "rate_limit_exceeded", SOON)
+
+    async def _take(self, caller: Caller) -> Standing:
+        if not (caller.limits.requests_per_minute or caller.limits.tokens_per_minute):
+            return Standing()
+        windows = self._windows(caller)
+        if not windows.blocks:
+            return windows.take(caller.id, caller.limits)
+        try:
+            loop = asyncio.get_running_loop()
+            taking = loop.run_in_executor(self._threads, windows.take, caller.id, caller.limits)
+            async with asyncio.timeout(STORAGE_PATIENCE):
+                return await taking
+        except Exception as error:  # each storage has errors of its own
+            # The places still bound the load, so an outage of the counters is none of the gateway.
+            log.warning("limits are not counted, their storage fails: %s", type(error).__name__)
+            return Standing()
+
+    def _charge(self, caller: Caller, tokens: int) -> None:
+        if not caller.limits.tokens_per_minute:
+            return
+        windows = self._windows(caller)
+        if windows.blocks:
+            loop = asyncio.get_running_loop()
+            charge = loop.run_in_executor(self._threads, windows.charge, caller.id, caller.limits, tokens)
+            self._charges.add(charge)
+            charge.add_done_callback(self._charged)
+        else:
+            windows.charge(caller.id, caller.limits, tokens)
+
+    def _charged(self, charge: asyncio.Future[None]) -> None:
+        self._charges.discard(charge)
+        if not charge.cancelled() and (error := charge.exception()):
+            log.warning("tokens are not counted, the limits' storage fails: %s", type(error).__name__)
+
+    def _windows(self, caller: Caller) -> Windows:
+        """What is known of addresses stays in this process."""
+        return self._private if caller.kind == "anonymous" else self._shared
+
+    async def _known(self, secret: str) -> Key | None:
+        try:
+            return await self._ring.find(secret)
+        except KeysUnknownError as error:
+            raise NotAdmittedError(503, str(error), "keys_unknown", SOON) from None
+
+    def _is_open(self) -> bool:
+        if self._settings.anonymous is not None:
+            return self._settings.anonymous
+        return not self._api_key and not self._ring.locked
+
+    def _means_a_key(self, secret: str) -> bool:
+        """Whoever shows a wrong or revoked key is told so, and not let in as somebody else. Clients that must send
+        something and have no key send anything."""
+        return secret.startswith(PREFIX) or bool(self._api_key and secret not in ("", PLACEHOLDER))
+
+    def _hidden(self, address: str) -> str:
+        """The address, in a form that is of no use outside this process."""
+        return hashlib.blake2b(_network(address).encode(), digest_size=8, key=self._salt).hexdigest()
+
+
+def _network(address: str) -> str:
+    """Whom to count an address as: IPv6 hands out 2^64 of them to each customer."""
+    if ":" not in address:
+        return address
+    try:
+        parsed = ipaddress.IPv6Address(address)
+    except ValueError:
+        return address
+    return str(parsed.ipv4_mapped or int(parsed) >> 64)
+
+
+def _bearer(authorization: str) -> str:
+    scheme, _, secret = authorization.partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
+
+
+def _same(secret: str, known: str) -> bool:
+    """In constant time; an empty secret is none."""
+    return bool(known) and hmac.compare_digest(secret.encode("utf-8", "replace"), known.encode())
+
+
+def _checked(key: Key, wanted: str) -> Caller:
+    if key.kind not in ACCEPTED[wanted]:
+        raise _wrong_kind(key.kind, wanted)
+    limits = Limits(key.requests_per_minute, key.tokens_per_minute, key.max_concurrent)
+    return Caller(f"key:{key.id}", key.name, key.kind, limits)
+
+
+def _no_key(kind: str) -> NotAdmittedError:
+    message = f"missing or wrong {kind} key; send it as 'Authorization: Bearer KEY'"
+    return NotAdmittedError(401, message, "invalid_api_key")
+
+
+def _wrong_kind(kind: str, wanted: str) -> NotAdmittedError:
+    return NotAdmittedError(403, f"this key is for {kind}; here one for {wanted} is needed", "wrong_kind_of_key")
+
+
+def _used_up(standing: Standing) -> NotAdmittedError:
+    left = standing.tokens if standing.refused == "tokens" else standing.requests
+    assert left
+    message = f"all {left.limit:,} {standing.refused} of this minute are used; try again in {left.reset} s"
+    return NotAdmittedError(429, message, "rate_limit_exceeded", max(SOON, left.reset))
+
+
+def _headers(what: str, left: Left | None) -> list[tuple[str, str]]:
+    if left is None:
+        return []
+    return [
+        (f"x-ratelimit-limit-{what}", str(left.limit)),
+        (f"x-ratelimit-remaining-{what}", str(left.remaining)),
+        (f"x-ratelimit-reset-{what}", f"{left.reset}s"),
+    ]

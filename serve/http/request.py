@@ -1,0 +1,126 @@
+"""Reads a request's body and refuses what the engine would misunderstand."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from serve.http.errors import error_response
+from serve.metrics import Refusal
+
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+
+BODY_TIMEOUT = 30.0
+"""Seconds that a client gets to send its body; its place is kept for that long."""
+
+
+class RefusedError(Exception):
+    """A request that never reaches the engine."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        reason: Refusal = "body",
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: int | None = None,
+        reasons: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.reasons = status, message, list(reasons)
+        self.reason: Refusal = reason
+        self.param, self.code, self.retry_after = param, code, retry_after
+
+    @property
+    def response(self) -> JSONResponse:
+        """The refusal in OpenAI's shape."""
+        return error_response(
+            self.status,
+            self.message,
+            param=self.param,
+            code=self.code,
+            retry_after=self.retry_after,
+            reasons=self.reasons,
+        )
+
+
+async def read_body(request: Request, *, max_bytes: int) -> dict:
+    """The body of an inference request: a JSON object that names a model.
+
+    Raises:
+        RefusedError: it is something else, too large, or does not arrive; the message says what was found.
+        ClientDisconnect: the client went away.
+    """
+    if request.method != "POST":
+        raise RefusedError(405, f"{request.method} is not possible here; use POST")
+    body = await read_object(request, max_bytes=max_bytes)
+    if not isinstance(body.get("model"), str):
+        raise RefusedError(400, f"'model' must be a string, found {body.get('model')!r:.80}", param="model")
+    return body
+
+
+async def read_object(request: Request, *, max_bytes: int) -> dict:
+    """The body of a request: a JSON object. Raises as `read_body`."""
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            raw = await _read(request, max_bytes)
+    except TimeoutError:
+        raise RefusedError(408, f"the request body did not arrive within {BODY_TIMEOUT:.0f} s") from None
+    try:
+        body = json.loads(raw, parse_constant=_refuse_constant)
+        json.dumps(body, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(400, f"the request body is not JSON: {_reason(error)}") from None
+    if not isinstance(body, dict):
+        raise RefusedError(400, f"the request body must be a JSON object, found {type(body).__name__}")
+    return body
+
+
+def check_messages(messages: object) -> None:
+    """What vLLM leaves to the chat template, which may drop it without a word: roles, and messages that say nothing.
+
+    Raises:
+        RefusedError: naming the message.
+    """
+    if not isinstance(messages, list) or not messages:
+        raise RefusedError(400, "'messages' must be a list with at least one message", param="messages")
+    for number, message in enumerate(messages):
+        where = f"messages[{number}]"
+        if not isinstance(message, dict) or message.get("role") not in ROLES:
+            raise RefusedError(400, f"{where} must be an object with a role of {', '.join(ROLES)}", param=where)
+        if message["role"] != "assistant" and message.get("content") in (None, "", []):
+            raise RefusedError(400, f"{where} ({message['role']}) has no content", param=where)
+
+
+def user_of(body: Mapping[str, object], headers: Mapping[str, str], caller: str) -> str:
+    """Who is being answered, for sticky trials: whom the client names, else the caller."""
+    for name in (body.get("safety_identifier"), body.get("user"), headers.get("x-understudy-user")):
+        if isinstance(name, str) and name:
+            return name
+    return caller
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > max_bytes:
+            raise RefusedError(413, f"the request is larger than {max_bytes:,} bytes")
+    return b"".join(chunks)
+
+
+def _reason(error: Exception) -> str:
+    """Why it is not JSON, in words that can be sent back whatever the body holds."""
+    if isinstance(error, UnicodeEncodeError):
+        return "it holds half of a surrogate pair"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _refuse_constant(name: str) -> None:
+    """NaN and Infinity are Python's, not JSON's, and would reach the sampler."""
+    raise ValueError(f"{name} is no JSON")

@@ -1,0 +1,1 @@
+"""Following adapter repositories on the Hub, and loading them on demand."""

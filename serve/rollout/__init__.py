@@ -1,0 +1,1 @@
+"""From a revision to a live persona: validated, loaded, probed, routed."""

@@ -1,0 +1,124 @@
+"""A revision on trial: a share of the users gets it, and evidence promotes or withdraws it.
+
+Three questions are asked after every answer, each by a test that stays honest under this constant looking
+(understudy.statistics.sequential): does it fail more often than the incumbent, is it slower, do people vote against it?
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from serve.rollout.routing import Loaded
+from understudy.registry.tables import now
+from understudy.statistics.sequential import Ballot, MoreOften, majority
+
+ALPHA = 0.01
+"""Chance that a trial which is no worse is withdrawn, for each of the three questions."""
+
+SLOWER = 1.5
+"""A trial answer counts as slower when its time for a token is more than this times the incumbent's last one."""
+
+TIMED_TOKENS = 8
+"""Answers shorter than this, in tokens, say nothing about speed."""
+
+
+class Outcome(BaseModel):
+    """What became of one answer of a persona, as far as it tells something about the revision."""
+
+    model_config = ConfigDict(frozen=True)
+
+    failed: bool
+    """It broke off, or had no text."""
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+class Verdict(BaseModel):
+    """How a trial ends, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    promote: bool
+    reason: str
+
+
+class Trial:
+    """One revision on trial against the persona's live one."""
+
+    def __init__(self, loaded: Loaded, share: float, *, answers: int) -> None:
+        self.loaded, self.share = loaded, share
+        self.began = now()
+        self.held = False
+        """Whether it is promoted only when somebody asks for it (who has proof that it is better)."""
+        self._answers = answers
+        """Answers after which a trial without evidence against it is promoted."""
+        self._failures = MoreOften()
+        self._losses = MoreOften()
+        self._slower = {True: 0, False: 0}
+        self._incumbent_pace: float | None = None
+        self._counted: set[str] = set()
+
+    def takes(self, user: str) -> bool:
+        """Whether this user gets the trial: always the same answer for the same user and revision."""
+        digest = hashlib.sha256(f"{self.loaded.revision.id}\0{user}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") < self.share * 2**64
+
+    def see(self, loaded: Loaded, outcome: Outcome) -> Verdict | None:
+        """Notes an answer of the trial or of the incumbent; a verdict when there is enough evidence."""
+        on_trial = loaded is self.loaded
+        if on_trial:
+            self._failures.see_trial(outcome.failed)
+        else:
+            self._failures.see_incumbent(outcome.failed)
+        if not outcome.failed and outcome.tokens >= TIMED_TOKENS:
+            self._see_pace(outcome.seconds / outcome.tokens, on_trial)
+        return self.verdict()
+
+    def count(self, ballots: Sequence[Ballot]) -> Verdict | None:
+        """Notes votes that are new since the last count."""
+        for ballot in ballots:
+            if ballot.battle in self._counted:
+                continue
+            self._counted.add(ballot.battle)
+            if self.loaded.revision.id.startswith(ballot.revision):
+                self._losses.see_trial(not ballot.won)
+            else:
+                self._losses.see_incumbent(not ballot.won)
+        return self.verdict()
+
+    def verdict(self) -> Verdict | None:
+        """The trial's end, or None while it goes on."""
+        limit = 1 / ALPHA
+        if self._failures.e_value >= limit:
+            return Verdict(promote=False, reason=f"it fails more often: {_against(self._failures)}")
+        if self._losses.e_value >= limit:
+            return Verdict(promote=False, reason=f"it loses more battles: {_against(self._losses)}")
+        slower, not_slower = self._slower[True], self._slower[False]
+        if majority(slower, not_slower) >= limit:
+            return Verdict(promote=False, reason=f"it is slower in {slower} of {slower + not_slower} comparisons")
+        failed, answered = self._failures.trial
+        if answered >= self._answers and not self.held:
+            return Verdict(promote=True, reason=f"{answered} answers, {failed} failed: no evidence against it")
+        return None
+
+    def figures(self) -> dict[str, object]:
+        """What is known so far, for the history and the curious."""
+        return {
+            "share": self.share,
+            "failed": _against(self._failures),
+            "lost": _against(self._losses),
+            "slower": f"{self._slower[True]} of {sum(self._slower.values())} comparisons",
+        }
+
+    def _see_pace(self, pace: float, on_trial: bool) -> None:
+        if not on_trial:
+            self._incumbent_pace = pace
+        elif self._incumbent_pace is not None:
+            self._slower[pace > SLOWER * self._incumbent_pace] += 1
+            self._incumbent_pace = None
+
+
+def _against(test: MoreOften) -> str:
+    (bad, all_), (usual, of) = test.trial, test.incumbent
+    return f"{bad} of {all_} on trial, {usual} of {of} before"

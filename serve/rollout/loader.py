@@ -1,0 +1,181 @@
+"""From a registered revision to one that the engine has and that was proved to work; and back."""
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import aiohttp
+from pydantic import BaseModel, ConfigDict
+
+from serve.engine.vllm import Engine
+from serve.metrics import Stage
+from serve.rollout.probe import Probe
+from serve.rollout.routing import Loaded, RoutingTable
+from serve.rollout.validate import validate
+from understudy.errors import AdapterError, EngineError, PublishError
+from understudy.registry.persona_card import read_card
+from understudy.registry.registry import Registry, Revision
+
+log = logging.getLogger("understudy.publish")
+
+
+class NotFitError(Exception):
+    """An adapter did not pass; its text names the stage and the first reasons."""
+
+    def __init__(self, stage: Stage, problems: list[str], figures: dict[str, Any] | None = None) -> None:
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        super().__init__(f"{stage}: {'; '.join(problems[:3])}{more}")
+        self.stage: Stage = stage
+        self.problems, self.figures = problems, figures or {}
+
+
+class Happening(BaseModel):
+    """Something that happened to a persona, for metrics and for people who follow."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["ordered", "live", "canary", "promoted", "withdrawn", "rolled_back", "rejected", "unloaded"]
+    persona: str
+    revision: str
+    previous: str | None = None
+    seconds: float = 0.0
+    share: float = 1.0
+    stage: Stage = "validation"
+    """Of a rejection."""
+    reason: str = ""
+
+
+Tell = Callable[[Happening], None]
+
+
+class Loader:
+    """Loads and unloads, one revision at a time: so one spare slot is enough for all candidates."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        table: RoutingTable,
+        engine: Engine,
+        session: aiohttp.ClientSession,
+        *,
+        drain_timeout: float,
+        tell: Tell,
+    ) -> None:
+        self._registry, self._table, self._engine, self._session = registry, table, engine, session
+        self._probe = Probe(engine, session)
+        self._drain_timeout, self._tell = drain_timeout, tell
+        self.locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """By persona: whoever changes what its name means, or unloads one of its revisions, holds it."""
+        self._one = asyncio.Lock()
+        self._drains: set[asyncio.Task[None]] = set()
+
+    @property
+    def room(self) -> int:
+        """Adapters that fit on stage with a slot to spare for a candidate."""
+        return max(1, self._engine.plan.slots - 1)
+
+    async def proven(self, revision: Revision, actor: str) -> Loaded:
+        """Validates, loads and probes, unless that was done in this life of the engine. Hold the persona's lock.
+
+        Raises:
+            PublishError: refused; nothing stays loaded, and the reasons are in the history.
+        """
+        if (loaded := self._table.loaded.get(revision.served_name)) is not None:
+            return loaded
+        async with self._one:
+            return await self._prove(revision, actor)
+
+    async def visiting(self, revision: Revision, folder: Path) -> Loaded:
+        """The same for an adapter of no persona, which nobody but its own name leads to.
+
+        Raises:
+            NotFitError: refused; nothing stays loaded.
+            EngineError: the engine was started anew meanwhile.
+        """
+        async with self._one:
+            return await self._try(revision, folder, {}, None)
+
+    async def dismiss(self, guest: Loaded) -> None:
+        """Unloads an adapter of no persona that no answer is in flight on; its name is unknown at once."""
+        self._table.remove(guest)
+        async with self._one:
+            await self._unload(guest)
+
+    async def _prove(self, revision: Revision, actor: str) -> Loaded:
+        self._tell(Happening(kind="ordered", persona=revision.persona, revision=revision.id))
+        persona = await asyncio.to_thread(self._registry.persona, revision.persona)
+        card = self._table.cards[persona.name] = persona.card
+        live = self._table.live.get(persona.name)
+        try:
+            return await self._try(revision, self._registry.path(revision), card, live.name if live else None)
+        except NotFitError as error:
+            raise await self._refuse(revision, actor, error) from error
+
+    async def _try(self, revision: Revision, folder: Path, card: dict[str, Any], incumbent: str | None) -> Loaded:
+        """Validates, loads and probes. Raises NotFitError and EngineError as `visiting`."""
+        plan, life, name = self._engine.plan, self._table.life, revision.served_name
+        problems = await asyncio.to_thread(validate, folder, plan.base, max_rank=plan.max_rank)
+        if problems:
+            raise NotFitError("validation", problems)
+        try:
+            card = await asyncio.to_thread(read_card, folder) | card
+        except AdapterError as error:
+            raise NotFitError("validation", [str(error)]) from error
+        try:
+            await self._engine.load(self._session, name, folder)
+        except EngineError as error:
+            raise NotFitError("load", [str(error)]) from error
+        report = await self._probe.check(
+            name, card.get("prompts", []), golden=card.get("golden", []), incumbent=incumbent
+        )
+        if report.problems:
+            with contextlib.suppress(EngineError):  # the refusal is what counts; a dead engine is noticed elsewhere
+                await self._engine.unload(self._session, name)
+            raise NotFitError("probe", report.problems, report.figures)
+        if life != self._table.life:
+            raise EngineError("the engine was started anew in the meantime; try again")
+        return self._table.add(revision, life, report.figures)
+
+    def retire(self, loaded: Loaded) -> None:
+        """Unloads a revision that nobody needs any more, after its last answer; returns at once."""
+        task = asyncio.create_task(self._drain(loaded))
+        self._drains.add(task)
+        task.add_done_callback(self._drains.discard)
+
+    async def close(self) -> None:
+        """Stops waiting for drains; the engine is about to end anyway."""
+        for task in self._drains:
+            task.cancel()
+        await asyncio.gather(*self._drains, return_exceptions=True)
+
+    async def _drain(self, old: Loaded) -> None:
+        if not await old.idle(self._drain_timeout):
+            log.warning("%s still has %d answers in flight; unloading it anyway", old.name, old.in_flight)
+        async with self.locks[old.revision.persona], self._one:
+            if self._table.needed(old) or self._table.loaded.get(old.name) is not old:
+                return  # it is back on stage, or the engine that had it is gone
+            self._table.remove(old)
+            await old.idle(self._drain_timeout)  # somebody may have called it by its pinned name a moment ago
+            await self._unload(old)
+
+    async def _unload(self, old: Loaded) -> None:
+        try:
+            await self._engine.unload(self._session, old.name)
+        except EngineError as error:
+            log.warning("%s could not be unloaded: %s", old.name, error)
+        self._tell(Happening(kind="unloaded", persona=old.revision.persona, revision=old.revision.id))
+
+    async def _refuse(self, revision: Revision, actor: str, error: NotFitError) -> PublishError:
+        problems, stage = error.problems, error.stage
+        detail = {"stage": stage, "reasons": problems} | ({"checks": error.figures} if error.figures else {})
+        await asyncio.to_thread(self._registry.record, revision, actor=actor, action="reject", detail=detail)
+        said = f"{revision.served_name} was refused by {error}"
+        log.warning("%s", said)
+        self._tell(
+            Happening(kind="rejected", persona=revision.persona, revision=revision.id, stage=stage, reason=problems[0])
+        )
+        return PublishError(said, problems)

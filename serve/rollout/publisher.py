@@ -1,0 +1,301 @@
+"""Publishing: validate, load under a new name, prove that it works, flip the persona's name, drain the old one."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from serve.rollout.canary import Outcome, Trial, Verdict
+from serve.rollout.loader import Happening, Loader, Tell
+from serve.rollout.routing import Loaded, RoutingTable
+from understudy.errors import EngineError, NotFoundError, PublishError
+from understudy.registry.adapters import short
+from understudy.registry.registry import Registry, Revision
+from understudy.statistics.sequential import Votes
+
+log = logging.getLogger("understudy.publish")
+
+GATEWAY = "gateway"
+"""Who acts when nobody asked: replays after a restart, and verdicts on trials."""
+
+COUNT_VOTES = 10.0
+"""Seconds between two counts of the votes on a trial."""
+
+
+class Published(BaseModel):
+    """What a publish, a promotion or a rollback did."""
+
+    model_config = ConfigDict(frozen=True)
+
+    persona: str
+    revision: str
+    """What it was about; live now, or on trial when `share` is below 1."""
+    previous: str | None
+    """The revision that was live before."""
+    changed: bool
+    """False when this revision was live already."""
+    seconds: float
+    share: float = 1.0
+
+
+class Publisher:
+    """Changes what personas' names mean, one change at a time for each persona; requests go on all the while."""
+
+    def __init__(
+        self, registry: Registry, table: RoutingTable, loader: Loader, *, tell: Tell, trial_answers: int
+    ) -> None:
+        self._registry, self._table, self._loader, self._tell = registry, table, loader, tell
+        self._trial_answers = trial_answers
+        self._endings: set[asyncio.Task[None]] = set()
+
+    async def publish(
+        self, persona: str, revision: str = "", *, actor: str, share: float = 1.0, action: str = "publish"
+    ) -> Published:
+        """Makes a registered revision (by prefix; empty means the newest) what `persona` answers with.
+
+        With a `share` below 1 it goes on trial: that share of the users gets it, the others get what is live.
+
+        Raises:
+            NotFoundError: there is no such persona or revision.
+            PublishError: it was refused; the reasons are in the error and in the history, and the incumbent
+                goes on answering.
+        """
+        async with self._loader.locks[persona]:
+            candidate = await asyncio.to_thread(self._registry.revision, persona, revision)
+            started = time.monotonic()
+            with contextlib.suppress(PublishError, NotFoundError, EngineError):  # then the new one has no rival
+                await self._come(persona)
+            live = self._table.live.get(persona)
+            if self._stands(candidate, share):
+                return _published(candidate, live, started, share=share, changed=False)
+            if share < 1:
+                self._require_rival(candidate, live)
+            loaded = await self._loader.proven(candidate, actor)
+            try:
+                if share < 1:
+                    await self._begin_trial(loaded, share, actor, started)
+                else:
+                    await self._go_live(loaded, actor, action, started)
+            except BaseException:
+                self._loader.retire(loaded)
+                raise
+            return _published(candidate, live, started, share=share)
+
+    async def rollback(self, persona: str, revision: str = "", *, actor: str) -> Published:
+        """Goes back: withdraws a trial, or puts an earlier revision on stage (by default what was live before).
+
+        What was live before is still loaded, so this is one assignment.
+
+        Raises:
+            NotFoundError, PublishError: as `publish`; also when there is nothing to go back to.
+        """
+        trial, live = self._table.trials.get(persona), self._table.live.get(persona)
+        if trial is not None and live is not None and (not revision or live.revision.id.startswith(revision)):
+            started = time.monotonic()
+            await self._end_trial(trial, Verdict(promote=False, reason="asked for"), actor)
+            return _published(live.revision, live, started)
+        revision = revision or await asyncio.to_thread(self._previous, persona)
+        return await self.publish(persona, revision, actor=actor, action="rollback")
+
+    async def promote(self, persona: str, *, actor: str, reason: str = "asked for") -> Published:
+        """Makes the revision on trial live. Raises NotFoundError when there is none."""
+        started = time.monotonic()
+        live, trial = self._table.live.get(persona), self._trial(persona)
+        await self._end_trial(trial, Verdict(promote=True, reason=reason), actor)
+        return _published(trial.loaded.revision, live, started)
+
+    def hold(self, persona: str) -> Published:
+        """Keeps a trial from being promoted for want of evidence against it; `promote` still does.
+
+        It holds until the trial or this process ends. Raises NotFoundError when there is no trial.
+        """
+        trial = self._trial(persona)
+        trial.held = True
+        return _published(trial.loaded.revision, self._table.live.get(persona), 0, share=trial.share, changed=False)
+
+    def live(self, persona: str) -> str | None:
+        """The revision that it answers with, or would if it were asked; None when there is none."""
+        loaded, resting = self._table.live.get(persona), self._table.resting.get(persona)
+        return loaded.revision.id if loaded else resting.id if resting else None
+
+    def introduce(self, persona: str, card: dict[str, Any]) -> None:
+        """What people are told about a persona from now on."""
+        self._table.cards[persona] = card
+
+    def answered(self, loaded: Loaded | None, outcome: Outcome) -> None:
+        """Notes what became of an answer; it may decide a trial."""
+        trial = self._table.trials.get(loaded.revision.persona) if loaded else None
+        if loaded is None or trial is None:
+            return
+        if loaded not in (trial.loaded, self._table.live.get(loaded.revision.persona)):
+            return  # an answer in flight on what was live earlier
+        verdict = trial.see(loaded, outcome)
+        if verdict is not None:
+            task = asyncio.create_task(self._end_trial(trial, verdict, GATEWAY))
+            self._endings.add(task)
+            task.add_done_callback(self._endings.discard)
+
+    def _trial(self, persona: str) -> Trial:
+        trial = self._table.trials.get(persona)
+        if trial is None:
+            raise NotFoundError(f"{persona} has no revision on trial; begin one with `understudy publish --canary 10%`")
+        return trial
+
+    async def count_votes(self, votes: Votes) -> None:
+        """Looks for votes on revisions on trial until cancelled."""
+        while True:
+            await asyncio.sleep(COUNT_VOTES)
+            for persona, trial in list(self._table.trials.items()):
+                verdict = trial.count(await asyncio.to_thread(votes.ballots, persona, trial.began))
+                if verdict is not None:
+                    await self._end_trial(trial, verdict, GATEWAY)
+
+    async def replay(self, *, engine_died: bool = False) -> list[str]:
+        """Loads and proves live revisions in a fresh engine, those with a trial and the latest used first; returns
+        the personas that could not be. Those for which there is no room rest until they are asked.
+
+        A trial goes on after a restart of the gateway, but not when the engine died during it.
+        """
+        self._table.clear()
+        live = await asyncio.to_thread(self._registry.live)
+        self._table.cards |= {persona.name: persona.card for persona, _ in live}
+        self._table.resting = {persona.name: revision for persona, revision in live}
+        missing = []
+        for name in [one.name for place, (one, _) in enumerate(live) if place < self._loader.room or one.candidate]:
+            async with self._loader.locks[name]:
+                try:
+                    await self._come(name, engine_died=engine_died)
+                except (PublishError, NotFoundError) as error:
+                    log.error("%s is not on stage: %s", name, error)
+                    self._table.resting.pop(name, None)
+                    missing.append(name)
+        if self._table.resting:
+            log.info("%d personas rest until they are asked", len(self._table.resting))
+        return missing
+
+    async def enter(self, persona: str) -> None:
+        """Puts a persona that rests on stage. Raises PublishError, NotFoundError and EngineError; then it rests on."""
+        async with self._loader.locks[persona]:
+            await self._come(persona)
+
+    async def close(self) -> None:
+        """Stops what goes on in the background; the engine is about to end anyway."""
+        for task in self._endings:
+            task.cancel()
+        await asyncio.gather(*self._endings, return_exceptions=True)
+        await self._loader.close()
+
+    async def _come(self, name: str, *, engine_died: bool = False) -> None:
+        """Puts a persona on stage if it rests, with its trial. Hold its lock. Raises as `enter`."""
+        if name not in self._table.resting:
+            return
+        persona = await asyncio.to_thread(self._registry.persona, name)
+        if persona.live is None:
+            return
+        live = await asyncio.to_thread(self._registry.revision, persona.name, persona.live)
+        self._flip(await self._loader.proven(live, GATEWAY))
+        if persona.candidate is None:
+            return
+        candidate = await asyncio.to_thread(self._registry.revision, persona.name, persona.candidate)
+        reason = "the engine died while it was on trial"
+        if not engine_died:
+            try:
+                loaded = await self._loader.proven(candidate, GATEWAY)
+                self._table.trials[persona.name] = Trial(loaded, persona.share, answers=self._trial_answers)
+                return
+            except (PublishError, NotFoundError) as error:
+                reason = str(error)
+        await self._withdrawn(candidate, GATEWAY, {"reason": reason})
+
+    async def _go_live(self, loaded: Loaded, actor: str, action: str, started: float) -> None:
+        revision = loaded.revision
+        previous = self.live(revision.persona)
+        seconds = round(time.monotonic() - started, 3)
+        detail = {"previous": previous, "seconds": seconds, "checks": loaded.checks}
+        await asyncio.to_thread(self._registry.set_live, revision, actor=actor, action=action, detail=detail)
+        self._flip(loaded)
+        log.info("%s now answers with %s (was %s)", revision.persona, short(revision.id), previous and short(previous))
+        kind = "rolled_back" if action == "rollback" else "live"
+        happening = Happening(kind=kind, persona=revision.persona, revision=revision.id, previous=previous)
+        self._tell(happening.model_copy(update={"seconds": seconds}))
+
+    async def _begin_trial(self, loaded: Loaded, share: float, actor: str, started: float) -> None:
+        revision, persona = loaded.revision, loaded.revision.persona
+        before = self._table.trials.get(persona)
+        seconds = round(time.monotonic() - started, 3)
+        detail = {"seconds": seconds, "checks": loaded.checks}
+        await asyncio.to_thread(self._registry.set_trial, revision, share, actor=actor, detail=detail)
+        if self._current(loaded):
+            self._table.trials[persona] = Trial(loaded, share, answers=self._trial_answers)
+        if before is not None and before.loaded is not loaded:
+            self._loader.retire(before.loaded)
+        log.info("%s: %.0f%% of the users get %s on trial", persona, 100 * share, short(revision.id))
+        self._tell(Happening(kind="canary", persona=persona, revision=revision.id, share=share, seconds=seconds))
+
+    async def _end_trial(self, trial: Trial, verdict: Verdict, actor: str) -> None:
+        revision, persona = trial.loaded.revision, trial.loaded.revision.persona
+        async with self._loader.locks[persona]:
+            if self._table.trials.get(persona) is not trial:
+                return  # somebody else ended it in the meantime
+            detail = {"reason": verdict.reason, **trial.figures()}
+            log.info("%s: the trial of %s ends: %s", persona, short(revision.id), verdict.reason)
+            if not verdict.promote:
+                del self._table.trials[persona]
+                self._loader.retire(trial.loaded)
+                await self._withdrawn(revision, actor, detail)
+                return
+            previous = self._table.live[persona].revision.id
+            detail = {"previous": previous, **detail}
+            await asyncio.to_thread(self._registry.set_live, revision, actor=actor, action="promote", detail=detail)
+            self._flip(trial.loaded)
+            self._tell(Happening(kind="promoted", persona=persona, revision=revision.id, previous=previous))
+
+    async def _withdrawn(self, revision: Revision, actor: str, detail: dict) -> None:
+        await asyncio.to_thread(self._registry.end_trial, revision, actor=actor, detail=detail)
+        reason = "manual" if actor != GATEWAY else "canary"
+        self._tell(Happening(kind="withdrawn", persona=revision.persona, revision=revision.id, reason=reason))
+
+    def _flip(self, loaded: Loaded) -> None:
+        if not self._current(loaded):  # the engine is being replaced, and whoever rests comes as the registry says
+            self._table.resting[loaded.revision.persona] = loaded.revision
+            return
+        for unneeded in self._table.flip(loaded):
+            self._loader.retire(unneeded)
+
+    def _current(self, loaded: Loaded) -> bool:
+        return loaded.life == self._table.life
+
+    def _stands(self, candidate: Revision, share: float) -> bool:
+        """Whether everything is as asked for already."""
+        trial = self._table.trials.get(candidate.persona)
+        if trial is not None:
+            return trial.loaded.revision.id == candidate.id and trial.share == share
+        live = self._table.live.get(candidate.persona)
+        return live is not None and live.revision.id == candidate.id and share == 1
+
+    def _require_rival(self, candidate: Revision, live: Loaded | None) -> None:
+        if live is None:
+            raise PublishError(f"{candidate.persona} has no live revision to compare with; publish without --canary")
+        if live.revision.id == candidate.id:
+            raise PublishError(f"{candidate.served_name} is live already; there is nothing to try")
+
+    def _previous(self, persona: str) -> str:
+        if (revision := self._registry.previous(persona)) is not None:
+            return revision
+        raise NotFoundError(f"{persona} has no earlier revision to go back to; see `understudy history {persona}`")
+
+
+def _published(
+    revision: Revision, live: Loaded | None, started: float, *, share: float = 1.0, changed: bool = True
+) -> Published:
+    return Published(
+        persona=revision.persona,
+        revision=revision.id,
+        previous=live.revision.id if live else None,
+        changed=changed,
+        seconds=round(time.monotonic() - started, 3) if changed else 0,
+        share=share,
+    )

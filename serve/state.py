@@ -1,0 +1,255 @@
+"""The gateway's parts, put together, and what it tells about itself: models, metrics, news."""
+
+import asyncio
+import logging
+from typing import Any
+
+import aiohttp
+from sqlalchemy.exc import SQLAlchemyError
+
+from serve.engine.evaluation import Evaluations, Traffic
+from serve.engine.fair_scheduler import Slots
+from serve.engine.remote import RemoteEngine, plan_remote
+from serve.engine.supervisor import Status, Supervisor
+from serve.engine.vllm import BASE_NAME, Engine, plan_engine, slots_for
+from serve.events import News
+from serve.http.auth import Admission
+from serve.hub_sync.adapter_cache import GuestStore
+from serve.hub_sync.follower import Backstage, Looked
+from serve.hub_sync.on_demand import Guests
+from serve.hub_sync.watcher import Watcher
+from serve.learning import Learning
+from serve.metrics import Metrics
+from serve.rollout.lazy_load import Entrances
+from serve.rollout.loader import Happening, Loader
+from serve.rollout.publisher import Publisher
+from serve.rollout.routing import RoutingTable
+from understudy.bases import resolve_base
+from understudy.bases.sampling import base_sampling
+from understudy.config.settings import Settings
+from understudy.errors import NotFoundError
+from understudy.registry.adapters import short
+from understudy.registry.api_keys import KeyStore
+from understudy.registry.registry import Revision, open_registry
+from understudy.statistics.sequential import Votes
+
+log = logging.getLogger("understudy.gateway")
+
+NOTE_USE = 60.0
+"""Seconds between two writes of which personas were used."""
+
+
+class Gateway:
+    """Everything that the routes need; made when the application starts."""
+
+    def __init__(self, settings: Settings, session: aiohttp.ClientSession, votes: Votes | None) -> None:
+        self.settings, self.session, self.votes = settings, session, votes
+        self.table, self.metrics, self.news, self.learning = RoutingTable(), Metrics(), News(), Learning()
+        self.registry = open_registry(settings)
+        self.admission = Admission(settings, KeyStore(self.registry.engine))
+        self.engine = self._make_engine()
+        plan = self.engine.plan
+        self._sampling = base_sampling(plan.base)
+        self.slots = Slots(max(1, plan.slots - 1))  # one is kept for whoever is being probed
+        loader = Loader(
+            self.registry, self.table, self.engine, session, drain_timeout=settings.drain_timeout, tell=self._tell
+        )
+        self.publisher = Publisher(
+            self.registry, self.table, loader, tell=self._tell, trial_answers=settings.canary_answers
+        )
+        self.entrances = Entrances(self.table, self.publisher.enter)
+        self.supervisor = Supervisor(
+            self.engine,
+            self.publisher,
+            session,
+            settings.start_timeout,
+            size=self._size,
+            on_change=self._engine_changed,
+        )
+        self.traffic = Traffic()
+        self.evaluations = Evaluations(self.engine, session, self.registry, self.traffic)
+        self.metrics.watch_adapters(lambda: len(self.table.loaded), plan.slots)
+        self.guests = self._make_guests(loader)
+        self.watcher = self._make_watcher()
+        self.watcher.prepare()
+
+    def _make_engine(self) -> Engine:
+        """Our own, unless somebody else runs it."""
+        settings, personas = self.settings, self.registry.count()
+        if settings.engine_url:
+            return RemoteEngine(plan_remote(settings, resolve_base(settings.base), personas), settings.engine_url)
+        plan = plan_engine(settings, resolve_base(settings.base), personas)
+        return Engine(plan, settings.logs_dir / "engine.log")
+
+    def _make_watcher(self) -> Watcher:
+        settings = self.settings
+        backstage = Backstage(
+            registry=self.registry,
+            publisher=self.publisher,
+            ready=lambda: self.supervisor.status.status == "ready",
+            well=self._well,
+            tell=self._looked,
+            endpoint=settings.hub_endpoint,
+            poll=settings.hub_poll,
+        )
+        return Watcher(settings.personas_file, backstage, lambda problem: self.metrics.follow_file(bool(problem)))
+
+    def _make_guests(self, loader: Loader) -> Guests | None:
+        """None when nobody's adapters may be asked for by their Hub id."""
+        settings, endpoint = self.settings, self.settings.hub_endpoint
+        if not settings.hub_orgs.strip(" ,"):
+            return None
+        store = GuestStore(settings.home / "guests", settings.hub_store_bytes, endpoint)
+        return Guests(
+            settings.hub_orgs,
+            self.table,
+            loader,
+            self.engine,
+            store,
+            well=self._well,
+            tell=self.metrics.guest,
+            endpoint=endpoint,
+        )
+
+    async def _well(self) -> bool:
+        return await self.engine.healthy(self.session)
+
+    async def visit(self, model: str) -> str:
+        """Makes sure that the engine has `model`, a persona that rests or a Hub id; the name that leads to it.
+
+        Raises:
+            RefusedError: as `Guests.visit` and `Entrances.wake`.
+        """
+        if "/" in model:
+            return await self.guests.visit(model) if self.guests else model
+        await self.entrances.wake(model)
+        return model
+
+    async def note_use(self) -> None:
+        """Writes down which personas are asked, until cancelled."""
+        while True:
+            await asyncio.sleep(NOTE_USE)
+            await asyncio.to_thread(self.write_use)
+
+    def write_use(self) -> None:
+        """Writes down which personas were asked since the last time; blocks on the database."""
+        used, self.table.used = self.table.used, {}
+        try:
+            self.registry.used({name: at for name, at in used.items() if "/" not in name})
+        except SQLAlchemyError as error:
+            log.warning("which personas were used is not written down: %s", type(error).__name__)
+
+    def models(self) -> list[dict[str, Any]]:
+        """What /v1/models lists: the base and every live persona, with what people are told about them."""
+        return [self._base(), *(self._persona(name, revision) for name, revision in self.table.shown().items())]
+
+    def model(self, name: str) -> dict[str, Any]:
+        """One of them. Raises NotFoundError."""
+        if name == BASE_NAME:
+            return self._base()
+        live = self.table.live.get(name)
+        revision = live.revision if live else self.table.resting.get(name)
+        if revision is None:
+            raise NotFoundError(f"model {name!r} does not exist")
+        return self._persona(name, revision)
+
+    def _base(self) -> dict[str, Any]:
+        base = {
+            "kind": "base",
+            "title": "Base",
+            "voice": "The base model, without any adapter.",
+            "revision": "",
+        }
+        return _model(
+            BASE_NAME, 0, base | {"base": self.engine.plan.base.name, "prompts": [], "sampling": self._sampling}
+        )
+
+    def _persona(self, name: str, revision: Revision) -> dict[str, Any]:
+        card = {
+            "title": name,
+            "voice": "",
+            "prompts": [],
+            "sampling": {},
+            **self.table.cards.get(name, {}),
+        }
+        # What the persona's card leaves open is the base's own: vLLM fills it in, too.
+        own = {key: value for key, value in (card["sampling"] or {}).items() if value is not None}
+        card["sampling"] = self._sampling | own
+        about = {"kind": "persona", "revision": short(revision.id), **card, "others": self.table.others(name)}
+        if name in self.table.resting:
+            about["resting"] = True
+        return _model(name, int(revision.created_at.timestamp()), about)
+
+    def _size(self) -> int:
+        """Slots for the engine's next start, from the registry; blocks on the database."""
+        slots = slots_for(self.settings, self.registry.count())
+        self.slots.capacity = max(1, slots - 1)
+        self.metrics.watch_adapters(lambda: len(self.table.loaded), slots)
+        return slots
+
+    def _engine_changed(self, before: Status, status: Status, seconds: float) -> None:
+        """Tells metrics and followers how the engine is; `seconds` since its start."""
+        if status.status == "ready":
+            self.metrics.engine_ready(seconds)
+            kept = {(x.revision.persona, short(x.revision.id)) for x in self.table.loaded.values()}
+            self.metrics.forget_others(kept)
+            self.news.announce("engine_ready", "", "", "The stage is open.")
+        elif status.status == "starting" and before.status != "starting":
+            self.metrics.engine_starting()
+        elif status.status == "down":
+            self.metrics.engine_down()
+            self.news.announce("engine_down", "", "", status.detail)
+
+    def _looked(self, it: Looked) -> None:
+        """Tells metrics and followers what a look at a persona's repository came to."""
+        self.metrics.looked(it.persona, it.outcome, it.failing)
+        if it.told:
+            title = self.table.cards.get(it.persona, {}).get("title", it.persona)
+            text = f"{title}: its repository cannot be used now ({it.outcome}); what is on stage stays."
+            self.news.announce("hub_trouble", it.persona, "", text, title=title)
+
+    def _tell(self, it: Happening) -> None:
+        """Tells metrics and followers what happened to a persona."""
+        revision, persona, metrics = short(it.revision), it.persona, self.metrics
+        title = self.table.cards.get(persona, {}).get("title", persona)
+        facts = {"previous": short(it.previous or ""), "title": title}
+        if it.kind == "ordered":
+            metrics.prepare(persona, revision)
+        elif it.kind == "unloaded":
+            metrics.forget(persona, revision)
+        elif it.kind == "rejected":
+            metrics.rejected(persona, it.stage)
+            text = f"{title}: a new revision was refused ({it.stage}); what is on stage stays."
+            self.news.announce("refused", persona, revision, text, **facts)
+        elif it.kind == "canary":
+            metrics.canary(persona, it.share)
+            share = f"{100 * it.share:g}%"
+            self.news.announce("canary", persona, revision, f"{title}: a new revision is on trial ({share}).", **facts)
+        elif it.kind == "withdrawn":
+            metrics.canary(persona, 0)
+            metrics.canary_decided(persona, "rolled_back")
+            metrics.rolled_back(persona, "canary" if it.reason == "canary" else "manual")
+            text = f"{title}: the revision on trial was withdrawn."
+            self.news.announce("rolled_back", persona, revision, text, **facts)
+        else:
+            self._tell_live(it, revision, title, facts)
+
+    def _tell_live(self, it: Happening, revision: str, title: str, facts: dict[str, str]) -> None:
+        persona, metrics = it.persona, self.metrics
+        metrics.canary(persona, 0)
+        if it.kind == "rolled_back":
+            metrics.swapped(persona, "rollback", it.seconds)
+            metrics.rolled_back(persona, "manual")
+            self.news.announce("rolled_back", persona, revision, f"{title} went back to {revision}.", **facts)
+        elif it.kind == "promoted":
+            metrics.swapped(persona, "promote", it.seconds)
+            metrics.canary_decided(persona, "promoted")
+            text = f"{title}: the revision on trial passed and is live now."
+            self.news.announce("promoted", persona, revision, text, **facts)
+        else:
+            metrics.swapped(persona, "publish", it.seconds)
+            self.news.announce("live", persona, revision, f"A new revision of {title} just went live.", **facts)
+
+
+def _model(name: str, created: int, about: dict[str, Any]) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": created, "owned_by": "understudy", "understudy": about}

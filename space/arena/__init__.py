@@ -1,0 +1,1 @@
+"""The arena tab: blind battles and votes."""

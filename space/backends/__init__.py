@@ -1,0 +1,1 @@
+"""Where the page's answers come from."""

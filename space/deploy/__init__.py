@@ -1,0 +1,1 @@
+"""Putting the Space on the Hub, and keeping its votes there."""

@@ -1,0 +1,59 @@
+"""The arena's votes, counted once and kept in memory: for the draw of the next pair and for the leaderboard."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from arena.ranking.leaderboard import MIN_VOTES, build_leaderboard
+from arena.ranking.leaderboard_records import Leaderboard
+from arena.votes.counts import Cells
+from arena.votes.running_counts import ArenaCounts
+from arena.votes.votes import left_out
+
+FRESH = 10.0
+"""Seconds for which the draw of pairs does with the counts that it has."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The votes at one moment."""
+
+    cells: Cells
+    at: float
+
+
+class VoteBoard:
+    """Reads only votes that are new. Safe to call from several threads; every method blocks."""
+
+    def __init__(
+        self, engine: Engine, *, min_votes: int = MIN_VOTES, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._engine = engine
+        self._min_votes = min_votes
+        self._counts = ArenaCounts(engine)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last: Counted | None = None
+        self._board: tuple[int, dict[str, int], Leaderboard] | None = None
+
+    def cells(self) -> Cells:
+        """The counts, at most `FRESH` seconds old."""
+        with self._lock:
+            if self._last is None or self._clock() - self._last.at > FRESH:
+                self._last = Counted(self._counts.refresh().cells(), self._clock())
+            return self._last.cells
+
+    def board(self) -> Leaderboard:
+        """Every figure, with all votes of this moment; computed anew only when the votes are others."""
+        with self._lock:
+            gone = left_out(self._engine)
+            cells = self._counts.refresh().cells()
+            self._last = Counted(cells, self._clock())
+            votes = self._counts.counts.votes
+            if self._board is None or self._board[:2] != (votes, gone):
+                board = build_leaderboard(cells, min_votes=self._min_votes).model_copy(update={"left_out": gone})
+                self._board = (votes, gone, board)
+            return self._board[2]

@@ -1,0 +1,43 @@
+"""How each persona does against the base in the arena's votes, for its card."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from arena.battles.blinding import BASE
+from arena.ranking.leaderboard import MIN_VOTES
+from arena.votes.counts import Cells
+from arena.votes.table import BOTH_BAD, LEFT, RIGHT
+from understudy.statistics.confidence_sequences import win_rate
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One persona's decisive votes against the base; rates are shares, 0 to 1, with an anytime-valid interval."""
+
+    name: str
+    to_go: int
+    """Votes until the rate may be shown; 0 when it may."""
+    rate: float = 0.0
+    low: float = 0.0
+    high: float = 1.0
+
+
+def standings(cells: Cells, *, needed: int = MIN_VOTES) -> tuple[Standing, ...]:
+    """Everybody who has met the base, by name; "both bad" is no vote for or against anybody."""
+    wins, losses, votes = Counter[str](), Counter[str](), Counter[str]()
+    for left, right, verdict, count in zip(cells.left, cells.right, cells.verdict, cells.count, strict=True):
+        names = cells.contestants[left], cells.contestants[right]
+        if BASE not in names or names[0] == names[1] or verdict == BOTH_BAD:
+            continue
+        name, winning = (names[1], RIGHT) if names[0] == BASE else (names[0], LEFT)
+        votes[name] += int(count)
+        wins[name] += int(count) if verdict == winning else 0
+        losses[name] += int(count) if verdict in (LEFT, RIGHT) and verdict != winning else 0
+    return tuple(_standing(name, wins[name], losses[name], votes[name], needed) for name in sorted(votes))
+
+
+def _standing(name: str, wins: int, losses: int, votes: int, needed: int) -> Standing:
+    rate = win_rate(wins, losses)
+    if votes < needed or rate.value is None:
+        return Standing(name, max(1, needed - votes))
+    return Standing(name, 0, rate.value, rate.low, rate.high)

@@ -1,0 +1,89 @@
+"""`understudy validate`: a folder, or one commit of a repository of the Hub."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.adapters import RANK, make_adapter
+from tests.support.hub.server import TOKEN, HubServer, Repo
+from understudy.registry.adapters import CONFIG, WEIGHTS
+
+
+def understudy_validate(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "understudy", "validate", *arguments]
+    return subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, timeout=60)
+
+
+def test_a_repository_is_validated_at_one_commit_and_only_its_adapter_is_fetched(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    repo = hub.repos["ann/poet"] = Repo()
+    code = {"adapter_model.bin": b"pickle", "modeling.py": b"import os", "checkpoint-1": b"x"}
+    good = repo.commit_folder(make_adapter(tmp_path / "good"), "v1", **code)
+    repo.commit_folder(make_adapter(tmp_path / "bad", use_dora=True), "main")
+    env = hub.env(tmp_path / "home")
+    done = understudy_validate("ann/poet@v1", "--json", env=env)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told.items() >= {"adapter": "ann/poet@v1", "revision": good, "valid": True, "problems": []}.items()
+    assert told.items() >= {"rank": RANK, "base": "tiny"}.items()
+    fetched = {line.rpartition("/")[2] for line in hub.asked if "/resolve/" in line}
+    assert fetched == {CONFIG, WEIGHTS}
+    assert all(f"/resolve/{good}/" in line for line in hub.asked if "/resolve/" in line)
+    done = understudy_validate("ann/poet@main", env=env)
+    assert (done.returncode, done.stdout) == (1, "- DoRA is not served by vLLM\n")
+
+
+@pytest.mark.parametrize(
+    ("repo", "token", "says"),
+    [
+        ("ann/nothing@main", "", "not on the Hub, or private; check the name"),
+        ("ann/nothing@main", TOKEN, "not on the Hub, or private; check the name"),
+        ("ann/secret@main", "", "set HF_TOKEN if it is private"),
+        ("ann/gated@main", "", "it is gated; accept its terms on the Hub and set HF_TOKEN"),
+        ("ann/poet@v9", "", "the repository has no revision 'v9'"),
+        ("ann/empty@main", "", "no adapter_config.json and no adapter_model.safetensors there"),
+        ("a b@main", "", "that is no name of a repository"),
+    ],
+)
+def test_what_cannot_be_fetched_is_one_clear_line(
+    hub: HubServer, tmp_path: Path, repo: str, token: str, says: str
+) -> None:
+    folder = make_adapter(tmp_path / "a")
+    hub.repos |= {"ann/poet": Repo(), "ann/secret": Repo(private=True), "ann/gated": Repo(gated=True)}
+    for known in hub.repos.values():
+        known.commit_folder(folder)
+    hub.repos["ann/empty"] = Repo()
+    hub.repos["ann/empty"].commit({"README.md": b"soon"})
+    done = understudy_validate(repo, env=hub.env(tmp_path / "home", token))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {repo.partition('@')[0]}@"), done.stderr
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_private_repository_opens_with_its_token(hub: HubServer, tmp_path: Path) -> None:
+    hub.repos["ann/secret"] = Repo(private=True)
+    hub.repos["ann/secret"].commit_folder(make_adapter(tmp_path / "a"))
+    assert understudy_validate("ann/secret@main", env=hub.env(tmp_path / "home", TOKEN)).returncode == 0
+
+
+def test_without_a_connection_it_says_so(tmp_path: Path) -> None:
+    env = HubServer().env(tmp_path / "home") | {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    done = understudy_validate("ann/poet@main", env=env)
+    assert done.stderr.startswith("error: ann/poet@main: the Hub cannot be reached")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_folder_is_validated_by_its_path_and_never_asked_for_on_the_hub(tmp_path: Path) -> None:
+    folder = make_adapter(tmp_path / "poet@home", r=999)
+    done = understudy_validate(str(folder), "--json", env={})
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["valid"], told["revision"], told["rank"]) == (1, False, None, 999)
+    assert len(told["problems"]) == 3
+    done = understudy_validate("ann/poet", env={"HF_ENDPOINT": "http://127.0.0.1:9"})
+    assert done.stdout.startswith("- ann/poet: no adapter_config.json")

@@ -1,0 +1,376 @@
+"""Blind battles in a real browser."""
+
+import json
+import random
+import re
+import time
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+from sqlalchemy.orm import Session
+
+from arena.battles.store import OPEN, VOID, digest
+from arena.battles.store import Answer as Said
+from arena.ranking.leaderboard import build_leaderboard
+from arena.votes.counts import VoteCounts
+from arena.votes.import_files import read_votes
+from arena.votes.running_counts import ArenaCounts
+from arena.votes.votes import cast_vote, list_votes, withdraw_votes
+from tests.support.browser import DESKTOP, PATIENCE, PHONE, House, Visitor
+from tests.support.fake_gateway import EMAIL, STAND_UP, Answer
+from understudy.registry.tables import VoteRow
+
+pytestmark = pytest.mark.browser
+pytest_plugins = ["tests.support.browser"]
+
+
+def pick(visitor: Visitor, dropdown: str, option: str) -> None:
+    """Chooses in one of the two pickers of the arena."""
+    visitor.page.get_by_role("tab", name="Arena").click()
+    visitor.page.locator(f"#{dropdown} input").click()
+    visitor.page.get_by_role("option", name=option, exact=True).click()
+
+
+def test_a_blind_battle_from_prompt_to_reveal(house: House, visitor: Visitor, artifacts: Path):
+    held = [
+        house.fake.say(name, Answer(f"{word} one two three", hold_after=2))
+        for name, word in (("base", "Plain"), ("stand-up", "Funny"))
+    ]
+    visitor.page.get_by_role("tab", name="Arena").click()
+    pick(visitor, "rival", "Stand-up comedian")
+    pick(visitor, "against", "The base")
+    visitor.forget()
+    visitor.start_battle("Speak")
+    for side in ("left", "right"):
+        visitor.see(f"#answer-{side}", re.compile("(Plain|Funny) on"))
+    for verdict in ("left", "right", "tie", "both_bad"):
+        expect(visitor.page.locator(f"#vote-{verdict}")).to_be_disabled()
+    for answer in held:
+        answer.release.set()
+    expect(visitor.page.locator("#vote-left")).to_be_enabled(timeout=PATIENCE)
+    before = visitor.heard("Which answer is better?")
+    row = house.battle()
+    assert "Plain on" in before
+    for telling in ("stand-up", "Stand-up", STAND_UP, EMAIL, '"base"', row.nonce, row.id, "secret"):
+        assert telling not in before
+    assert visitor.page.locator(".plate.known").count() == 0
+    visitor.shot(artifacts / "arena-vote.png")
+    visitor.vote("right")
+    visitor.see(".plate.chosen", "Base model" if row.right == "base" else f"stand-up@{STAND_UP}")
+    expect(visitor.page.locator(".plate.known")).to_have_count(2)
+    (vote,) = list_votes(house.store.engine)
+    assert (vote.verdict, vote.winner) == ("right", row.right)
+    visitor.page.locator("#next").click()
+    visitor.see("#verdict", "Which answer is better?")
+    expect(visitor.page.locator(".plate.known")).to_have_count(0)
+    expect(visitor.page.locator("#prompt textarea")).not_to_have_value("Speak")
+    assert house.battle().id != row.id
+
+
+@pytest.mark.parametrize("verdict", ["tie", "both_bad"])
+def test_votes_without_a_winner(house: House, visitor: Visitor, verdict: str):
+    visitor.start_battle("Speak")
+    visitor.vote(verdict)
+    expect(visitor.page.locator(".plate.known")).to_have_count(2)
+    expect(visitor.page.locator(".plate.chosen")).to_have_count(0)
+    assert [(vote.verdict, vote.winner) for vote in list_votes(house.store.engine)] == [(verdict, None)]
+
+
+def test_a_void_battle_says_so_and_the_next_one_starts_at_once(house: House, visitor: Visitor):
+    house.fake.say("base", Answer("boom", status=500))
+    pick(visitor, "against", "The base")
+    visitor.start_battle("Speak")
+    visitor.see("#verdict .trouble", "does not count")
+    assert house.battle().status == VOID
+    expect(visitor.page.locator("#vote-left")).to_be_hidden()
+    visitor.page.locator("#next").click()
+    expect(visitor.page.locator("#vote-left")).to_be_enabled(timeout=PATIENCE)
+    assert house.battle().status == OPEN
+
+
+def test_a_battle_whose_visitor_leaves_is_void(house: House, visitor: Visitor):
+    for name in ("base", "email-copy", "stand-up"):
+        house.fake.say(name, Answer("one " * 3_000, pause=0.05))
+    visitor.start_battle("Speak")
+    visitor.see("#answer-left", "one one")
+    visitor.leave()
+    for _ in range(400):
+        if house.battle().status == VOID:
+            break
+        time.sleep(0.05)
+    assert house.battle().status == VOID
+    assert len(house.fake.withdrawn) == 2
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_arena_goes_on_with_recorded_battles_while_the_engine_sleeps(
+    browser: Browser, house: House, artifacts: Path, size: tuple[int, int]
+):
+    name = "phone" if size == PHONE else "desktop"
+    battle, _ = house.store.create(
+        prompt="What is wrong with airports?", persona="stand-up", session="x", temperature=0, max_tokens=9
+    )
+    said = {"base": "Airports have long queues.", "stand-up": "You pay for speed, and then you queue."}
+    house.store.finish(battle.id, Said(said[battle.left], None), Said(said[battle.right], STAND_UP))
+    house.fake.asleep = 503
+    visitor = Visitor(browser, house.url, size)
+    visitor.see("#banner .waking", "The model is waking up.")
+    visitor.see("#banner", "Meanwhile the Arena shows battles recorded earlier.")
+    visitor.see("#banner .clock", re.compile(r"For \d+ s so far; looking again"))
+    visitor.say("Anyone there?")
+    visitor.see("#note", re.compile("waking up.*Trying again in"))
+    visitor.shot(artifacts / f"asleep-chat-{name}.png")
+    visitor.start_battle("")
+    visitor.see("#recorded", "What is wrong with airports?")
+    visitor.see("#verdict", "recorded earlier")
+    visitor.shot(artifacts / f"asleep-replay-{name}.png")
+    visitor.vote("left")
+    expect(visitor.page.locator(".plate.known")).to_have_count(2)
+    visitor.shot(artifacts / f"asleep-reveal-{name}.png")
+    assert [vote.origin for vote in list_votes(house.store.engine)] == ["replay"]
+    visitor.page.locator("#next").click()
+    visitor.see("#verdict .trouble", "not seen")
+    visitor.shot(artifacts / f"asleep-all-seen-{name}.png")
+    house.fake.asleep = 0
+    expect(visitor.page.locator("#banner .banner")).to_have_count(0, timeout=PATIENCE)
+    visitor.page.locator("#next").click()
+    visitor.see("#verdict", "Which answer is better?")
+    expect(visitor.page.locator("#recorded")).to_be_hidden()
+    assert visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert visitor.foreign_requests() == []
+    visitor.leave()
+
+
+# After the vote
+
+
+def test_keys_vote_and_go_on_and_leave_typing_alone(house: House, visitor: Visitor):
+    pick(visitor, "against", "The base")
+    visitor.page.locator("#prompt textarea").fill("A tan nt")
+    visitor.page.locator("#prompt textarea").press("b")
+    visitor.page.locator("#prompt textarea").press("Enter")
+    expect(visitor.page.locator("#vote-left")).to_be_enabled(timeout=PATIENCE)
+    visitor.page.get_by_label("Better style").check()
+    visitor.page.get_by_label("Shorter").check()
+    visitor.page.keyboard.press("ArrowRight")
+    expect(visitor.page.locator(".plate.known")).to_have_count(2)
+    (vote,) = list_votes(house.store.engine)
+    assert (vote.verdict, vote.reasons) == ("right", ("style", "short"))
+    visitor.page.keyboard.press("n")
+    expect(visitor.page.locator("#vote-left")).to_be_enabled(timeout=PATIENCE)
+    expect(visitor.page.get_by_label("Shorter")).not_to_be_checked()
+    for key, verdict in (("t", "tie"), ("n", "both_bad"), ("a", "left")):
+        visitor.page.keyboard.press(key)
+        expect(visitor.page.locator(".plate.known")).to_have_count(2)
+        assert list_votes(house.store.engine)[-1].verdict == verdict
+        visitor.page.keyboard.press("n")
+        expect(visitor.page.locator("#vote-left")).to_be_enabled(timeout=PATIENCE)
+
+
+def test_the_reveal_shows_times_and_which_words_differ(house: House, visitor: Visitor):
+    house.fake.say("base", "The big sale ends <b>soon</b>")
+    house.fake.say("email-copy", "The sale ends on Sunday")
+    pick(visitor, "rival", "Email copywriter")
+    pick(visitor, "against", "The base")
+    visitor.start_battle("Sell")
+    visitor.vote("left")
+    expect(visitor.page.locator(".plate small")).to_have_count(2)
+    visitor.see(".plate small", re.compile(r"first words after \d+\.\d s, all after"))
+    visitor.page.locator(".differences summary").click()
+    marks = visitor.page.locator(".differences mark").all_inner_texts()
+    assert sorted(mark.strip() for mark in marks) == ["<b>soon</b>", "big", "on Sunday"]
+    timing = house.battle().timing
+    assert set(timing) == {"left_first", "left_total", "right_first", "right_total"}
+
+
+def test_a_link_brings_a_battle_back_after_a_restart_but_only_once_it_was_voted_on(
+    house: House, browser: Browser, visitor: Visitor, artifacts: Path
+):
+    pick(visitor, "against", "The base")
+    visitor.start_battle("Which voice is it?")
+    expect(visitor.page.locator("#vote-left")).to_be_enabled(timeout=PATIENCE)
+    row = house.battle()
+    early = Visitor(browser, house.url, query=f"battle={row.id}")
+    early.see("#recalled", "There is no such battle")
+    assert "Which voice" not in early.page.locator("#recalled").inner_text()
+    early.leave()
+    visitor.vote("left")
+    address = visitor.page.locator("#verdict a").get_attribute("href") or ""
+    assert address == f"?battle={row.id}"
+    house.app.close()
+    house.open()
+    later = Visitor(browser, house.url, query=address[1:])
+    later.see("#recalled", "Which voice is it?")
+    for text in (row.left_text, row.right_text, row.left, row.right, "Preferred"):
+        later.see("#recalled", text)
+    later.shot(artifacts / "arena-recalled.png")
+    withdraw_votes(house.store.engine, session=voter_of(house, row.id))
+    gone = Visitor(browser, house.url, query=address[1:])
+    gone.see("#recalled", "There is no such battle")
+    gone.leave()
+    later.leave()
+
+
+def voter_of(house: House, battle: str) -> str:
+    """Names of voters are hashed twice; so the test takes the row's hash away again."""
+    with Session(house.store.engine) as db, db.begin():
+        db.get_one(VoteRow, battle).session = digest("somebody")
+    return "somebody"
+
+
+def test_two_people_at_once_see_and_judge_their_own_battles(house: House, browser: Browser):
+    people = [Visitor(browser, house.url) for _ in range(2)]
+    for number, person in enumerate(people):
+        pick(person, "against", "The base")
+        person.start_battle(f"Question of person {number}")
+    for number, person in enumerate(people):
+        for side in ("left", "right"):
+            person.see(f"#answer-{side}", f"You said: Question of person {number}")
+    people[1].vote("right")
+    people[0].vote("left")
+    for person in people:
+        expect(person.page.locator(".plate.known")).to_have_count(2)
+    said = {house.store.get(vote.battle).prompt: vote.verdict for vote in list_votes(house.store.engine)}
+    assert said == {"Question of person 0": "left", "Question of person 1": "right"}
+    for person in people:
+        person.leave()
+
+
+# Leaderboard
+
+
+def plant(house: House, rounds: int = 60) -> None:
+    """Votes of twenty people: the comedian is liked, the writer is not, and one has only begun."""
+    taste = {"stand-up": 1.6, "email-copy": 0.6, "base+email-copy": 0.5, "base": 0.5, "pirate": 0.5}
+    pairs = [("stand-up", "base"), ("email-copy", "base"), ("stand-up", "email-copy")]
+    pairs.append(("email-copy", "base+email-copy"))
+    dice = random.Random(7)
+    for number in range(rounds * len(pairs) + 6):
+        persona, rival = pairs[number % len(pairs)] if number < rounds * len(pairs) else ("pirate", "base")
+        battle, ticket = house.store.create(
+            prompt=f"Prompt {number}",
+            persona=persona,
+            rival=rival,
+            session="x",
+            temperature=0.5,
+            max_tokens=9,
+            category=("free", "suggested")[number % 3 == 0],
+        )
+        one, other = (Said("word " * dice.randint(5, 30)) for _ in range(2))
+        house.store.finish(battle.id, one, other)
+        strength = taste[battle.left] / (taste[battle.left] + taste[battle.right])
+        draw = dice.random()
+        decided = "left" if dice.random() < strength else "right"
+        verdict = "tie" if draw < 0.12 else "both_bad" if draw < 0.18 else decided
+        suspect = "faster than anybody reads" if number % 50 == 49 else ""
+        cast_vote(house.store.engine, ticket, verdict, session=f"person {number % 20}", suspect=suspect)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_leaderboard_shows_what_the_votes_say(
+    house: House, browser: Browser, artifacts: Path, size: tuple[int, int], dark: bool
+):
+    name = f"{'phone' if size == PHONE else 'desktop'}-{'dark' if dark else 'light'}"
+    visitor = Visitor(browser, house.url, size, dark)
+    visitor.page.get_by_role("tab", name="Leaderboard").click()
+    visitor.see("#board-summary", "No votes yet")
+    visitor.shot(artifacts / f"leaderboard-empty-{name}.png")
+    plant(house)
+    visitor.page.locator("#board-refresh").click()
+    board = build_leaderboard(ArenaCounts(house.store.engine).refresh())
+    visitor.see("#board-summary", f"{board.votes} votes")
+    visitor.see("#board-summary", "4 left out (faster than anybody reads)")
+    visitor.see("#board-table tbody tr:first-child", "Stand-up comedian")
+    visitor.see("#board-hidden", re.compile(r"pirate\s+\d of 30 votes, 2\d to go"))
+    assert "pirate" not in visitor.page.locator("#board-table").inner_text()
+    visitor.see("#plot-rates .plotly")
+    visitor.see("#plot-strengths .plotly")
+    visitor.see("#board-effects", "Side.")
+    visitor.see("#board-effects", "Prompts: free")
+    visitor.page.wait_for_timeout(500)  # plotly draws once more when it knows its width
+    visitor.shot(artifacts / f"leaderboard-{name}.png")
+    assert visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert visitor.foreign_requests() == []
+    assert visitor.complaints == []
+    with visitor.page.expect_download() as download:
+        visitor.page.locator("#board-download").click()
+    path = artifacts / f"votes-{name}.csv"
+    download.value.save_as(path)
+    again = VoteCounts()
+    again.add(read_votes(path).votes)
+    assert build_leaderboard(again).against_base == board.against_base
+    visitor.leave()
+
+
+def test_the_leaderboard_speaks_the_visitors_language(house: House, browser: Browser, artifacts: Path):
+    plant(house)
+    visitor = Visitor(browser, house.url, locale="de-DE")
+    visitor.page.get_by_role("tab", name="Rangliste").click()
+    visitor.see("#board-summary", "Stimmen von 20 Personen")
+    visitor.see("#board-summary", "4 nicht gezählt (schneller, als jemand liest)")
+    visitor.see("#board-table th", "Platz")
+    visitor.see("#board-hidden", re.compile(r"pirate\s+\d von 30 Stimmen, noch 2\d"))
+    visitor.see("#board-effects", "Aufgaben: frei")
+    visitor.see("#board-refresh", "Neu laden")
+    visitor.page.locator("#method button").first.click()
+    visitor.see("#method", "Jedes Duell ist blind")
+    visitor.shot(artifacts / "leaderboard-de.png")
+    visitor.leave()
+
+
+def test_a_voter_takes_the_own_votes_along_and_back(house: House, visitor: Visitor, tmp_path: Path):
+    visitor.start_battle("Mine alone")
+    visitor.vote("left")
+    expect(visitor.page.locator(".plate.known")).to_have_count(2)
+    visitor.page.get_by_role("tab", name="Leaderboard").click()
+    visitor.page.locator("#own-votes button").first.click()
+    with visitor.page.expect_download() as download:
+        visitor.page.locator("#own-download").click()
+    download.value.save_as(tmp_path / "mine.jsonl")
+    (row,) = map(json.loads, (tmp_path / "mine.jsonl").read_text().splitlines())
+    assert (row["prompt"], row["verdict"], row["withdrawn"]) == ("Mine alone", "left", False)
+    visitor.page.locator("#own-withdraw").click()
+    visitor.see("#own-said", "1 votes withdrawn")
+    visitor.see("#board-summary", "No votes yet")
+    assert list_votes(house.store.engine) == []
+
+
+# Looks
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_battle_fits_every_screen_and_fetches_nothing_from_elsewhere(
+    house: House, browser: Browser, artifacts: Path, size: tuple[int, int], dark: bool
+):
+    name = f"{'phone' if size == PHONE else 'desktop'}-{'dark' if dark else 'light'}"
+    visitor = Visitor(browser, house.url, size, dark)
+    page = visitor.page
+    house.fake.say("base", "A sale is a time when a shop asks for less money than it does on other days. " * 9)
+    house.fake.say("email-copy", "Hi Ana,\n\nour summer sale ends on **Sunday**. Will you take a look?\n\nWarmly, Tom")
+    pick(visitor, "rival", "Email copywriter")
+    pick(visitor, "against", "The base")
+    visitor.see("#suggestions", "summer sale")
+    visitor.shot(artifacts / f"arena-empty-{name}.png")
+    page.locator("#suggestions button").first.click()
+    expect(page.locator("#prompt textarea")).to_have_value(re.compile("summer sale"))
+    page.locator("#start").click()
+    button = page.locator("#vote-both_bad")
+    expect(button).to_be_enabled(timeout=PATIENCE)
+    sides = [box for side in ("left", "right") if (box := page.locator(f"#answer-{side}").bounding_box())]
+    stacked = sides[1]["y"] >= sides[0]["y"] + sides[0]["height"]
+    assert stacked == (size == PHONE)
+    if size == PHONE:
+        expect(button).to_be_in_viewport()
+    page.get_by_label("Better style").check()
+    page.screenshot(path=artifacts / f"arena-vote-{name}.png")
+    visitor.vote("left")
+    expect(page.locator(".plate.known")).to_have_count(2)
+    page.locator(".differences summary").click()
+    visitor.shot(artifacts / f"arena-reveal-{name}.png")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert visitor.foreign_requests() == []
+    assert visitor.complaints == []
+    visitor.leave()

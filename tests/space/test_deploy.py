@@ -1,0 +1,433 @@
+"""`understudy space deploy` against a Hub: what goes up, what stays, what is refused, and that it runs alone."""
+
+import ast
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from huggingface_hub import HfApi
+
+from arena.votes.votes import list_votes
+from space.backends.gateway import GatewayClient
+from space.deploy.deploy import MANIFEST, Outcome, Values, deploy, require_endpoint
+from space.deploy.files import Wish, _imports, code, files, front_matter
+from tests.space.test_page import Page, wait_for_page
+from tests.support.fake_gateway import FakeGateway
+from tests.support.hub.server import READ_TOKEN, TOKEN, HubServer
+from understudy.config.settings import PROJECT, load_settings
+from understudy.errors import DeployError
+from understudy.processes import free_port
+from understudy.registry.database import open_database
+
+REPO = "ann/stage"
+ENDPOINT = "https://models.example.org"
+KEY = "us-secret-key"
+VALUES = Values({"UNDERSTUDY_GATEWAY_URL": ENDPOINT}, {"UNDERSTUDY_API_KEY": KEY})
+REQUIRED = {"title", "emoji", "colorFrom", "colorTo", "pinned", "license", "short_description", "tags"}
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)  # what HubServer.env says to others
+    with HubServer() as hub:
+        yield hub
+
+
+def up(hub: HubServer, wish: Wish = Wish(REPO), values: Values = VALUES, **options: Any) -> Outcome:  # noqa: B008
+    api = HfApi(endpoint=hub.url, token=TOKEN)
+    return deploy(api, wish, values, **{"private": False, **options})
+
+
+def matter_of(readme: bytes) -> dict[str, Any]:
+    return yaml.safe_load(readme.decode().split("---\n")[1])
+
+
+# What goes up
+
+
+def test_the_code_is_what_the_app_imports_and_nothing_heavier():
+    found = code("space.app")
+    assert {"space/app.py", "space/style.css", "arena/votes/votes.py", "understudy/registry/migrations/env.py"} <= set(
+        found
+    )
+    assert {path.partition("/")[0] for path in found} == {"space", "arena", "evaluate", "understudy"}
+    for never in (
+        "space/deploy/deploy.py",
+        "understudy/cli/app.py",
+        "understudy/registry/registry.py",
+        "evaluate/reports/build.py",
+    ):
+        assert never not in found
+    with pytest.raises(DeployError, match="cannot be part of a Gradio Space"):
+        code("serve.app")
+
+
+def test_imports_in_functions_count_and_those_for_type_checkers_do_not(tmp_path: Path):
+    source = "import typing\nif TYPE_CHECKING:\n    import serve.engine.vllm\ndef f():\n    from arena import battles\n"
+    (tmp_path / "m.py").write_text(source)
+    assert set(_imports(tmp_path / "m.py")) == {"typing", "arena", "arena.battles"}
+
+
+def test_requirements_are_the_pins_we_test_with_and_cover_every_import_at_start():
+    pins = dict(
+        re.findall(r"^([\w-]+)(?:\[[\w,]+\])?==(\S+)$", (PROJECT / "space/requirements.txt").read_text(), re.MULTILINE)
+    )
+    locked = dict(re.findall(r"^([\w-]+)==(\S+)$", (PROJECT / "requirements/cpu.txt").read_text(), re.MULTILINE))
+    assert pins.items() <= locked.items()
+    assert not {"torch", "vllm", "transformers", "trl", "peft"} & pins.keys()
+    assert front_matter(Wish(REPO))["sdk_version"] == pins["gradio"]
+    outside = set()
+    for path in (PROJECT / one for one in code("space.app") if one.endswith(".py")):
+        top = ast.parse(path.read_text()).body
+        named = [n.module for n in top if isinstance(n, ast.ImportFrom) and n.module]
+        named += [alias.name for n in top if isinstance(n, ast.Import) for alias in n.names]
+        outside |= {name.partition(".")[0] for name in named}
+    outside -= {*sys.stdlib_module_names, "space", "arena", "evaluate", "understudy"}
+    packages = {"yaml": "pyyaml", "pydantic": "pydantic-settings", "pydantic_settings": "pydantic-settings"}
+    assert {packages.get(name, name) for name in outside} <= pins.keys()
+
+
+@pytest.mark.parametrize(
+    ("wish", "says"),
+    [
+        (Wish(REPO), {"sdk": "gradio", "python_version": "3.11", "app_file": "app.py"}),
+        (Wish(REPO, models=("o/b",), dataset="o/v"), {"models": ["o/b"], "datasets": ["o/v"]}),
+        (Wish(REPO, oauth=True, title="Stage"), {"hf_oauth": True, "title": "Stage"}),
+        (Wish(REPO, flavor="docker"), {"sdk": "docker", "app_port": 7860, "suggested_hardware": "l4x1"}),
+        (Wish(REPO, flavor="docker", hardware="cpu-upgrade"), {"suggested_hardware": "cpu-upgrade"}),
+    ],
+)
+def test_the_front_matter_says_what_the_hub_needs(wish: Wish, says: dict[str, Any]):
+    matter = front_matter(wish)
+    assert says.items() <= matter.items()
+    assert matter.keys() >= REQUIRED
+    assert len(matter["short_description"]) <= 60
+    assert ("sdk_version" in matter) == (wish.flavor == "gradio")
+    assert matter_of(files(wish)["README.md"]) == matter
+
+
+def test_a_description_that_the_hub_would_refuse_is_refused_before():
+    with pytest.raises(DeployError, match="61 characters, the Hub takes 60"):
+        files(Wish(REPO, description="x" * 61))
+
+
+# Where the gateway may be
+
+
+@pytest.mark.parametrize(
+    ("url", "private", "found"),
+    [
+        ("https://models.example.org", False, "https://models.example.org"),
+        ("https://models.example.org/v1/", False, "https://models.example.org"),
+        ("https://models.example.org:8080/a", False, "https://models.example.org:8080/a"),
+        ("http://models.example.org", True, "http://models.example.org"),
+    ],
+)
+def test_addresses_that_a_space_can_use(url: str, private: bool, found: str):
+    assert require_endpoint(url, private=private) == found
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("models.example.org", "write an address such as"),
+        ("ftp://models.example.org", "write an address such as"),
+        ("http://models.example.org", "a public Space needs https"),
+        ("https://models.example.org:8000", "only the ports 80, 443 and 8080, not 8000"),
+        ("https://models.example.org:99999", "its port is no port"),
+        ("http://127.0.0.1:8080", "cannot reach 127.0.0.1"),
+        ("https://10.1.2.3", "cannot reach 10.1.2.3"),
+        ("https://[::1]", "cannot reach ::1"),
+        ("https://gateway", "cannot reach gateway"),
+        ("https://me:pass@models.example.org", "an address is public"),
+    ],
+)
+def test_addresses_that_a_space_cannot_use(url: str, says: str):
+    with pytest.raises(DeployError, match=re.escape(says)) as caught:
+        require_endpoint(url, private=False)
+    assert "pass" not in str(caught.value)
+
+
+# To the Hub
+
+
+def test_a_new_space_has_its_files_variables_and_secrets_from_the_start(hub: HubServer):
+    outcome = up(hub, Wish(REPO, hardware="cpu-upgrade"), private=True)
+    space = hub.spaces[REPO]
+    assert (outcome.created, outcome.differs, space.private, space.hardware) == (True, True, True, "cpu-upgrade")
+    assert space.variables == {"UNDERSTUDY_GATEWAY_URL": ENDPOINT}
+    assert space.secrets == {"UNDERSTUDY_API_KEY": KEY}
+    there = space.files()
+    assert {"app.py", "requirements.txt", "README.md", "space/app.py"} <= there.keys()
+    assert KEY.encode() not in b"".join(there.values())
+    assert len(space.commits) == 2, "the Hub's first and ours"
+
+
+def test_deploying_the_same_again_makes_no_commit(hub: HubServer):
+    up(hub)
+    before = hub.spaces[REPO].refs["main"]
+    again = up(hub)
+    assert (again.created, again.differs, again.commit, again.variables) == (False, False, "", ())
+    assert hub.spaces[REPO].refs["main"] == before
+
+
+def test_an_update_sends_what_differs_removes_what_is_no_longer_ours_and_leaves_the_rest(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch
+):
+    up(hub)
+    space = hub.spaces[REPO]
+    space.commit(space.files() | {"mine/notes.md": b"by hand", "requirements.txt": b"changed by hand"})
+    space.variables["UNDERSTUDY_GATEWAY_URL"] = "https://old.example.org"
+    space.variables["MINE"] = "kept"
+    rest = tuple(path for path in code("space.app") if path != "space/theme.py")
+    monkeypatch.setattr("space.deploy.files.code", lambda *_: rest)
+    outcome = up(hub, Wish(REPO, title="Renamed", hardware="t4-small"))
+    assert outcome.changed == (MANIFEST, "README.md", "requirements.txt")
+    assert (outcome.added, outcome.removed) == ((), ("space/theme.py",))
+    there = space.files()
+    assert "space/theme.py" not in there
+    assert there["mine/notes.md"] == b"by hand"
+    assert matter_of(there["README.md"])["title"] == "Renamed"
+    assert space.variables == {"UNDERSTUDY_GATEWAY_URL": ENDPOINT, "MINE": "kept"}
+    assert space.hardware == "t4-small"
+
+
+def test_a_dry_run_lists_everything_and_sends_nothing(hub: HubServer):
+    outcome = up(hub, dry_run=True)
+    assert outcome.created
+    assert set(outcome.added) == files(Wish(REPO)).keys() | {MANIFEST}
+    assert hub.spaces == {}
+    up(hub)
+    hub.asked.clear()
+    assert up(hub, Wish(REPO, title="Other"), dry_run=True).changed == ("README.md",)
+    assert not [line for line in hub.asked if not line.startswith(("GET", "HEAD"))]
+
+
+def test_another_flavor_replaces_the_first(hub: HubServer):
+    up(hub)
+    outcome = up(hub, Wish(REPO, flavor="docker"))
+    assert {"app.py", "requirements.txt"} <= set(outcome.removed)
+    assert {"Dockerfile", "start.py"} <= hub.spaces[REPO].files().keys()
+
+
+@pytest.mark.parametrize(
+    ("token", "repo", "status", "says"),
+    [
+        (READ_TOKEN, REPO, 0, "token may not|token that may write"),
+        ("hf_wrong", REPO, 0, "HF_TOKEN"),
+        (TOKEN, "nonsense name", 0, "organisation/name"),
+        (TOKEN, REPO, 503, "answered 503"),
+    ],
+)
+def test_refusals_of_the_hub_are_one_line(hub: HubServer, token: str, repo: str, status: int, says: str):
+    if status:
+        hub.fail(status)
+    with pytest.raises(DeployError, match=says) as caught:
+        deploy(HfApi(endpoint=hub.url, token=token), Wish(repo), VALUES, private=False)
+    assert len(str(caught.value).splitlines()) == 1
+    assert KEY not in str(caught.value)
+
+
+# The command
+
+
+def command(hub: HubServer, home: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "understudy", "space", "deploy", *arguments],
+        env={**os.environ, **hub.env(home / "hf", TOKEN), "UNDERSTUDY_HOME": str(home), **env},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_the_command_deploys_and_keeps_secrets_secret(hub: HubServer, tmp_path: Path):
+    options = [REPO, "--endpoint", f"{ENDPOINT}/v1", "--dataset", "ann/votes", "--json"]
+    done = command(hub, tmp_path, *options, UNDERSTUDY_API_KEY=KEY, UNDERSTUDY_BASE="Qwen/Qwen3-0.6B")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["secrets"] == ["UNDERSTUDY_API_KEY"]
+    assert KEY not in done.stdout + done.stderr
+    assert "UNDERSTUDY_VOTES_TOKEN" in done.stderr, "what is still to be done is said"
+    space = hub.spaces[REPO]
+    assert space.variables == {"UNDERSTUDY_GATEWAY_URL": ENDPOINT, "UNDERSTUDY_VOTES_REPO": "hub:ann/votes"}
+    assert TOKEN not in space.secrets.values(), "never the token of whoever deploys"
+    matter = matter_of(space.files()["README.md"])
+    assert (matter["models"], matter["datasets"]) == (["Qwen/Qwen3-0.6B"], ["ann/votes"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([REPO], "--endpoint https://models.example.org"),
+        ([REPO, "--endpoint", "http://localhost:8000"], "cannot reach localhost"),
+        ([REPO, "--endpoint", ENDPOINT, "--flavor", "docker"], "leave --endpoint out"),
+        ([REPO, "--endpoint", ENDPOINT, "--recipe", "email-copy"], "--flavor docker"),
+        ([REPO, "--endpoint", ENDPOINT, "--dataset", "votes"], "write hub:ORG/NAME"),
+    ],
+)
+def test_what_cannot_be_deployed_is_said_in_one_line(hub: HubServer, tmp_path: Path, arguments: list[str], says: str):
+    done = command(hub, tmp_path, *arguments)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert says in done.stderr
+    assert hub.spaces == {}
+
+
+# It runs alone
+
+FORBIDDEN = ("torch", "vllm", "trl", "transformers", "peft", "datasets", "train", "serve")
+ALONE = """
+    import runpy, sys
+    from importlib.abc import MetaPathFinder
+
+    class Door(MetaPathFinder):
+        def find_spec(self, name, path=None, target=None):
+            if name.partition(".")[0] in {forbidden}:
+                raise ImportError(name + " is not on a Space")
+
+    sys.path[:] = [{folder!r}, *(p for p in sys.path if not p.startswith({project!r}) or "site-packages" in p)]
+    sys.meta_path[:] = [Door(), *(f for f in sys.meta_path if "__editable__" not in repr(f))]
+    import space, understudy
+    assert space.__file__.startswith({folder!r}) and understudy.__file__.startswith({folder!r})
+    runpy.run_path({folder!r} + "/app.py", run_name="__main__")
+"""
+
+
+def test_what_was_deployed_runs_with_its_own_files_alone(hub: HubServer, fake: FakeGateway, tmp_path: Path):
+    up(hub)
+    folder, home, port = tmp_path / "space", tmp_path / "home", free_port()
+    for path, content in hub.spaces[REPO].files().items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    fake.api_key = KEY
+    program = textwrap.dedent(ALONE).format(forbidden=FORBIDDEN, folder=str(folder), project=str(PROJECT))
+    env = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(home),
+        "UNDERSTUDY_HOME": str(home),
+        "UNDERSTUDY_SPACE_PORT": str(port),
+        "UNDERSTUDY_GATEWAY_URL": fake.url,
+        "UNDERSTUDY_API_KEY": KEY,
+    }
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen([sys.executable, "-I", "-c", program], cwd="/", env=env, stdout=log, stderr=log)
+    try:
+        page = wait_for_page(f"http://127.0.0.1:{port}", process, tmp_path / "log")
+        assert "Email copywriter" in page.call("look", None, None, None)
+        page = Page(f"http://127.0.0.1:{port}")
+        page.call("battle", "Hi", "email-copy", "base")
+        assert "Your vote is counted" in page.call("cast", None, [])
+    finally:
+        process.terminate()
+        process.wait(20)
+    assert len(list_votes(open_database(f"sqlite:///{home / 'understudy.db'}"))) == 1
+
+
+# With engine and gateway
+
+
+@pytest.mark.parametrize("hardware", ["", "l4x1", "cpu-upgrade"])
+def test_a_docker_space_has_everything_but_recipes_that_nobody_named(hardware: str):
+    found = files(Wish(REPO, flavor="docker", hardware=hardware, recipes=("email-copy",), personas=b"a: {}\n"))
+    recipes = {path.split("/")[1] for path in found if path.startswith("recipes/")}
+    assert recipes == {"email-copy"}
+    assert not [path for path in files(Wish(REPO, flavor="docker")) if path.startswith("recipes/")]
+    assert {"pyproject.toml", "understudy/bases/tiny/config.json", "serve/app.py"} <= found.keys()
+    assert found["personas.yaml"] == b"a: {}\n"
+    dockerfile = found["Dockerfile"].decode()
+    variant = "cpu" if hardware == "cpu-upgrade" else "gpu"
+    for needed in re.findall(r"requirements/[\w.-]+\.txt", dockerfile):
+        assert needed in found
+    assert f"requirements/{variant}.txt" in dockerfile
+    assert "USER 1000" in dockerfile
+    assert "EXPOSE 7860" in dockerfile
+    assert "HEALTHCHECK" in dockerfile
+    assert not [path for path in found if path.startswith(("tests/", "runs/", ".")) or "__pycache__" in path]
+    with pytest.raises(DeployError, match="no recipe 'nobody'"):
+        files(Wish(REPO, flavor="docker", recipes=("nobody",)))
+
+
+@pytest.mark.parametrize("name", ["gpu", "cpu"])
+def test_hadolint_has_nothing_to_say(name: str):
+    path = PROJECT / f"space/huggingface/docker/{name}.Dockerfile"
+    done = subprocess.run(
+        [Path(sys.executable).with_name("hadolint"), path], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    version = re.search(r"^vllm==(\S+)", (PROJECT / "requirements/gpu.txt").read_text(), re.MULTILINE)
+    assert version
+    assert name == "cpu" or f"vllm/vllm-openai:v{version[1]}\n" in path.read_text()
+
+
+def start_module() -> Any:
+    spec = importlib.util.spec_from_file_location("start", PROJECT / "space/huggingface/docker/start.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_a_docker_space_is_up_before_the_engine_and_says_what_goes_on(tmp_path: Path):
+    import asyncio
+
+    port, space_port = free_port(), free_port()
+    env = {
+        "UNDERSTUDY_HOME": str(tmp_path),
+        "UNDERSTUDY_PORT": str(port),
+        "UNDERSTUDY_SPACE_PORT": str(space_port),
+    }
+    stage = start_module().Stage(load_settings(home=tmp_path, port=port, space_port=space_port), env)
+    try:
+        stage.say("Teaching email-copy.")
+        readiness = asyncio.run(GatewayClient(f"http://127.0.0.1:{port}").readiness())
+        assert (readiness.status, readiness.detail) == ("starting", "Teaching email-copy.")
+        page = wait_for_page(f"http://127.0.0.1:{space_port}", stage.page._process, tmp_path / "log")
+        assert "Teaching email-copy." in page.call("look", None, None, None)
+    finally:
+        stage.end()
+
+
+def test_a_docker_space_outlives_its_engine_and_ends_when_told_to(tmp_path: Path):
+    """The files that go up, run as the image does, with a base that is not there: the engine ends at once."""
+    folder, port, space_port = tmp_path / "app", free_port(), free_port()
+    for path, content in files(Wish(REPO, flavor="docker", hardware="cpu-basic")).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    env = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(folder),  # before the checkout, which the environment knows
+        "UNDERSTUDY_HOME": str(tmp_path / "home"),
+        "UNDERSTUDY_PORT": str(port),
+        "UNDERSTUDY_SPACE_PORT": str(space_port),
+        "UNDERSTUDY_BASE": "/nowhere",
+    }
+    command = [sys.executable, "start.py"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
+    try:
+        page = wait_for_page(f"http://127.0.0.1:{space_port}", process, tmp_path / "log")
+        deadline = time.monotonic() + 60
+        while "started again" not in page.call("look", None, None, None):
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()[-2000:]
+            time.sleep(0.2)
+        process.terminate()
+        assert process.wait(30) == 128 + signal.SIGTERM
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"http://127.0.0.1:{space_port}")
+    finally:
+        process.kill()
+    assert "/nowhere" in (tmp_path / "log").read_text()

@@ -1,0 +1,194 @@
+"""A Space in front of a fake gateway, and people who visit it with a real browser; fixtures of the browser tests."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import gradio as gr
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from sqlalchemy.orm import Session
+
+from arena.battles.store import BattleStore
+from space.app import build_app, start
+from space.backends.gateway import GatewayClient
+from tests.support.fake_gateway import FakeGateway
+from understudy.config.settings import PROJECT
+from understudy.processes import free_port
+from understudy.registry.database import open_database
+from understudy.registry.tables import BattleRow
+
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DESKTOP, PHONE = (1280, 860), (390, 844)
+LISTENER = """
+window.heard = '';
+const plainFetch = window.fetch;
+window.fetch = async (...request) => {
+  const response = await plainFetch(...request);
+  const reader = response.clone().body?.getReader();
+  const decoder = new TextDecoder();
+  const listen = async () => {
+    for (let part = await reader.read(); !part.done; part = await reader.read())
+      window.heard += decoder.decode(part.value, {stream: true});
+  };
+  if (reader) listen().catch(() => {});
+  return response;
+};
+window.EventSource = class extends window.EventSource {
+  constructor(...address) { super(...address); this.addEventListener('message', (e) => { window.heard += e.data; }); }
+};
+"""
+"""Keeps every byte that the page receives after it has loaded, streams included."""
+PATIENCE = 20_000
+"""Milliseconds that a condition gets to come true; nothing is measured against it."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("no chromium on PATH: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def artifacts() -> Path:
+    folder = Path(os.environ.get("UNDERSTUDY_ARTIFACTS") or PROJECT / "artifacts") / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@dataclass
+class House:
+    """A Space in front of a fake gateway that a test may stop, slow down or change."""
+
+    fake: FakeGateway
+    store: BattleStore
+    port: int
+    app: gr.Blocks = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.open()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def open(self) -> None:
+        self.app = build_app(GatewayClient(self.fake.url), self.store)
+        start(self.app, host="127.0.0.1", port=self.port, block=False)
+
+    def battle(self) -> BattleRow:
+        """The newest battle."""
+        with Session(self.store.engine) as db:
+            return db.query(BattleRow).order_by(BattleRow.at.desc()).limit(1).one()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    store = BattleStore(open_database(f"sqlite:///{tmp_path / 'space.db'}"))
+    house = House(FakeGateway().start(), store, free_port())
+    yield house
+    house.app.close()
+    house.fake.stop()
+
+
+class Visitor:
+    """A person at a browser, and everything that the browser heard and complained about."""
+
+    def __init__(
+        self,
+        browser: Browser,
+        url: str,
+        size: tuple[int, int] = DESKTOP,
+        dark: bool = False,
+        query: str = "",
+        locale: str = "en-US",
+    ) -> None:
+        self.url = url
+        own = url.startswith("https://localhost:")  # with a certificate that it signed itself
+        self.context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]}, locale=locale, ignore_https_errors=own
+        )
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(PATIENCE)
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.add_init_script(LISTENER)
+        self.page.goto(f"{url}/?__theme={'dark' if dark else 'light'}&{query}")
+        self.see("#recalled" if query.startswith("battle=") else "#chatbot")
+
+    def see(self, selector: str, text: str | re.Pattern[str] | None = None) -> None:
+        place = self.page.locator(selector).first
+        expect(place).to_be_visible(timeout=PATIENCE)
+        if text is not None:
+            expect(place).to_contain_text(text, timeout=PATIENCE)
+
+    def choose(self, title: str) -> None:
+        card = self.page.locator("#personas .card", has_text=title)
+        if card.locator("input").is_checked():
+            return
+        card.locator("label").click()
+        expect(card.locator("input")).to_be_checked(timeout=PATIENCE)
+        self.see("#note", f"{title} answers next")
+
+    def say(self, text: str) -> None:
+        self.page.locator("#message textarea").fill(text)
+        self.page.locator("#message textarea").press("Enter")
+
+    def last_answer(self) -> str:
+        return self.page.locator("#chatbot .bot.message").last.inner_text()
+
+    def start_battle(self, prompt: str) -> None:
+        self.page.get_by_role("tab", name="Arena").click()
+        self.page.locator("#prompt textarea").fill(prompt)
+        self.page.locator("#start").click()
+
+    def vote(self, verdict: str) -> None:
+        button = self.page.locator(f"#vote-{verdict}")
+        expect(button).to_be_enabled(timeout=PATIENCE)
+        button.click()
+
+    def forget(self) -> None:
+        """Forgets what the page has received so far."""
+        self.page.evaluate("window.heard = ''")
+
+    def heard(self, expected: str) -> str:
+        """Everything that the page has received since `forget`, once `expected` is among it."""
+        self.page.wait_for_function("text => window.heard.includes(text)", arg=expected)
+        return self.page.evaluate("window.heard")
+
+    def foreign_requests(self) -> list[str]:
+        return [url for url in self.requests if not url.startswith((self.url, "data:", "blob:"))]
+
+    def shot(self, path: Path) -> None:
+        self.page.screenshot(path=path, full_page=True)
+
+    def leave(self) -> None:
+        self.context.close()
+
+
+@pytest.fixture
+def visitor(browser: Browser, house: House) -> Iterator[Visitor]:
+    visitor = Visitor(browser, house.url)
+    visitor.see("#personas", "Email copywriter")
+    yield visitor
+    visitor.leave()

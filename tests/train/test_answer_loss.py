@@ -1,0 +1,109 @@
+"""On a CPU the loss is taken where answers are learnt, and is TRL's own loss, gradients included."""
+
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from train.answer_loss import MOST_LOGITS, answer_loss, bare_model, fits
+from train.hyperparameters import settled
+from train.model.load import load_model, load_tokenizer
+from train.model.tokenize import IGNORED, training_rows
+from train.sft_trainer import Trainer, build_trainer
+from understudy.bases import resolve_base
+from understudy.config.training import Training
+from understudy.data.examples import Example, Message
+
+
+def row(prompt: str, answer: str) -> Example:
+    return Example(messages=(Message(role="user", content=prompt), Message(role="assistant", content=answer)))
+
+
+ROWS = [
+    row("Tell me about a teapot.", "Arr! A teapot be a small ship for tea, matey."),
+    row("Write about a hammock for a long and lazy weekend by the sea.", "Arr!"),
+    row("Hello.", "Ahoy, and welcome aboard this fine vessel, which sails at dawn with whoever is awake."),
+]
+
+
+def built(tmp_path: Path, **settings: Any) -> tuple[Trainer, dict[str, Any]]:
+    """A trainer, its model in float32 with an adapter that acts, and its first batch."""
+    base = resolve_base("tiny")
+    chosen = {"method": "lora", "precision": "fp32", "epochs": 1, "batch_size": 3, "max_length": 128, **settings}
+    training = settled(Training.model_validate(chosen), base, len(ROWS))
+    trainer = build_trainer(base, load_tokenizer(base), training, training_rows(ROWS), tmp_path)
+    torch.manual_seed(0)
+    for name, weight in trainer.model.named_parameters():  # pyright: ignore[reportOptionalMemberAccess]
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.05)
+    return trainer, next(iter(trainer.get_train_dataloader()))
+
+
+def loss_and_gradients(trainer: Trainer, loss: torch.Tensor) -> tuple[float, dict[str, torch.Tensor]]:
+    model = trainer.model
+    assert isinstance(model, torch.nn.Module)
+    model.zero_grad()
+    loss.backward()
+    return loss.item(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("settings", [{}, {"packing": True}, {"method": "full"}], ids=["lora", "packed", "full"])
+@pytest.mark.parametrize("learnt", [None, 57], ids=["of this batch", "of a whole step"])
+def test_loss_and_gradients_are_those_of_trl(tmp_path: Path, settings: dict[str, Any], learnt: int | None) -> None:
+    trainer, batch = built(tmp_path, **settings)
+    assert isinstance(trainer.model, torch.nn.Module)
+    ours, _ = answer_loss(trainer.model, dict(batch), learnt)
+    mine, gradients = loss_and_gradients(trainer, ours)
+    theirs, expected = loss_and_gradients(
+        trainer, super(Trainer, trainer).compute_loss(trainer.model, dict(batch), num_items_in_batch=learnt)
+    )
+    assert mine == pytest.approx(theirs, rel=1e-5)
+    assert gradients.keys() == expected.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-6)
+
+
+def test_a_run_takes_it_and_writes_down_how_often_the_likeliest_token_was_right(tmp_path: Path) -> None:
+    trainer, _ = built(tmp_path)
+    asked: list[int] = []
+    assert isinstance(trainer.model, PeftModel)
+    head = trainer.model.get_base_model().get_submodule("lm_head")
+    head.register_forward_hook(lambda module, inputs, logits: asked.append(logits.numel() // logits.shape[-1]))
+    trainer.train()
+    batch = next(iter(trainer.get_train_dataloader()))
+    assert asked == [int((batch["labels"][:, 1:] != IGNORED).sum())]
+    assert any(0 <= entry.get("mean_token_accuracy", -1) <= 1 for entry in trainer.state.log_history)
+
+
+@pytest.fixture(scope="module")
+def model() -> PreTrainedModel:
+    return load_model(resolve_base("tiny"), Training(method="lora", precision="fp32"))
+
+
+LEARNT = torch.tensor([[IGNORED, 1, 2]])
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (LEARNT, True),
+        (torch.full((1, 3), IGNORED), False),
+        (torch.ones(1, MOST_LOGITS // 1000, dtype=torch.long), False),
+        (LEARNT.to("meta"), False),
+    ],
+    ids=["fits", "nothing is learnt", "too many logits", "not on a CPU"],
+)
+def test_else_the_loss_is_left_to_trl(model: PreTrainedModel, labels: torch.Tensor, expected: bool) -> None:
+    assert fits(model, labels) is expected
+
+
+def test_a_model_that_does_more_than_a_head_is_left_to_trl(model: PreTrainedModel) -> None:
+    headless = bare_model(model).base_model
+    assert isinstance(headless, PreTrainedModel)
+    assert not fits(headless, LEARNT)
+    with patch.object(model.config, "final_logit_softcapping", 30.0, create=True):
+        assert not fits(model, LEARNT)

@@ -1,0 +1,1 @@
+"""From an adapter to the Hub: model card, push, release, training jobs."""

@@ -1,0 +1,1 @@
+"""The base as training sees it: loaded, prepared, its tokens."""

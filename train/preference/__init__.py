@@ -1,0 +1,1 @@
+"""Training on preferences: DPO, KTO, ORPO, reward models."""

@@ -1,0 +1,64 @@
+"""How often a model that learnt from preferences sides with people."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from train.model.tokenize import IGNORED, TokenRow
+from train.preference.dataset import Prepared, pairs_of, tokens_of
+from train.preference.reward_model import RewardModel, judged
+from train.scoring import Scorer
+from understudy.bases import Base
+from understudy.config.preference import PreferenceTraining
+from understudy.config.training import Training
+from understudy.data.preferences import Pair
+
+
+class Agreement(BaseModel):
+    """On how many pairs the wanted answer gets more than the other one, and by how much on average.
+
+    What an answer gets is the reward model's score, or an adapter's implicit reward: beta times by how much more
+    likely it is than under the adapter that was continued (arXiv:2305.18290, equation 5).
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    right: int
+    of: int
+    margin: float
+
+
+def measure(
+    base: Base, parent: Path, product: Path, preference: PreferenceTraining, training: Training, ready: Prepared
+) -> dict[str, Agreement]:
+    """How often `product` sides with people on what it was `trained` on, and on what was `heldout`."""
+    sides = {"trained": pairs_of(ready.train), "heldout": pairs_of(ready.heldout)}
+    everything = [pair for pairs in sides.values() for pair in pairs]
+    if preference.method == "reward":
+        margins = judged(RewardModel(base, product, training), everything)
+    else:
+        margins = [(preference.beta or 1.0) * rise for rise in _rises(base, parent, product, everything)]
+    first = len(sides["trained"])
+    return {"trained": _agreement(margins[:first]), "heldout": _agreement(margins[first:])}
+
+
+def _rises(base: Base, old: Path, new: Path, pairs: Sequence[Pair]) -> list[float]:
+    """By how much the log-odds of the wanted answers rose, both adapters as they are served."""
+    log_odds = []
+    for adapter in (old, new):
+        scorer = Scorer(base, adapter)
+        chosen, rejected = (_log_likelihoods(scorer, rows) for rows in tokens_of(pairs, scorer.tokenizer))
+        log_odds.append([good - bad for good, bad in zip(chosen, rejected, strict=True)])
+    return [after - before for before, after in zip(*log_odds, strict=True)]
+
+
+def _log_likelihoods(scorer: Scorer, rows: Sequence[TokenRow]) -> list[float]:
+    """Of whole answers, in nats."""
+    lengths = [sum(label != IGNORED for label in row.labels[1:]) for row in rows]
+    return [-loss * length for loss, length in zip(scorer.losses(rows), lengths, strict=True)]
+
+
+def _agreement(margins: Sequence[float]) -> Agreement:
+    mean = sum(margins) / len(margins) if margins else 0.0
+    return Agreement(right=sum(margin > 0 for margin in margins), of=len(margins), margin=round(mean, 4))

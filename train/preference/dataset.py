@@ -1,0 +1,179 @@
+"""Before learning from preferences: which rows fit, and that prompts, ends and splits are as they must be."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from train.errors import refuse
+from train.model.tokenize import IGNORED, TokenRow, TrainingRow, check_stop_trained, token_rows
+from understudy.config.preference import PreferenceMethod
+from understudy.data.messages import Message
+from understudy.data.preferences import Label, Pair, labels_of
+
+Row = Pair | Label
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows that can be used, by side, and what was left out."""
+
+    train: list[Row]
+    heldout: list[Row]
+    longest: int
+    """Tokens of the longest prompt with its answer."""
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+def answers_of(row: Row) -> list[tuple[Message, ...]]:
+    """The answers of a row, the wanted one of a pair first."""
+    return [row.completion] if isinstance(row, Label) else [row.chosen, row.rejected]
+
+
+def prepare(
+    rows: Sequence[Row],
+    tokenizer: PreTrainedTokenizerBase,
+    stops: set[int],
+    *,
+    max_length: int,
+    kept: Collection[str] = (),
+) -> Prepared:
+    """Looks at every row as the trainer will see it.
+
+    Left out, and counted: rows with an answer over `max_length` tokens (with its prompt), and rows whose wanted
+    answer was cut off when it was sampled (learning it teaches to break off).
+
+    Args:
+        kept: prompts that only measure, such as the recipe's held-out ones.
+
+    Raises:
+        TrainingError: an answer is its own rival, a prompt is on both sides of the split or among `kept` and
+            trained on, or prompts or ends are not as they are served.
+    """
+    _check_answers(rows)
+    _check_sides(rows, kept)
+    left_out: dict[str, int] = {}
+    fitting: list[Row] = []
+    longest = 0
+    for row, tokens in zip(rows, _in_tokens(rows, tokenizer), strict=True):
+        check_stop_trained([one.labels for one in tokens], stops)
+        length = max(len(one.input_ids) for one in tokens)
+        reason = "too long" if length > max_length else "cut off" if _cut_off(row, tokens[0]) else ""
+        if reason:
+            left_out[reason] = left_out.get(reason, 0) + 1
+            continue
+        longest = max(longest, length)
+        fitting.append(row)
+    train = [row for row in fitting if row.side == "train"]
+    if not train:
+        raise refuse("no preference is left to train on", "collect more votes, or raise max_length")
+    return Prepared(train, [row for row in fitting if row.side == "heldout"], longest, left_out)
+
+
+def in_form(method: PreferenceMethod, rows: Sequence[Row]) -> list[Row]:
+    """The rows as that method learns from them: pairs as labels for KTO.
+
+    Raises:
+        TrainingError: there are only labels, and the method needs pairs.
+    """
+    pairs = [row for row in rows if isinstance(row, Pair)]
+    labels = [row for row in rows if isinstance(row, Label)]
+    if method == "kto":
+        return [*labels, *labels_of(pairs)]
+    if labels:
+        raise refuse(f"method {method} needs pairs of answers, found labels", "use method kto, or export pairs")
+    return list(pairs)
+
+
+def chat(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """Messages as TRL and chat templates read them."""
+    return [message.model_dump() for message in messages]
+
+
+def pairs_of(rows: Sequence[Row]) -> list[Pair]:
+    """Pairs as they are; of labels, every wanted with every unwanted answer to the same prompt."""
+    pairs = [row for row in rows if isinstance(row, Pair)]
+    labels = [row for row in rows if isinstance(row, Label)]
+    for good in (label for label in labels if label.label):
+        pairs += [
+            Pair(prompt=good.prompt, chosen=good.completion, rejected=bad.completion, split=good.side)
+            for bad in labels
+            if not bad.label and bad.prompt == good.prompt
+        ]
+    return pairs
+
+
+def tokens_of(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> tuple[list[TokenRow], list[TokenRow]]:
+    """Wanted and unwanted answers in tokens, in the order of the pairs."""
+    found = _in_tokens(pairs, tokenizer)
+    return [chosen for chosen, _ in found], [rejected for _, rejected in found]
+
+
+def check_made(made: Iterable[dict[str, Any]], rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> None:
+    """The last look before training: at what the trainer made of the rows, in any order.
+
+    Raises:
+        TrainingError: its tokens, or where its answers begin, are not those of the chat template.
+    """
+    expected = Counter(
+        (tuple(one.input_ids), one.labels.count(IGNORED)) for tokens in _in_tokens(rows, tokenizer) for one in tokens
+    )
+    found: Counter[tuple[tuple[int, ...], int]] = Counter()
+    for row in made:
+        prompt = row.get("prompt_ids", [])
+        answers = [row[name] for name in ("chosen_ids", "rejected_ids", "completion_ids") if name in row]
+        found.update((tuple(prompt) + tuple(answer), len(prompt)) for answer in answers)
+    if all(not begins for _, begins in found):  # reward models read whole chats
+        expected = Counter({(tokens, 0): count for (tokens, _), count in expected.items()})
+    if found != expected:
+        raise refuse(
+            f"{(expected - found).total()} of {expected.total()} answers are not in the trainer's rows as the chat "
+            "template writes them",
+            "please report this with the base's name",
+        )
+
+
+def _in_tokens(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[list[TokenRow]]:
+    flat = [
+        TrainingRow(prompt=chat(row.prompt), completion=chat(answer), origin=number)
+        for number, row in enumerate(rows, 1)
+        for answer in answers_of(row)
+    ]
+    made = iter(token_rows(flat, tokenizer))
+    return [[next(made) for _ in answers_of(row)] for row in rows]
+
+
+def _check_answers(rows: Sequence[Row]) -> None:
+    for number, row in enumerate(rows, 1):
+        if isinstance(row, Pair) and row.chosen == row.rejected:
+            raise refuse(f"row {number}: its answer is chosen and rejected", "take the row out")
+
+
+def _check_sides(rows: Sequence[Row], kept: Collection[str]) -> None:
+    trained = {_key(row) for row in rows if row.side == "train"}
+    both = trained & {_key(row) for row in rows if row.side == "heldout"}
+    if both:
+        raise refuse(f"{len(both)} prompts are trained on and held out, {min(both)!r} for one", "split by prompt")
+    leaks = trained & {_same(prompt) for prompt in kept}
+    if leaks:
+        raise refuse(
+            f"{len(leaks)} prompts are held out by the recipe and trained on, {min(leaks)!r} for one",
+            "set their split to heldout, or scores will flatter",
+        )
+
+
+def _cut_off(row: Row, wanted: TokenRow) -> bool:
+    limits = [vote.sampling.get("max_tokens") for vote in row.votes]
+    most = min((limit for limit in limits if isinstance(limit, int)), default=0)
+    said = sum(label != IGNORED for label in wanted.labels) - 1  # without the end of turn
+    return bool(most) and said >= most and not (isinstance(row, Label) and not row.label)
+
+
+def _key(row: Row) -> str:
+    return _same("\n".join(message.content for message in row.prompt))
+
+
+def _same(prompt: str) -> str:
+    return " ".join(prompt.split()).casefold()

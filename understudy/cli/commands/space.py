@@ -1,0 +1,67 @@
+"""Commands for the Gradio app, here and on Hugging Face Spaces: space, space deploy."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from understudy.cli.commands.options import Host, Json, SpacePort
+from understudy.config.settings import load_settings
+
+app = typer.Typer()
+space_app = typer.Typer(invoke_without_command=True)
+app.add_typer(space_app, name="space", short_help="Start the Gradio app; put it on Hugging Face Spaces.")
+
+
+@space_app.callback()
+def space(context: typer.Context, space_port: SpacePort = None, host: Host = None) -> None:
+    """Start the Gradio app: chat and blind arena. It only talks HTTP to the gateway.
+
+    `understudy space deploy` puts it on Hugging Face Spaces.
+    """
+    if context.invoked_subcommand is None:
+        from space.app import launch
+
+        launch(load_settings(space_port=space_port, host=host))
+
+
+@space_app.command("deploy")
+def space_deploy(
+    repo: Annotated[str, typer.Argument(help="The Space on the Hub.", metavar="ORG/SPACE")],
+    endpoint: Annotated[str, typer.Option(help="Address of the gateway, as the internet reaches it.")] = "",
+    flavor: Annotated[
+        Literal["gradio", "docker"], typer.Option(help="gradio: the app alone; docker: engine and gateway, too.")
+    ] = "gradio",
+    hardware: Annotated[str, typer.Option(help="What it runs on, as the Hub names it: cpu-basic, l4x1, …")] = "",
+    private: Annotated[bool, typer.Option("--private", help="Only for its owners.")] = False,
+    dataset: Annotated[
+        str, typer.Option(help="Data set repository for battles and votes, private at first.", metavar="ORG/NAME")
+    ] = "",
+    model: Annotated[list[str] | None, typer.Option(help="ORG/NAME to link to. Repeatable.")] = None,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(help="Docker: a recipe that goes up with its examples and is trained there. Repeatable."),
+    ] = None,
+    title: Annotated[str, typer.Option(help="Name of the page.")] = "Understudy",
+    oauth: Annotated[bool, typer.Option("--oauth", help="Let people sign in with their Hub account.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be sent.")] = False,
+    json_output: Json = False,
+) -> None:
+    """Make or update a Space: its page, the code it needs, variables and secrets. Needs HF_TOKEN.
+
+    UNDERSTUDY_API_KEY and UNDERSTUDY_VOTES_TOKEN become secrets of the Space. What is the same is not sent again.
+    """
+    from space.deploy.files import Wish
+    from understudy.cli.space import deploy_space
+
+    wish = Wish(
+        repo,
+        flavor=flavor,
+        hardware=hardware,
+        title=title,
+        dataset=dataset,
+        oauth=oauth,
+        models=tuple(model or ()),
+        recipes=tuple(recipe or ()),
+    )
+    options = {"private": private, "dry_run": dry_run, "json_output": json_output}
+    deploy_space(load_settings(), wish, endpoint=endpoint, **options)

@@ -1,0 +1,151 @@
+"""Recipes: how a persona is made (`recipes/<name>/recipe.yaml`), checked key by key."""
+
+import re
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from understudy.bases.catalogue import SMOLLM2, TINY
+from understudy.config.thresholds import Thresholds
+from understudy.config.training import Training
+from understudy.config.validation import checked
+from understudy.data.examples import Example, load_examples
+from understudy.data.split import DataSource, SplitData, read_source
+from understudy.errors import NotFoundError, RecipeError
+
+FEW_ROWS = 8
+SHIPPED = (SMOLLM2, TINY)
+"""Bases on which a recipe's own rows are used, never those that `data:` names."""
+ESCAPE_OR_SET = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]")
+"""What stands for one character in a regular expression: an escape, or a set in brackets."""
+NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
+
+
+class Sampling(BaseModel):
+    """How a persona is sampled unless the caller says otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    """Unset: what the base's own generation_config.json says."""
+    max_tokens: int = Field(default=256, ge=1)
+
+
+class Golden(BaseModel):
+    """A prompt and what its answer must show: the voice, not the words."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str = Field(min_length=1)
+    expect: str = Field(min_length=1, max_length=200)
+    """A regular expression, searched in the answer."""
+
+    @field_validator("expect")
+    @classmethod
+    def _searchable(cls, expect: str) -> str:
+        try:
+            re.compile(expect)
+        except (re.error, RecursionError, OverflowError) as error:
+            raise ValueError(f"not a regular expression ({error})") from None
+        plain = ESCAPE_OR_SET.sub("x", expect)
+        if re.search(r"\)[*+{]", plain) or len(re.findall(r"[*+]|\{\d*,\d*\}", plain)) > 2:
+            raise ValueError("it may search for very long: repeat no group, and use * + {m,n} at most twice")
+        return expect
+
+
+class Recipe(BaseModel):
+    """One persona's making: words for people, data, method, prompts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=NAME)
+    title: str
+    """What people see."""
+    voice: str
+    """One sentence that says how this persona speaks."""
+    base: str | None = None
+    """Base it is made for: used where the Hub has it and it fits, unless `--base` or UNDERSTUDY_BASE say otherwise."""
+    chat_template: str | None = None
+    """A file in the recipe's folder for a `base` that has no chat template of its own."""
+    examples: str = "examples.jsonl"
+    heldout: str = "heldout.jsonl"
+    data: DataSource | None = None
+    """Rows that are not shipped, for every base but those that come with Understudy, which use the two files."""
+    training: Training = Training()
+    """Settings on any base; what is left out follows from base and rows."""
+    push_to: str | None = Field(default=None, pattern=r"^(registry|hub:[^/\s]+/[^/\s]+)$")
+    """Where `understudy push` sends it: `hub:ORG/REPO`, or `registry` (this machine), which is the default."""
+    demo: bool = True
+    """Whether `understudy demo` trains it before it starts."""
+    sampling: Sampling = Sampling()
+    prompts: list[str] = Field(min_length=1)
+    """Prompts to suggest to people and to probe a new revision with."""
+    proof: Thresholds = Thresholds()
+    """What an adapter must show on the held-out rows to pass `understudy verify`."""
+    golden: list[Golden] = Field(default=[], max_length=8)
+    """What a new revision must still do about as well as the one on stage before it takes its place."""
+    folder: Path = Field(exclude=True)
+
+    def load_examples(self, base: str = SMOLLM2) -> list[Example]:
+        """The training rows on `base`. Raises ExamplesError as `load_examples` and `read_source` do."""
+        split = self.split(base)
+        return list(split.examples) if split else load_examples(self.folder / self.examples)
+
+    def load_heldout(self, base: str = SMOLLM2) -> list[Example]:
+        """The held-out rows on `base`; empty when the recipe has none. Raises ExamplesError as `load_examples`."""
+        split = self.split(base)
+        if split:
+            return list(split.heldout)
+        path = self.folder / self.heldout
+        return load_examples(path) if path.exists() else []
+
+    def examples_at(self, base: str) -> Path:
+        """Where the training rows stand, for messages."""
+        return self._at(self.examples, base)
+
+    def heldout_at(self, base: str) -> Path:
+        """Where the held-out rows stand, for messages."""
+        return self._at(self.heldout, base)
+
+    def _at(self, file: str, base: str) -> Path:
+        return Path(self.data.source) if self.data and base not in SHIPPED else self.folder / file
+
+    def split(self, base: str) -> SplitData | None:
+        """The two sides of `data`, and what was left out; None where the files in the folder are used.
+
+        Raises:
+            ExamplesError: as `read_source`.
+        """
+        return read_source(self.data, self.folder) if self.data and base not in SHIPPED else None
+
+
+def recipe_names(recipes_dir: Path) -> list[str]:
+    """The recipes there are, sorted."""
+    return sorted(path.parent.name for path in recipes_dir.glob("*/recipe.yaml"))
+
+
+def load_recipe(name: str, recipes_dir: Path) -> Recipe:
+    """Reads and checks a recipe, by name in `recipes_dir` or by the path of its folder.
+
+    Raises:
+        NotFoundError: there is no such recipe; the message lists those there are.
+        RecipeError: recipe.yaml is malformed; an unknown key is named with the nearest known one.
+    """
+    folder = Path(name) if "/" in name else recipes_dir / name
+    path = folder / "recipe.yaml"
+    if not path.is_file():
+        known = ", ".join(recipe_names(recipes_dir)) or "none"
+        raise NotFoundError(f"no recipe {name!r}: {path} is not there; recipes there are: {known}")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path}: found {type(data).__name__}; a recipe is a mapping such as `title: ...`")
+    if "embedded" in data:
+        raise RecipeError(
+            f"{path}: embedded: this section is gone; leave learning_rate, epochs, rank and batch_size out of "
+            "`training:`, and they follow from the base"
+        )
+    return checked(Recipe, {"name": folder.resolve().name, **data, "folder": folder}, str(path), RecipeError)

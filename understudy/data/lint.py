@@ -1,0 +1,53 @@
+"""Findings: what in a text a person should look at before a model learns it. Only that it is there is kept."""
+
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+from understudy.data.messages import Example
+
+FindingKind = Literal["placeholder_answer", "unprintable", "secret", "email"]
+
+UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069\ufff9-\ufffd\ue000-\uf8ff]"
+)
+"""Control characters except tab and line ends, invisible spaces, marks that turn the direction of writing, the sign
+for text that was not decoded, and characters that only private fonts have."""
+
+SECRET = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
+    r"|\bAIza[\w-]{35}"
+    r"|\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_\w{30,}|\bglpat-[\w-]{20,}"
+    r"|\bhf_[A-Za-z0-9]{30,}"
+    r"|\bsk-[\w-]{20,}|\bsk_live_\w{16,}"
+    r"|\bxox[abprs]-[\w-]{10,}"
+    r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\."
+    r"|(?i:\b(?:password|passwd|api[_-]?key|secret|access[_-]?token)\b[\"']?\s{0,3}[:=]\s{0,3}[\"'][^\"'\s]{10,200}[\"'])"
+)
+"""Private keys, keys of well-known services, JSON web tokens, and quoted values given to a name such as password."""
+
+EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?!(?:[\w-]+\.)*example\b)(?:[\w-]{1,63}\.){1,8}[A-Za-z]{2,24}\b")
+"""Addresses, except those of example.com and its like, which belong to nobody."""
+
+PLACEHOLDER_ANSWER = re.compile(
+    r"\W*(?:to ?do|tbd|tba|fixme|xxx+|undefined|placeholder|asdf\w*|lorem ipsum\b.{0,2000}"
+    r"|(?:(?:insert|add|put|write|your|the) ){0,3}(?:answer|response|completion|output|text)(?: (?:goes )?here)?"
+    r"|no (?:answer|response|output))\W*"
+    r"|[\s.…?_*–—-]+",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Whole answers that stand for an answer: TODO, "...", "[insert answer]", "{{output}}", lorem ipsum."""
+
+
+def findings(example: Example) -> Iterator[FindingKind]:
+    """The kinds of things that an example holds, each at most once."""
+    text = "\n".join(message.content for message in example.messages)
+    if PLACEHOLDER_ANSWER.fullmatch(example.answer.strip()):
+        yield "placeholder_answer"
+    if UNPRINTABLE.search(text):
+        yield "unprintable"
+    if SECRET.search(text):
+        yield "secret"
+    if EMAIL.search(text):
+        yield "email"

@@ -1,0 +1,138 @@
+"""Data that a recipe names instead of shipping it: read, thinned out, and split into training and held-out rows."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from understudy.data.duplicates import families
+from understudy.data.files import HUB
+from understudy.data.load import LoadedData, load_data
+from understudy.data.messages import Example
+from understudy.errors import ExamplesError
+
+MOST_HELDOUT = 500
+"""Held-out rows that are ever split off: more make verification slow and hardly surer."""
+
+
+class DataSource(BaseModel):
+    """Where the rows come from on every base but `smollm2` and `tiny`, and what becomes of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = Field(min_length=1)
+    """A file or a folder (relative to the recipe's own folder), or `hub:ORG/NAME[@REVISION][:SPLIT]`."""
+    columns: dict[str, str] = {}
+    """Which column is which, where the names do not tell, such as `{prompt: question, completion: reply}`."""
+    limit: int = Field(default=0, ge=0)
+    """Rows that are kept, drawn by `seed`; 0 means all."""
+    max_characters: int = Field(default=0, ge=0)
+    """Longest row, prompt and answers together; longer ones are bad. 0 means that only `training.max_length` counts."""
+    heldout: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the rows that is never trained on; at most 500 rows."""
+    on_bad: Literal["refuse", "skip"] = "refuse"
+    """Whether a bad row ends everything, or bad rows and exact duplicates are left out and counted."""
+    seed: int = 0
+    """Of what `limit` and `heldout` draw; not the seed of the training, so that all runs share their held-out rows."""
+
+
+@dataclass(frozen=True)
+class SplitData:
+    """The rows of a source on their two sides, and what was left out."""
+
+    source: str
+    rows: int
+    """Rows that were read."""
+    bad: int
+    duplicates: int
+    """Left out only with `on_bad: skip`."""
+    too_long: int
+    skipped: int
+    first_problem: str
+    """The first bad row in words; empty when there is none."""
+    examples: tuple[Example, ...]
+    heldout: tuple[Example, ...]
+
+    def __str__(self) -> str:
+        """One line for people: what was read, left out, and kept."""
+        kinds = ((self.bad, "bad"), (self.duplicates, "repeated"), (self.too_long, "too long"))
+        why = ", ".join(f"{count:,} {kind}" for count, kind in kinds if count and self.skipped)
+        left_out = f"{self.skipped:,} skipped ({why})" if self.skipped else "none skipped"
+        first = f"; the first: {self.first_problem}" if self.skipped and self.first_problem else ""
+        return (
+            f"{self.source}: {self.rows:,} rows, {left_out}, {len(self.examples):,} to train on, "
+            f"{len(self.heldout):,} held out{first}"
+        )
+
+
+def read_source(data: DataSource, folder: Path) -> SplitData:
+    """Both sides of the data. The same source is read once in a process.
+
+    Rows of one family (see `understudy.data.duplicates`) stay on one side.
+
+    Raises:
+        ExamplesError: as `load_data` does, or all rows are too long, or one is and `on_bad` is "refuse".
+    """
+    return _read(data.model_dump_json(), folder)
+
+
+def split_off(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """Training rows and about `share` of all as held-out rows, each in their order; one family is never held out."""
+    wanted = min(MOST_HELDOUT, round(share * len(examples)))
+    groups = families(examples)
+    random.Random(seed).shuffle(groups)
+    held: set[int] = set()
+    for group in groups[1:]:
+        if len(held) + len(group) <= wanted:
+            held.update(group)
+    sides = ([], [])
+    for number, example in enumerate(examples):
+        sides[number in held].append(example)
+    return sides
+
+
+@lru_cache(maxsize=4)
+def _read(settings: str, folder: Path) -> SplitData:
+    data = DataSource.model_validate_json(settings)
+    source = data.source if data.source.startswith(HUB) else str(folder / data.source)
+    whole = load_data(source, columns=data.columns or None, on_bad=data.on_bad)
+    kept, too_long = _short_enough(whole, data, source)
+    if data.limit and data.limit < len(kept):
+        kept = [kept[n] for n in sorted(random.Random(data.seed).sample(range(len(kept)), data.limit))]
+    examples, heldout = split_off(kept, data.heldout, data.seed)
+    skipping = data.on_bad == "skip"
+    bad, duplicates = len(whole.bad), whole.counts["duplicates"] if skipping else 0
+    return SplitData(
+        source=data.source,
+        rows=whole.counts["rows"],
+        bad=bad,
+        duplicates=duplicates,
+        too_long=too_long,
+        skipped=bad + duplicates + too_long,
+        first_problem=str(whole.bad[0]) if whole.bad else "",
+        examples=tuple(examples),
+        heldout=tuple(heldout),
+    )
+
+
+def _short_enough(whole: LoadedData, data: DataSource, source: str) -> tuple[list[Example], int]:
+    """The rows that are not too long, and how many are. Raises ExamplesError."""
+    if not data.max_characters:
+        return list(whole.examples), 0
+    sizes = [_characters(example) for example in whole.examples]
+    long = [n for n, size in enumerate(sizes) if size > data.max_characters]
+    kept = [example for example, size in zip(whole.examples, sizes, strict=True) if size <= data.max_characters]
+    if long and (data.on_bad == "refuse" or not kept):
+        raise ExamplesError(
+            f"{whole.origins[long[0]]}: {sizes[long[0]]:,} characters, more than data.max_characters "
+            f"{data.max_characters:,} ({len(long):,} of {len(sizes):,} rows of {source}); raise it or set on_bad: skip"
+        )
+    return kept, len(long)
+
+
+def _characters(example: Example) -> int:
+    return sum(len(message.content) for message in example.messages)

@@ -1,0 +1,1 @@
+"""Personas and their revisions, adapters on disk and on the Hub, the database."""

@@ -1,0 +1,298 @@
+"""Adapters on the Hugging Face Hub: which commit a name means, and its kept files in the Hub client's own cache.
+
+Everything here blocks, for a bounded time; the Hub's client is imported only when it is needed.
+"""
+
+import contextlib
+import errno
+import fnmatch
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from packaging.version import InvalidVersion, Version
+from pydantic import BaseModel, ConfigDict
+
+from understudy.errors import HubError
+from understudy.registry.adapters import COMMIT, CONFIG, KEPT, WEIGHTS, short
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+TIMEOUT = 10.0
+"""Seconds that the Hub gets for each answer, and for each piece of a file."""
+
+MAX_BYTES = 5 * 2**30
+"""Largest sum of kept files that we download."""
+
+MAX_WAIT = 3600.0
+"""Seconds: the longest pause that we let the Hub ask for."""
+
+LATEST = "latest"
+"""The policy that follows the head of main."""
+
+WILDCARD = re.compile(r"[*?\[]")
+
+REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+"""What a repository may be called; nothing that fits is a path, and nothing is ever joined to one."""
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
+
+
+class Wanted(BaseModel):
+    """What a name or a policy means at this moment."""
+
+    model_config = ConfigDict(frozen=True)
+
+    commit: str
+    """40 hex digits."""
+    name: str
+    """For people: the tag, the branch, or the start of the commit."""
+
+
+def wanted_commit(repo: str, policy: str, *, endpoint: str = "") -> Wanted:
+    """What `policy` wants of a repository now: `latest` (the head of main), a pattern of tags such as `v*` (the
+    highest that fits, in the order of versions), or else a tag or a commit.
+
+    Raises:
+        HubError: the repository or such a revision is not there or closed to us, or the Hub is in trouble.
+    """
+    if COMMIT.fullmatch(policy):
+        return Wanted(commit=policy, name=short(policy))
+    with _explained(repo, policy):
+        branches, tags = _refs(repo, endpoint)
+        if policy == LATEST:
+            return _of(branches, "main", repo)
+        if WILDCARD.search(policy):
+            if (tag := highest_tag(tags, policy)) is None:
+                raise HubError(f"{repo}: no tag fits {policy!r}; tags there are: {_listed(tags)}", "revision")
+            return _of(tags, tag, repo)
+        if policy in tags or not re.fullmatch("[0-9a-f]{7,39}", policy):
+            return _of(tags, policy, repo)
+        return _published(repo, policy, branches | tags, endpoint)
+
+
+def published_commit(repo: str, revision: str = "", *, endpoint: str = "") -> Wanted:
+    """What `revision` (a branch, a tag or a commit; empty means main) of a repository means now.
+
+    Only commits that the repository's owners published count: the Hub also answers for the commits of pull requests,
+    which anybody may open.
+
+    Raises:
+        HubError: as `wanted_commit`.
+    """
+    with _explained(repo, revision):
+        branches, tags = _refs(repo, endpoint)
+        names = tags | branches
+        if not revision or revision in names:
+            return _of(names, revision or "main", repo)
+        if not re.fullmatch("[0-9a-f]{7,40}", revision):
+            raise HubError(f"{repo} has no revision {revision!r}; give a branch, a tag or a commit", "revision")
+        return _published(repo, revision, names, endpoint)
+
+
+def highest_tag(tags: Iterable[str], pattern: str) -> str | None:
+    """The highest tag that fits a pattern such as `v*`: 10 is above 9, and what is a version is above what is none."""
+    start = len(WILDCARD.split(pattern, maxsplit=1)[0])
+
+    def rank(tag: str) -> tuple[bool, Version, list[tuple[bool, int, str]]]:
+        parts = re.findall(r"\d+|\D+", tag)
+        natural = [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
+        try:
+            return True, Version(tag[start:]), natural
+        except InvalidVersion:
+            return False, Version("0"), natural
+
+    return max((tag for tag in tags if fnmatch.fnmatchcase(tag, pattern)), key=rank, default=None)
+
+
+def fetch_adapter(
+    repo: str, revision: str, *, endpoint: str = "", cache: Path | None = None, max_bytes: int = MAX_BYTES
+) -> tuple[Path, str]:
+    """Downloads the kept files of one commit; returns their folder (read-only, links into the cache) and the commit.
+
+    `revision` is a branch, a tag or a commit. What is returned is pinned: a branch that moves later changes nothing.
+    A download that broke off goes on where it stopped. `cache` replaces the Hub client's own.
+
+    Raises:
+        HubError: there is no such repository or revision, it is closed to us, it holds no adapter in
+            safetensors form, it is too large, or the Hub cannot be reached.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import tqdm
+
+    class Quiet(tqdm):
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **{**more, "disable": True})
+
+    with _explained(f"{repo}@{revision}", revision):
+        info = _api(endpoint).model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
+        kept = [s for s in info.siblings or [] if KEPT.fullmatch(s.rfilename)]
+        commit = info.sha or ""
+        _require_adapter({s.rfilename: s.size or 0 for s in kept}, f"{repo}@{short(commit)}", max_bytes)
+        folder = snapshot_download(
+            repo,
+            revision=commit,
+            allow_patterns=sorted(s.rfilename for s in kept),
+            tqdm_class=Quiet,
+            endpoint=endpoint or None,
+            cache_dir=cache,
+        )
+        for file in kept:
+            if file.lfs is not None and file.lfs.sha256:
+                _require_intact(Path(folder) / file.rfilename, file.lfs.sha256)
+        return Path(folder), commit
+
+
+def _api(endpoint: str) -> "HfApi":
+    from huggingface_hub import HfApi, get_session
+
+    get_session().timeout = TIMEOUT  # without it, the client waits for ever for a Hub that accepts and says nothing
+    return HfApi(endpoint=endpoint or None)
+
+
+def _refs(repo: str, endpoint: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Branches and tags of a repository, by name, and the commits that they mean."""
+    refs = _api(endpoint).list_repo_refs(repo)
+    return {r.name: r.target_commit for r in refs.branches}, {r.name: r.target_commit for r in refs.tags}
+
+
+def _of(refs: dict[str, str], name: str, repo: str) -> Wanted:
+    commit = refs.get(name, "")
+    if not COMMIT.fullmatch(commit):
+        raise HubError(f"{repo} has no revision {name!r}; those there are: {_listed(refs)}", "revision")
+    return Wanted(commit=commit, name=name)
+
+
+def _published(repo: str, start: str, names: dict[str, str], endpoint: str) -> Wanted:
+    """The one commit that begins with `start`, among those that have a name and those of main."""
+    commits = {commit for commit in names.values() if commit.startswith(start)}
+    if not commits:
+        history = _api(endpoint).list_repo_commits(repo, revision="main")
+        commits = {c.commit_id for c in history if c.commit_id.startswith(start)}
+    commits = {commit for commit in commits if COMMIT.fullmatch(commit)}
+    if len(commits) != 1:
+        found = "several commits begin so" if commits else "no commit of main begins so"
+        raise HubError(f"{repo} has no revision {start!r}: {found}", "revision")
+    commit = commits.pop()
+    return Wanted(commit=commit, name=short(commit))
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)[:10]) or "none"
+
+
+def _require_intact(path: Path, sha256: str) -> None:
+    """A file that was put together from several connections is what the Hub has, or is fetched again."""
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() == sha256:
+            return
+    path.resolve().unlink()
+    path.unlink(missing_ok=True)
+    raise HubError(f"{path.name} came damaged (its SHA-256 is not the Hub's); it is fetched again", "cut", passing=True)
+
+
+def _require_adapter(sizes: dict[str, int], where: str, max_bytes: int) -> None:
+    missing = [name for name in (CONFIG, WEIGHTS) if name not in sizes]
+    if missing:
+        text = f"{where}: no {' and no '.join(missing)} there; it is no PEFT adapter saved as safetensors"
+        raise HubError(text, "no_adapter")
+    if sum(sizes.values()) > max_bytes:
+        text = f"{where}: its files have {sum(sizes.values()):,} bytes, more than the {max_bytes:,} we take"
+        raise HubError(text, "too_large")
+
+
+@contextlib.contextmanager
+def _explained(where: str, revision: str) -> Iterator[None]:
+    """Turns whatever the client raises into a HubError: its transport has errors of its own, which change with it."""
+    try:
+        yield
+    except HubError:
+        raise
+    except Exception as error:
+        causes = list(causes_of(error))
+        kind, passing, reason = _cause(causes, revision)
+        raise HubError(f"{where}: {reason}", kind, passing=passing, retry_after=_pause(causes)) from error
+
+
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it came from: the client hides a refusal behind "not in the cache"."""
+    for _ in range(8):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _cause(causes: list[BaseException], revision: str) -> tuple[str, bool, str]:
+    """One word for the cause, whether it may pass by itself, and what went wrong and what to do, in one line."""
+    from huggingface_hub import errors
+
+    def among(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(e, kinds) for e in causes)
+
+    status = next((s for e in causes if (s := getattr(getattr(e, "response", None), "status_code", None))), None)
+    if among(errors.GatedRepoError):
+        return "gated", False, "it is gated; accept its terms on the Hub and set HF_TOKEN"
+    if among(errors.RevisionNotFoundError):
+        text = f"the repository has no revision {revision!r}; give a branch, a tag or a commit"
+        return "revision", False, text
+    if status == 403:
+        return "closed", False, "the token may not read it; set an HF_TOKEN that may"
+    if among(errors.RepositoryNotFoundError) or status == 401:
+        text = "not on the Hub, or private; check the name, and set HF_TOKEN if it is private"
+        return "missing", False, text
+    if among(errors.HFValidationError):
+        return "missing", False, "that is no name of a repository; it looks like organisation/name"
+    if status == 429:
+        return "rate_limited", True, "the Hub says that we ask too often; it is asked again later"
+    if status is not None:
+        return "hub_error", status >= 500 or status == 408, f"the Hub answered {status}; try again later"
+    if among(errors.OfflineModeIsEnabled):
+        return "offline", False, "HF_HUB_OFFLINE is set, so nothing is fetched from the Hub"
+    if any(isinstance(e, OSError) and e.errno in NO_ROOM for e in causes):
+        return "disk", True, f"it cannot be stored: {causes[0]}"
+    text = " ".join(str(causes[0]).split()) or type(causes[0]).__name__
+    if "Consistency check failed" in text:
+        return "cut", True, "the download broke off; it goes on where it stopped"
+    return "unreachable", True, f"the Hub cannot be reached ({text})"
+
+
+def _pause(causes: list[BaseException]) -> float:
+    """Seconds that the Hub wants us to wait; 0 when it does not say."""
+    from huggingface_hub.utils import parse_ratelimit_headers
+
+    for error in causes:
+        headers = getattr(getattr(error, "response", None), "headers", None)
+        if headers is None:
+            continue
+        said = str(headers.get("retry-after", ""))
+        limit = parse_ratelimit_headers(headers)
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        spent = limit.reset_in_seconds if limit and status == 429 else 0
+        return min(MAX_WAIT, float(max(int(said) if said.isdecimal() else 0, spent)))
+    return 0.0
+
+
+def write_reason(error: Exception) -> tuple[str, bool, str]:
+    """What went wrong with writing to a repository, told like `_cause` tells it of reading. No token is ever in it."""
+    from huggingface_hub import get_token
+
+    causes = list(causes_of(error))
+    refused = next((e for e in causes if getattr(e, "response", None) is not None), None)
+    status = getattr(getattr(refused, "response", None), "status_code", None)
+    said = " ".join(str(getattr(refused, "server_message", None) or "").split())[:200]
+    heard = f" (the Hub says: {said.replace(get_token() or ' ', '***')})" if said else ""
+    if status in (401, 403):
+        kind = "token" if status == 401 else "closed"
+        text = "set HF_TOKEN to one that may, or give another organisation"
+        return kind, False, f"the token may not write there{heard}; {text}"
+    if status == 412:
+        return "conflict", True, "somebody else pushed there at the same time; look at it, then push again"
+    if status in (400, 413, 422) or isinstance(error, ValueError):
+        return "refused", False, f"the Hub does not take it{heard or f': {causes[0]}'}"
+    kind, passing, text = _cause(causes, "main")
+    again = "; push again: large files that arrived are not sent twice" if passing else ""
+    return kind, passing, f"{text}{heard}{again}"

@@ -1,0 +1,92 @@
+"""Cards: what people are told about a persona, as its recipe says it, and as it travels with a pushed adapter."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from understudy.config.recipe import Golden, Recipe, Sampling
+from understudy.config.validation import checked
+from understudy.data.examples import load_examples
+from understudy.errors import AdapterError
+from understudy.registry.adapters import CARD
+
+MAX_BYTES = 100_000
+"""Largest card that is read: whoever pushes an adapter writes it, too."""
+
+
+class Shot(BaseModel):
+    """One example in a persona's voice, short enough to be shown to the base before a question."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    prompt: str = Field(min_length=1, max_length=400)
+    answer: str = Field(min_length=1, max_length=800)
+
+
+class Card(BaseModel):
+    """What a card may say; anything else in it is left out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    title: str = Field(default="", max_length=80)
+    voice: str = Field(default="", max_length=400)
+    prompts: list[str] = Field(default=[], max_length=50)
+    golden: list[Golden] = Field(default=[], max_length=8)
+    sampling: Sampling = Sampling()
+    examples: int | None = Field(default=None, ge=0)
+    """Rows that it was trained on."""
+    shots: list[Shot] = Field(default=[], max_length=4)
+    """Some of those rows: the arena's "base with examples" sees them before its prompt."""
+
+
+def card_of(recipe: Recipe, examples: int | None = None) -> dict[str, Any]:
+    """The card of a recipe's persona, trained on so many rows."""
+    card = Card(
+        title=recipe.title[:80],
+        voice=recipe.voice[:400],
+        prompts=recipe.prompts[:50],
+        golden=recipe.golden,
+        sampling=recipe.sampling,
+        examples=examples,
+        shots=_shots(recipe),
+    )
+    return card.model_dump(exclude_none=True)
+
+
+def _shots(recipe: Recipe) -> list[Shot]:
+    """The first rows of the recipe's own file that are one short question and its answer."""
+    path = recipe.folder / recipe.examples
+    rows = [row for row in load_examples(path) if len(row.messages) == 2] if path.is_file() else []
+    short = [(row.messages[0].content, row.answer) for row in rows]
+    found = [Shot(prompt=asked, answer=said) for asked, said in short if len(asked) <= 400 and len(said) <= 800]
+    return found[:4]
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """What the card in an adapter's folder says; empty where there is none.
+
+    Raises:
+        AdapterError: it is no card; one line says why.
+    """
+    path = folder / CARD
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return {}
+    if len(raw) > MAX_BYTES:
+        raise AdapterError(f"{CARD} has more than {MAX_BYTES:,} bytes")
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise AdapterError(f"{CARD}: not JSON: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise AdapterError(f"{CARD}: found a JSON {type(data).__name__}, not an object")
+    return checked(Card, data, CARD, AdapterError).model_dump(exclude_unset=True)
+
+
+def voice_prompt(voice: str) -> str:
+    """The system prompt that asks a base for a persona's voice: the cheapest rival of an adapter."""
+    return f"Answer in this voice: {voice}"
