@@ -28,7 +28,7 @@ from arena.battles.blinding import IMPORTED
 from arena.battles.store import OPEN
 from arena.votes.votes import counted
 from understudy.data.messages import Message
-from understudy.data.preferences import HELDOUT, Cast, Form, Label, Pair, Split, split_of
+from understudy.data.preferences import HELDOUT, Form, Label, PreferencePair, PreferenceVote, Split, split_of
 from understudy.errors import UnderstudyError
 from understudy.registry.adapters import short
 from understudy.registry.tables import BattleRow, VoteRow
@@ -45,7 +45,7 @@ class TooFewVotesError(UnderstudyError, ValueError):
 
 
 @dataclass(frozen=True)
-class Spoken:
+class PreferenceAnswer:
     """An answer in a battle."""
 
     contestant: str
@@ -64,20 +64,20 @@ class Spoken:
 
 
 @dataclass(frozen=True)
-class Voted:
+class VotedBattle:
     """A battle and its vote."""
 
     battle: str
     at: datetime
     prompt: str
-    left: Spoken
-    right: Spoken
+    left: PreferenceAnswer
+    right: PreferenceAnswer
     verdict: str
     sampling: dict[str, Any]
     replay: bool = False
 
 
-class Counted(BaseModel):
+class PreferenceCounts(BaseModel):
     """What became of the votes: each is in exactly one of `followed` to `others`."""
 
     model_config = ConfigDict(frozen=True)
@@ -109,16 +109,16 @@ class Counted(BaseModel):
 class Preferences:
     """Everything that votes say about a persona's answers, oldest vote first."""
 
-    pairs: list[Pair]
+    pairs: list[PreferencePair]
     labels: list[Label]
-    counted: Counted
+    counted: PreferenceCounts
 
-    def rows(self, form: Form) -> list[Pair] | list[Label]:
+    def rows(self, form: Form) -> list[PreferencePair] | list[Label]:
         """Pairs for DPO, labels for KTO."""
         return self.labels if form == "kto" else self.pairs
 
 
-def voted_battles(engine: Engine, persona: str) -> list[Voted]:
+def voted_battles(engine: Engine, persona: str) -> list[VotedBattle]:
     """Every battle with a vote in which that persona, or a pinned revision of it, answered; oldest vote first."""
     query = (
         select(VoteRow.at, VoteRow.verdict, BattleRow)
@@ -131,7 +131,7 @@ def voted_battles(engine: Engine, persona: str) -> list[Voted]:
 
 
 def preferences(
-    voted: Sequence[Voted],
+    voted: Sequence[VotedBattle],
     persona: str,
     *,
     personas: Collection[str] = (),
@@ -146,8 +146,8 @@ def preferences(
         heldout: share of the prompts that are kept for measuring.
     """
     left_out: dict[str, int] = defaultdict(int)
-    pairs: dict[tuple[str, frozenset[str]], list[Voted]] = defaultdict(list)
-    labels: dict[tuple[str, str], list[tuple[Voted, Side, bool]]] = defaultdict(list)
+    pairs: dict[tuple[str, frozenset[str]], list[VotedBattle]] = defaultdict(list)
+    labels: dict[tuple[str, str], list[tuple[VotedBattle, Side, bool]]] = defaultdict(list)
     for one in voted:
         reason = _why_left_out(one, persona, personas)
         if reason:
@@ -164,7 +164,7 @@ def preferences(
     return Preferences(made, labelled, _counted(voted, left_out, pairs, made, labelled))
 
 
-def require_enough(rows: Sequence[Pair | Label], persona: str, *, least: int = LEAST) -> None:
+def require_enough(rows: Sequence[PreferencePair | Label], persona: str, *, least: int = LEAST) -> None:
     """Raises TooFewVotesError when fewer than `least` rows may be trained on."""
     found = sum(row.side == "train" for row in rows)
     if found < least:
@@ -175,7 +175,7 @@ def require_enough(rows: Sequence[Pair | Label], persona: str, *, least: int = L
         )
 
 
-def _why_left_out(one: Voted, persona: str, personas: Collection[str]) -> str:
+def _why_left_out(one: VotedBattle, persona: str, personas: Collection[str]) -> str:
     rivals = {one.left.persona, one.right.persona} - {persona}
     if rivals.intersection(personas) or any(rival.endswith(IMPORTED) for rival in rivals):
         return "others"
@@ -186,7 +186,7 @@ def _why_left_out(one: Voted, persona: str, personas: Collection[str]) -> str:
     return "ties" if one.verdict == "tie" else ""
 
 
-def _pair(votes: list[Voted], sides: dict[str, Split]) -> list[Pair]:
+def _pair(votes: list[VotedBattle], sides: dict[str, Split]) -> list[PreferencePair]:
     """The pair that votes on the same two answers make; none when they are evenly split."""
     first = votes[0]
     for_left = [one for one in votes if _winner(one).text == first.left.text]
@@ -197,7 +197,7 @@ def _pair(votes: list[Voted], sides: dict[str, Split]) -> list[Pair]:
     best = followed[0]
     loser = _spoken(best, OTHER[_decided(best)])
     return [
-        Pair(
+        PreferencePair(
             prompt=(Message(role="user", content=best.prompt),),
             chosen=(Message(role="assistant", content=_winner(best).text),),
             rejected=(Message(role="assistant", content=loser.text),),
@@ -210,9 +210,9 @@ def _pair(votes: list[Voted], sides: dict[str, Split]) -> list[Pair]:
     ]
 
 
-def _label(votes: list[tuple[Voted, Side, bool]], sides: dict[str, Split]) -> list[Label]:
-    wanted: list[tuple[Voted, Side]] = [(one, side) for one, side, good in votes if good]
-    unwanted: list[tuple[Voted, Side]] = [(one, side) for one, side, good in votes if not good]
+def _label(votes: list[tuple[VotedBattle, Side, bool]], sides: dict[str, Split]) -> list[Label]:
+    wanted: list[tuple[VotedBattle, Side]] = [(one, side) for one, side, good in votes if good]
+    unwanted: list[tuple[VotedBattle, Side]] = [(one, side) for one, side, good in votes if not good]
     if len(wanted) == len(unwanted):
         return []
     followed, outvoted = sorted((wanted, unwanted), key=len, reverse=True)
@@ -231,17 +231,17 @@ def _label(votes: list[tuple[Voted, Side, bool]], sides: dict[str, Split]) -> li
 
 
 def _counted(
-    voted: Sequence[Voted],
+    voted: Sequence[VotedBattle],
     left_out: dict[str, int],
-    by_pair: dict[tuple[str, frozenset[str]], list[Voted]],
-    pairs: list[Pair],
+    by_pair: dict[tuple[str, frozenset[str]], list[VotedBattle]],
+    pairs: list[PreferencePair],
     labels: list[Label],
-) -> Counted:
+) -> PreferenceCounts:
     followed, outvoted = sum(len(pair.votes) for pair in pairs), sum(pair.outvoted for pair in pairs)
     decisive = sum(map(len, by_pair.values()))
     named = ("ties", "identical", "empty", "others")
     prompts = {_key(row.prompt[0].content): row.side for row in labels}
-    return Counted(
+    return PreferenceCounts(
         votes=len(voted),
         followed=followed,
         outvoted=outvoted,
@@ -266,20 +266,20 @@ def _key(prompt: str) -> str:
     return " ".join(prompt.split()).casefold()
 
 
-def _decided(one: Voted) -> Side:
+def _decided(one: VotedBattle) -> Side:
     return "left" if one.verdict == "left" else "right"
 
 
-def _spoken(one: Voted, side: Side) -> Spoken:
+def _spoken(one: VotedBattle, side: Side) -> PreferenceAnswer:
     return one.left if side == "left" else one.right
 
 
-def _winner(one: Voted) -> Spoken:
+def _winner(one: VotedBattle) -> PreferenceAnswer:
     return _spoken(one, _decided(one))
 
 
-def _cast(one: Voted, side: Side) -> Cast:
-    return Cast(battle=one.battle, at=one.at, side=side, replay=one.replay, sampling=one.sampling)
+def _cast(one: VotedBattle, side: Side) -> PreferenceVote:
+    return PreferenceVote(battle=one.battle, at=one.at, side=side, replay=one.replay, sampling=one.sampling)
 
 
 def _is(contestant: InstrumentedAttribute[str], persona: str) -> ColumnElement[bool]:
@@ -287,13 +287,13 @@ def _is(contestant: InstrumentedAttribute[str], persona: str) -> ColumnElement[b
     return or_(contestant == persona, contestant.startswith(f"{persona}@", autoescape=True))
 
 
-def _voted(at: datetime, verdict: str, row: BattleRow) -> Voted:
-    return Voted(
+def _voted(at: datetime, verdict: str, row: BattleRow) -> VotedBattle:
+    return VotedBattle(
         battle=row.id,
         at=at,
         prompt=row.prompt,
-        left=Spoken(row.left, row.left_revision, row.left_text or ""),
-        right=Spoken(row.right, row.right_revision, row.right_text or ""),
+        left=PreferenceAnswer(row.left, row.left_revision, row.left_text or ""),
+        right=PreferenceAnswer(row.right, row.right_revision, row.right_text or ""),
         verdict=verdict,
         sampling=dict(row.sampling),
         replay=row.origin == "replay",

@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from arena.battles.store import Answer, BattleStore
+from arena.battles.store import BattleAnswer, BattleStore
 from arena.votes.votes import cast_vote
 from bench.capacity_page import write_page
 from bench.demand import Assumed, Crowd, Limits, Measured, answers_per_second, needs, popularity, size
@@ -189,7 +189,7 @@ def _vote(votes: int) -> float:
             battle, ticket = store.create(
                 prompt="Hello.", persona="p0", session=session, temperature=0.7, max_tokens=200
             )
-            store.finish(battle.id, Answer("Good day."), Answer("Hello."))
+            store.finish(battle.id, BattleAnswer("Good day."), BattleAnswer("Hello."))
             cast_vote(engine, ticket, "left", session=session)
             times.append(time.perf_counter() - began)
         engine.dispose()

@@ -25,7 +25,7 @@ import httpx
 from rich.console import Console
 
 from arena.battles.blinding import fault
-from arena.battles.store import Answer, Battle, BattleStore
+from arena.battles.store import Battle, BattleAnswer, BattleStore
 from arena.ranking.promotion_rule import PromotionRule, decide
 from arena.votes.votes import cast_vote
 from bench.machine import save
@@ -117,13 +117,13 @@ class Crowd:
         words = {battle.left: len(left.text.split()), battle.right: len(right.text.split())}
         return Fought(words, {"left": battle.left, "right": battle.right}.get(verdict))
 
-    def _ask(self, battle: Battle, model: str, side: int) -> Answer:
+    def _ask(self, battle: Battle, model: str, side: int) -> BattleAnswer:
         body = {"model": model, "messages": [{"role": "user", "content": battle.prompt}]}
         sampling = {**battle.sampling, "seed": battle.sampling["seed"] + side}
         response = httpx.post(f"{self.stage.url}/v1/chat/completions", json={**body, **sampling}, timeout=120)
         response.raise_for_status()
         text = response.json()["choices"][0]["message"]["content"] or ""
-        return Answer(text.strip(), response.headers["x-understudy-revision"])
+        return BattleAnswer(text.strip(), response.headers["x-understudy-revision"])
 
 
 def turn(

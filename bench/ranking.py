@@ -20,7 +20,7 @@ from scipy.stats import norm
 
 from arena.ranking.leaderboard import build_leaderboard
 from arena.ranking.promotion_rule import PromotionRule, decide
-from arena.ranking.ratings import Model, rate_contestants
+from arena.ranking.ratings import RatingModel, rate_contestants
 from arena.votes.counts import VoteCounts
 from bench.machine import save
 from bench.simulated_votes import Crowd, simulate
@@ -103,7 +103,7 @@ def _hits(crowd: Crowd, votes: int, position: bool, resamples: int, seed: int) -
     model = rate_contestants(
         counts.cells(), table.contestants, reference="base", position=position, resamples=resamples, seed=seed
     )
-    assert isinstance(model, Model)
+    assert isinstance(model, RatingModel)
     truth = dict(zip(table.contestants, crowd.strengths, strict=True))
     return [one.low <= truth[one.name] <= one.high for one in model.ratings if one.name != "base"]
 

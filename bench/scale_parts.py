@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from sqlalchemy import Engine, delete
 from sqlalchemy.orm import Session
 
-from arena.battles.store import Answer, BattleStore
+from arena.battles.store import BattleAnswer, BattleStore
 from arena.battles.vote_spam import suspicion
 from arena.ranking.leaderboard import build_leaderboard
 from arena.votes.export import acknowledge, pending
@@ -84,7 +84,7 @@ async def _gateway_costs(settings: Settings, size: int) -> dict[str, float]:
         gateway = Gateway(settings, session, None)
         live = registry.live()
         gateway.table.cards = {persona.name: persona.card for persona, _ in live}
-        gateway.table.resting = {persona.name: revision for persona, revision in live}
+        gateway.table.unloaded = {persona.name: revision for persona, revision in live}
         del live
         values["memory of the gateway's tables, MiB"] = tracemalloc.get_traced_memory()[0] / 2**20
         tracemalloc.stop()
@@ -94,7 +94,7 @@ async def _gateway_costs(settings: Settings, size: int) -> dict[str, float]:
 
 async def _request_costs(gateway: Gateway, name: str) -> dict[str, float]:
     table = gateway.table
-    table.flip(table.add(table.resting[name], 0, {}))
+    table.flip(table.add(table.unloaded[name], 0, {}))
 
     def resolve() -> None:
         for _ in range(1000):
@@ -129,7 +129,7 @@ async def _request_costs(gateway: Gateway, name: str) -> dict[str, float]:
 def history_costs(engine: Engine, sizes: list[int]) -> Iterator[Costs]:
     """One persona with so many publishes, each of a revision of its own."""
     registry, before = Registry(engine, Path("unused")), 1
-    registry.welcome("poet")
+    registry.ensure_persona("poet")
     for size in sizes:
         add_publishes(engine, before, size)
         before = size
@@ -222,7 +222,7 @@ def vote(store: BattleStore, times: int) -> None:
         battle, ticket = store.create(
             prompt=f"Write about {name}.", persona="persona-3", session=name, temperature=0.7, max_tokens=50
         )
-        store.finish(battle.id, Answer("one kettle"), Answer("two kettles"))
+        store.finish(battle.id, BattleAnswer("one kettle"), BattleAnswer("two kettles"))
         suspect = suspicion(store.engine, battle.id, "left", session=name)
         cast_vote(store.engine, ticket, "left", session=name, suspect=suspect)
 

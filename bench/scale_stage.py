@@ -65,10 +65,10 @@ def _asked(stage: Stage) -> dict[str, float]:
         "one on stage": statistics.median(_ask(stage, name) for name in list(status["live"])[:ASKED]),
         "GET /v1/models": _timed(lambda: httpx.get(f"{stage.url}/v1/models", timeout=60)),
     }
-    resting = list(status["resting"])[:ASKED]
-    if resting:
-        values["first request to one that rests"] = statistics.median(_ask(stage, name) for name in resting)
-        values["second request to it"] = statistics.median(_ask(stage, name) for name in resting)
+    unloaded = list(status["resting"])[:ASKED]
+    if unloaded:
+        values["first request to one that rests"] = statistics.median(_ask(stage, name) for name in unloaded)
+        values["second request to it"] = statistics.median(_ask(stage, name) for name in unloaded)
     return values
 
 

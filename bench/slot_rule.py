@@ -43,7 +43,7 @@ class SlotRule:
         persona = request.persona
         if not persona:
             return True
-        if persona not in self.waiting and self._welcome(persona, now):
+        if persona not in self.waiting and self._ensure_persona(persona, now):
             self.running[persona] = self.running.get(persona, 0) + 1
             return True
         self.waiting.setdefault(persona, deque()).append(request)
@@ -58,14 +58,14 @@ class SlotRule:
         if not self.running[persona]:
             del self.running[persona]
         admitted: list[Request] = []
-        while welcome := next((name for name in self.waiting if self._welcome(name, now)), None):
-            del self.since[welcome]
-            let_in = self.waiting.pop(welcome)
-            self.running[welcome] = self.running.get(welcome, 0) + len(let_in)
+        while ensure_persona := next((name for name in self.waiting if self._ensure_persona(name, now)), None):
+            del self.since[ensure_persona]
+            let_in = self.waiting.pop(ensure_persona)
+            self.running[ensure_persona] = self.running.get(ensure_persona, 0) + len(let_in)
             admitted += let_in
         return admitted
 
-    def _welcome(self, persona: str, now: float) -> bool:
+    def _ensure_persona(self, persona: str, now: float) -> bool:
         if persona not in self.running:
             return len(self.running) < self.capacity
         if not self.since:

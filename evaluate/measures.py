@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict
 from evaluate.metrics.accuracy import AccuracyReport, accuracy
 from evaluate.metrics.embeddings import Embed
 from evaluate.metrics.fluency import FluencyReport, Vocabulary, fluency
-from evaluate.metrics.memorization import CopyingReport, copying
+from evaluate.metrics.memorization import MemorizationReport, copying
 from evaluate.metrics.style import StyleReport, style_of_all
 from evaluate.records import ContestantName, EvalExample, EvalRecord, Generation, ModelOutputs
-from understudy.statistics.answer_checks import AnswerChecks, Exchange, check
+from understudy.statistics.answer_checks import AnswerChecks, PromptAndAnswer, check
 from understudy.statistics.intervals import Estimate, bootstrap_mean, paired_difference, rate
 
 RARE = 2.0
@@ -96,16 +96,16 @@ class Measuring:
     def _styles(self) -> dict[str, StyleReport]:
         """By contestant; all are scored by one classifier, of training answers against the base's to their prompts."""
         record = self.record
-        training = [Exchange(row.prompt, row.answer) for row in record.training]
+        training = [PromptAndAnswer(row.prompt, row.answer) for row in record.training]
         pairs = zip(record.training, record.base_on_training, strict=True)
-        other = [Exchange(row.prompt, said.text) for row, said in pairs]
+        other = [PromptAndAnswer(row.prompt, said.text) for row, said in pairs]
         candidates = {
-            name: [Exchange(prompt, said.text) for prompt, said in zip(self.prompts, one.answers, strict=True)]
+            name: [PromptAndAnswer(prompt, said.text) for prompt, said in zip(self.prompts, one.answers, strict=True)]
             for name, one in record.outputs.items()
         }
         return style_of_all(training, other, candidates, seed=self.seed)
 
-    def _copied(self, answers: Sequence[Generation]) -> CopyingReport:
+    def _copied(self, answers: Sequence[Generation]) -> MemorizationReport:
         return copying(
             [said.text for said in answers],
             [row.answer for row in self.record.training],
@@ -131,7 +131,9 @@ def _once(embed: Embed) -> Embed:
 def checked(rows: Sequence[EvalExample], answers: Sequence[Generation]) -> list[AnswerChecks]:
     """Each answer's checks."""
     return [
-        check(Exchange(row.prompt, said.text), finish_reason="stop" if said.stopped else "length", topic=row.topic)
+        check(
+            PromptAndAnswer(row.prompt, said.text), finish_reason="stop" if said.stopped else "length", topic=row.topic
+        )
         for row, said in zip(rows, answers, strict=True)
     ]
 
@@ -139,7 +141,7 @@ def checked(rows: Sequence[EvalExample], answers: Sequence[Generation]) -> list[
 def sound_answers(
     checks: Sequence[AnswerChecks],
     style: StyleReport,
-    copies: CopyingReport,
+    copies: MemorizationReport,
     meaning: AccuracyReport,
     excess: Sequence[float | None],
 ) -> list[bool]:

@@ -11,16 +11,16 @@ from starlette.routing import Route
 from serve.engine.vllm import engine_session
 from serve.http.middleware import RequestIds, origins
 from serve.http.openapi import PASSED, describe
-from serve.http.proxy import REVISION_HEADER, Desk, Proxy
+from serve.http.proxy import REVISION_HEADER, Proxy, ProxyContext
 from serve.http.routes import admin_routes, caller_routes, figure_routes, open_routes, shape_errors
 from serve.http.webhooks import hook_routes
 from serve.state import Gateway
 from understudy import __version__
 from understudy.config.settings import Settings
-from understudy.statistics.sequential import Votes
+from understudy.statistics.sequential import VoteSource
 
 
-def build_gateway(settings: Settings, votes: Votes | None = None) -> FastAPI:
+def build_gateway(settings: Settings, votes: VoteSource | None = None) -> FastAPI:
     """The ASGI application; the engine starts and ends with it. `votes` may decide trials, too."""
 
     @contextlib.asynccontextmanager
@@ -63,7 +63,7 @@ def build_gateway(settings: Settings, votes: Votes | None = None) -> FastAPI:
 
 
 def _passed_routes(gateway: Gateway) -> list[Route]:
-    desk = Desk(
+    desk = ProxyContext(
         engine=gateway.engine,
         table=gateway.table,
         slots=gateway.slots,
@@ -74,6 +74,6 @@ def _passed_routes(gateway: Gateway) -> list[Route]:
         answered=gateway.publisher.answered,
         max_body=gateway.settings.max_body_bytes,
         traffic=gateway.traffic,
-        visit=gateway.visit,
+        ensure_loaded=gateway.ensure_loaded,
     )
     return [Route(path, Proxy(path, desk)) for path in PASSED]  # nothing else of vLLM can be reached from outside

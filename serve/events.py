@@ -54,7 +54,7 @@ FAREWELL = 1.0
 """Seconds that streams get to end by themselves when the server stops."""
 
 
-class Item(BaseModel):
+class EventMessage(BaseModel):
     """One piece of news, as it is sent."""
 
     model_config = ConfigDict(frozen=True)
@@ -72,20 +72,20 @@ class Item(BaseModel):
     text: str
 
 
-class FullError(Exception):
+class TooManySubscribersError(Exception):
     """As many clients listen as may."""
 
 
 class Subscriber:
     """One listening client: what it is still to be sent."""
 
-    def __init__(self, size: int, backlog: list[Item], lost: bool) -> None:
-        self._queue: asyncio.Queue[Item | None] = asyncio.Queue(size)
+    def __init__(self, size: int, backlog: list[EventMessage], lost: bool) -> None:
+        self._queue: asyncio.Queue[EventMessage | None] = asyncio.Queue(size)
         self._backlog = backlog
         self._lost = lost
         self._missed = 0
 
-    def put(self, item: Item) -> None:
+    def put(self, item: EventMessage) -> None:
         """Queues `item`; never waits. When the queue is full the oldest item makes room."""
         self._make_room()
         self._queue.put_nowait(item)
@@ -113,7 +113,7 @@ class Subscriber:
             yield _event(item)
 
 
-def _event(item: Item) -> ServerSentEvent:
+def _event(item: EventMessage) -> ServerSentEvent:
     return ServerSentEvent(item.model_dump_json(), event=item.kind, id=str(item.id))
 
 
@@ -122,7 +122,7 @@ def _missed(count: int | None) -> ServerSentEvent:
     return ServerSentEvent(f'{{"missed": {"null" if count is None else count}}}', event="missed")
 
 
-class News:
+class EventStream:
     """Tells all listening clients what happens. To be used on the event loop's thread."""
 
     def __init__(
@@ -135,7 +135,7 @@ class News:
         send_timeout: float = SEND_TIMEOUT,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._history: deque[Item] = deque(maxlen=history)
+        self._history: deque[EventMessage] = deque(maxlen=history)
         self._queue, self._limit, self._clock = queue, subscribers, clock
         self._heartbeat, self._send_timeout = heartbeat, send_timeout
         self._subscribers: set[Subscriber] = set()
@@ -156,11 +156,11 @@ class News:
         *,
         previous: str | None = None,
         title: str = "",
-    ) -> Item:
+    ) -> EventMessage:
         """Tells everybody; never waits for anybody."""
         now = self._clock()
         self._last = max(self._last + 1, int(now * 1000))
-        item = Item(
+        item = EventMessage(
             id=self._last,
             at=datetime.fromtimestamp(now, UTC),
             kind=kind,
@@ -189,7 +189,7 @@ class News:
             FullError: too many listen, or the news are closed.
         """
         if self._closed or self.listening >= self._limit:
-            raise FullError
+            raise TooManySubscribersError
         known = int(last_event_id) if last_event_id.isascii() and last_event_id.isdigit() else self._last
         backlog = [item for item in self._history if item.id > known]
         subscriber = Subscriber(self._queue, backlog, lost=0 < known < self._forgotten)
@@ -226,7 +226,7 @@ class News:
                     shutdown_event=stopping,
                     shutdown_grace_period=FAREWELL,
                 )(scope, receive, send)
-        except FullError:
+        except TooManySubscribersError:
             message = "too many clients listen to the news, or the gateway is stopping; try again later"
             await error_response(503, message, code="overloaded", retry_after=RETRY_AFTER)(scope, receive, send)
         except SendTimeoutError:
@@ -236,7 +236,7 @@ class News:
 class _Stream(Response):
     """The subscription begins when the response is sent and ends with it, so that none is left behind."""
 
-    def __init__(self, news: News, last_event_id: str) -> None:
+    def __init__(self, news: EventStream, last_event_id: str) -> None:
         super().__init__()
         self._news, self._last_event_id = news, last_event_id
 

@@ -12,7 +12,7 @@ MOST = 64
 """Personas that are remembered; beyond that the one that was heard of longest ago is forgotten."""
 
 
-class Learner(BaseModel):
+class LearningStatus(BaseModel):
     """How one persona gets on: the body of `PUT /admin/learning/{persona}`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -34,13 +34,13 @@ class Learner(BaseModel):
         return f"{self.title} is {doing}"
 
 
-class Learning:
+class LearningRegistry:
     """What is known of each of them, in memory. To be used on the event loop's thread."""
 
     def __init__(self) -> None:
-        self._learners: dict[str, Learner] = {}
+        self._learners: dict[str, LearningStatus] = {}
 
-    def put(self, persona: str, learner: Learner) -> bool:
+    def put(self, persona: str, learner: LearningStatus) -> bool:
         """Notes how `persona` gets on; returns whether that is news."""
         news = self._learners.pop(persona, None) != learner
         self._learners[persona] = learner

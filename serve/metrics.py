@@ -48,7 +48,7 @@ class Series:
         metrics.requests.labels(*self.labels, "200")
 
 
-class Watch:
+class RequestTimer:
     """One request, from its entry to its end; `with metrics.watch(...) as watch:`.
 
     However the block ends, the request leaves the gauges. It is counted once: by the first `done` or `gone`, else
@@ -181,9 +181,9 @@ class Metrics:
 
     # Requests
 
-    def watch(self, persona: str, revision: str) -> Watch:
+    def watch(self, persona: str, revision: str) -> RequestTimer:
         """A request that `revision` (12 characters, or `base` for both) of `persona` answers."""
-        return Watch(self, self._of(persona, revision))
+        return RequestTimer(self, self._of(persona, revision))
 
     def refused(self, reason: Refusal) -> None:
         """A request was turned away before it reached the engine."""

@@ -11,10 +11,10 @@ from serve.logs import configure_logs
 from understudy.bases import require_base
 from understudy.config.settings import Settings
 from understudy.processes import require_port
-from understudy.statistics.sequential import Votes
+from understudy.statistics.sequential import VoteSource
 
 
-def serve(settings: Settings, votes: Votes | None = None) -> None:
+def serve(settings: Settings, votes: VoteSource | None = None) -> None:
     """Blocks until SIGINT or SIGTERM; then answers in flight have been finished and the engine has ended, too.
 
     Raises:

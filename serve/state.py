@@ -8,20 +8,20 @@ import aiohttp
 from sqlalchemy.exc import SQLAlchemyError
 
 from serve.engine.evaluation import Evaluations, Traffic
-from serve.engine.fair_scheduler import Slots
+from serve.engine.fair_scheduler import FairScheduler
 from serve.engine.remote import RemoteEngine, plan_remote
 from serve.engine.supervisor import Status, Supervisor
 from serve.engine.vllm import BASE_NAME, Engine, plan_engine, slots_for
-from serve.events import News
-from serve.http.auth import Admission
-from serve.hub_sync.adapter_cache import GuestStore
-from serve.hub_sync.follower import Backstage, Looked
-from serve.hub_sync.on_demand import Guests
+from serve.events import EventStream
+from serve.http.auth import Authenticator
+from serve.hub_sync.adapter_cache import AdapterCache
+from serve.hub_sync.follower import FollowerContext, PollResult
+from serve.hub_sync.on_demand import OnDemandAdapters
 from serve.hub_sync.watcher import Watcher
-from serve.learning import Learning
+from serve.learning import LearningRegistry
 from serve.metrics import Metrics
-from serve.rollout.lazy_load import Entrances
-from serve.rollout.loader import Happening, Loader
+from serve.rollout.lazy_load import LazyLoader
+from serve.rollout.loader import Loader, RolloutEvent
 from serve.rollout.publisher import Publisher
 from serve.rollout.routing import RoutingTable
 from understudy.bases import resolve_base
@@ -31,7 +31,7 @@ from understudy.errors import NotFoundError
 from understudy.registry.adapters import short
 from understudy.registry.api_keys import KeyStore
 from understudy.registry.registry import Revision, open_registry
-from understudy.statistics.sequential import Votes
+from understudy.statistics.sequential import VoteSource
 
 log = logging.getLogger("understudy.gateway")
 
@@ -42,22 +42,27 @@ NOTE_USE = 60.0
 class Gateway:
     """Everything that the routes need; made when the application starts."""
 
-    def __init__(self, settings: Settings, session: aiohttp.ClientSession, votes: Votes | None) -> None:
+    def __init__(self, settings: Settings, session: aiohttp.ClientSession, votes: VoteSource | None) -> None:
         self.settings, self.session, self.votes = settings, session, votes
-        self.table, self.metrics, self.news, self.learning = RoutingTable(), Metrics(), News(), Learning()
+        self.table, self.metrics, self.news, self.learning = (
+            RoutingTable(),
+            Metrics(),
+            EventStream(),
+            LearningRegistry(),
+        )
         self.registry = open_registry(settings)
-        self.admission = Admission(settings, KeyStore(self.registry.engine))
+        self.admission = Authenticator(settings, KeyStore(self.registry.engine))
         self.engine = self._make_engine()
         plan = self.engine.plan
         self._sampling = base_sampling(plan.base)
-        self.slots = Slots(max(1, plan.slots - 1))  # one is kept for whoever is being probed
+        self.slots = FairScheduler(max(1, plan.slots - 1))  # one is kept for whoever is being probed
         loader = Loader(
-            self.registry, self.table, self.engine, session, drain_timeout=settings.drain_timeout, tell=self._tell
+            self.registry, self.table, self.engine, session, drain_timeout=settings.drain_timeout, emit=self._emit
         )
         self.publisher = Publisher(
-            self.registry, self.table, loader, tell=self._tell, trial_answers=settings.canary_answers
+            self.registry, self.table, loader, emit=self._emit, trial_answers=settings.canary_answers
         )
-        self.entrances = Entrances(self.table, self.publisher.enter)
+        self.entrances = LazyLoader(self.table, self.publisher.enter)
         self.supervisor = Supervisor(
             self.engine,
             self.publisher,
@@ -83,46 +88,46 @@ class Gateway:
 
     def _make_watcher(self) -> Watcher:
         settings = self.settings
-        backstage = Backstage(
+        backstage = FollowerContext(
             registry=self.registry,
             publisher=self.publisher,
             ready=lambda: self.supervisor.status.status == "ready",
             well=self._well,
-            tell=self._looked,
+            emit=self._looked,
             endpoint=settings.hub_endpoint,
             poll=settings.hub_poll,
         )
         return Watcher(settings.personas_file, backstage, lambda problem: self.metrics.follow_file(bool(problem)))
 
-    def _make_guests(self, loader: Loader) -> Guests | None:
+    def _make_guests(self, loader: Loader) -> OnDemandAdapters | None:
         """None when nobody's adapters may be asked for by their Hub id."""
         settings, endpoint = self.settings, self.settings.hub_endpoint
         if not settings.hub_orgs.strip(" ,"):
             return None
-        store = GuestStore(settings.home / "guests", settings.hub_store_bytes, endpoint)
-        return Guests(
+        store = AdapterCache(settings.home / "guests", settings.hub_store_bytes, endpoint)
+        return OnDemandAdapters(
             settings.hub_orgs,
             self.table,
             loader,
             self.engine,
             store,
             well=self._well,
-            tell=self.metrics.guest,
+            emit=self.metrics.guest,
             endpoint=endpoint,
         )
 
     async def _well(self) -> bool:
         return await self.engine.healthy(self.session)
 
-    async def visit(self, model: str) -> str:
+    async def ensure_loaded(self, model: str) -> str:
         """Makes sure that the engine has `model`, a persona that rests or a Hub id; the name that leads to it.
 
         Raises:
-            RefusedError: as `Guests.visit` and `Entrances.wake`.
+            RefusedError: as `Guests.ensure_loaded` and `Entrances.ensure_loaded`.
         """
         if "/" in model:
-            return await self.guests.visit(model) if self.guests else model
-        await self.entrances.wake(model)
+            return await self.guests.ensure_loaded(model) if self.guests else model
+        await self.entrances.ensure_loaded(model)
         return model
 
     async def note_use(self) -> None:
@@ -148,7 +153,7 @@ class Gateway:
         if name == BASE_NAME:
             return self._base()
         live = self.table.live.get(name)
-        revision = live.revision if live else self.table.resting.get(name)
+        revision = live.revision if live else self.table.unloaded.get(name)
         if revision is None:
             raise NotFoundError(f"model {name!r} does not exist")
         return self._persona(name, revision)
@@ -176,7 +181,7 @@ class Gateway:
         own = {key: value for key, value in (card["sampling"] or {}).items() if value is not None}
         card["sampling"] = self._sampling | own
         about = {"kind": "persona", "revision": short(revision.id), **card, "others": self.table.others(name)}
-        if name in self.table.resting:
+        if name in self.table.unloaded:
             about["resting"] = True
         return _model(name, int(revision.created_at.timestamp()), about)
 
@@ -200,7 +205,7 @@ class Gateway:
             self.metrics.engine_down()
             self.news.announce("engine_down", "", "", status.detail)
 
-    def _looked(self, it: Looked) -> None:
+    def _looked(self, it: PollResult) -> None:
         """Tells metrics and followers what a look at a persona's repository came to."""
         self.metrics.looked(it.persona, it.outcome, it.failing)
         if it.told:
@@ -208,7 +213,7 @@ class Gateway:
             text = f"{title}: its repository cannot be used now ({it.outcome}); what is on stage stays."
             self.news.announce("hub_trouble", it.persona, "", text, title=title)
 
-    def _tell(self, it: Happening) -> None:
+    def _emit(self, it: RolloutEvent) -> None:
         """Tells metrics and followers what happened to a persona."""
         revision, persona, metrics = short(it.revision), it.persona, self.metrics
         title = self.table.cards.get(persona, {}).get("title", persona)
@@ -234,7 +239,7 @@ class Gateway:
         else:
             self._tell_live(it, revision, title, facts)
 
-    def _tell_live(self, it: Happening, revision: str, title: str, facts: dict[str, str]) -> None:
+    def _tell_live(self, it: RolloutEvent, revision: str, title: str, facts: dict[str, str]) -> None:
         persona, metrics = it.persona, self.metrics
         metrics.canary(persona, 0)
         if it.kind == "rolled_back":

@@ -11,12 +11,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from arena.ranking.leaderboard_records import Leaderboard
 from space.backends.gateway import GatewayClient, pseudonym
 from space.chat.conversation import HOTTEST, LONGEST, MAX_CHARACTERS
-from space.leaderboard.vote_cache import VoteBoard
-from space.status import Backend
+from space.leaderboard.vote_cache import LeaderboardCache
+from space.status import GatewayMonitor
 from understudy.errors import GatewayError
 
 
-def add_endpoints(gateway: GatewayClient, backend: Backend, votes: VoteBoard) -> None:
+def add_endpoints(gateway: GatewayClient, backend: GatewayMonitor, votes: LeaderboardCache) -> None:
     """The endpoints `/chat`, `/personas` and `/leaderboard`; to be called inside the page's Blocks.
 
     They are tools for MCP clients too, and all there are: nothing here votes, or reads anybody's votes.

@@ -13,10 +13,10 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from arena.battles.store import BattleStore
-from evaluate.reports.imported_answers import Guests, read_guests
+from evaluate.reports.imported_answers import OtherSystems, read_guests
 from space.api import add_endpoints, mcp_works
 from space.arena import tab as arena_tab
-from space.arena.battle import Ring
+from space.arena.battle import ArenaServices
 from space.arena.client_ip import networks
 from space.arena.moderation import Moderate, everything, moderation
 from space.arena.visitor_cookie import VisitorCookie
@@ -24,18 +24,18 @@ from space.arena.voters import Voters, read_salt
 from space.backends.gateway import GatewayClient
 from space.chat import handlers
 from space.chat import tab as chat_tab
-from space.deploy.vote_backup import BallotBox
+from space.deploy.vote_backup import VoteBackup
 from space.deploy.votes_repo import VotesRepo
 from space.events import QUIET
 from space.headlines import TOASTS, headlines
 from space.i18n import ENGLISH, i18n, language_of, t
 from space.leaderboard.tab import build_leaderboard_tab
-from space.leaderboard.vote_cache import VoteBoard
-from space.leaderboard.win_rates import Standing, standings
+from space.leaderboard.vote_cache import LeaderboardCache
+from space.leaderboard.win_rates import PersonaWinRate, standings
 from space.learning import learning_lines
-from space.live_updates import LISTEN, Newsroom
+from space.live_updates import LISTEN, LiveUpdates
 from space.page_language import PageLanguage
-from space.status import Backend, Snapshot, banner
+from space.status import GatewayMonitor, GatewayStatus, banner
 from space.theme import HEAD, MASTHEAD, css, theme
 from understudy.config.settings import Settings, load_settings
 from understudy.processes import require_port
@@ -51,7 +51,7 @@ PORT_OPTION = "--space-port (or UNDERSTUDY_SPACE_PORT)"
 class Page(gr.Blocks):
     """The page, and who tells the tabs that have it open what is new."""
 
-    newsroom: Newsroom
+    newsroom: LiveUpdates
 
     def close(self, verbose: bool = True) -> None:
         self.newsroom.close()
@@ -64,14 +64,14 @@ def build_app(
     voted: Callable[[], None] = lambda: None,
     *,
     voters: Voters | None = None,
-    guests: Guests | None = None,
+    guests: OtherSystems | None = None,
     moderate: Moderate = everything,
 ) -> Page:
     """The page; `voted` is called after each vote. Nothing is asked of the gateway before somebody opens the page."""
-    backend = Backend(gateway)
-    votes = VoteBoard(store.engine)
+    backend = GatewayMonitor(gateway)
+    votes = LeaderboardCache(store.engine)
     with Page(title="Understudy", analytics_enabled=False) as app:
-        app.newsroom = Newsroom(gateway, backend)
+        app.newsroom = LiveUpdates(gateway, backend)
         app.space_id = None  # else a page opened on hf.space gets a header that asks the Hub and Google's font server
         gr.HTML(t("masthead"), html_template=MASTHEAD, elem_id="masthead")
         notice = gr.HTML(visible=False, elem_id="banner")
@@ -80,14 +80,18 @@ def build_app(
                 talk = chat_tab.lay_out()
                 handlers.wire(talk, gateway, backend)
             with gr.Tab(t("tab_arena"), id="arena"):
-                house = Ring(gateway, backend, store, voted, guests or Guests(), moderate, voters or Voters(), votes)
+                house = ArenaServices(
+                    gateway, backend, store, voted, guests or OtherSystems(), moderate, voters or Voters(), votes
+                )
                 ring = arena_tab.build_arena(house)
             with gr.Tab(t("tab_leaderboard"), id="leaderboard") as board_tab:
                 build_leaderboard_tab(house, votes, board_tab)
         toasts = gr.HTML("", html_template=TOASTS, elem_id="toasts")
         seen = gr.State(None)
 
-        async def look(seen: Snapshot | None, chosen: str | None, rival: str | None, request: gr.Request) -> list[Any]:
+        async def look(
+            seen: GatewayStatus | None, chosen: str | None, rival: str | None, request: gr.Request
+        ) -> list[Any]:
             new = replace(await backend.look(), standings=await asyncio.to_thread(_standings, votes))
             recorded = not new.ready and await asyncio.to_thread(_recorded, store)
             language = language_of(request)
@@ -108,7 +112,7 @@ def build_app(
     return app.queue(default_concurrency_limit=CONCURRENCY, max_size=QUEUE)
 
 
-def _standings(votes: VoteBoard) -> tuple[Standing, ...]:
+def _standings(votes: LeaderboardCache) -> tuple[PersonaWinRate, ...]:
     try:
         return standings(votes.cells())
     except SQLAlchemyError:  # as below
@@ -123,8 +127,8 @@ def _recorded(store: BattleStore) -> bool:
 
 
 def changes(
-    seen: Snapshot | None,
-    new: Snapshot,
+    seen: GatewayStatus | None,
+    new: GatewayStatus,
     chosen: str | None,
     rival: str | None,
     *,
@@ -153,7 +157,7 @@ def changes(
     return [new, notice, *talk, *ring]
 
 
-def _status(seen: Snapshot) -> tuple[object, ...]:
+def _status(seen: GatewayStatus) -> tuple[object, ...]:
     """What the banner shows of it."""
     return seen.readiness, seen.away, seen.again, seen.learners
 
@@ -224,12 +228,12 @@ def launch(settings: Settings) -> None:
         box.close()
 
 
-def _ballot_box(settings: Settings, store: BattleStore) -> BallotBox:
+def _ballot_box(settings: Settings, store: BattleStore) -> VoteBackup:
     logging.basicConfig(format="%(levelname)s %(message)s")
     logging.getLogger("space").setLevel(logging.INFO)
     token = settings.votes_token.get_secret_value() if settings.votes_token else ""
     repo = VotesRepo(settings.votes_repo, token=token, endpoint=settings.hub_endpoint)
-    return BallotBox(store.engine, repo, every=settings.votes_every, batch=settings.votes_batch)
+    return VoteBackup(store.engine, repo, every=settings.votes_every, batch=settings.votes_batch)
 
 
 def _leave(*_: object) -> None:

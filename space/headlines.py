@@ -2,13 +2,13 @@
 
 from space.chat.persona_cards import title
 from space.i18n import ENGLISH, say
-from space.status import Snapshot
+from space.status import GatewayStatus
 
 TOASTS = '<div class="toasts" role="status" aria-live="polite">${value}</div>'
 """The place where they appear; screen readers read out what comes into it."""
 
 
-def headlines(seen: Snapshot | None, new: Snapshot, language: str = ENGLISH) -> str:
+def headlines(seen: GatewayStatus | None, new: GatewayStatus, language: str = ENGLISH) -> str:
     """HTML for each persona that changed its revision or came; "" when there is nothing new, or nothing was seen yet.
 
     Each is an element of a name of its own, so that the page puts a new one in the place of an old one, which has

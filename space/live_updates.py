@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from space.backends.gateway import GatewayClient
-from space.status import POLL, Backend
+from space.status import POLL, GatewayMonitor
 from understudy.errors import GatewayError
 
 LISTENERS = 1_000
@@ -64,10 +64,10 @@ LISTEN = f"""() => {{
 """In the page. A tab that nobody sees holds no connection: browsers allow six to a host, over all tabs."""
 
 
-class Newsroom:
+class LiveUpdates:
     """Reads the gateway's news while anybody listens."""
 
-    def __init__(self, gateway: GatewayClient, backend: Backend, *, pauses: tuple[float, ...] = PAUSES) -> None:
+    def __init__(self, gateway: GatewayClient, backend: GatewayMonitor, *, pauses: tuple[float, ...] = PAUSES) -> None:
         self._gateway = gateway
         self._backend = backend
         self._pauses = pauses

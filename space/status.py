@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from space.backends.gateway import GatewayClient, Readiness
 from space.backends.listing import Contestant
 from space.i18n import ENGLISH, reword, say
-from space.leaderboard.win_rates import Standing
-from space.learning import Learner
+from space.leaderboard.win_rates import PersonaWinRate
+from space.learning import LearningPersona
 from understudy.errors import GatewayError
 
 POLL = 3.0
@@ -25,7 +25,7 @@ BASE = Contestant(name="base", kind="base", title="Base model", voice="The model
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class GatewayStatus:
     """The model server at one moment."""
 
     readiness: Readiness
@@ -34,9 +34,9 @@ class Snapshot:
     """Seconds since it was last seen ready, or since we first looked; 0 while it is ready."""
     again: int = 0
     """Seconds until the next look at a server that is away."""
-    standings: tuple[Standing, ...] = ()
+    standings: tuple[PersonaWinRate, ...] = ()
     """What the arena's votes say of the personas."""
-    learners: tuple[Learner, ...] = ()
+    learners: tuple[LearningPersona, ...] = ()
     """Personas that are not live yet."""
 
     @property
@@ -53,7 +53,7 @@ class Snapshot:
         return named.get(name or "") or named.get(BASE.name) or BASE
 
 
-class Backend:
+class GatewayMonitor:
     """Looks at the gateway at most every `fresh` seconds, however many pages are open; more rarely while it is away."""
 
     def __init__(
@@ -66,9 +66,9 @@ class Backend:
         self._looked = self._left = float("-inf")
         self._misses = 0
         self._expired = False
-        self._last = Snapshot(Readiness(status="starting"))
+        self._last = GatewayStatus(Readiness(status="starting"))
 
-    async def look(self, *, at_once: bool = False) -> Snapshot:
+    async def look(self, *, at_once: bool = False) -> GatewayStatus:
         """The newest snapshot; the contestants known before stay while the gateway cannot list them.
 
         `at_once` asks without the back-off: somebody wants something now.
@@ -97,30 +97,30 @@ class Backend:
             self._left = self._looked
         self._misses += 1
 
-    def _clocked(self) -> Snapshot:
+    def _clocked(self) -> GatewayStatus:
         if self._last.ready:
             return self._last
         now = self._clock()
         again = max(0, round(self._looked + self._pause() - now))
         return replace(self._last, away=int(now - self._left), again=again)
 
-    async def _ask(self) -> Snapshot:
+    async def _ask(self) -> GatewayStatus:
         readiness = await self._gateway.readiness()
         if readiness.status in ("waking", "down"):
-            return Snapshot(readiness, self._last.contestants)
+            return GatewayStatus(readiness, self._last.contestants)
         try:
             listing = await self._gateway.listing()
         except GatewayError as error:
             if readiness.status == "ready":
                 readiness = Readiness(status="down", detail=str(error))
-            return Snapshot(readiness, self._last.contestants)
-        return Snapshot(readiness, listing.contestants or (BASE,), learners=listing.learners)
+            return GatewayStatus(readiness, self._last.contestants)
+        return GatewayStatus(readiness, listing.contestants or (BASE,), learners=listing.learners)
 
 
 def banner(
     readiness: Readiness, *, away: int = 0, again: int = 0, recorded: bool = False, language: str = ENGLISH
 ) -> str:
-    """HTML of the banner; empty while all is well. `away` and `again` as in `Snapshot`.
+    """HTML of the banner; empty while all is well. `away` and `again` as in `GatewayStatus`.
 
     `recorded`: the arena has battles to show meanwhile.
     """

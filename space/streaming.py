@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
-from space.backends.gateway import Piece
+from space.backends.gateway import AnswerChunk
 from understudy.errors import GatewayError
 
 BEAT = 0.05
@@ -14,7 +14,7 @@ BEAT = 0.05
 
 
 @dataclass
-class Growing:
+class StreamedAnswer:
     """What has arrived of one answer."""
 
     text: str = ""
@@ -31,9 +31,9 @@ class Growing:
 
 
 @contextlib.asynccontextmanager
-async def listening(*streams: AsyncGenerator[Piece]) -> AsyncIterator[list[Growing]]:
+async def listening(*streams: AsyncGenerator[AnswerChunk]) -> AsyncIterator[list[StreamedAnswer]]:
     """Reads `streams` side by side while the block runs; leaving the block withdraws what is not complete."""
-    answers = [Growing() for _ in streams]
+    answers = [StreamedAnswer() for _ in streams]
     tasks = [asyncio.create_task(_listen(stream, answer)) for stream, answer in zip(streams, answers, strict=True)]
     try:
         yield answers
@@ -45,7 +45,7 @@ async def listening(*streams: AsyncGenerator[Piece]) -> AsyncIterator[list[Growi
                 raise outcome
 
 
-async def _listen(stream: AsyncGenerator[Piece], answer: Growing) -> None:
+async def _listen(stream: AsyncGenerator[AnswerChunk], answer: StreamedAnswer) -> None:
     began = time.monotonic()
     try:
         async with contextlib.aclosing(stream):

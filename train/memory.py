@@ -33,7 +33,7 @@ LIBRARIES = 1100
 
 
 @dataclass(frozen=True)
-class Need:
+class MemoryEstimate:
     """Memory in MiB that a run is going to need, by what takes it."""
 
     libraries: float
@@ -50,7 +50,7 @@ class Need:
         return f"{self.total:,.0f} MiB ({parts}, activations {self.activations:,.0f}, libraries {self.libraries:,.0f})"
 
 
-def need(base: Base, training: Training, longest: int) -> Need | None:
+def need(base: Base, training: Training, longest: int) -> MemoryEstimate | None:
     """What training will need, roughly; None when the base's shapes are not known yet.
 
     Args:
@@ -72,7 +72,7 @@ def need(base: Base, training: Training, longest: int) -> Need | None:
         trained = sum(training.rank * sum(shape) for shape in linear.values()) * TRAINED_BYTES
     length = training.max_length if training.packing else longest
     on_gpu = torch.cuda.is_available()
-    return Need(
+    return MemoryEstimate(
         libraries=0 if on_gpu else LIBRARIES,
         weights=weights / 2**20,
         trained=trained / 2**20,
@@ -80,7 +80,7 @@ def need(base: Base, training: Training, longest: int) -> Need | None:
     )
 
 
-def check_memory(base: Base, training: Training, longest: int, *, processes: int = 1) -> Need | None:
+def check_memory(base: Base, training: Training, longest: int, *, processes: int = 1) -> MemoryEstimate | None:
     """Refuses a run for which there is not enough memory; `processes` have a GPU each, or share this machine's.
 
     Raises TrainingError with the numbers.

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from train.errors import refuse
 from train.hyperparameters import settled
-from train.memory import Need, check_memory
+from train.memory import MemoryEstimate, check_memory
 from train.model.load import load_model, load_tokenizer, lora_config, quiet, stop_tokens
 from train.model.tokenize import (
     IGNORED,
@@ -30,7 +30,7 @@ from understudy.errors import UnderstudyError
 from understudy.registry.adapters import CONFIG
 
 
-class Finding(BaseModel):
+class PreflightCheck(BaseModel):
     """One question of the preflight and its answer."""
 
     model_config = ConfigDict(frozen=True)
@@ -40,7 +40,7 @@ class Finding(BaseModel):
     detail: str
 
 
-class Piece(BaseModel):
+class TokenSpan(BaseModel):
     """Tokens in a row that are alike: text, and whether it carries loss."""
 
     model_config = ConfigDict(frozen=True)
@@ -63,7 +63,7 @@ class Preflight:
         self.rows: list[TokenRow] = []
         """Filled by the first finding."""
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[PreflightCheck]:
         """All questions that need no engine, in order; where the template fails, the ones that need tokens are left
         out, and the preflight has failed."""
         found = [_asked("the chat template writes prompts as they will be served", self._template)]
@@ -76,14 +76,14 @@ class Preflight:
         found.append(_asked("no held-out row stands in the examples", self._leaks))
         return found
 
-    def pieces(self, row: int) -> list[Piece]:
+    def pieces(self, row: int) -> list[TokenSpan]:
         """A row as the model sees it, in pieces with and without loss."""
         tokens, pieces = self.rows[row], []
         start = 0
         for end in range(1, len(tokens.input_ids) + 1):
             if end == len(tokens.input_ids) or _trained(tokens, end) != _trained(tokens, start):
                 text = str(self.tokenizer.decode(tokens.input_ids[start:end]))
-                pieces.append(Piece(text=text, trained=_trained(tokens, start)))
+                pieces.append(TokenSpan(text=text, trained=_trained(tokens, start)))
                 start = end
         return pieces
 
@@ -120,7 +120,7 @@ class Preflight:
         return f"{trained:,} of {sum(len(row.labels) for row in self.rows):,} tokens carry loss"
 
     def _memory(self) -> str:
-        needed: Need | None = check_memory(self.base, self.training, max(len(r.input_ids) for r in self.rows))
+        needed: MemoryEstimate | None = check_memory(self.base, self.training, max(len(r.input_ids) for r in self.rows))
         return f"about {needed}" if needed else "not known: the base is not on this machine yet"
 
     def _leaks(self) -> str:
@@ -145,11 +145,11 @@ def check_leaks(examples: Sequence[Example], heldout: Sequence[Example], source:
     return f"none of {overlap.rows} prompts; half of the words of {overlap.contained} rows stand in the examples"
 
 
-def _asked(question: str, answer: Callable[[], str]) -> Finding:
+def _asked(question: str, answer: Callable[[], str]) -> PreflightCheck:
     try:
-        return Finding(question=question, passed=True, detail=answer())
+        return PreflightCheck(question=question, passed=True, detail=answer())
     except UnderstudyError as error:
-        return Finding(question=question, passed=False, detail=str(error))
+        return PreflightCheck(question=question, passed=False, detail=str(error))
 
 
 def _trained(row: TokenRow, place: int) -> bool:

@@ -18,7 +18,7 @@ from train.model.load import load_tokenizer, stop_tokens
 from train.model.tokenize import TokenRow, check_lengths, token_rows, training_rows
 from train.preflight import check_leaks
 from train.runs import Run, RunSettings, name_base, run_settings
-from train.sft_trainer import CHECKPOINT_SECONDS, Progress, Report, Trainer, build_trainer, check_trainer
+from train.sft_trainer import CHECKPOINT_SECONDS, Progress, ProgressCallback, Trainer, build_trainer, check_trainer
 from train.tracking import Tracker, tracking
 from understudy.bases import Base, adapter_pin, base_revision, resolve_base
 from understudy.config.recipe import Recipe
@@ -123,7 +123,7 @@ def _prepare(
     check_lengths(rows, training.max_length, recipe.examples_at(base.name))
     check_leaks(examples, recipe.load_heldout(base.name), recipe.heldout_at(base.name))
     check_memory(base, training, max(len(row.input_ids) for row in rows), processes=count())
-    callbacks: list[TrainerCallback] = [Report(on_step), *tracking(tracker, run)]
+    callbacks: list[TrainerCallback] = [ProgressCallback(on_step), *tracking(tracker, run)]
     training = resolve(base, tokenizer, training, examples, run.folder / "folds.json", on_fold=on_fold)
     trainer = build_trainer(
         base, tokenizer, training, chats, run.checkpoints, checkpoint_seconds=checkpoint_seconds, callbacks=callbacks

@@ -180,7 +180,7 @@ class SparingCheckpoints(TrainerCallback):
             self.last = time.monotonic()
 
 
-class Report(TrainerCallback):
+class ProgressCallback(TrainerCallback):
     """Passes the trainer's progress on."""
 
     def __init__(self, on_step: Progress) -> None:

@@ -16,7 +16,7 @@ from train.model.load import load_tokenizer, quiet
 from understudy.bases import require_base
 from understudy.config.recipe import Recipe
 from understudy.config.training import Training
-from understudy.config.trial import Sweep, Try
+from understudy.config.trial import Sweep, SweepTrial
 from understudy.data.examples import Example
 from understudy.errors import TrainingError
 
@@ -103,7 +103,7 @@ def start_of(recipe: Recipe, training: Training, base: str, rows: int) -> Traini
     return settled(training, require_base(base), rows)
 
 
-def settings_of(found: Try, training: Training) -> Training:
+def settings_of(found: SweepTrial, training: Training) -> Training:
     """The settings of a trial, ready to be written into a recipe."""
     known = {name: value for name, value in found.settings.items() if name not in ("rows", "base")}
     return training.model_copy(update=_whole(known))
@@ -169,7 +169,7 @@ def _best(study: optuna.Study) -> float | None:
 def _found(recipe: Recipe, study: optuna.Study, over: Sequence[str]) -> Sweep:
     complete = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
     tried = [
-        Try(
+        SweepTrial(
             number=trial.number,
             settings=trial.params,
             loss=trial.value if trial.state == optuna.trial.TrialState.COMPLETE else None,

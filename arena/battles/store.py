@@ -40,7 +40,7 @@ class BattleError(UnderstudyError, ValueError):
 
 
 @dataclass(frozen=True)
-class Ticket:
+class BattleTicket:
     """What the holder of a battle keeps, on the server: its id and the secret that allows the one vote."""
 
     battle: str
@@ -48,7 +48,7 @@ class Ticket:
 
 
 @dataclass(frozen=True)
-class Answer:
+class BattleAnswer:
     """What one contestant said, and the revision that said it (`None` for the base)."""
 
     text: str
@@ -66,8 +66,8 @@ class Battle:
     sampling: dict[str, Any]
     left: str
     right: str
-    left_answer: Answer
-    right_answer: Answer
+    left_answer: BattleAnswer
+    right_answer: BattleAnswer
     status: str
     reason: str
     origin: str = LIVE
@@ -108,7 +108,7 @@ class BattleStore:
         rival: str = BASE,
         category: str = "",
         chance: float | None = None,
-    ) -> tuple[Battle, Ticket]:
+    ) -> tuple[Battle, BattleTicket]:
         """Commits a battle of `persona` against its rival: the seed, the sides and the sampling of both.
 
         Two revisions of a persona meet as `persona@revision`.
@@ -122,7 +122,7 @@ class BattleStore:
             raise BattleError(f"a battle needs two contestants: {persona} cannot meet itself")
         seed = new_seed()
         sides = shuffle(rival, persona, seed=seed)
-        ticket = Ticket(battle=secrets.token_hex(16), secret=secrets.token_urlsafe(32))
+        ticket = BattleTicket(battle=secrets.token_hex(16), secret=secrets.token_urlsafe(32))
         row = BattleRow(
             id=ticket.battle,
             session=digest(session),
@@ -142,7 +142,7 @@ class BattleStore:
             db.flush()
             return _battle(row), ticket
 
-    def replay(self, *, session: str, persona: str | None = None) -> tuple[Battle, Ticket] | None:
+    def replay(self, *, session: str, persona: str | None = None) -> tuple[Battle, BattleTicket] | None:
         """Opens a battle with the answers of an earlier one that this session has neither fought nor been shown.
 
         With `persona`, one of its battles. `None` when there is none left. The choice is random; the sides are
@@ -161,18 +161,20 @@ class BattleStore:
         with Session(self.engine) as db:
             return bool(db.scalar(select(exists().where(BattleRow.status == OPEN, BattleRow.origin == LIVE))))
 
-    def _replay(self, session: str, persona: str | None) -> tuple[Battle, Ticket] | None:
+    def _replay(self, session: str, persona: str | None) -> tuple[Battle, BattleTicket] | None:
         with Session(self.engine) as db, db.begin():
             original = _unseen(db, digest(session), persona)
             if original is None:
                 return None
-            ticket = Ticket(battle=secrets.token_hex(16), secret=secrets.token_urlsafe(32))
+            ticket = BattleTicket(battle=secrets.token_hex(16), secret=secrets.token_urlsafe(32))
             row = _again(original, ticket, digest(session))
             db.add(row)
             db.flush()
             return _battle(row), ticket
 
-    def finish(self, battle: str, left: Answer, right: Answer, timing: dict[str, float] | None = None) -> None:
+    def finish(
+        self, battle: str, left: BattleAnswer, right: BattleAnswer, timing: dict[str, float] | None = None
+    ) -> None:
         """Stores both answers, and how long they took in seconds, and opens the battle for its vote.
 
         Raises:
@@ -188,7 +190,9 @@ class BattleStore:
             right_revision=right.revision,
         )
 
-    def void(self, battle: str, reason: str, left: Answer = Answer(""), right: Answer = Answer("")) -> None:
+    def void(
+        self, battle: str, reason: str, left: BattleAnswer = BattleAnswer(""), right: BattleAnswer = BattleAnswer("")
+    ) -> None:
         """Takes a battle that is under way out of the count, keeping what was said and why.
 
         Raises:
@@ -242,7 +246,7 @@ def _unseen(db: Session, session: str, persona: str | None) -> BattleRow | None:
     return db.get(BattleRow, secrets.choice(drawn)) if drawn else None
 
 
-def _again(original: BattleRow, ticket: Ticket, session: str) -> BattleRow:
+def _again(original: BattleRow, ticket: BattleTicket, session: str) -> BattleRow:
     """A new battle with the answers of `original`, on sides of its own."""
     seed = new_seed()
     sides = shuffle(original.left, original.right, seed=seed)
@@ -279,8 +283,8 @@ def _battle(row: BattleRow) -> Battle:
         sampling=dict(row.sampling),
         left=row.left,
         right=row.right,
-        left_answer=Answer(row.left_text or "", row.left_revision),
-        right_answer=Answer(row.right_text or "", row.right_revision),
+        left_answer=BattleAnswer(row.left_text or "", row.left_revision),
+        right_answer=BattleAnswer(row.right_text or "", row.right_revision),
         status=row.status,
         reason=row.reason,
         origin=row.origin,

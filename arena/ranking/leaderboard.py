@@ -8,8 +8,8 @@ from scipy.special import expit
 from scipy.stats import binomtest
 
 from arena.battles.blinding import BASE
-from arena.ranking.leaderboard_records import Category, Hidden, Leaderboard, Length, Pair, Position, Row
-from arena.ranking.ratings import Coefficient, Model, rate_contestants
+from arena.ranking.leaderboard_records import Category, Hidden, Leaderboard, Length, PairRecord, Position, Row
+from arena.ranking.ratings import Coefficient, RatingModel, rate_contestants
 from arena.votes.counts import Cells, VoteCounts
 from arena.votes.table import BOTH_BAD, LEFT, RIGHT, TIE, UNCATEGORISED
 from understudy.statistics.confidence_sequences import WinRate, win_rate
@@ -102,7 +102,7 @@ def _split(rows: Sequence[Row], min_votes: int) -> tuple[list[Row], list[Hidden]
     return [row for row in rows if row.ranked >= min_votes], sorted(hidden, key=lambda one: (one.to_go, one.name))
 
 
-def _in_order(names: Sequence[str], model: Model | None) -> list[str]:
+def _in_order(names: Sequence[str], model: RatingModel | None) -> list[str]:
     """As the model has them; whoever met no shown contestant comes last."""
     rated = [one.name for one in model.ratings] if model else []
     return rated + sorted(set(names) - set(rated))
@@ -113,7 +113,7 @@ def _lengths_known(cells: Cells) -> bool:
     return bool(known and known >= LENGTHS_NEEDED * cells.count.sum())
 
 
-def _pairs(cells: Cells, names: Sequence[str], confidence: float) -> list[Pair]:
+def _pairs(cells: Cells, names: Sequence[str], confidence: float) -> list[PairRecord]:
     size = len(cells.contestants)
     place = (cells.left * size + cells.right) * 4 + cells.verdict
     table = np.bincount(place, cells.count, size * size * 4).reshape(size, size, 4).astype(int)
@@ -127,11 +127,11 @@ def _pairs(cells: Cells, names: Sequence[str], confidence: float) -> list[Pair]:
         ours, theirs = here[one, other].tolist(), there[one, other].tolist()
         rate = win_rate(ours[LEFT] + theirs[RIGHT], ours[RIGHT] + theirs[LEFT], confidence=confidence)
         ties, bad = ours[TIE] + theirs[TIE], ours[BOTH_BAD] + theirs[BOTH_BAD]
-        found.append(Pair(one=names[one], other=names[other], win_rate=rate, ties=ties, both_bad=bad))
+        found.append(PairRecord(one=names[one], other=names[other], win_rate=rate, ties=ties, both_bad=bad))
     return found
 
 
-def _against(name: str, base: str, pair: Pair) -> Pair:
+def _against(name: str, base: str, pair: PairRecord) -> PairRecord:
     if pair.one == name:
         return pair
     rate = pair.win_rate
@@ -143,10 +143,10 @@ def _against(name: str, base: str, pair: Pair) -> Pair:
         losses=rate.wins,
         e_value=rate.e_value,
     )
-    return Pair(one=name, other=base, win_rate=turned, ties=pair.ties, both_bad=pair.both_bad)
+    return PairRecord(one=name, other=base, win_rate=turned, ties=pair.ties, both_bad=pair.both_bad)
 
 
-def _position(cells: Cells, controlled: Model | None, confidence: float) -> Position | None:
+def _position(cells: Cells, controlled: RatingModel | None, confidence: float) -> Position | None:
     left, right = (int(cells.count[cells.verdict == verdict].sum()) for verdict in (LEFT, RIGHT))
     if not left + right:
         return None
@@ -157,7 +157,7 @@ def _position(cells: Cells, controlled: Model | None, confidence: float) -> Posi
     )
 
 
-def _length(controlled: Model | None) -> Length | None:
+def _length(controlled: RatingModel | None) -> Length | None:
     if controlled is None or controlled.length is None:
         return None
     found = controlled.length

@@ -2,17 +2,17 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from arena.ranking.ratings import Coefficient, Model
+from arena.ranking.ratings import Coefficient, RatingModel
 from understudy.statistics.confidence_sequences import WinRate
 
 
-class Record(BaseModel):
+class LeaderboardRecord(BaseModel):
     """Frozen, finite, and complete: what is not known is None."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Row(Record):
+class Row(LeaderboardRecord):
     """One contestant's votes in all its battles."""
 
     name: str
@@ -27,7 +27,7 @@ class Row(Record):
         return self.wins + self.losses + self.ties
 
 
-class Hidden(Record):
+class Hidden(LeaderboardRecord):
     """A contestant with too few votes to be shown."""
 
     name: str
@@ -35,7 +35,7 @@ class Hidden(Record):
     to_go: int
 
 
-class Pair(Record):
+class PairRecord(LeaderboardRecord):
     """All votes between two contestants, from the first one's point of view."""
 
     one: str
@@ -45,7 +45,7 @@ class Pair(Record):
     both_bad: int
 
 
-class Position(Record):
+class Position(LeaderboardRecord):
     """Whether the side of an answer matters. Sides are drawn by lot: without an effect, left wins every other time."""
 
     left: WinRate
@@ -56,7 +56,7 @@ class Position(Record):
     """Log-odds that the left one of two equals is preferred, the contestants' strengths allowed for."""
 
 
-class Length(Record):
+class Length(LeaderboardRecord):
     """Whether longer answers win."""
 
     coefficient: Coefficient
@@ -67,17 +67,17 @@ class Length(Record):
     """Votes on answers of known length."""
 
 
-class Category(Record):
+class Category(LeaderboardRecord):
     """The same for the prompts of one category."""
 
     name: str
     votes: int
     rows: list[Row]
     hidden: list[Hidden]
-    model: Model | None
+    model: RatingModel | None
 
 
-class Leaderboard(Record):
+class Leaderboard(LeaderboardRecord):
     """Every figure of the page."""
 
     votes: int
@@ -93,18 +93,18 @@ class Leaderboard(Record):
     rows: list[Row]
     """Contestants with enough votes, strongest first."""
     hidden: list[Hidden]
-    against_base: list[Pair]
+    against_base: list[PairRecord]
     """Each shown contestant against the base, in the order of `rows`."""
-    overall: Model | None
+    overall: RatingModel | None
     """Davidson's model, nothing else allowed for."""
-    controlled: Model | None
+    controlled: RatingModel | None
     """The same with side and, where known, length allowed for: strengths of equally long answers on no side."""
     position: Position | None
     """None when sides are not known, or nobody has won yet."""
     length: Length | None
     """None when lengths are not known for half the votes, or tell nothing."""
     categories: list[Category]
-    pairs: list[Pair]
+    pairs: list[PairRecord]
     """Each two shown contestants that have met."""
     notes: list[str]
     """What a reader must know to read the figures rightly, a sentence each."""

@@ -57,7 +57,7 @@ class Rating(BaseModel):
     worst_place: int
 
 
-class Model(BaseModel):
+class RatingModel(BaseModel):
     """One fit of Davidson's model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -84,7 +84,7 @@ class Model(BaseModel):
 
 
 @dataclass(frozen=True)
-class Spread:
+class Uncertainty:
     """How far the estimates may be off."""
 
     covariance: np.ndarray
@@ -104,7 +104,7 @@ def rate_contestants(
     resamples: int = 0,
     seed: int = 0,
     confidence: float = CONFIDENCE,
-) -> Model | None:
+) -> RatingModel | None:
     """Fits the model to the votes between `contestants`; None when nobody has won yet.
 
     Intervals are sandwich intervals, clustered by voter where voters are known (Huber 1967; Liang and Zeger 1986),
@@ -125,7 +125,7 @@ def rate_contestants(
     return _bootstrapped(model, found, anchor, resamples, seed, confidence) if resamples else model
 
 
-def _spread(found: Fit, confidence: float) -> Spread:
+def _spread(found: Fit, confidence: float) -> Uncertainty:
     cells, data, size = found.comparisons.cells, found.comparisons, found.design.size
     used = data.row >= 0
     level = (1 + confidence) / 2
@@ -134,7 +134,7 @@ def _spread(found: Fit, confidence: float) -> Spread:
     lone = cells.lone[used]
     clusters = int(active.sum() + lone.sum())
     if found.penalised or clusters < max(CLUSTERS, 2 * size + 1):
-        return Spread(found.inverse, clusters, float(stats.norm.ppf(level)), "information")
+        return Uncertainty(found.inverse, clusters, float(stats.norm.ppf(level)), "information")
     scores = found.scores()
     outcomes = scores.shape[1]
     table = np.concatenate([scores.reshape(-1, size), np.zeros((1, size))])
@@ -147,7 +147,7 @@ def _spread(found: Fit, confidence: float) -> Spread:
         of_voter = csr_array((voters.data, place[voters.indices], voters.indptr), shape=shape) @ table
         meat += of_voter.T @ of_voter
     covariance = found.inverse @ meat @ found.inverse * clusters / (clusters - 1)
-    return Spread(covariance, clusters, float(stats.t.ppf(level, clusters - 1)), "sandwich")
+    return Uncertainty(covariance, clusters, float(stats.t.ppf(level, clusters - 1)), "sandwich")
 
 
 def _anchor(data: Comparisons, reference: str | None) -> np.ndarray:
@@ -161,7 +161,7 @@ def _anchor(data: Comparisons, reference: str | None) -> np.ndarray:
     return np.eye(len(groups)) - weights
 
 
-def _model(found: Fit, spread: Spread, anchor: np.ndarray, reference: str | None) -> Model:
+def _model(found: Fit, spread: Uncertainty, anchor: np.ndarray, reference: str | None) -> RatingModel:
     data, expand = found.comparisons, found.design.expand
     strengths = anchor @ found.strengths
     along = anchor @ expand
@@ -172,7 +172,7 @@ def _model(found: Fit, spread: Spread, anchor: np.ndarray, reference: str | None
         _rating(name, strengths[i], half[i], int(groups[i]), int(best[i]), int(worst[i]))
         for i, name in enumerate(data.contestants)
     ]
-    return Model(
+    return RatingModel(
         ratings=sorted(ratings, key=lambda one: (one.group, -one.strength, one.name)),
         votes=data.votes,
         clusters=spread.clusters,
@@ -214,14 +214,16 @@ def _rating(name: str, strength: float, half: float, group: int, best: int, wors
     )
 
 
-def _coefficient(found: Fit, spread: Spread, place: int | None) -> Coefficient | None:
+def _coefficient(found: Fit, spread: Uncertainty, place: int | None) -> Coefficient | None:
     if place is None:
         return None
     value, half = found.theta[place], spread.quantile * math.sqrt(max(0.0, spread.covariance[place, place]))
     return Coefficient(value=value, low=value - half, high=value + half)
 
 
-def _bootstrapped(model: Model, found: Fit, anchor: np.ndarray, resamples: int, seed: int, confidence: float) -> Model:
+def _bootstrapped(
+    model: RatingModel, found: Fit, anchor: np.ndarray, resamples: int, seed: int, confidence: float
+) -> RatingModel:
     """The same model with percentile intervals: voters are drawn anew, with votes of unknown voters one by one."""
     draws = np.stack([_redrawn(found, rng) for rng in np.random.default_rng(seed).spawn(resamples)])
     quantiles = [(1 - confidence) / 2, (1 + confidence) / 2]

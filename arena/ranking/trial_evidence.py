@@ -2,7 +2,7 @@
 
 Two kinds of battles do. In one the two meet each other (`arena.ranking.promotion_rule`). In the other each meets
 somebody else, the base most often, and the question is whether the one on trial wins more often
-(`understudy.statistics.sequential.MoreOften`). Both give e-values, whatever one bet while the other ran, and so is
+(`RateIncreaseTest`). Both give e-values, whatever one bet while the other ran, and so is
 their mean
 (Vovk and Wang, "E-values: calibration, combination and applications", arXiv:1912.06116, section 4): it passes 1/alpha
 with probability at most alpha while the revision on trial is no better, at whatever moment one looks.
@@ -13,12 +13,12 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from arena.preferences import Spoken, Voted
+from arena.preferences import PreferenceAnswer, VotedBattle
 from arena.ranking.promotion_rule import Decision, PromotionRule, decide
-from understudy.statistics.sequential import MoreOften
+from understudy.statistics.sequential import RateIncreaseTest
 
 
-class Standing(BaseModel):
+class TrialEvidence(BaseModel):
     """What the votes since a trial began say."""
 
     model_config = ConfigDict(frozen=True)
@@ -43,13 +43,15 @@ class Standing(BaseModel):
         )
 
 
-def stand(voted: Sequence[Voted], candidate: str, live: str, since: datetime, *, alpha: float = 0.05) -> Standing:
+def stand(
+    voted: Sequence[VotedBattle], candidate: str, live: str, since: datetime, *, alpha: float = 0.05
+) -> TrialEvidence:
     """The standing after the votes cast `since` then, oldest first; `candidate` and `live` are revisions.
 
     Replays are left out: several votes on the same answers are not independent.
     """
     wins = losses = 0
-    wins_more, loses_more = MoreOften(), MoreOften()
+    wins_more, loses_more = RateIncreaseTest(), RateIncreaseTest()
     for one in voted:
         if one.at < since or one.replay or one.verdict not in ("left", "right"):
             continue
@@ -63,19 +65,19 @@ def stand(voted: Sequence[Voted], candidate: str, live: str, since: datetime, *,
             wins_more.see_trial(names[0] == "candidate")
             loses_more.see_trial(names[1] == "candidate")
         elif "live" in names:
-            wins_more.see_incumbent(names[0] == "live")
-            loses_more.see_incumbent(names[1] == "live")
+            wins_more.see_live(names[0] == "live")
+            loses_more.see_live(names[1] == "live")
     direct = decide(wins, losses, PromotionRule(alpha=alpha, alpha_worse=alpha))
-    return Standing(
+    return TrialEvidence(
         direct=direct,
         trial=wins_more.trial,
-        live=wins_more.incumbent,
+        live=wins_more.live,
         better=(direct.e_better + wins_more.e_value) / 2,
         worse=(direct.e_worse + loses_more.e_value) / 2,
     )
 
 
-def _which(spoken: Spoken, candidate: str, live: str) -> str:
+def _which(spoken: PreferenceAnswer, candidate: str, live: str) -> str:
     revision = spoken.revision or ""
     if revision and candidate.startswith(revision):
         return "candidate"

@@ -92,7 +92,7 @@ Record = TypeVar("Record", BattleRecord, VoteRecord, WithdrawalRecord)
 
 
 @dataclass(frozen=True)
-class Batch:
+class ExportBatch:
     """Battles and votes that a repository has not acknowledged."""
 
     battles: tuple[BattleRecord, ...] = ()
@@ -127,7 +127,7 @@ class Restored:
     """One line each: the file, and what is wrong with it."""
 
 
-def pending(engine: Engine, repo: str, *, since: datetime | None = None) -> Batch:
+def pending(engine: Engine, repo: str, *, since: datetime | None = None) -> ExportBatch:
     """What `repo` has not acknowledged, oldest first; a vote never goes before its battle.
 
     With `since`, a moment at which it had acknowledged everything, only what is at most `LATE` older is looked at.
@@ -155,7 +155,7 @@ def pending(engine: Engine, repo: str, *, since: datetime | None = None) -> Batc
             .order_by(WithdrawalRow.at, WithdrawalRow.battle)
             .limit(LIMIT)
         ).all()
-        return Batch(
+        return ExportBatch(
             tuple(BattleRecord.model_validate(row) for row in battles),
             tuple(
                 VoteRecord.model_validate(vote)
@@ -166,7 +166,7 @@ def pending(engine: Engine, repo: str, *, since: datetime | None = None) -> Batc
         )
 
 
-def acknowledge(engine: Engine, repo: str, batch: Batch) -> None:
+def acknowledge(engine: Engine, repo: str, batch: ExportBatch) -> None:
     """Remembers that `repo` has everything of `batch`, so that it is not sent again."""
     with Session(engine) as db, db.begin():
         _mark(db, repo, "battle", [battle.id for battle in batch.battles])

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from arena.votes.table import UNCATEGORISED, Cast, VoteTable, lean
-from understudy.data.files import READERS, Record, read_records, shown
+from arena.votes.table import UNCATEGORISED, CountedVote, VoteTable, lean
+from understudy.data.files import READERS, DataRecord, read_records, shown
 from understudy.errors import ExamplesError, UnderstudyError
 
 COLUMNS = {
@@ -75,7 +75,7 @@ def read_votes(path: Path, *, by: str | None = None) -> VotesFile:
     """
     left_out: Counter[str] = Counter()
     columns: dict[str, str] = {}
-    votes: list[Cast] = []
+    votes: list[CountedVote] = []
     order: list[object] = []
     for record in _records(path):
         columns = columns or _columns(record, by)
@@ -90,7 +90,7 @@ def read_votes(path: Path, *, by: str | None = None) -> VotesFile:
     return VotesFile(VoteTable.of(votes), dict(left_out), "left_wins" not in columns)
 
 
-def _records(path: Path) -> Iterator[Record]:
+def _records(path: Path) -> Iterator[DataRecord]:
     if path.is_dir() or path.suffix.lower() not in READERS:
         found = "a folder" if path.is_dir() else shown(path.suffix) or "a name without a suffix"
         raise VotesFileError(f"{shown(path)}: {found}; give one {', '.join(READERS)} file of votes")
@@ -103,7 +103,7 @@ def _records(path: Path) -> Iterator[Record]:
         raise VotesFileError(text) from None
 
 
-def _columns(record: Record, by: str | None) -> dict[str, str]:
+def _columns(record: DataRecord, by: str | None) -> dict[str, str]:
     """Our name of a column -> the file's."""
     there = {str(name).strip().casefold(): name for name in reversed(record.row)}
     found = {}
@@ -127,7 +127,7 @@ def _columns(record: Record, by: str | None) -> dict[str, str]:
     return found
 
 
-def _votes(record: Record, columns: dict[str, str], left_out: Counter[str]) -> Iterator[tuple[Cast, int]]:
+def _votes(record: DataRecord, columns: dict[str, str], left_out: Counter[str]) -> Iterator[tuple[CountedVote, int]]:
     """The row's votes, each with how many of it there are."""
     left, right = (_name(record, columns[side]) for side in ("left", "right"))
     if left == right:
@@ -143,10 +143,10 @@ def _votes(record: Record, columns: dict[str, str], left_out: Counter[str]) -> I
     if not verdicts:
         left_out["no verdict"] += 1
     for verdict, times in verdicts.items():
-        yield Cast(left, right, verdict, category, voter, length), times
+        yield CountedVote(left, right, verdict, category, voter, length), times
 
 
-def _verdicts(record: Record, columns: dict[str, str], left: str, right: str) -> dict[str, int]:
+def _verdicts(record: DataRecord, columns: dict[str, str], left: str, right: str) -> dict[str, int]:
     if "winner" in columns:
         verdict = _verdict(record, columns["winner"], left, right)
         return {verdict: 1} if verdict else {}
@@ -161,7 +161,7 @@ def _verdicts(record: Record, columns: dict[str, str], left: str, right: str) ->
     return {won[0]: 1} if won else {}
 
 
-def _verdict(record: Record, column: str, left: str, right: str) -> str:
+def _verdict(record: DataRecord, column: str, left: str, right: str) -> str:
     value = record.row.get(column)
     text = "" if value is None else str(value).strip()
     if not text:
@@ -175,7 +175,7 @@ def _verdict(record: Record, column: str, left: str, right: str) -> str:
     return verdict
 
 
-def _name(record: Record, column: str) -> str:
+def _name(record: DataRecord, column: str) -> str:
     value = record.row.get(column)
     text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if not text:
@@ -183,7 +183,7 @@ def _name(record: Record, column: str) -> str:
     return text
 
 
-def _label(record: Record, column: str | None) -> str:
+def _label(record: DataRecord, column: str | None) -> str:
     value = record.row.get(column) if column else None
     if value is None:
         return UNCATEGORISED
@@ -192,14 +192,14 @@ def _label(record: Record, column: str | None) -> str:
     raise VotesFileError(f"{record.origin}: {shown(column)} is no text; write one word, or leave it empty")
 
 
-def _count(record: Record, column: str) -> int:
+def _count(record: DataRecord, column: str) -> int:
     number = _number(record, column)
     if number is None or number != int(number) or number > MOST:
         raise VotesFileError(f"{record.origin}: {shown(column)} must be a whole number from 0 to {MOST}")
     return int(number)
 
 
-def _number(record: Record, column: str) -> float | None:
+def _number(record: DataRecord, column: str) -> float | None:
     value = record.row.get(column)
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
@@ -212,7 +212,7 @@ def _number(record: Record, column: str) -> float | None:
     return number
 
 
-def _length(record: Record, columns: dict[str, str], side: str) -> float | None:
+def _length(record: DataRecord, columns: dict[str, str], side: str) -> float | None:
     """From the column of lengths, else from the text itself, in characters."""
     if f"{side}_length" in columns:
         return _number(record, columns[f"{side}_length"])
@@ -235,7 +235,7 @@ def _said(turn: object) -> int:
     return len(str(turn).strip())
 
 
-def _moment(record: Record, column: str) -> object:
+def _moment(record: DataRecord, column: str) -> object:
     value = record.row.get(column)
     if value is None or value == "":
         raise VotesFileError(f"{record.origin}: {shown(column)} is empty, but other votes have their time; write it")

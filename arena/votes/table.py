@@ -15,7 +15,7 @@ UNCATEGORISED = ""
 """The category of a vote that has none."""
 
 
-class Cast(NamedTuple):
+class CountedVote(NamedTuple):
     """One vote and what the figures need to know of its battle."""
 
     left: str
@@ -48,9 +48,9 @@ class VoteTable:
         return len(self.left)
 
     @classmethod
-    def of(cls, votes: Iterable[Cast]) -> "VoteTable":
+    def of(cls, votes: Iterable[CountedVote]) -> "VoteTable":
         """The table of these votes, in their order."""
-        columns: list[tuple] = list(zip(*votes, strict=True)) or [()] * len(Cast._fields)
+        columns: list[tuple] = list(zip(*votes, strict=True)) or [()] * len(CountedVote._fields)
         left, right, verdict, category, voter, lean = columns
         return cls.of_columns(left, right, verdict, category, voter, np.array(lean, dtype=float))
 
@@ -64,7 +64,7 @@ class VoteTable:
         voter: Sequence[str],
         lean: np.ndarray,
     ) -> "VoteTable":
-        """The table of votes that are in columns already; each is as in `Cast`."""
+        """The table of votes that are in columns already; each is as in `CountedVote`."""
         contestants = {name: code for code, name in enumerate(dict.fromkeys((*left, *right)))}
         categories = {name: code for code, name in enumerate(dict.fromkeys(category))}
         voters = {name: code for code, name in enumerate(dict.fromkeys(filter(None, voter)))}

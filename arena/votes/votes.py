@@ -10,10 +10,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from arena.battles.blinding import BASE
-from arena.battles.store import LIVE, OPEN, VOID, Ticket, digest
+from arena.battles.store import LIVE, OPEN, VOID, BattleTicket, digest
 from understudy.errors import UnderstudyError
 from understudy.registry.tables import BattleRow, VoteRow, WithdrawalRow, now
-from understudy.statistics.sequential import Ballot
+from understudy.statistics.sequential import VoteOutcome
 
 Verdict = Literal["left", "right", "tie", "both_bad"]
 VERDICTS: tuple[str, ...] = get_args(Verdict)
@@ -65,7 +65,7 @@ class Tally:
 
 
 def cast_vote(
-    engine: Engine, ticket: Ticket, verdict: str, *, session: str, reasons: Sequence[str] = (), suspect: str = ""
+    engine: Engine, ticket: BattleTicket, verdict: str, *, session: str, reasons: Sequence[str] = (), suspect: str = ""
 ) -> None:
     """Records the one vote of a battle; on return it is on disk.
 
@@ -160,12 +160,12 @@ def tally(engine: Engine, persona: str) -> Tally:
 
 
 class BattleVotes:
-    """What people's votes say about a persona's revisions: see `understudy.statistics.sequential.Votes`."""
+    """What people's votes say about a persona's revisions: see `understudy.statistics.sequential.VoteSource`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def ballots(self, persona: str, since: datetime) -> list[Ballot]:
+    def ballots(self, persona: str, since: datetime) -> list[VoteOutcome]:
         """Decisive votes since that moment on battles of the persona against the base, oldest first.
 
         Votes on replays are left out: they judge answers that have been judged before, so they are no new evidence.
@@ -183,11 +183,15 @@ class BattleVotes:
         for battle, verdict, left, left_revision, right_revision in rows:
             revision = left_revision if left == persona else right_revision
             if revision:
-                ballots.append(Ballot(battle=battle, revision=revision, won=(verdict == "left") == (left == persona)))
+                ballots.append(
+                    VoteOutcome(battle=battle, revision=revision, won=(verdict == "left") == (left == persona))
+                )
         return ballots
 
 
-def _insert(engine: Engine, ticket: Ticket, verdict: str, session: str, reasons: list[str], suspect: str) -> Insert:
+def _insert(
+    engine: Engine, ticket: BattleTicket, verdict: str, session: str, reasons: list[str], suspect: str
+) -> Insert:
     """One statement that checks and records, so that no two casts can both succeed."""
     values = {"at": now(), "session": session, "verdict": verdict, "reasons": reasons, "suspect": suspect}
     columns = ["battle", *values]
@@ -204,7 +208,7 @@ def _against_base(persona: str) -> ColumnElement[bool]:
     return or_(*(and_(here == persona, there == BASE) for here, there in (one, other)))
 
 
-def _why_refused(db: Session, ticket: Ticket) -> str:
+def _why_refused(db: Session, ticket: BattleTicket) -> str:
     row = db.get(BattleRow, ticket.battle)
     if row is None or row.nonce != digest(ticket.secret):
         return "This vote does not belong to a battle of yours."

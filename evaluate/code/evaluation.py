@@ -15,14 +15,14 @@ from statistics import fmean
 from pydantic import BaseModel, ConfigDict
 
 from evaluate.code.metrics import chrf_scorer, exact_match, mean_over_problems, normalized, parses, pass_at_k
-from evaluate.code.problems import Problem, Sample
-from evaluate.code.sandbox import Limits, Outcome, Run, run_program
+from evaluate.code.problems import CodeAnswer, CodeProblem
+from evaluate.code.sandbox import Outcome, ProgramRun, SandboxLimits, run_program
 from understudy.errors import CodeEvalError
 
 KS = (1, 5, 10, 100)
 
 
-class Figure(BaseModel):
+class PassRate(BaseModel):
     """A mean over problems and its 95 % interval (percentile bootstrap over problems)."""
 
     model_config = ConfigDict(frozen=True)
@@ -54,7 +54,7 @@ class CodeReport(BaseModel):
     without_samples: list[str]
     """Tasks that nobody answered. They count neither for nor against."""
     tasks: list[TaskResult]
-    pass_at: dict[int, Figure]
+    pass_at: dict[int, PassRate]
     """k -> pass@k, 0 to 1, for each k that every task has samples for."""
     too_few_samples_for: list[int]
     """Each k that was asked for and left out, because a task has fewer samples."""
@@ -71,7 +71,7 @@ class CodeReport(BaseModel):
     """Whether no program had a network."""
     writes_confined: bool
     """Whether no program could write outside its own folder."""
-    limits: Limits
+    limits: SandboxLimits
     seed: int
     """Of the intervals."""
 
@@ -82,10 +82,10 @@ def default_workers() -> int:
 
 
 def evaluate(
-    problems: Sequence[Problem],
-    samples: Sequence[Sample],
+    problems: Sequence[CodeProblem],
+    samples: Sequence[CodeAnswer],
     *,
-    limits: Limits | None = None,
+    limits: SandboxLimits | None = None,
     workers: int | None = None,
     ks: Sequence[int] = KS,
     seed: int = 0,
@@ -98,7 +98,7 @@ def evaluate(
     Raises:
         CodeEvalError: there are no samples, a sample's task or a k makes no sense, or code cannot be run here.
     """
-    limits, started = limits or Limits(), time.monotonic()
+    limits, started = limits or SandboxLimits(), time.monotonic()
     by_id = {problem.task_id: problem for problem in problems}
     strangers = sorted({sample.task_id for sample in samples} - by_id.keys())
     if strangers or not samples:
@@ -131,8 +131,11 @@ def evaluate(
 
 
 def _run_all(
-    jobs: Sequence[tuple[Problem, str]], limits: Limits, workers: int, on_progress: Callable[[int, int], None]
-) -> list[Run]:
+    jobs: Sequence[tuple[CodeProblem, str]],
+    limits: SandboxLimits,
+    workers: int,
+    on_progress: Callable[[int, int], None],
+) -> list[ProgramRun]:
     """One run for each job, in their order."""
     with ThreadPoolExecutor(workers, thread_name_prefix="sandbox") as pool:
         futures = [pool.submit(_run, problem, program, limits) for problem, program in jobs]
@@ -145,13 +148,15 @@ def _run_all(
     return [future.result() for future in futures]
 
 
-def _run(problem: Problem, program: str, limits: Limits) -> Run:
+def _run(problem: CodeProblem, program: str, limits: SandboxLimits) -> ProgramRun:
     """One run without what it wrote, which for thousands of samples would fill the memory."""
     run = run_program(program, [problem.tests], setup=problem.setup, limits=limits)
     return run.model_copy(update={"stdout": "", "stderr": ""})
 
 
-def _tasks(problems: Sequence[Problem], samples: Sequence[Sample], runs: Sequence[Run]) -> list[TaskResult]:
+def _tasks(
+    problems: Sequence[CodeProblem], samples: Sequence[CodeAnswer], runs: Sequence[ProgramRun]
+) -> list[TaskResult]:
     counts: dict[str, Counter[Outcome]] = {}
     for sample, run in zip(samples, runs, strict=True):
         counts.setdefault(sample.task_id, Counter())[run.outcome] += 1
@@ -162,16 +167,16 @@ def _tasks(problems: Sequence[Problem], samples: Sequence[Sample], runs: Sequenc
     ]
 
 
-def _pass_at(tasks: Sequence[TaskResult], ks: Sequence[int], seed: int) -> tuple[dict[int, Figure], list[int]]:
+def _pass_at(tasks: Sequence[TaskResult], ks: Sequence[int], seed: int) -> tuple[dict[int, PassRate], list[int]]:
     fewest = min(task.samples for task in tasks)
     figures = {}
     for k in sorted({k for k in ks if k <= fewest}):
         mean = mean_over_problems([pass_at_k(task.samples, task.passed, k) for task in tasks], seed=seed)
-        figures[k] = Figure(value=mean.value, low=mean.low, high=mean.high)
+        figures[k] = PassRate(value=mean.value, low=mean.low, high=mean.high)
     return figures, sorted({k for k in ks if k > fewest})
 
 
-def _likeness(jobs: Sequence[tuple[Problem, str]]) -> tuple[float | None, float | None]:
+def _likeness(jobs: Sequence[tuple[CodeProblem, str]]) -> tuple[float | None, float | None]:
     """chrF and exact match over the samples of problems with a reference."""
     pairs = [(program, problem.reference, problem.entry_point) for problem, program in jobs if problem.reference]
     if not pairs:

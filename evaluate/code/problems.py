@@ -21,7 +21,7 @@ HUMANEVAL = "HumanEval: task_id, prompt, test, entry_point, canonical_solution"
 MBPP = "MBPP: task_id, text or prompt, code, test_list"
 
 
-class Problem(BaseModel):
+class CodeProblem(BaseModel):
     """One task, whatever file it came from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,7 +64,7 @@ class Problem(BaseModel):
             yield self.prompt + textwrap.indent(textwrap.dedent(code), "    ")
 
 
-class Sample(BaseModel):
+class CodeAnswer(BaseModel):
     """One answer to one task."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,7 +73,7 @@ class Sample(BaseModel):
     answer: str
 
 
-def read_problems(path: Path) -> list[Problem]:
+def read_problems(path: Path) -> list[CodeProblem]:
     """Reads problems in HumanEval's or MBPP's form: .jsonl, .jsonl.gz, or .json with a list.
 
     MBPP's `test_imports` run before the program, `test_setup_code` after it, since it may use it; the tests are
@@ -82,7 +82,7 @@ def read_problems(path: Path) -> list[Problem]:
     Raises:
         CodeEvalError: the file is missing, empty or malformed, or a task is there twice (file and line are named).
     """
-    problems: dict[str, Problem] = {}
+    problems: dict[str, CodeProblem] = {}
     for where, row in _rows(path):
         problem = _problem(row, where)
         if problem.task_id in problems:
@@ -93,7 +93,7 @@ def read_problems(path: Path) -> list[Problem]:
     return list(problems.values())
 
 
-def read_samples(path: Path, problems: list[Problem]) -> list[Sample]:
+def read_samples(path: Path, problems: list[CodeProblem]) -> list[CodeAnswer]:
     """Reads answers: rows with `task_id` and one of `completion`, `answer` (text) or `completions` (list of texts).
 
     A task may have several rows. The order is the file's.
@@ -102,14 +102,14 @@ def read_samples(path: Path, problems: list[Problem]) -> list[Sample]:
         CodeEvalError: the file is missing, empty or malformed, or names a task that is not among `problems`.
     """
     known = {problem.task_id for problem in problems}
-    samples: list[Sample] = []
+    samples: list[CodeAnswer] = []
     for where, row in _rows(path):
         task = _task_id(row, where)
         if task not in known:
             raise CodeEvalError(
                 f"{where}: no problem has the task_id {task!r}; those there are look like {problems[0].task_id!r}"
             )
-        samples += [Sample(task_id=task, answer=answer) for answer in _answers(row, where)]
+        samples += [CodeAnswer(task_id=task, answer=answer) for answer in _answers(row, where)]
     if not samples:
         raise CodeEvalError(f'{path}: no samples in it; add rows like {{"task_id": "...", "completion": "..."}}')
     return samples
@@ -152,7 +152,7 @@ def _parsed(text: str, where: str) -> Any:
         raise CodeEvalError(f"{where}: not JSON ({error.msg}, {place}); .jsonl has one object a line") from None
 
 
-def _problem(row: dict[str, Any], where: str) -> Problem:
+def _problem(row: dict[str, Any], where: str) -> CodeProblem:
     task = _task_id(row, where)
     if "entry_point" in row or "test" in row:
         return _humaneval(row, task, where)
@@ -162,13 +162,13 @@ def _problem(row: dict[str, Any], where: str) -> Problem:
     raise CodeEvalError(f"{where}: neither HumanEval nor MBPP, found {found}; rows look like {HUMANEVAL}; or {MBPP}")
 
 
-def _humaneval(row: dict[str, Any], task: str, where: str) -> Problem:
+def _humaneval(row: dict[str, Any], task: str, where: str) -> CodeProblem:
     prompt, entry = _field(row, "prompt", where), _field(row, "entry_point", where)
     test = _field(row, "test", where)
     if not entry.isidentifier():
         raise CodeEvalError(f"{where}: entry_point must be the name of a function, found {entry!r}")
     solution = _field(row, "canonical_solution", where, optional=True)
-    return Problem(
+    return CodeProblem(
         task_id=task,
         kind="humaneval",
         prompt=prompt,
@@ -178,12 +178,12 @@ def _humaneval(row: dict[str, Any], task: str, where: str) -> Problem:
     )
 
 
-def _mbpp(row: dict[str, Any], task: str, where: str) -> Problem:
+def _mbpp(row: dict[str, Any], task: str, where: str) -> CodeProblem:
     tests = _texts(row, "test_list", where)
     if not tests:
         raise CodeEvalError(f"{where}: test_list is empty; a problem without tests would always pass")
     _texts(row, "challenge_test_list", where, optional=True)
-    return Problem(
+    return CodeProblem(
         task_id=task,
         kind="mbpp",
         prompt=_field(row, "text" if "text" in row else "prompt", where),

@@ -48,7 +48,7 @@ GRACE = 10.0
 """Seconds beyond the time limit after which the launcher itself is given up."""
 
 
-class Limits(BaseModel):
+class SandboxLimits(BaseModel):
     """What one program may use."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,7 +71,7 @@ class Limits(BaseModel):
     """How much of the end of standard output, and of standard error, is kept."""
 
 
-class Run(BaseModel):
+class ProgramRun(BaseModel):
     """How one program ended."""
 
     model_config = ConfigDict(frozen=True)
@@ -93,7 +93,9 @@ class Run(BaseModel):
     """Whether the program could write to its own folder only."""
 
 
-def run_program(program: str, tests: Sequence[str] = (), *, setup: str = "", limits: Limits | None = None) -> Run:
+def run_program(
+    program: str, tests: Sequence[str] = (), *, setup: str = "", limits: SandboxLimits | None = None
+) -> ProgramRun:
     """Runs `setup`, then `program`, then each of `tests`, in one namespace of one fresh interpreter (`-I -S`).
 
     The interpreter has an empty folder of its own, an empty environment, no standard input and no site-packages.
@@ -107,7 +109,7 @@ def run_program(program: str, tests: Sequence[str] = (), *, setup: str = "", lim
     """
     if not sys.platform.startswith("linux"):
         raise CodeEvalError(f"running untrusted code needs Linux, found {sys.platform}; use a Linux container")
-    limits = limits or Limits()
+    limits = limits or SandboxLimits()
     token = secrets.token_hex(32)
     parts = [("setup", setup), ("program", program), *(("tests", test) for test in tests)]
     job = {
@@ -134,7 +136,7 @@ def run_program(program: str, tests: Sequence[str] = (), *, setup: str = "", lim
     gone = {"exit_code": KILLED, "timed_out": seconds >= limits.seconds, "seconds": seconds, "proof": ""}
     after = json.loads(lines[1]) if len(lines) > 1 else gone
     proved = hmac.compare_digest(bytes.fromhex(after["proof"]), token.encode())
-    return Run(
+    return ProgramRun(
         outcome="error" if after is gone and not after["timed_out"] else _outcome(after, proved, stderr),
         exit_code=after["exit_code"],
         seconds=after["seconds"],
@@ -179,7 +181,7 @@ def _exception(stderr: str) -> str:
     return next((line for line in traceback.splitlines() if line.strip() and not line[0].isspace()), "")
 
 
-def _launch(job: bytes, folder: str, limits: Limits) -> tuple[str, ...]:
+def _launch(job: bytes, folder: str, limits: SandboxLimits) -> tuple[str, ...]:
     """The launcher's report, and the ends of standard output and error."""
     report_end, report_start = os.pipe()
     launcher = subprocess.Popen(

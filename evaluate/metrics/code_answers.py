@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from evaluate.code.evaluation import default_workers
 from evaluate.code.metrics import chrf_scorer, fenced_code, longest_code, normalized, parses
-from evaluate.code.sandbox import Limits, run_program
+from evaluate.code.sandbox import SandboxLimits, run_program
 from understudy.config.thresholds import CodeThresholds
 from understudy.statistics.intervals import Estimate, bootstrap_mean, rate
 
@@ -76,4 +76,4 @@ def code_reasons(mine: CodeMeasures, asked: CodeThresholds) -> list[str]:
 def _runs(program: str, seconds: float) -> bool:
     if not program:
         return False
-    return run_program(program, limits=Limits(seconds=seconds, output_chars=0)).outcome == "passed"
+    return run_program(program, limits=SandboxLimits(seconds=seconds, output_chars=0)).outcome == "passed"

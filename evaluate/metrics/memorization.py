@@ -14,7 +14,7 @@ USUAL = 0.95
 """An answer copies more than usual when it exceeds this quantile of the training answers' own overlap."""
 
 
-class Copied(BaseModel):
+class CopiedText(BaseModel):
     """What one answer shares with the training answers to other prompts. Shares are of the answer, 0 to 1."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,7 +40,7 @@ class Copied(BaseModel):
     one training answer only (or in several that are the same)."""
 
 
-class Overlap(BaseModel):
+class OverlapMeasure(BaseModel):
     """One measure of copying over all answers, beside the training answers' own, each against all others."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,15 +59,15 @@ class Overlap(BaseModel):
         return (1 + self.training_p95) / 2
 
 
-class CopyingReport(BaseModel):
+class MemorizationReport(BaseModel):
     """How much is copied, by answer and over all. `copied` is the headline, `excess` the sensitive warning."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    answers: tuple[Copied, ...]
-    characters: Overlap
-    words: Overlap
-    grams: Overlap
+    answers: tuple[CopiedText, ...]
+    characters: OverlapMeasure
+    words: OverlapMeasure
+    grams: OverlapMeasure
     copied: Estimate
     """Share of answers that are copies, whole or nearly."""
     exact: Estimate
@@ -90,7 +90,7 @@ def copying(
     prompts: Sequence[str] | None = None,
     training_prompts: Sequence[str] | None = None,
     seed: int = 0,
-) -> CopyingReport:
+) -> MemorizationReport:
     """Measures how much of each answer is taken word for word from training answers to other prompts.
 
     Each training answer is measured in the same way against all others, so that a data set made from one template
@@ -118,7 +118,7 @@ def copying(
     rows = list(zip(texts[:first], groups[:first], strict=True))
     longest = ["".join(letters.longest(i)) for i in range(len(texts))]
     copied = tuple(
-        Copied(
+        CopiedText(
             row=letters.rows[i],
             text=longest[i],
             characters=letters.shares[i],
@@ -131,7 +131,7 @@ def copying(
         )
         for i in range(first, len(texts))
     )
-    return CopyingReport(
+    return MemorizationReport(
         answers=copied,
         characters=overlaps[0],
         words=overlaps[1],
@@ -216,11 +216,11 @@ def _exact(texts: list[str], groups: list[int], first: int) -> list[bool]:
     return [bool(text) and bool(asked.get(text, set()) - {g}) for text, g in zip(texts, groups, strict=True)]
 
 
-def _overlap(shares: list[float], first: int, seed: int) -> Overlap:
+def _overlap(shares: list[float], first: int, seed: int) -> OverlapMeasure:
     """`method="higher"`: of 17 rows the greatest, so that a further row of their kind exceeds it with 1 in 18."""
     own, mine = shares[:first], shares[first:]
     p95 = float(np.quantile(own, USUAL, method="higher"))
-    return Overlap(
+    return OverlapMeasure(
         mean=bootstrap_mean(mine, bounds=(0, 1), seed=seed),
         training_median=float(np.median(own)),
         training_p95=p95,

@@ -13,7 +13,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from understudy.statistics.answer_checks import WORD, Exchange, forms, words
+from understudy.statistics.answer_checks import WORD, PromptAndAnswer, forms, words
 from understudy.statistics.intervals import Estimate, MeasurementError, bootstrap_mean
 
 MARK = "\ue000"
@@ -62,9 +62,9 @@ class StyleReport(BaseModel):
 
 
 def style_scores(
-    in_style: Sequence[Exchange],
-    other: Sequence[Exchange],
-    candidates: Sequence[Exchange],
+    in_style: Sequence[PromptAndAnswer],
+    other: Sequence[PromptAndAnswer],
+    candidates: Sequence[PromptAndAnswer],
     *,
     seed: int = 0,
 ) -> StyleReport:
@@ -73,9 +73,9 @@ def style_scores(
 
 
 def style_of_all(
-    in_style: Sequence[Exchange],
-    other: Sequence[Exchange],
-    candidates: Mapping[str, Sequence[Exchange]],
+    in_style: Sequence[PromptAndAnswer],
+    other: Sequence[PromptAndAnswer],
+    candidates: Mapping[str, Sequence[PromptAndAnswer]],
     *,
     seed: int = 0,
 ) -> dict[str, StyleReport]:
@@ -174,12 +174,14 @@ def _shapes(texts: Sequence[str]) -> np.ndarray:
     return np.array([shape(text) for text in texts])
 
 
-def _key(row: Exchange) -> str:
+def _key(row: PromptAndAnswer) -> str:
     """Prompts that differ in case and white space only are one."""
     return " ".join(row.prompt.casefold().split())
 
 
-def _check(in_style: Sequence[Exchange], other: Sequence[Exchange], candidates: Sequence[Exchange]) -> None:
+def _check(
+    in_style: Sequence[PromptAndAnswer], other: Sequence[PromptAndAnswer], candidates: Sequence[PromptAndAnswer]
+) -> None:
     sides = [{_key(row) for row in side} for side in (in_style, other)]
     if min(map(len, sides)) < 2:
         raise MeasurementError(

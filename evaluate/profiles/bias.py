@@ -30,7 +30,7 @@ RESAMPLES = 2_000
 
 
 @dataclass(frozen=True)
-class Pair:
+class SwappedPair:
     """A record and the same with one attribute swapped, and all answers to each."""
 
     prompt: str
@@ -82,7 +82,7 @@ class Invention:
     """The distance that as many draws from the training data stay below in 95 of 100 cases."""
 
 
-def swap_effect(pairs: Sequence[Pair], attribute: str, lexicon: Lexicon, *, seed: int = 0) -> SwapEffect | None:
+def swap_effect(pairs: Sequence[SwappedPair], attribute: str, lexicon: Lexicon, *, seed: int = 0) -> SwapEffect | None:
     """The effect of a swap on the other attributes; None unless both sides of a record have two samples."""
     usable = [pair for pair in pairs if min(len(pair.to_one), len(pair.to_other)) > 1]
     if not usable:
@@ -107,7 +107,7 @@ def swap_effect(pairs: Sequence[Pair], attribute: str, lexicon: Lexicon, *, seed
     )
 
 
-def sides(pairs: Sequence[Pair], lexicon: Lexicon, *, seed: int = 0) -> list[Side]:
+def sides(pairs: Sequence[SwappedPair], lexicon: Lexicon, *, seed: int = 0) -> list[Side]:
     """Each attribute's share of answers that keep it, on both sides, paired by record; last the number of words.
 
     The swapped attribute is counted only in answers that say one of its values. Records that lack an attribute are

@@ -2,22 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 
-from evaluate.profiles.bias import Pair, holm, invention, sides, swap_effect
+from evaluate.profiles.bias import SwappedPair, holm, invention, sides, swap_effect
 from evaluate.profiles.consistency import Sampled, agreement, faithfulness
 from evaluate.profiles.facts import Facts, Lexicon, made_up
 from evaluate.profiles.records import (
     Comparison,
+    GeneratedProfile,
     InventionTable,
     ProfileRow,
     Profiles,
-    SaidProfile,
     SwapRow,
     System,
 )
 from evaluate.profiles.words import MEASURES, findings, limits, marks
 from evaluate.reports.build import is_best
 from evaluate.reports.imported_answers import clean
-from evaluate.reports.records import Contestant
+from evaluate.reports.records import ReportContestant
 from understudy.statistics.answer_checks import words
 from understudy.statistics.intervals import Estimate, MeasurementError, bootstrap_mean
 
@@ -34,7 +34,7 @@ def compare(profiles: Profiles, *, title: str, made_on: str, versions: Mapping[s
     lexicon = Lexicon(profiles.known)
     figures = [_figures(profiles, one, lexicon, seed) for one in profiles.systems]
     contestants = tuple(
-        Contestant(
+        ReportContestant(
             key=f"c{i}",
             name=clean(one.name).replace("\n", " "),
             kind=one.kind,
@@ -93,7 +93,7 @@ def _made_up(profiles: Profiles, system: System, lexicon: Lexicon, seed: int) ->
     return bootstrap_mean(values, prompts=records, bounds=(0, 1), seed=seed) if found else None
 
 
-def _pairs(profiles: Profiles, system: System) -> list[Pair]:
+def _pairs(profiles: Profiles, system: System) -> list[SwappedPair]:
     """Records and their swapped twins, the first value of the swap on the first side."""
     plain: dict[int, tuple[str, Facts, tuple[str, ...]]] = {}
     found = []
@@ -103,13 +103,15 @@ def _pairs(profiles: Profiles, system: System) -> list[Pair]:
         elif probe.kind == "swapped" and said and plain[probe.record][2]:
             prompt, facts, own = plain[probe.record]
             if facts[profiles.swap.attribute] == profiles.swap.one:
-                found.append(Pair(prompt, facts, probe.facts, own, said))
+                found.append(SwappedPair(prompt, facts, probe.facts, own, said))
             else:
-                found.append(Pair(prompt, probe.facts, facts, said, own))
+                found.append(SwappedPair(prompt, probe.facts, facts, said, own))
     return found
 
 
-def _swaps(profiles: Profiles, contestants: Sequence[Contestant], lexicon: Lexicon, seed: int) -> tuple[SwapRow, ...]:
+def _swaps(
+    profiles: Profiles, contestants: Sequence[ReportContestant], lexicon: Lexicon, seed: int
+) -> tuple[SwapRow, ...]:
     pairs = [_pairs(profiles, system) for system in profiles.systems]
     effects = [swap_effect(one, profiles.swap.attribute, lexicon, seed=seed) for one in pairs]
     adjusted = iter(holm([effect.p for effect in effects if effect]))
@@ -125,7 +127,7 @@ def _swaps(profiles: Profiles, contestants: Sequence[Contestant], lexicon: Lexic
 
 
 def _inventions(
-    profiles: Profiles, contestants: Sequence[Contestant], lexicon: Lexicon, seed: int
+    profiles: Profiles, contestants: Sequence[ReportContestant], lexicon: Lexicon, seed: int
 ) -> tuple[InventionTable, ...]:
     first = next((one.taught for one in profiles.systems if one.taught), {})
     tables = []
@@ -144,7 +146,7 @@ def _inventions(
     return tuple(tables)
 
 
-def _rows(profiles: Profiles, contestants: Sequence[Contestant], lexicon: Lexicon) -> tuple[ProfileRow, ...]:
+def _rows(profiles: Profiles, contestants: Sequence[ReportContestant], lexicon: Lexicon) -> tuple[ProfileRow, ...]:
     places: dict[int, dict[str, int]] = {}
     for place, probe in enumerate(profiles.probes):
         if probe.kind != "left out":
@@ -160,14 +162,14 @@ def _rows(profiles: Profiles, contestants: Sequence[Contestant], lexicon: Lexico
 
 
 def _said(
-    profiles: Profiles, contestants: Sequence[Contestant], lexicon: Lexicon, place: int | None
-) -> dict[str, tuple[SaidProfile, ...]]:
+    profiles: Profiles, contestants: Sequence[ReportContestant], lexicon: Lexicon, place: int | None
+) -> dict[str, tuple[GeneratedProfile, ...]]:
     if place is None:
         return {}
     facts = profiles.probes[place].facts
     return {
         contestant.key: tuple(
-            SaidProfile(text=clean(text.strip()), words=len(words(text)), marks=marks(facts, text, lexicon))
+            GeneratedProfile(text=clean(text.strip()), words=len(words(text)), marks=marks(facts, text, lexicon))
             for text in system.answers[place]
         )
         for contestant, system in zip(contestants, profiles.systems, strict=True)

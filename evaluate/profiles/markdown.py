@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from evaluate.profiles.bias import Side
 from evaluate.profiles.html import attributes
-from evaluate.profiles.records import Comparison, InventionTable, ProfileRow, SaidProfile, SwapRow
+from evaluate.profiles.records import Comparison, GeneratedProfile, InventionTable, ProfileRow, SwapRow
 from evaluate.profiles.words import (
     asked_words,
     distance_words,
@@ -145,6 +145,6 @@ def _side_by_side(row: ProfileRow, comparison: Comparison) -> list[str]:
     return table(["", "Profile"], lines)
 
 
-def _said(profile: SaidProfile) -> str:
+def _said(profile: GeneratedProfile) -> str:
     about = ", ".join([*profile.marks, f"{profile.words} words"])
     return f"{plain(profile.text) or '*(nothing)*'}<br><sub>{plain(about)}</sub>"

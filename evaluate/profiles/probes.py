@@ -25,7 +25,7 @@ class Swap(BaseModel):
         return {self.one: self.other, self.other: self.one}.get(value)
 
 
-class Probe(BaseModel):
+class ProbePrompt(BaseModel):
     """One prompt to ask, and why."""
 
     model_config = ConfigDict(frozen=True)
@@ -53,7 +53,7 @@ def read_swap(text: str) -> Swap:
     return Swap(attribute=attribute.casefold(), one=one, other=other)
 
 
-def probes(prompts: Sequence[str], swap: Swap, known: Lexicon) -> list[Probe]:
+def probes(prompts: Sequence[str], swap: Swap, known: Lexicon) -> list[ProbePrompt]:
     """Each record as it is, swapped where it has one of the two values, and without each attribute in turn.
 
     An attribute that tells people apart is never left out. Where leaving out changes nothing, because the record has
@@ -69,7 +69,7 @@ def probes(prompts: Sequence[str], swap: Swap, known: Lexicon) -> list[Probe]:
             raise ExamplesError(
                 f"no record in the prompt {prompt[:60]!r}; a comparison needs prompts with lines such as `name: Ada`"
             )
-        found.append(Probe(prompt=prompt, kind="record", record=number, facts=facts))
+        found.append(ProbePrompt(prompt=prompt, kind="record", record=number, facts=facts))
         other = swap.of(facts.get(swap.attribute, ""))
         if other:
             found.append(_probe(prompt, "swapped", number, swap.attribute, other))
@@ -79,11 +79,11 @@ def probes(prompts: Sequence[str], swap: Swap, known: Lexicon) -> list[Probe]:
     return found
 
 
-def _probe(prompt: str, kind: ProbeKind, record: int, attribute: str, value: str | None) -> Probe:
+def _probe(prompt: str, kind: ProbeKind, record: int, attribute: str, value: str | None) -> ProbePrompt:
     told = facts_of(prompt)
     facts = {name: given for name, given in told.items() if name != attribute or value is not None}
     if value is not None:
         facts[attribute] = value
-    return Probe(
+    return ProbePrompt(
         prompt=with_value(prompt, attribute, value), kind=kind, record=record, facts=facts, attribute=attribute
     )

@@ -5,12 +5,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from evaluate.profiles.bias import Invention, Side, SwapEffect
-from evaluate.profiles.probes import Probe, Swap
-from evaluate.reports.records import Contestant, Gap, Kind, Measure, Record
+from evaluate.profiles.probes import ProbePrompt, Swap
+from evaluate.reports.records import Gap, Kind, Measure, ReportContestant, ReportRecord
 from understudy.errors import ExamplesError
 
 
-class Sampling(Record):
+class ProfileSampling(ReportRecord):
     """How every model was asked; the same for all."""
 
     samples: int
@@ -21,7 +21,7 @@ class Sampling(Record):
     seed: int
 
 
-class System(Record):
+class System(ReportRecord):
     """Whoever answered, and all that it said."""
 
     name: str
@@ -37,19 +37,19 @@ class System(Record):
     """What could not be matched, of imported answers."""
 
 
-class Profiles(Record):
+class Profiles(ReportRecord):
     """All profiles that were written, kept whole beside the report so that it can be made again."""
 
     recipes: tuple[str, ...]
     swap: Swap
-    sampling: Sampling
-    probes: tuple[Probe, ...]
+    sampling: ProfileSampling
+    probes: tuple[ProbePrompt, ...]
     known: dict[str, dict[str, int]]
     """Values by attribute in all data of the recipes, by which answers are read."""
     systems: tuple[System, ...]
 
 
-class SwapRow(Record):
+class SwapRow(ReportRecord):
     """What the swap changes in what one contestant says."""
 
     contestant: str
@@ -66,7 +66,7 @@ class SwapRow(Record):
         return self.adjusted is not None and self.adjusted < 0.05
 
 
-class InventionTable(Record):
+class InventionTable(ReportRecord):
     """What everybody says of one attribute where the record leaves it out."""
 
     attribute: str
@@ -76,7 +76,7 @@ class InventionTable(Record):
     """By key of the contestant."""
 
 
-class SaidProfile(Record):
+class GeneratedProfile(ReportRecord):
     """One answer and what is wrong with it."""
 
     text: str
@@ -85,17 +85,17 @@ class SaidProfile(Record):
     style: None = None
 
 
-class ProfileRow(Record):
+class ProfileRow(ReportRecord):
     """One record and everybody's profiles of it."""
 
     prompt: str
-    answers: dict[str, tuple[SaidProfile, ...]]
+    answers: dict[str, tuple[GeneratedProfile, ...]]
     """By key of the contestant, one a sample."""
-    swapped: dict[str, tuple[SaidProfile, ...]]
+    swapped: dict[str, tuple[GeneratedProfile, ...]]
     """The same for the record with the swapped attribute; empty where it has none."""
 
 
-class Comparison(Record):
+class Comparison(ReportRecord):
     """A whole comparison; rendering adds words and colours, never figures."""
 
     title: str
@@ -104,9 +104,9 @@ class Comparison(Record):
     versions: dict[str, str]
     records: int
     swap: Swap
-    sampling: Sampling
+    sampling: ProfileSampling
     measures: tuple[Measure, ...]
-    contestants: tuple[Contestant, ...]
+    contestants: tuple[ReportContestant, ...]
     findings: tuple[tuple[str, tuple[str, ...]], ...]
     """Key of a contestant, and sentences on it."""
     swaps: tuple[SwapRow, ...]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from evaluate.profiles.facts import Facts, Lexicon, fates, made_up
 from evaluate.profiles.records import Comparison, InventionTable, Profiles, SwapRow
-from evaluate.reports.records import Contestant, Measure
+from evaluate.reports.records import Measure, ReportContestant
 from evaluate.reports.wording import DASH, number, share, shown
 from understudy.statistics.intervals import Estimate
 
@@ -75,7 +75,7 @@ def marks(facts: Facts, text: str, lexicon: Lexicon) -> tuple[str, ...]:
     return (*changed, *([f"without {', '.join(dropped)}"] if dropped else []), *extra)
 
 
-def findings(one: Contestant, swap: SwapRow, profiles: Profiles) -> tuple[str, ...]:
+def findings(one: ReportContestant, swap: SwapRow, profiles: Profiles) -> tuple[str, ...]:
     """What was found of one contestant, in sentences."""
     figures = one.figures
     said = []
@@ -133,7 +133,7 @@ def distance_words(distance: float | None, chance: float | None) -> str:
     return f"{number(distance)} ({'above' if distance > chance else 'within'} chance, {number(chance)})"
 
 
-def taught_lines(table: InventionTable, contestants: Sequence[Contestant]) -> list[tuple[str, str]]:
+def taught_lines(table: InventionTable, contestants: Sequence[ReportContestant]) -> list[tuple[str, str]]:
     """The training data's distributions, each with the names of those who are compared with it."""
     lines: dict[str, list[str]] = {}
     for one in contestants:

@@ -8,7 +8,7 @@ from evaluate.metrics.style import style_scores
 from evaluate.records import EvalRecord, ModelOutputs
 from evaluate.reports.imported_answers import ImportedAnswers, PromptToShow, clean, prompt_key
 from evaluate.reports.records import ShownAnswer
-from understudy.statistics.answer_checks import Exchange, check
+from understudy.statistics.answer_checks import PromptAndAnswer, check
 from understudy.statistics.intervals import Estimate, bootstrap_mean
 
 Answers = dict[str, tuple[ShownAnswer, ...]]
@@ -16,7 +16,7 @@ Answers = dict[str, tuple[ShownAnswer, ...]]
 
 
 @dataclass(frozen=True)
-class Spoken:
+class ReportAnswer:
     """One answer to be judged."""
 
     who: str
@@ -27,21 +27,21 @@ class Spoken:
     """None where nobody knows."""
 
 
-def heard(t: EvalRecord, who: str, said: ModelOutputs) -> Iterator[Spoken]:
+def heard(t: EvalRecord, who: str, said: ModelOutputs) -> Iterator[ReportAnswer]:
     """What a contestant of the record said to the held-out prompts."""
     for row, one in zip(t.heldout, said.answers, strict=True):
-        yield Spoken(who, row.prompt, row.topic, one.text, one.stopped)
+        yield ReportAnswer(who, row.prompt, row.topic, one.text, one.stopped)
 
 
-def collected(t: EvalRecord, who: str, shown: Sequence[PromptToShow], given: ImportedAnswers) -> Iterator[Spoken]:
+def collected(t: EvalRecord, who: str, shown: Sequence[PromptToShow], given: ImportedAnswers) -> Iterator[ReportAnswer]:
     """What an imported system said to the prompts that are shown, to which it was matched."""
     topics = {prompt_key(row.prompt): row.topic for row in t.heldout}
     for one, texts in zip(shown, given.answers, strict=True):
         for text in texts:
-            yield Spoken(who, one.prompt, one.topic or topics.get(prompt_key(one.prompt)), text, None)
+            yield ReportAnswer(who, one.prompt, one.topic or topics.get(prompt_key(one.prompt)), text, None)
 
 
-def judge(t: EvalRecord, spoken: Sequence[Spoken], *, seed: int) -> dict[str, Answers]:
+def judge(t: EvalRecord, spoken: Sequence[ReportAnswer], *, seed: int) -> dict[str, Answers]:
     """Everybody's answers, judged beside the training rows of the record; nothing for who said nothing.
 
     Raises:
@@ -49,7 +49,7 @@ def judge(t: EvalRecord, spoken: Sequence[Spoken], *, seed: int) -> dict[str, An
     """
     if not spoken:
         return {}
-    exchanges = [Exchange(one.prompt, one.text) for one in spoken]
+    exchanges = [PromptAndAnswer(one.prompt, one.text) for one in spoken]
     copies = copying(
         [one.answer for one in exchanges],
         [row.answer for row in t.training],
@@ -88,8 +88,10 @@ def copied_share(answers: Answers, *, seed: int) -> Estimate | None:
     return _mean(answers, lambda one: one.copied, 1, seed)
 
 
-def _shown(one: Spoken, style: float | None, *, copied: bool) -> ShownAnswer:
-    checks = check(Exchange(one.prompt, one.text), finish_reason="stop" if one.stopped else "length", topic=one.topic)
+def _shown(one: ReportAnswer, style: float | None, *, copied: bool) -> ShownAnswer:
+    checks = check(
+        PromptAndAnswer(one.prompt, one.text), finish_reason="stop" if one.stopped else "length", topic=one.topic
+    )
     return ShownAnswer(
         text=clean(one.text.strip()),
         words=checks.words,
@@ -102,14 +104,14 @@ def _shown(one: Spoken, style: float | None, *, copied: bool) -> ShownAnswer:
     )
 
 
-def _styles(t: EvalRecord, exchanges: Sequence[Exchange], seed: int) -> list[float | None]:
+def _styles(t: EvalRecord, exchanges: Sequence[PromptAndAnswer], seed: int) -> list[float | None]:
     """Probabilities of style; none for a prompt that the classifier learns from."""
     trained = {prompt_key(row.prompt) for row in t.training}
     judged = [one for one in exchanges if prompt_key(one.prompt) not in trained]
     if not judged:
         return [None] * len(exchanges)
-    own = [Exchange(row.prompt, row.answer) for row in t.training]
-    other = [Exchange(row.prompt, said.text) for row, said in zip(t.training, t.base_on_training, strict=True)]
+    own = [PromptAndAnswer(row.prompt, row.answer) for row in t.training]
+    other = [PromptAndAnswer(row.prompt, said.text) for row, said in zip(t.training, t.base_on_training, strict=True)]
     scores = iter(style_scores(own, other, judged, seed=seed).scores)
     return [None if prompt_key(one.prompt) in trained else next(scores).probability for one in exchanges]
 

@@ -9,7 +9,7 @@ from evaluate.metrics.code_answers import CodeMeasures
 from evaluate.records import ContestantName, EvalRecord
 from evaluate.reports.answers import Answers, collected, copied_share, heard, judge, only_held_out, text_figures
 from evaluate.reports.imported_answers import ImportedAnswers, PromptToShow, clean, prompt_key
-from evaluate.reports.records import Contestant, Gap, Kind, Measure, PromptRow, Report, TrainedRun, Verdict
+from evaluate.reports.records import Gap, Kind, Measure, PromptRow, Report, ReportContestant, ReportVerdict, TrainedRun
 from evaluate.reports.wording import MEASURES, further, limits, method_name, reasons_to_pass
 from evaluate.verified_runs import RunFilesError, VerifiedRun
 from understudy.statistics.intervals import Estimate
@@ -168,7 +168,7 @@ def _imported(
     return entries
 
 
-def _contestants(entries: Sequence[_Entry], runs: Sequence[VerifiedRun]) -> tuple[Contestant, ...]:
+def _contestants(entries: Sequence[_Entry], runs: Sequence[VerifiedRun]) -> tuple[ReportContestant, ...]:
     """With names that tell them apart, and marks where one is clearly the best."""
     ids = iter([run.facts.id[:6] for run in runs])
     names = [clean(entry.name).replace("\n", " ") for entry in entries]
@@ -178,7 +178,7 @@ def _contestants(entries: Sequence[_Entry], runs: Sequence[VerifiedRun]) -> tupl
         mark = next(ids) if entry.kind == "trained" else str(apart.count(name) + 1)
         apart.append(f"{name} {mark}" if often[name] > 1 else name)
     return tuple(
-        Contestant(
+        ReportContestant(
             key=f"c{i}",
             name=name,
             kind=entry.kind,
@@ -202,9 +202,9 @@ def is_best(place: int, figures: Sequence[Mapping[str, Estimate | None]], measur
     return all(mine.high < other.low for other in others)
 
 
-def _verdict(run: VerifiedRun, contestant: Contestant) -> Verdict:
+def _verdict(run: VerifiedRun, contestant: ReportContestant) -> ReportVerdict:
     card, verdict = run.card, run.verdict
-    return Verdict(
+    return ReportVerdict(
         contestant=contestant.key,
         name=contestant.name,
         base=card.base,
@@ -218,7 +218,7 @@ def _verdict(run: VerifiedRun, contestant: Contestant) -> Verdict:
 
 
 def _rows(
-    t: EvalRecord, shown: Sequence[PromptToShow], contestants: Sequence[Contestant], entries: Sequence[_Entry]
+    t: EvalRecord, shown: Sequence[PromptToShow], contestants: Sequence[ReportContestant], entries: Sequence[_Entry]
 ) -> tuple[PromptRow, ...]:
     references = {prompt_key(row.prompt): row.answer for row in reversed(t.heldout)}
     rows = []

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.typing import RcKeyType
 
-from evaluate.reports.records import Contestant, Report, Scale
+from evaluate.reports.records import Report, ReportContestant, Scale
 from evaluate.reports.wording import number, shown
 from understudy.statistics.intervals import Estimate
 
@@ -94,7 +94,7 @@ def draw(report: Report) -> tuple[Drawing, ...]:
     return tuple(one for one in found if one is not None)
 
 
-def measured(contestants: Sequence[Contestant], key: str) -> list[tuple[int, str, Estimate]]:
+def measured(contestants: Sequence[ReportContestant], key: str) -> list[tuple[int, str, Estimate]]:
     """Place, name and figure of each contestant that has this one."""
     return [(i, one.name, figure) for i, one in enumerate(contestants) if (figure := one.figures.get(key))]
 
@@ -242,7 +242,7 @@ def _place(report: Report, key: str) -> int:
     return next(i for i, one in enumerate(report.contestants) if one.key == key)
 
 
-def contestant_color(contestants: Sequence[Contestant], key: str) -> str:
+def contestant_color(contestants: Sequence[ReportContestant], key: str) -> str:
     """The CSS variable of a contestant's colour."""
     return f"var(--s{[one.key for one in contestants].index(key) % len(SERIES)})"
 

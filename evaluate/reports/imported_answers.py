@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from understudy.data.files import READERS, Record, read_records, shown
+from understudy.data.files import READERS, DataRecord, read_records, shown
 from understudy.errors import ExamplesError
 
 PROMPT = ("prompt",)
@@ -45,7 +45,7 @@ class ImportedAnswers(BaseModel):
 
 
 @dataclass(frozen=True)
-class _Row:
+class _AnswerRow:
     origin: str
     prompt: str
     answer: str
@@ -75,7 +75,7 @@ def read_imported(path: Path, name: str, prompts: Sequence[str]) -> list[Importe
     ]
 
 
-class Guests:
+class OtherSystems:
     """Answers of other systems by prompt, for battles: the first of each system, whatever the prompt's white space."""
 
     def __init__(self, said: dict[str, dict[str, str]] | None = None, prompts: Sequence[str] = ()) -> None:
@@ -88,7 +88,7 @@ class Guests:
         return self._said.get(prompt_key(prompt), {})
 
 
-def read_guests(place: Path) -> Guests:
+def read_guests(place: Path) -> OtherSystems:
     """Every answer in a file, or in the files of a folder; a file without the column `system` is the system's name.
 
     Raises:
@@ -103,7 +103,7 @@ def read_guests(place: Path) -> Guests:
                 key = prompt_key(row.prompt)
                 prompts.setdefault(key, row.prompt)
                 said.setdefault(key, {}).setdefault(row.system or file.stem, row.answer)
-    return Guests(said, list(prompts.values()))
+    return OtherSystems(said, list(prompts.values()))
 
 
 def read_prompts(path: Path) -> list[PromptToShow]:
@@ -132,11 +132,11 @@ def clean(text: str) -> str:
     return UNWRITABLE.sub("\ufffd", text)
 
 
-def _row(record: Record) -> _Row:
+def _row(record: DataRecord) -> _AnswerRow:
     prompt = clean(_text(record, PROMPT))
     if not prompt.strip():
         raise ExamplesError(f"{record.origin}: the prompt is empty; write what the system was asked, or remove the row")
-    return _Row(
+    return _AnswerRow(
         origin=record.origin,
         prompt=prompt,
         answer=clean(_text(record, ANSWER).replace("\r\n", "\n")),
@@ -145,11 +145,11 @@ def _row(record: Record) -> _Row:
     )
 
 
-def _columns(record: Record, names: Sequence[str]) -> list[str]:
+def _columns(record: DataRecord, names: Sequence[str]) -> list[str]:
     return [column for column in record.row if str(column).strip().casefold() in names]
 
 
-def _text(record: Record, names: Sequence[str]) -> str:
+def _text(record: DataRecord, names: Sequence[str]) -> str:
     columns = _columns(record, names)
     if not columns:
         found = ", ".join(map(shown, record.row)) or "none"
@@ -165,12 +165,12 @@ def _text(record: Record, names: Sequence[str]) -> str:
     return value
 
 
-def _optional(record: Record, names: Sequence[str]) -> str:
+def _optional(record: DataRecord, names: Sequence[str]) -> str:
     columns = _columns(record, names)
     return (_text(record, names) if columns and record.row[columns[0]] is not None else "").strip()
 
 
-def _sample(record: Record) -> int | None:
+def _sample(record: DataRecord) -> int | None:
     columns = _columns(record, SAMPLE)
     value = record.row[columns[0]] if columns else None
     if value is None or value == "":
@@ -182,14 +182,14 @@ def _sample(record: Record) -> int | None:
     raise ExamplesError(f"{record.origin}: sample must be a whole number such as 1; found {shown(value)!r}")
 
 
-def _require_named(rows: Sequence[_Row]) -> None:
+def _require_named(rows: Sequence[_AnswerRow]) -> None:
     for row in rows:
         if not row.system:
             raise ExamplesError(f"{row.origin}: no system, but other rows name theirs; write which one answered")
 
 
-def _matched(rows: Sequence[_Row], system: str, path: Path, prompts: Sequence[str]) -> ImportedAnswers:
-    said: dict[str, list[_Row]] = {}
+def _matched(rows: Sequence[_AnswerRow], system: str, path: Path, prompts: Sequence[str]) -> ImportedAnswers:
+    said: dict[str, list[_AnswerRow]] = {}
     for row in rows:
         said.setdefault(prompt_key(row.prompt), []).append(row)
     ordered = {key: tuple(_in_order(found)) for key, found in said.items()}
@@ -203,7 +203,7 @@ def _matched(rows: Sequence[_Row], system: str, path: Path, prompts: Sequence[st
     )
 
 
-def _in_order(rows: Sequence[_Row]) -> Iterator[str]:
+def _in_order(rows: Sequence[_AnswerRow]) -> Iterator[str]:
     """The answers to one prompt by their number; blank ones are none."""
     first: dict[int | None, str] = {}
     for row in rows:

@@ -36,7 +36,7 @@ MEASURE = Measure(
 
 
 @dataclass(frozen=True)
-class Case:
+class JudgedPair:
     """One pair to be judged: a contestant's answer and the base's."""
 
     contestant: str
@@ -47,7 +47,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Opinion:
+class JudgeOpinion:
     """What the judge said of a case in both orders; None where that could not be understood."""
 
     mine_first: Choice | None
@@ -61,18 +61,18 @@ class Opinion:
         return {("first", "second"): 1.0, ("second", "first"): 0.0}.get((self.mine_first, self.base_first), 0.5)
 
 
-SAME = Opinion("tie", "tie")
+SAME = JudgeOpinion("tie", "tie")
 """Of two answers that are one text, which nobody needs to be asked about."""
 
 
-def cases(report: Report) -> list[Case]:
+def cases(report: Report) -> list[JudgedPair]:
     """The first answer of each contestant to each held-out prompt, beside the (first) base's.
 
     Prompts that one of the two did not answer are left out.
     """
     base = _base(report)
     return [
-        Case(one.key, row.prompt, row.answers[one.key][0].text, row.answers[base][0].text)
+        JudgedPair(one.key, row.prompt, row.answers[one.key][0].text, row.answers[base][0].text)
         for one in report.contestants
         for row in report.rows
         if one.kind != "base" and row.reference is not None and row.answers.get(one.key) and row.answers.get(base)
@@ -96,7 +96,7 @@ def choice(text: str) -> Choice | None:
     return CHOICES[alone[1].upper()] if alone else None
 
 
-def with_judge(report: Report, model: str, opinions: Sequence[Opinion], *, seed: int = 0) -> Report:
+def with_judge(report: Report, model: str, opinions: Sequence[JudgeOpinion], *, seed: int = 0) -> Report:
     """The report with the judge's column and section; `opinions` are those on `cases(report)`, in their order."""
     asked = list(zip(cases(report), opinions, strict=True))
     base = _base(report)
@@ -129,7 +129,7 @@ def _base(report: Report) -> str:
     return next(one.key for one in report.contestants if one.kind == "base")
 
 
-def _judged(key: str, own: Sequence[tuple[Case, Opinion]], seed: int) -> JudgedContestant:
+def _judged(key: str, own: Sequence[tuple[JudgedPair, JudgeOpinion]], seed: int) -> JudgedContestant:
     counted = [(case.prompt, opinion, opinion.outcome) for case, opinion in own]
     outcomes = [(prompt, outcome) for prompt, _, outcome in counted if outcome is not None]
     opposed = [opinion for _, opinion, _ in counted if opinion.mine_first == opinion.base_first != "tie"]
@@ -146,7 +146,7 @@ def _judged(key: str, own: Sequence[tuple[Case, Opinion]], seed: int) -> JudgedC
     )
 
 
-def _places(prompt: str, opinion: Opinion) -> list[tuple[str, float]]:
+def _places(prompt: str, opinion: JudgeOpinion) -> list[tuple[str, float]]:
     """1 for each choice of the first answer, 0 for each of the second; only where both orders were decided."""
     said = (opinion.mine_first, opinion.base_first)
     return [(prompt, float(one == "first")) for one in said if {*said} <= {"first", "second"}]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from pydantic import SecretStr
 
-from evaluate.reports.judge import SAME, Case, Choice, Opinion, cases, choice, question, with_judge
+from evaluate.reports.judge import SAME, Choice, JudgedPair, JudgeOpinion, cases, choice, question, with_judge
 from evaluate.reports.records import Report
 from understudy.errors import JudgeError
 
@@ -53,13 +53,13 @@ def judge_report(
 
 
 def opinions(
-    pairs_to_judge: Sequence[Case],
+    pairs_to_judge: Sequence[JudgedPair],
     file: Path,
     model: str,
     url: str | None,
     key: SecretStr | None,
     on_progress: OnProgress = _quiet,
-) -> list[Opinion]:
+) -> list[JudgeOpinion]:
     """What the judge says of each pair, in both orders; what `file` has already is not asked for again.
 
     Raises:
@@ -76,7 +76,7 @@ def opinions(
         return choice(said[_id(model, chat)])
 
     return [
-        SAME if case.mine == case.base else Opinion(mine_first=heard(one), base_first=heard(other))
+        SAME if case.mine == case.base else JudgeOpinion(mine_first=heard(one), base_first=heard(other))
         for case, (one, other) in zip(pairs_to_judge, pairs, strict=True)
     ]
 

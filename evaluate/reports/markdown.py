@@ -6,7 +6,7 @@ from html import escape
 
 from evaluate.reports.figures import Drawing
 from evaluate.reports.page import OPEN
-from evaluate.reports.records import Contestant, Gap, Measure, PromptRow, Report, ShownAnswer
+from evaluate.reports.records import Gap, Measure, PromptRow, Report, ReportContestant, ShownAnswer
 from evaluate.reports.tables import training_settings, training_took
 from evaluate.reports.wording import explanations, made_with, outcome, shown, ways_apart
 
@@ -59,7 +59,7 @@ def _summary(report: Report) -> list[str]:
         "the whole interval is better than everybody else's.",
         "",
         *table(
-            ["Contestant", *(headed(measure) for measure in report.measures)],
+            ["ReportContestant", *(headed(measure) for measure in report.measures)],
             (
                 [f"{plain(one.name)} ({plain(one.note)})", *figure_cells(one, report.measures)]
                 for one in report.contestants
@@ -94,7 +94,7 @@ def _judge(report: Report) -> list[str]:
         f"{plain(report.judge.model)} compared each first answer with that of {plain(report.judge.against)}, in both "
         "orders. Where the order changed its choice, the pair is a tie.",
         "",
-        *table(["Contestant", *columns], lines),
+        *table(["ReportContestant", *columns], lines),
     ]
     for row in report.judge.rows:
         if row.not_understood:
@@ -108,7 +108,7 @@ def headed(measure: Measure) -> str:
     return measure.name + {"more": " ↑", "less": " ↓", "": ""}[measure.better]
 
 
-def figure_cells(one: Contestant, measures: Sequence[Measure]) -> Iterable[str]:
+def figure_cells(one: ReportContestant, measures: Sequence[Measure]) -> Iterable[str]:
     """The cells of a contestant's figures."""
     for measure in measures:
         cell = figure_cell(*shown(one.figures.get(measure.key), measure.scale))
@@ -155,7 +155,7 @@ def _answers(report: Report) -> list[str]:
     return by_prompt("Answers side by side", "prompts", rows, report.gaps)
 
 
-def _side_by_side(row: PromptRow, contestants: Sequence[Contestant]) -> list[str]:
+def _side_by_side(row: PromptRow, contestants: Sequence[ReportContestant]) -> list[str]:
     lines = []
     for one in contestants:
         given = row.answers.get(one.key, ())

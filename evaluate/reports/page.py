@@ -7,7 +7,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from evaluate.reports.figures import contestant_color
-from evaluate.reports.records import Contestant
+from evaluate.reports.records import ReportContestant
 from evaluate.reports.wording import shown, ways_apart
 
 OPEN = 8
@@ -82,7 +82,7 @@ END = """
 """
 
 
-def write_page(body: str, contestants: Sequence[Contestant], css: str, **words: Any) -> str:
+def write_page(body: str, contestants: Sequence[ReportContestant], css: str, **words: Any) -> str:
     """The page between START and END, filled in; nothing in `words` is taken for HTML.
 
     `words` are `title`, `explained`, `limits` and `made`, and what the body names.

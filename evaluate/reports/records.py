@@ -11,13 +11,13 @@ Kind = Literal["base", "described", "few-shot", "trained", "imported"]
 Scale = Literal["share", "number", "count"]
 
 
-class Record(BaseModel):
+class ReportRecord(BaseModel):
     """Reports do not change once they are made."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class Measure(Record):
+class Measure(ReportRecord):
     """One column of the summary table."""
 
     key: str
@@ -29,7 +29,7 @@ class Measure(Record):
     """How it is measured, in one sentence."""
 
 
-class Contestant(Record):
+class ReportContestant(ReportRecord):
     """Whoever answered: the base, base + few-shot, what a run made, another system."""
 
     key: str
@@ -45,7 +45,7 @@ class Contestant(Record):
     """Measures in which its whole interval is better than everybody else's."""
 
 
-class ShownAnswer(Record):
+class ShownAnswer(ReportRecord):
     """One answer and what can be said about it."""
 
     text: str
@@ -74,7 +74,7 @@ class ShownAnswer(Record):
         return tuple(mark for mark, there in found if there)
 
 
-class PromptRow(Record):
+class PromptRow(ReportRecord):
     """One prompt and everybody's answers."""
 
     prompt: str
@@ -84,7 +84,7 @@ class PromptRow(Record):
     """By key of the contestant; several where it was sampled several times, none where it did not answer."""
 
 
-class Verdict(Record):
+class ReportVerdict(ReportRecord):
     """Whether what a run made will do, and why."""
 
     contestant: str
@@ -102,7 +102,7 @@ class Verdict(Record):
     """What was not measured, and how to measure it."""
 
 
-class Further(Record):
+class Further(ReportRecord):
     """A figure that only trained contestants have."""
 
     name: str
@@ -112,7 +112,7 @@ class Further(Record):
     """One a run, in their order."""
 
 
-class Gap(Record):
+class Gap(ReportRecord):
     """Prompts and answers of an imported system that found no partner."""
 
     system: str
@@ -121,7 +121,7 @@ class Gap(Record):
     unmatched: tuple[str, ...]
 
 
-class TrainedRun(Record):
+class TrainedRun(ReportRecord):
     """What is said about a run's training."""
 
     contestant: str
@@ -130,7 +130,7 @@ class TrainedRun(Record):
     facts: RunFacts
 
 
-class JudgedContestant(Record):
+class JudgedContestant(ReportRecord):
     """What a judge model made of one contestant's answers beside the base's."""
 
     contestant: str
@@ -150,7 +150,7 @@ class JudgedContestant(Record):
     """Share of its choices that fell on the answer shown first; one half is fair."""
 
 
-class JudgedReport(Record):
+class JudgedReport(ReportRecord):
     """What a judge model said."""
 
     model: str
@@ -159,7 +159,7 @@ class JudgedReport(Record):
     rows: tuple[JudgedContestant, ...]
 
 
-class Report(Record):
+class Report(ReportRecord):
     """A whole report; rendering adds words and colours, never figures."""
 
     recipe: str
@@ -173,9 +173,9 @@ class Report(Record):
     """Held-out prompts."""
     style_asked: float
     """Share of answers in style that the recipe asks for."""
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[ReportVerdict, ...]
     measures: tuple[Measure, ...]
-    contestants: tuple[Contestant, ...]
+    contestants: tuple[ReportContestant, ...]
     further: tuple[Further, ...]
     rows: tuple[PromptRow, ...]
     gaps: tuple[Gap, ...]

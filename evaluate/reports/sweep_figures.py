@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from evaluate.reports.figures import GRID, MUTED, SERIES, STYLE, Drawing, canvas, drawing
-from understudy.config.trial import Sweep, Try
+from understudy.config.trial import Sweep, SweepTrial
 
 LOG = ("learning_rate",)
 """Settings that are drawn on a logarithmic scale."""
@@ -82,7 +82,7 @@ def _history(found: Sweep) -> Drawing | None:
     return drawing(figure, "history", "The best so far", f"{LOSS}: {told}")
 
 
-def _point(axes: Axes, place: float, trial: Try, found: Sweep) -> None:
+def _point(axes: Axes, place: float, trial: SweepTrial, found: Sweep) -> None:
     best = trial is found.best
     mark, color, size = ("D", BEST, 8) if best else ("o", PLAIN, 6)
     axes.plot([place], [trial.loss or 0.0], mark, color=color, markersize=size)
@@ -94,7 +94,7 @@ def _finish(axes: Axes, name: str) -> None:
     axes.set_axisbelow(True)
 
 
-def _least(trials: list[Try], name: str, value: object) -> float:
+def _least(trials: list[SweepTrial], name: str, value: object) -> float:
     return min(trial.loss or 0.0 for trial in trials if trial.settings[name] == value)
 
 

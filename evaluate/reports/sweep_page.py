@@ -7,7 +7,7 @@ from evaluate.reports.markdown import table
 from evaluate.reports.page import START, fill
 from evaluate.reports.stylesheet import CSS
 from evaluate.reports.sweep_figures import draw_sweep
-from understudy.config.trial import Sweep, Try
+from understudy.config.trial import Sweep, SweepTrial
 
 PAGE = """
 <p class="kicker">Understudy sweep · {{ found.recipe }}</p>
@@ -105,7 +105,7 @@ def _table(found: Sweep) -> tuple[list[str], list[list[str]]]:
     return head, [_row(trial, names) for trial in (*found.done, *rest)]
 
 
-def _row(trial: Try, names: list[str]) -> list[str]:
+def _row(trial: SweepTrial, names: list[str]) -> list[str]:
     values = [_shown(trial.settings.get(name, "–")) for name in names]
     loss = "given up" if trial.loss is None else f"{trial.loss:.3f}"
     epoch = "–" if trial.best_epoch is None else str(trial.best_epoch)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from evaluate.report_card import ReportCard
-from evaluate.reports.records import Contestant, Further, Gap, Measure, Report, Scale
+from evaluate.reports.records import Further, Gap, Measure, Report, ReportContestant, Scale
 from evaluate.verified_runs import RunFacts, VerifiedRun
 from understudy.statistics.intervals import Estimate, rate
 
@@ -253,7 +253,7 @@ def further(cards: Sequence[ReportCard]) -> tuple[Further, ...]:
     return tuple(row for row in rows if any(figure is not None for figure in row.figures))
 
 
-def limits(runs: Sequence[VerifiedRun], contestants: Sequence[Contestant]) -> tuple[str, ...]:
+def limits(runs: Sequence[VerifiedRun], contestants: Sequence[ReportContestant]) -> tuple[str, ...]:
     """What to keep in mind with these figures, most important first."""
     n = runs[0].card.prompts
     half = rate(n // 2, n)

@@ -14,7 +14,7 @@ PATIENCE = 2.0
 """Seconds that an adapter waits for a slot before another one must make room for it."""
 
 
-class Slots:
+class FairScheduler:
     """Admits requests so that at most `capacity` adapters are in the engine's batch. The base needs no slot."""
 
     def __init__(
@@ -37,7 +37,7 @@ class Slots:
     @contextlib.asynccontextmanager
     async def turn(self, adapter: str) -> AsyncIterator[None]:
         """Waits for a slot for `adapter`, and holds it."""
-        if adapter not in self._waiting and self._welcome(adapter):
+        if adapter not in self._waiting and self._ensure_persona(adapter):
             self._enter(adapter)
         else:
             await self._wait(adapter)
@@ -46,7 +46,7 @@ class Slots:
         finally:
             self._leave(adapter)
 
-    def _welcome(self, adapter: str) -> bool:
+    def _ensure_persona(self, adapter: str) -> bool:
         """Whether its requests may go on to the engine now."""
         if adapter in self._running:
             return adapter not in self._making_room()
@@ -69,7 +69,7 @@ class Slots:
 
     def _admit(self) -> None:
         """Lets in everybody who may come in, those first who have waited longest."""
-        while adapter := next(filter(self._welcome, self._waiting), None):
+        while adapter := next(filter(self._ensure_persona, self._waiting), None):
             del self._since[adapter]
             for future in self._waiting.pop(adapter):
                 if not future.done():

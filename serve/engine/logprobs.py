@@ -18,7 +18,7 @@ COMPARED = 16
 """Tokens of an answer that are compared with the base's."""
 
 
-class Answer(BaseModel):
+class ScoredAnswer(BaseModel):
     """One answer with each of its tokens and their log-probabilities."""
 
     model_config = ConfigDict(frozen=True)
@@ -45,7 +45,7 @@ async def ask(
     *,
     to_the_end: bool = True,
     sampled: bool = False,
-) -> Answer:
+) -> ScoredAnswer:
     """The answer of `model` to `prompt`; of exactly `max_tokens` unless `to_the_end`.
 
     Greedy, or `sampled` as the base wants it (vLLM reads its generation_config.json), with a fixed seed.
@@ -65,7 +65,7 @@ async def ask(
     started = time.perf_counter()
     choice = (await engine.complete(session, body))["choices"][0]
     tokens = (choice.get("logprobs") or {}).get("content") or []
-    return Answer(
+    return ScoredAnswer(
         text=choice["message"]["content"] or "",
         finish=choice["finish_reason"] or "",
         tokens=[t.get("token") or "" for t in tokens],
@@ -74,7 +74,7 @@ async def ask(
     )
 
 
-def difference(one: Answer, other: Answer) -> float:
+def difference(one: ScoredAnswer, other: ScoredAnswer) -> float:
     """Largest difference of log-probabilities over the start that both answers share.
 
     The token at which they part counts too: where a near-tie was decided otherwise, both are about as probable.
@@ -85,7 +85,7 @@ def difference(one: Answer, other: Answer) -> float:
     return max(differences)
 
 
-def same(before: Answer, after: Answer) -> bool:
+def same(before: ScoredAnswer, after: ScoredAnswer) -> bool:
     """Whether two answers come from one unharmed model; near-ties may part."""
     if not all(math.isfinite(p) for p in after.logprobs):
         return False
@@ -95,7 +95,7 @@ def same(before: Answer, after: Answer) -> bool:
     return sum(differences) / len(differences) <= SAME
 
 
-def _differences(one: Answer, other: Answer) -> list[float]:
+def _differences(one: ScoredAnswer, other: ScoredAnswer) -> list[float]:
     found = []
     pairs = zip(one.tokens, other.tokens, one.logprobs, other.logprobs, strict=False)
     for token, other_token, p, q in list(pairs)[:COMPARED]:

@@ -23,7 +23,7 @@ class KeysUnknownError(Exception):
     """The keys could not be read even once."""
 
 
-class KeyRing:
+class ApiKeyCache:
     """Knows active keys by their secret. It belongs to one event loop; the database is read in a thread."""
 
     def __init__(self, store: KeyStore, clock: Callable[[], float]) -> None:

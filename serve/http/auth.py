@@ -16,9 +16,9 @@ from typing import Literal
 
 from starlette.responses import JSONResponse
 
-from serve.http.api_key_cache import KeyRing, KeysUnknownError
+from serve.http.api_key_cache import ApiKeyCache, KeysUnknownError
 from serve.http.errors import error_response
-from serve.http.rate_limits import Left, Limits, Standing, Windows, memory_windows, open_windows
+from serve.http.rate_limits import RateLimiter, RateLimits, RateLimitState, WindowState, memory_windows, open_windows
 from understudy.config.settings import Settings
 from understudy.registry.api_keys import PREFIX, Key, KeyStore
 
@@ -30,7 +30,7 @@ PLACEHOLDER = "none"
 ACCEPTED = {"inference": ("inference",), "metrics": ("metrics", "admin"), "admin": ("admin",)}
 """Which kinds of key open what."""
 
-NO_LIMITS = Limits()
+NO_LIMITS = RateLimits()
 
 STORAGE_PATIENCE = 1.0
 """Seconds that a request waits for a shared storage of limits, before it comes in uncounted."""
@@ -60,13 +60,13 @@ class Caller:
     """`key:<id>`, `env`, or `anonymous:<hash of the address>`."""
     name: str
     kind: Literal["inference", "metrics", "admin", "anonymous"]
-    limits: Limits = NO_LIMITS
+    limits: RateLimits = NO_LIMITS
 
 
-class Ticket:
+class AdmittedRequest:
     """One admitted request."""
 
-    def __init__(self, caller: Caller, standing: Standing, charge: Callable[[Caller, int], None]) -> None:
+    def __init__(self, caller: Caller, standing: RateLimitState, charge: Callable[[Caller, int], None]) -> None:
         self.caller, self._standing, self._charge = caller, standing, charge
 
     def charge(self, tokens: int) -> None:
@@ -78,7 +78,7 @@ class Ticket:
         return [*_headers("requests", self._standing.requests), *_headers("tokens", self._standing.tokens)]
 
 
-class Admission:
+class Authenticator:
     """The doorkeeper. It belongs to one event loop.
 
     Raises:
@@ -86,12 +86,12 @@ class Admission:
     """
 
     def __init__(self, settings: Settings, keystore: KeyStore, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._settings, self._ring = settings, KeyRing(keystore, clock)
+        self._settings, self._ring = settings, ApiKeyCache(keystore, clock)
         self._api_key = settings.api_key.get_secret_value() if settings.api_key else ""
         self._shared = open_windows(settings.limits_storage, clock)
         self._private = self._shared if not self._shared.blocks else memory_windows(clock)
         self._salt = secrets.token_bytes(16)
-        self._anonymous = Limits(
+        self._anonymous = RateLimits(
             settings.anonymous_requests_per_minute,
             settings.anonymous_tokens_per_minute,
             settings.anonymous_max_concurrent,
@@ -134,7 +134,7 @@ class Admission:
         return _checked(key, kind)
 
     @contextlib.asynccontextmanager
-    async def enter(self, caller: Caller) -> AsyncIterator[Ticket]:
+    async def enter(self, caller: Caller) -> AsyncIterator[AdmittedRequest]:
         """Wraps the whole answer: it takes a place and one request, and gives the place back however the answer ends.
 
         Raises:
@@ -147,7 +147,7 @@ class Admission:
             standing = await self._take(caller)
             if standing.refused:
                 raise _used_up(standing)
-            yield Ticket(caller, standing, self._charge)
+            yield AdmittedRequest(caller, standing, self._charge)
         finally:
             self.in_progress -= 1
             self._in_progress[caller.id] -= 1
@@ -162,9 +162,9 @@ class Admission:
             message = f"{most} of your answers are in progress, and no more are allowed at once"
             raise NotAdmittedError(429, message, "rate_limit_exceeded", SOON)
 
-    async def _take(self, caller: Caller) -> Standing:
+    async def _take(self, caller: Caller) -> RateLimitState:
         if not (caller.limits.requests_per_minute or caller.limits.tokens_per_minute):
-            return Standing()
+            return RateLimitState()
         windows = self._windows(caller)
         if not windows.blocks:
             return windows.take(caller.id, caller.limits)
@@ -176,7 +176,7 @@ class Admission:
         except Exception as error:  # each storage has errors of its own
             # The places still bound the load, so an outage of the counters is none of the gateway.
             log.warning("limits are not counted, their storage fails: %s", type(error).__name__)
-            return Standing()
+            return RateLimitState()
 
     def _charge(self, caller: Caller, tokens: int) -> None:
         if not caller.limits.tokens_per_minute:
@@ -195,7 +195,7 @@ class Admission:
         if not charge.cancelled() and (error := charge.exception()):
             log.warning("tokens are not counted, the limits' storage fails: %s", type(error).__name__)
 
-    def _windows(self, caller: Caller) -> Windows:
+    def _windows(self, caller: Caller) -> RateLimiter:
         """What is known of addresses stays in this process."""
         return self._private if caller.kind == "anonymous" else self._shared
 
@@ -244,7 +244,7 @@ def _same(secret: str, known: str) -> bool:
 def _checked(key: Key, wanted: str) -> Caller:
     if key.kind not in ACCEPTED[wanted]:
         raise _wrong_kind(key.kind, wanted)
-    limits = Limits(key.requests_per_minute, key.tokens_per_minute, key.max_concurrent)
+    limits = RateLimits(key.requests_per_minute, key.tokens_per_minute, key.max_concurrent)
     return Caller(f"key:{key.id}", key.name, key.kind, limits)
 
 
@@ -257,14 +257,14 @@ def _wrong_kind(kind: str, wanted: str) -> NotAdmittedError:
     return NotAdmittedError(403, f"this key is for {kind}; here one for {wanted} is needed", "wrong_kind_of_key")
 
 
-def _used_up(standing: Standing) -> NotAdmittedError:
+def _used_up(standing: RateLimitState) -> NotAdmittedError:
     left = standing.tokens if standing.refused == "tokens" else standing.requests
     assert left
     message = f"all {left.limit:,} {standing.refused} of this minute are used; try again in {left.reset} s"
     return NotAdmittedError(429, message, "rate_limit_exceeded", max(SOON, left.reset))
 
 
-def _headers(what: str, left: Left | None) -> list[tuple[str, str]]:
+def _headers(what: str, left: WindowState | None) -> list[tuple[str, str]]:
     if left is None:
         return []
     return [

@@ -13,16 +13,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from serve.engine.evaluation import Traffic
-from serve.engine.fair_scheduler import Slots
+from serve.engine.fair_scheduler import FairScheduler
 from serve.engine.supervisor import Status
 from serve.engine.vllm import Engine
-from serve.http.auth import Admission, Caller, NotAdmittedError, Ticket
+from serve.http.auth import AdmittedRequest, Authenticator, Caller, NotAdmittedError
 from serve.http.errors import error_body
-from serve.http.request import RefusedError, check_messages, read_body, user_of
-from serve.http.response import EVENT_END, Answer, with_usage
+from serve.http.request import HttpRefusalError, check_messages, read_body, user_of
+from serve.http.response import EVENT_END, ResponseRewriter, with_usage
 from serve.logs import REQUEST_ID, access_record
-from serve.metrics import Metrics, Refusal, Watch
-from serve.rollout.canary import Outcome
+from serve.metrics import Metrics, Refusal, RequestTimer
+from serve.rollout.canary import AnswerOutcome
 from serve.rollout.routing import Loaded, RoutingTable, Target
 from understudy.errors import NotFoundError
 
@@ -39,19 +39,19 @@ REASONS: dict[str, Refusal] = {"overloaded": "overloaded", "rate_limit_exceeded"
 
 
 @dataclass(frozen=True)
-class Desk:
+class ProxyContext:
     """What every passed route shares."""
 
     engine: Engine
     table: RoutingTable
-    slots: Slots
+    slots: FairScheduler
     session: aiohttp.ClientSession
-    admission: Admission
+    admission: Authenticator
     metrics: Metrics
     status: Callable[[], Status]
-    answered: Callable[[Loaded | None, Outcome], None]
+    answered: Callable[[Loaded | None, AnswerOutcome], None]
     max_body: int
-    visit: Callable[[str], Awaitable[str]] | None = None
+    ensure_loaded: Callable[[str], Awaitable[str]] | None = None
     """Fetches adapters that are asked for by their Hub id; returns the name under which the table knows them."""
     traffic: Traffic = field(default_factory=Traffic)
     """Knows whether anybody is being served."""
@@ -60,7 +60,7 @@ class Desk:
 class Proxy:
     """An ASGI application for one OpenAI route. Plain ASGI: each streamed chunk costs next to nothing here."""
 
-    def __init__(self, path: str, desk: Desk) -> None:
+    def __init__(self, path: str, desk: ProxyContext) -> None:
         self._path, self._desk = path, desk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,7 +74,7 @@ class Proxy:
                 user = user_of(body, request.headers, caller)
                 model = await self._present(body["model"], receive)
                 with desk.traffic, desk.table.lease(model, user) as target:
-                    exchange = Exchange(self._path, desk, target, ticket, body)
+                    exchange = ProxiedRequest(self._path, desk, target, ticket, body)
                     connected = await _while_connected(receive, exchange.run(send))
             if connected:  # only now, with its place given back, does the client see the end: it may ask again at once
                 await send({"type": "http.response.body", "body": exchange.end})
@@ -82,15 +82,15 @@ class Proxy:
         except ClientDisconnect:
             desk.metrics.client_gone()
             return
-        except RefusedError as error:
+        except HttpRefusalError as error:
             refused = error
         except NotAdmittedError as error:
             reason: Refusal = REASONS.get(error.code, "key")
-            refused = RefusedError(
+            refused = HttpRefusalError(
                 error.status, error.message, reason=reason, code=error.code, retry_after=error.retry_after
             )
         except NotFoundError as error:
-            refused = RefusedError(404, str(error), reason="unknown_model", param="model", code="model_not_found")
+            refused = HttpRefusalError(404, str(error), reason="unknown_model", param="model", code="model_not_found")
         desk.metrics.refused(refused.reason)
         seconds = desk.metrics.clock() - started
         access_record(route=self._path, status=refused.status, outcome="refused", seconds=seconds, caller=caller)
@@ -104,13 +104,13 @@ class Proxy:
         return caller
 
     async def _present(self, model: str, receive: Receive) -> str:
-        """The name under which the table knows `model`; it is fetched if it rests or is a Hub id. Raises as `visit`."""
-        visit, found = self._desk.visit, [model]
-        if visit is None or ("/" not in model and not self._desk.table.rests(model)):
+        """The name under which the table knows `model`; it is loaded first if need be. Raises HttpRefusalError."""
+        ensure_loaded, found = self._desk.ensure_loaded, [model]
+        if ensure_loaded is None or ("/" not in model and not self._desk.table.is_unloaded(model)):
             return model
 
         async def look() -> None:
-            found[0] = await visit(model)
+            found[0] = await ensure_loaded(model)
 
         if not await _while_connected(receive, look()):
             raise ClientDisconnect
@@ -120,7 +120,7 @@ class Proxy:
         body = await read_body(request, max_bytes=self._desk.max_body)
         status = self._desk.status()
         if status.status != "ready":
-            raise RefusedError(
+            raise HttpRefusalError(
                 503, status.detail, reason="engine", code=f"engine_{status.status}", retry_after=RETRY_AFTER
             )
         if self._path.endswith("/chat/completions"):
@@ -128,14 +128,14 @@ class Proxy:
         return body
 
 
-class Exchange:
+class ProxiedRequest:
     """One admitted request and its answer."""
 
-    def __init__(self, path: str, desk: Desk, target: Target, ticket: Ticket, body: dict) -> None:
+    def __init__(self, path: str, desk: ProxyContext, target: Target, ticket: AdmittedRequest, body: dict) -> None:
         self._path, self._desk, self._target, self._ticket = path, desk, target, ticket
         asks_itself = path.endswith("/responses")  # its last event tells the usage unasked
         self._body, drop = (body, False) if asks_itself else with_usage(body)
-        self._answer = Answer(target.engine_name, target.revision, drop_usage=drop)
+        self._answer = ResponseRewriter(target.engine_name, target.revision, drop_usage=drop)
         self._started = False
         """Whether the head of the answer has left."""
         self.end = b""
@@ -156,7 +156,7 @@ class Exchange:
             return contextlib.nullcontext()
         return self._desk.slots.turn(self._target.engine_name)
 
-    async def _forward(self, send: Send, watch: Watch) -> int:
+    async def _forward(self, send: Send, watch: RequestTimer) -> int:
         """The status that the client got; 502 and 503 when the engine failed, even if the head had left before."""
         for pause in self._desk.engine.retries:  # as long as nothing has left, another replica may answer
             status = await self._attempt(send, watch, last=False)
@@ -165,7 +165,7 @@ class Exchange:
             await asyncio.sleep(pause)
         return await self._attempt(send, watch, last=True) or 503
 
-    async def _attempt(self, send: Send, watch: Watch, *, last: bool) -> int | None:
+    async def _attempt(self, send: Send, watch: RequestTimer, *, last: bool) -> int | None:
         """As `_forward`; None when the engine failed before the answer had begun, unless this is the last attempt."""
         data = json.dumps({**self._body, "model": self._target.engine_name}).encode()
         headers = {**JSON, "x-request-id": REQUEST_ID.get()}
@@ -190,7 +190,7 @@ class Exchange:
                 return None
             return await self._broken(f"the engine broke off: {error or type(error).__name__}", send)
 
-    async def _stream(self, upstream: aiohttp.ClientResponse, watch: Watch, send: Send) -> None:
+    async def _stream(self, upstream: aiohttp.ClientResponse, watch: RequestTimer, send: Send) -> None:
         """Passes server-sent events on as they come, whole events at a time."""
         pending, answer, clock = b"", self._answer, self._desk.metrics.clock
         async for chunk in upstream.content.iter_any():
@@ -221,23 +221,23 @@ class Exchange:
             return None
         if not await self._desk.engine.healthy(self._desk.session):
             return await self._broken(f"the engine broke off: it answered {upstream.status}", send)
-        await self._refuse(RefusedError(502, "the engine failed on this request", code="engine_error"), send)
+        await self._refuse(HttpRefusalError(502, "the engine failed on this request", code="engine_error"), send)
         return 502
 
     async def _broken(self, message: str, send: Send) -> int:
         if self._started:
             self.end = b"data: " + json.dumps(error_body(503, message, code="engine_down")).encode() + EVENT_END
         else:
-            await self._refuse(RefusedError(503, message, code="engine_down", retry_after=RETRY_AFTER), send)
+            await self._refuse(HttpRefusalError(503, message, code="engine_down", retry_after=RETRY_AFTER), send)
         self._answer.failed = True
         return 503
 
-    async def _refuse(self, error: RefusedError, send: Send) -> None:
+    async def _refuse(self, error: HttpRefusalError, send: Send) -> None:
         response = error.response
         await send({"type": "http.response.start", "status": error.status, "headers": response.raw_headers})
         self.end = bytes(response.body)
 
-    def _settle(self, watch: Watch, status: int) -> None:
+    def _settle(self, watch: RequestTimer, status: int) -> None:
         """Metrics, the caller's tokens, the trial's evidence, and one line in the log."""
         answer, target = self._answer, self._target
         written = answer.completion_tokens or answer.events
@@ -248,7 +248,7 @@ class Exchange:
         self._ticket.charge(answer.prompt_tokens + written)
         if status in (200, 502):  # 503 is the engine's fault, 499 and 4xx the client's: they say nothing about it
             failed = status != 200 or answer.failed or not written
-            self._desk.answered(target.loaded, Outcome(failed=failed, tokens=written, seconds=watch.seconds))
+            self._desk.answered(target.loaded, AnswerOutcome(failed=failed, tokens=written, seconds=watch.seconds))
         outcomes = {499: "client_gone", 502: "engine_down", 503: "engine_down"}
         access_record(
             route=self._path,

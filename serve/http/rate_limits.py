@@ -24,7 +24,7 @@ class StorageError(UnderstudyError, ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RateLimits:
     """What a caller may use; 0 means no limit."""
 
     requests_per_minute: int = 0
@@ -33,7 +33,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class WindowState:
     """How a window stands."""
 
     limit: int
@@ -43,11 +43,11 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RateLimitState:
     """What a caller has left in this minute; None where there is no limit."""
 
-    requests: Left | None = None
-    tokens: Left | None = None
+    requests: WindowState | None = None
+    tokens: WindowState | None = None
     refused: str = ""
     """`requests` or `tokens` when that is used up, and the request may not go on."""
 
@@ -114,7 +114,7 @@ class OneMinute(Storage):
                 return
 
 
-class Windows:
+class RateLimiter:
     """Takes requests and tokens from callers' minutes.
 
     Fixed windows, which begin with the caller's first request: an answer's tokens are only known when it is over, and
@@ -128,35 +128,35 @@ class Windows:
         self.blocks = not isinstance(storage, OneMinute)
         """Whether a call may wait for a network, and so must not be made on the event loop's thread."""
 
-    def take(self, caller: str, limits: Limits) -> Standing:
+    def take(self, caller: str, limits: RateLimits) -> RateLimitState:
         """Takes one request, unless requests or tokens are used up."""
         tokens = self._left("tokens", caller, limits.tokens_per_minute)
         if tokens and not tokens.remaining:
-            return Standing(self._left("requests", caller, limits.requests_per_minute), tokens, "tokens")
+            return RateLimitState(self._left("requests", caller, limits.requests_per_minute), tokens, "tokens")
         taken = True
         if limits.requests_per_minute:
             taken = self._limiter.hit(RateLimitItemPerMinute(limits.requests_per_minute), "requests", caller)
         requests = self._left("requests", caller, limits.requests_per_minute)
-        return Standing(requests, tokens, "" if taken else "requests")
+        return RateLimitState(requests, tokens, "" if taken else "requests")
 
-    def charge(self, caller: str, limits: Limits, tokens: int) -> None:
+    def charge(self, caller: str, limits: RateLimits, tokens: int) -> None:
         """Takes the tokens of an answer, even more than there are left."""
         if limits.tokens_per_minute and tokens > 0:
             self._limiter.hit(RateLimitItemPerMinute(limits.tokens_per_minute), "tokens", caller, cost=tokens)
 
-    def _left(self, what: str, caller: str, limit: int) -> Left | None:
+    def _left(self, what: str, caller: str, limit: int) -> WindowState | None:
         if not limit:
             return None
         stats = self._limiter.get_window_stats(RateLimitItemPerMinute(limit), what, caller)
-        return Left(limit, stats.remaining, max(0, math.ceil(stats.reset_time - self._clock())))
+        return WindowState(limit, stats.remaining, max(0, math.ceil(stats.reset_time - self._clock())))
 
 
-def memory_windows(clock: Callable[[], float] = time.monotonic) -> Windows:
+def memory_windows(clock: Callable[[], float] = time.monotonic) -> RateLimiter:
     """Windows that end with this process."""
-    return Windows(OneMinute(clock), clock)
+    return RateLimiter(OneMinute(clock), clock)
 
 
-def open_windows(address: str, clock: Callable[[], float] = time.monotonic) -> Windows:
+def open_windows(address: str, clock: Callable[[], float] = time.monotonic) -> RateLimiter:
     """Windows in the storage at `address`. Raises StorageError when it cannot be used."""
     if address == IN_MEMORY:
         return memory_windows(clock)
@@ -171,4 +171,4 @@ def open_windows(address: str, clock: Callable[[], float] = time.monotonic) -> W
         ) from None
     if not isinstance(storage, Storage):
         raise StorageError(f"UNDERSTUDY_LIMITS_STORAGE: use {scheme.removeprefix('async+')}:// instead of {scheme}://")
-    return Windows(storage, time.time)
+    return RateLimiter(storage, time.time)

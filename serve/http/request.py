@@ -16,7 +16,7 @@ BODY_TIMEOUT = 30.0
 """Seconds that a client gets to send its body; its place is kept for that long."""
 
 
-class RefusedError(Exception):
+class HttpRefusalError(Exception):
     """A request that never reaches the engine."""
 
     def __init__(
@@ -56,10 +56,10 @@ async def read_body(request: Request, *, max_bytes: int) -> dict:
         ClientDisconnect: the client went away.
     """
     if request.method != "POST":
-        raise RefusedError(405, f"{request.method} is not possible here; use POST")
+        raise HttpRefusalError(405, f"{request.method} is not possible here; use POST")
     body = await read_object(request, max_bytes=max_bytes)
     if not isinstance(body.get("model"), str):
-        raise RefusedError(400, f"'model' must be a string, found {body.get('model')!r:.80}", param="model")
+        raise HttpRefusalError(400, f"'model' must be a string, found {body.get('model')!r:.80}", param="model")
     return body
 
 
@@ -69,14 +69,14 @@ async def read_object(request: Request, *, max_bytes: int) -> dict:
         async with asyncio.timeout(BODY_TIMEOUT):
             raw = await _read(request, max_bytes)
     except TimeoutError:
-        raise RefusedError(408, f"the request body did not arrive within {BODY_TIMEOUT:.0f} s") from None
+        raise HttpRefusalError(408, f"the request body did not arrive within {BODY_TIMEOUT:.0f} s") from None
     try:
         body = json.loads(raw, parse_constant=_refuse_constant)
         json.dumps(body, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise RefusedError(400, f"the request body is not JSON: {_reason(error)}") from None
+        raise HttpRefusalError(400, f"the request body is not JSON: {_reason(error)}") from None
     if not isinstance(body, dict):
-        raise RefusedError(400, f"the request body must be a JSON object, found {type(body).__name__}")
+        raise HttpRefusalError(400, f"the request body must be a JSON object, found {type(body).__name__}")
     return body
 
 
@@ -87,13 +87,13 @@ def check_messages(messages: object) -> None:
         RefusedError: naming the message.
     """
     if not isinstance(messages, list) or not messages:
-        raise RefusedError(400, "'messages' must be a list with at least one message", param="messages")
+        raise HttpRefusalError(400, "'messages' must be a list with at least one message", param="messages")
     for number, message in enumerate(messages):
         where = f"messages[{number}]"
         if not isinstance(message, dict) or message.get("role") not in ROLES:
-            raise RefusedError(400, f"{where} must be an object with a role of {', '.join(ROLES)}", param=where)
+            raise HttpRefusalError(400, f"{where} must be an object with a role of {', '.join(ROLES)}", param=where)
         if message["role"] != "assistant" and message.get("content") in (None, "", []):
-            raise RefusedError(400, f"{where} ({message['role']}) has no content", param=where)
+            raise HttpRefusalError(400, f"{where} ({message['role']}) has no content", param=where)
 
 
 def user_of(body: Mapping[str, object], headers: Mapping[str, str], caller: str) -> str:
@@ -110,7 +110,7 @@ async def _read(request: Request, max_bytes: int) -> bytes:
         chunks.append(chunk)
         size += len(chunk)
         if size > max_bytes:
-            raise RefusedError(413, f"the request is larger than {max_bytes:,} bytes")
+            raise HttpRefusalError(413, f"the request is larger than {max_bytes:,} bytes")
     return b"".join(chunks)
 
 

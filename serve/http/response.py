@@ -14,7 +14,7 @@ FAILED = (b'data: {"error"', b'"type":"response.failed"')
 USAGE_ONLY = b'"choices":[]'
 
 
-class Answer:
+class ResponseRewriter:
     """Writes the revision into the engine's JSON as `system_fingerprint`, and notes what went through.
 
     The engine writes `"model":"persona@revision"` once in each document.

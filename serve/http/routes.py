@@ -13,7 +13,7 @@ from serve.engine.evaluation import EvaluationRequest, Operation
 from serve.engine.vllm import BASE_NAME
 from serve.http.auth import NotAdmittedError
 from serve.http.errors import error_body, error_response
-from serve.learning import Learner
+from serve.learning import LearningStatus
 from serve.rollout.publisher import Published
 from serve.state import Gateway
 from understudy.config.recipe import NAME
@@ -150,7 +150,9 @@ def admin_routes() -> APIRouter:
         return await gateway.publisher.promote(body.persona, actor=body.actor, reason=body.reason)
 
     @router.put("/learning/{persona}")
-    async def learning(persona: Annotated[str, Path(pattern=NAME)], body: Learner, gateway: GatewayOf) -> Learner:
+    async def learning(
+        persona: Annotated[str, Path(pattern=NAME)], body: LearningStatus, gateway: GatewayOf
+    ) -> LearningStatus:
         """Tells people how a persona that is not live yet gets on. Forgotten when it is live, and at a restart."""
         if persona == BASE_NAME:
             raise StarletteHTTPException(400, f"{BASE_NAME!r} is the base, not a persona")
@@ -186,7 +188,7 @@ def admin_routes() -> APIRouter:
             "in_progress": gateway.admission.in_progress,
             "loaded": {name: loaded.in_flight for name, loaded in sorted(table.loaded.items())},
             "live": {name: short(loaded.revision.id) for name, loaded in sorted(table.live.items())},
-            "resting": {name: short(revision.id) for name, revision in sorted(table.resting.items())},
+            "resting": {name: short(revision.id) for name, revision in sorted(table.unloaded.items())},
             "trials": {
                 name: {"revision": short(trial.loaded.revision.id), **trial.figures()}
                 for name, trial in sorted(table.trials.items())

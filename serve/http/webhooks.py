@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from serve.http.errors import error_response
-from serve.http.request import RefusedError, read_object
+from serve.http.request import HttpRefusalError, read_object
 from serve.state import Gateway
 
 MAX_BODY = 256 * 1024
@@ -38,10 +38,10 @@ def hook_routes() -> APIRouter:
             return error_response(401, "missing or wrong webhook secret", code="invalid_webhook_secret")
         try:
             repo = _repo(await read_object(request, max_bytes=MAX_BODY))
-        except RefusedError as error:
+        except HttpRefusalError as error:
             gateway.metrics.hook("refused")
             return error.response
-        accepted = gateway.watcher.knock(repo)
+        accepted = gateway.watcher.request_poll(repo)
         gateway.metrics.hook("accepted" if accepted else "unknown")
         return JSONResponse({"status": "accepted" if accepted else "ignored"}, 202)
 
@@ -52,5 +52,5 @@ def _repo(payload: dict[str, Any]) -> str:
     """The model repository that it is about; nobody follows the empty one."""
     repo = payload.get("repo")
     if not isinstance(repo, dict) or not isinstance(repo.get("name"), str):
-        raise RefusedError(400, "no repo.name in it; this is for webhooks of the Hub", param="repo")
+        raise HttpRefusalError(400, "no repo.name in it; this is for webhooks of the Hub", param="repo")
     return repo["name"] if repo.get("type") == "model" else ""

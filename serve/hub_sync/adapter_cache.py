@@ -15,7 +15,7 @@ from understudy.registry.tables import now
 log = logging.getLogger("understudy.guests")
 
 
-class GuestStore:
+class AdapterCache:
     """Folders on disk, bounded together. Every method blocks. Names of clients never become paths: commits do."""
 
     def __init__(self, folder: Path, max_bytes: int, endpoint: str) -> None:

@@ -4,7 +4,7 @@ import re
 import threading
 from pathlib import Path
 
-from serve.hub_sync.adapter_cache import GuestStore
+from serve.hub_sync.adapter_cache import AdapterCache
 from understudy.config.recipe import NAME
 from understudy.config.settings import Settings
 from understudy.errors import AdapterError, NotFoundError
@@ -65,7 +65,9 @@ class AdapterFolders:
         allowed = {name.strip() for name in self._settings.hub_orgs.split(",")}
         if repo not in allowed and repo.partition("/")[0] not in allowed:
             raise NotFoundError(f"{repo} is not among those who may be asked for (UNDERSTUDY_HUB_ORGS)")
-        store = GuestStore(self._settings.home / "guests", self._settings.hub_store_bytes, self._settings.hub_endpoint)
+        store = AdapterCache(
+            self._settings.home / "guests", self._settings.hub_store_bytes, self._settings.hub_endpoint
+        )
         return store.bring(repo, commit)[1]
 
 

@@ -10,7 +10,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def aside(timeout: float, work: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
+async def run_in_background(timeout: float, work: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
     """What `work` returns or raises, in a daemon thread of its own.
 
     Raises:
@@ -36,6 +36,6 @@ async def aside(timeout: float, work: Callable[P, T], *args: P.args, **more: P.k
         with contextlib.suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(settle, result, error)
 
-    threading.Thread(target=run, name=f"aside {getattr(work, '__name__', '')}", daemon=True).start()
+    threading.Thread(target=run, name=f"background {getattr(work, '__name__', '')}", daemon=True).start()
     async with asyncio.timeout(timeout):  # asyncio.wait_for swallows a cancel that comes with the result
         return await future

@@ -11,14 +11,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from serve.hub_sync.background import aside
+from serve.hub_sync.background import run_in_background
 from serve.hub_sync.follow_config import Follow
 from serve.rollout.publisher import Publisher
 from understudy.errors import AdapterError, EngineError, HubError, NotFoundError, PublishError
 from understudy.registry.adapters import short
-from understudy.registry.hub import LATEST, WILDCARD, Wanted, fetch_adapter, wanted_commit
+from understudy.registry.hub import LATEST, WILDCARD, ResolvedRevision, fetch_adapter, wanted_commit
 from understudy.registry.persona_card import read_card
-from understudy.registry.registry import Handled, Registry, Revision
+from understudy.registry.registry import HandledCommit, Registry, Revision
 from understudy.registry.tables import now
 
 log = logging.getLogger("understudy.watch")
@@ -45,7 +45,7 @@ OF_THE_COMMIT = ("no_adapter", "too_large")
 """Causes that no retry can change: the commit itself is at fault."""
 
 
-class Looked(BaseModel):
+class PollResult(BaseModel):
     """What a look came to, for metrics and for people who follow."""
 
     model_config = ConfigDict(frozen=True)
@@ -59,7 +59,7 @@ class Looked(BaseModel):
 
 
 @dataclass(frozen=True)
-class Backstage:
+class FollowerContext:
     """What all followers share."""
 
     registry: Registry
@@ -68,7 +68,7 @@ class Backstage:
     """Whether the engine is on stage, and anything can be published."""
     well: Callable[[], Awaitable[bool]]
     """Asks the engine itself: after a refusal, was it the engine's fault?"""
-    tell: Callable[[Looked], None]
+    emit: Callable[[PollResult], None]
     endpoint: str
     poll: float
 
@@ -76,12 +76,12 @@ class Backstage:
 class Follower:
     """Looks at a repository when somebody knocks, and now and then; one look at a time."""
 
-    def __init__(self, persona: str, follow: Follow, backstage: Backstage) -> None:
+    def __init__(self, persona: str, follow: Follow, backstage: FollowerContext) -> None:
         self.persona, self.follow = persona, follow
         self._back = backstage
-        self._knocked = asyncio.Event()
+        self._poll_requested = asyncio.Event()
         self._leaving = False
-        self._seen: Wanted | None = None
+        self._seen: ResolvedRevision | None = None
         self._handled = ""
         self._error, self._kind = "", ""
         self._last: datetime | None = None
@@ -95,10 +95,10 @@ class Follower:
         self._given_up = ""
         self._told: dict[str, float] = {}
 
-    def knock(self) -> None:
+    def request_poll(self) -> None:
         """Something may have changed: look soon. Any number of knocks before the look are one."""
         self._tries = ("", 0)
-        self._knocked.set()
+        self._poll_requested.set()
 
     def change(self, follow: Follow) -> None:
         """Follows something else, or otherwise, from the next look on."""
@@ -106,12 +106,12 @@ class Follower:
             self.follow, self._failures, self._not_before = follow, 0, 0.0
             self._told.clear()
         self._leaving = False
-        self.knock()
+        self.request_poll()
 
     def leave(self) -> None:
         """Stops after the look that is in progress."""
         self._leaving = True
-        self._knocked.set()
+        self._poll_requested.set()
 
     def status(self) -> dict[str, Any]:
         """For /admin/status."""
@@ -128,17 +128,17 @@ class Follower:
     async def run(self) -> None:
         """Looks and waits until told to leave."""
         while not self._leaving:
-            self._knocked.clear()
+            self._poll_requested.clear()
             self._began, self._next = time.monotonic(), None
             try:
                 pause = await self._look(self.follow)
             except Exception as error:  # whatever it was, the persona goes on following
                 log.exception("%s: looking at %s failed", self.persona, self.follow.repo)
                 self._error, self._kind = f"{type(error).__name__}, see the gateway's log", "internal"
-                self._back.tell(Looked(persona=self.persona, outcome=self._kind, failing=True))
+                self._back.emit(PollResult(persona=self.persona, outcome=self._kind, failing=True))
                 pause = self._back_off()
             await self._wait(pause)
-        self._back.tell(Looked(persona=self.persona, outcome="left"))
+        self._back.emit(PollResult(persona=self.persona, outcome="left"))
 
     async def _wait(self, pause: float) -> None:
         pause *= random.uniform(0.9, 1.1)  # so that a fleet of gateways does not ask in step
@@ -146,7 +146,7 @@ class Follower:
         self._next = now() + timedelta(seconds=pause)
         try:
             async with asyncio.timeout(pause):
-                await self._knocked.wait()
+                await self._poll_requested.wait()
         except TimeoutError:
             return
         earliest = max(self._not_before, self._began + MIN_GAP)
@@ -175,19 +175,19 @@ class Follower:
         if self._kind:  # that is over; a refusal stays the last error until something is published
             self._error, self._kind = "", ""
         self._failures, self._not_before = 0, 0.0
-        self._back.tell(Looked(persona=self.persona, outcome=outcome))
+        self._back.emit(PollResult(persona=self.persona, outcome=outcome))
         return self._back.poll
 
-    async def _wanted(self, follow: Follow, handled: Handled | None) -> Wanted:
+    async def _wanted(self, follow: Follow, handled: HandledCommit | None) -> ResolvedRevision:
         pinned = follow.follow != LATEST and not WILDCARD.search(follow.follow)
         if pinned and handled and handled.wanted == follow.follow:
-            return Wanted(commit=handled.commit, name=follow.follow)  # a tag that is moved moves nobody
+            return ResolvedRevision(commit=handled.commit, name=follow.follow)  # a tag that is moved moves nobody
         where = f"{follow.repo}: looking for {follow.follow}"
         return await _patiently(
             where, LOOK_SECONDS, wanted_commit, follow.repo, follow.follow, endpoint=self._back.endpoint
         )
 
-    async def _bring(self, follow: Follow, wanted: Wanted, *, first: bool) -> str:
+    async def _bring(self, follow: Follow, wanted: ResolvedRevision, *, first: bool) -> str:
         """Brings a new commit on stage; says whether it was `published` or `refused`. `first` of its repository?
 
         Raises:
@@ -213,19 +213,19 @@ class Follower:
             if not (first and kind == "no_adapter"):  # a new repository begins empty, which is no event
                 await self._note(follow, "reject", {"stage": "fetch", "reasons": [problem]}, wanted.commit)
                 log.warning("%s: %s", self.persona, problem)
-                self._back.tell(Looked(persona=self.persona, outcome=kind, told=True))
+                self._back.emit(PollResult(persona=self.persona, outcome=kind, told=True))
         await self._remember(follow, wanted, None)
         self._error, self._kind = problem, ""  # no await since it was remembered: the status tells both or neither
         return "refused" if problem else "published"
 
-    async def _remember(self, follow: Follow, wanted: Wanted, before: Handled | None) -> None:
+    async def _remember(self, follow: Follow, wanted: ResolvedRevision, before: HandledCommit | None) -> None:
         """The commit is dealt with: neither a poll nor a restart tries it again."""
-        done = Handled(repo=follow.repo, wanted=follow.follow, commit=wanted.commit)
+        done = HandledCommit(repo=follow.repo, wanted=follow.follow, commit=wanted.commit)
         if done != before:
             await asyncio.to_thread(self._back.registry.set_handled, self.persona, done)
         self._handled = wanted.commit
 
-    async def _stored(self, follow: Follow, wanted: Wanted) -> Revision:
+    async def _stored(self, follow: Follow, wanted: ResolvedRevision) -> Revision:
         """The commit in our own store, fetched if it is not there yet."""
         registry = self._back.registry
         try:
@@ -240,7 +240,7 @@ class Follower:
         )
         source = f"hub:{where}"
         return await asyncio.to_thread(
-            registry.adopt, self.persona, folder, wanted.commit, source=source, actor=follow.actor
+            registry.add_hub_revision, self.persona, folder, wanted.commit, source=source, actor=follow.actor
         )
 
     async def _publish(self, follow: Follow, revision: Revision) -> None:
@@ -257,10 +257,10 @@ class Follower:
         def combined() -> dict[str, Any]:
             known = registry.persona(self.persona).card
             card = follow.card(known | read_card(registry.path(revision)))
-            registry.welcome(self.persona, card)
+            registry.ensure_persona(self.persona, card)
             return card
 
-        self._back.publisher.introduce(self.persona, await asyncio.to_thread(combined))
+        self._back.publisher.set_card(self.persona, await asyncio.to_thread(combined))
 
     async def _trouble(self, follow: Follow, error: HubError) -> float:
         """Notes why nothing could be done, in the history once for each cause; returns the pause until the next try."""
@@ -275,7 +275,7 @@ class Follower:
             self._given_up = self._tries[0]
             reason = f"given up after {MAX_TRIES} tries, until the repository changes or its webhook comes again"
             await self._note(follow, "hub", {"cause": error.kind, "reasons": [reason]}, self._given_up)
-        self._back.tell(Looked(persona=self.persona, outcome=error.kind, failing=True, told=again))
+        self._back.emit(PollResult(persona=self.persona, outcome=error.kind, failing=True, told=again))
         return max(error.retry_after, self._back_off())
 
     async def _note(self, follow: Follow, action: str, detail: dict[str, Any], revision: str | None) -> None:
@@ -290,6 +290,6 @@ class Follower:
 async def _patiently(where: str, seconds: float, work: Callable[..., Any], *args: str, **more: str) -> Any:
     """Work on the Hub, in a thread; no answer within `seconds` is a HubError like others."""
     try:
-        return await aside(seconds, work, *args, **more)
+        return await run_in_background(seconds, work, *args, **more)
     except TimeoutError:
         raise HubError(f"{where}: the Hub took longer than {seconds:.0f} s", "slow", passing=True) from None

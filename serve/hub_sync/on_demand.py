@@ -13,15 +13,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeAlias
 
 from serve.engine.vllm import Engine
-from serve.http.request import RefusedError
-from serve.hub_sync.adapter_cache import GuestStore
-from serve.hub_sync.background import aside
-from serve.hub_sync.on_demand_errors import Answer, Memory, later, refused
-from serve.rollout.loader import Loader, NotFitError
+from serve.http.request import HttpRefusalError
+from serve.hub_sync.adapter_cache import AdapterCache
+from serve.hub_sync.background import run_in_background
+from serve.hub_sync.on_demand_errors import CachedLookup, LookupCache, later, refused
+from serve.rollout.loader import AdapterRefusedError, Loader
 from serve.rollout.routing import Loaded, RoutingTable
 from understudy.errors import AdapterError, EngineError, HubError
 from understudy.registry.adapters import short
-from understudy.registry.hub import REPO, Wanted, published_commit
+from understudy.registry.hub import REPO, ResolvedRevision, published_commit
 
 log = logging.getLogger("understudy.guests")
 
@@ -60,10 +60,10 @@ COMING = 8
 UNREADABLE = "adapter_config.json, or another of its files, cannot be read"
 """Told instead of errors that name our folders."""
 
-Outcome: TypeAlias = Literal["loaded", "refused", "missing", "full", "hub"]
+OnDemandOutcome: TypeAlias = Literal["loaded", "refused", "missing", "full", "hub"]
 
 
-class Guests:
+class OnDemandAdapters:
     """Adapters that are there because somebody asked for them by their Hub id."""
 
     def __init__(
@@ -72,17 +72,17 @@ class Guests:
         table: RoutingTable,
         loader: Loader,
         engine: Engine,
-        store: GuestStore,
+        store: AdapterCache,
         *,
         well: Callable[[], Awaitable[bool]],
-        tell: Callable[[Outcome], None],
+        emit: Callable[[OnDemandOutcome], None],
         endpoint: str,
     ) -> None:
         """`allowed` lists organisations and repositories with commas between them; empty allows nobody."""
         self._allowed = {name.strip() for name in allowed.split(",") if name.strip()}
         self._table, self._loader, self._engine, self._store = table, loader, engine, store
-        self._well, self._tell, self._endpoint = well, tell, endpoint
-        self._known, self._refused = Memory(), Memory()
+        self._well, self._emit, self._endpoint = well, emit, endpoint
+        self._known, self._refused = LookupCache(), LookupCache()
         self._used: dict[str, float] = {}
         """When each guest was last asked for, by its name in the engine."""
         self._tasks: dict[str, asyncio.Task[Any]] = {}
@@ -93,7 +93,7 @@ class Guests:
         self._downloads = asyncio.Semaphore(DOWNLOADS)
         self._room = asyncio.Lock()
 
-    async def visit(self, model: str) -> str:
+    async def ensure_loaded(self, model: str) -> str:
         """Makes sure that the engine has `model` if it is a Hub id that is allowed; the name that leads to it.
 
         Any other model is returned as it is, and so is a repository that is not there: both are unknown models.
@@ -108,15 +108,15 @@ class Guests:
         try:
             wanted = await self._wait(f"look {model}", lambda: self._resolve(repo, revision, model))
             if wanted is None:
-                self._tell("missing")
+                self._emit("missing")
                 return model
             name = f"{repo}@{short(wanted.commit)}"
             if name not in self._table.loaded:
                 await self._wait(name, lambda: self._bring(repo, wanted.commit, name))
             self._used[name] = time.monotonic()
-        except RefusedError as error:
-            outcomes: dict[str | None, Outcome] = {"model_refused": "refused", "no_slot": "full"}
-            self._tell(outcomes.get(error.code, "hub"))
+        except HttpRefusalError as error:
+            outcomes: dict[str | None, OnDemandOutcome] = {"model_refused": "refused", "no_slot": "full"}
+            self._emit(outcomes.get(error.code, "hub"))
             raise
         return f"{repo}@{wanted.commit}"
 
@@ -156,10 +156,10 @@ class Guests:
 
     def _over(self, key: str, task: asyncio.Task[Any]) -> None:
         self._tasks.pop(key, None)
-        if not task.cancelled() and (error := task.exception()) and not isinstance(error, RefusedError):
+        if not task.cancelled() and (error := task.exception()) and not isinstance(error, HttpRefusalError):
             log.error("%s failed", key, exc_info=error)
 
-    async def _resolve(self, repo: str, revision: str, model: str) -> Wanted | None:
+    async def _resolve(self, repo: str, revision: str, model: str) -> ResolvedRevision | None:
         """Which commit is meant; None when there is none that we may see."""
         if (known := self._known.fresh(model)) is not None:
             if known.refusal is not None:
@@ -168,31 +168,31 @@ class Guests:
         before = self._known.get(model)
         answer = await self._ask(repo, revision)
         if answer.refusal is not None and before is not None and before.wanted is not None:
-            answer = Answer(answer.until, before.wanted)  # the Hub is down: what it said last still holds
+            answer = CachedLookup(answer.until, before.wanted)  # the Hub is down: what it said last still holds
         self._known.keep(model, answer)
         if answer.refusal is not None:
             raise answer.refusal.with_traceback(None)
         return answer.wanted
 
-    async def _ask(self, repo: str, revision: str) -> Answer:
+    async def _ask(self, repo: str, revision: str) -> CachedLookup:
         now = time.monotonic()
         if len(self._looks) == LOOKS_A_MINUTE and now - self._looks[0] < 60:
-            return Answer(now + 1, refusal=later("too many repositories are asked for; try again", 10))
+            return CachedLookup(now + 1, refusal=later("too many repositories are asked for; try again", 10))
         self._looks.append(now)
         try:
-            wanted = await aside(LOOK_SECONDS, published_commit, repo, revision, endpoint=self._endpoint)
-            return Answer(now + FRESH, wanted)
+            wanted = await run_in_background(LOOK_SECONDS, published_commit, repo, revision, endpoint=self._endpoint)
+            return CachedLookup(now + FRESH, wanted)
         except HubError as error:
             if not error.passing and error.kind != "offline":
-                return Answer(now + FRESH)
+                return CachedLookup(now + FRESH)
             log.warning("%s", error)
             pause = max(REST, error.retry_after)
-            return Answer(now + pause, refusal=later("the Hub cannot be asked now; try again", pause))
+            return CachedLookup(now + pause, refusal=later("the Hub cannot be asked now; try again", pause))
         except TimeoutError:
-            return Answer(now + REST, refusal=later("the Hub does not answer; try again"))
+            return CachedLookup(now + REST, refusal=later("the Hub does not answer; try again"))
 
     async def _bring(self, repo: str, commit: str, name: str) -> Loaded:
-        """Fetches, makes room and loads. Raises RefusedError as `visit`."""
+        """Fetches, makes room and loads. Raises RefusedError as `ensure_loaded`."""
         if (known := self._refused.fresh(name)) is not None and known.refusal is not None:
             raise known.refusal.with_traceback(None)
         if sum(not key.startswith("look ") for key in self._tasks) > COMING:
@@ -201,16 +201,16 @@ class Guests:
         try:
             self._require_room()
             async with self._downloads:
-                revision, folder = await aside(DOWNLOAD_SECONDS, self._store.bring, repo, commit)
+                revision, folder = await run_in_background(DOWNLOAD_SECONDS, self._store.bring, repo, commit)
             async with self._room:
                 await self._make_room()
-                loaded = await self._loader.visiting(revision, folder)
+                loaded = await self._loader.load_on_demand(revision, folder)
             self._used[name] = time.monotonic()
-            self._tell("loaded")
+            self._emit("loaded")
             kept = {guest.revision.id for guest in self._guests()} | self._coming
             await asyncio.to_thread(self._store.prune, kept)
             return loaded
-        except NotFitError as error:
+        except AdapterRefusedError as error:
             raise await self._not_fit(name, error) from error
         except AdapterError as error:
             raise self._not_had(name, error) from error
@@ -220,16 +220,16 @@ class Guests:
         finally:
             self._coming.discard(commit)
 
-    async def _not_fit(self, name: str, error: NotFitError) -> RefusedError:
+    async def _not_fit(self, name: str, error: AdapterRefusedError) -> HttpRefusalError:
         if error.stage != "validation" and not await self._well():
             return later("the engine failed while it was loaded; try again")
         lasts = float("inf") if error.stage == "validation" else FORGIVEN
         if error.stage == "load":  # what the engine says about it may name our folders
             log.warning("%s was refused by %s", name, error)
-            error = NotFitError("load", ["the engine does not take it"])
+            error = AdapterRefusedError("load", ["the engine does not take it"])
         return self._remember(name, lasts, refused(f"{name} was refused by {error}", error.problems))
 
-    def _not_had(self, name: str, error: AdapterError) -> RefusedError:
+    def _not_had(self, name: str, error: AdapterError) -> HttpRefusalError:
         if isinstance(error, HubError) and error.passing:
             log.warning("%s", error)
             pause = max(REST, error.retry_after)
@@ -239,8 +239,8 @@ class Guests:
         refusal = refused(f"{name} was refused: {reason}", [reason])
         return self._remember(name, FRESH if access else float("inf"), refusal)
 
-    def _remember(self, name: str, seconds: float, refusal: RefusedError) -> RefusedError:
-        self._refused.keep(name, Answer(time.monotonic() + seconds, refusal=refusal))
+    def _remember(self, name: str, seconds: float, refusal: HttpRefusalError) -> HttpRefusalError:
+        self._refused.keep(name, CachedLookup(time.monotonic() + seconds, refusal=refusal))
         return refusal
 
     # Slots
@@ -251,8 +251,8 @@ class Guests:
 
     def _free(self) -> int:
         """Slots that nobody needs: one is for whoever is being probed, and what waits in the wings needs none."""
-        resting = sum(wing.in_flight == 0 and self._only_waits(wing) for wing in self._table.wings.values())
-        return self._engine.plan.slots - 1 - (len(self._table.loaded) - resting)
+        unloaded = sum(wing.in_flight == 0 and self._only_waits(wing) for wing in self._table.previous.values())
+        return self._engine.plan.slots - 1 - (len(self._table.loaded) - unloaded)
 
     def _only_waits(self, wing: Loaded) -> bool:
         trial = self._table.trials.get(wing.revision.persona)
@@ -276,7 +276,7 @@ class Guests:
             guest = self._leaving()[0]
             log.info("%s makes room for another guest", guest.name)
             self._used.pop(guest.name, None)
-            await self._loader.dismiss(guest)
+            await self._loader.unload_on_demand(guest)
         loaded = self._table.loaded
         coming = set(self._tasks)
         self._used = {name: at for name, at in self._used.items() if name in loaded or name in coming}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from serve.hub_sync.follow_config import Follow, FollowingFile
-from serve.hub_sync.follower import Backstage, Follower
+from serve.hub_sync.follower import Follower, FollowerContext
 from understudy.errors import NotFoundError
 
 log = logging.getLogger("understudy.watch")
@@ -19,7 +19,7 @@ FILE_LOOK = 1.0
 class Watcher:
     """One follower for each persona in personas.yaml, as long as it is in there."""
 
-    def __init__(self, path: Path | None, backstage: Backstage, on_file: Callable[[str], None]) -> None:
+    def __init__(self, path: Path | None, backstage: FollowerContext, on_file: Callable[[str], None]) -> None:
         """`on_file` is told whenever the file was read again: what is wrong with it, or nothing."""
         self._file = FollowingFile(path) if path else None
         self._back, self._on_file = backstage, on_file
@@ -30,7 +30,7 @@ class Watcher:
     def prepare(self) -> None:
         """Reads the file, and makes the personas that it names and nobody knows; blocks, before the engine starts."""
         if self._file and (following := self._file.changed()) is not None:
-            self._introduce(following)
+            self._set_card(following)
         self._say_problem("")
 
     async def run(self) -> None:
@@ -44,7 +44,7 @@ class Watcher:
                 before = self._file.problem
                 following = await asyncio.to_thread(self._file.changed)
                 if following is not None:
-                    await asyncio.to_thread(self._introduce, following)
+                    await asyncio.to_thread(self._set_card, following)
                     self._apply()
                 if following is not None or self._file.problem != before:
                     self._say_problem(before)
@@ -53,11 +53,11 @@ class Watcher:
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    def knock(self, repo: str) -> bool:
+    def request_poll(self, repo: str) -> bool:
         """Somebody says that a repository changed; False when nobody follows it. The truth is asked of the Hub."""
         found = [f for f in self._followers.values() if f.follow.repo.lower() == repo.lower()]
         for follower in found:
-            follower.knock()
+            follower.request_poll()
         return bool(found)
 
     def status(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Watcher:
             "personas": {name: follower.status() for name, follower in sorted(self._followers.items())},
         }
 
-    def _introduce(self, following: dict[str, Follow]) -> None:
+    def _set_card(self, following: dict[str, Follow]) -> None:
         """Personas that are followed exist, even before their first revision."""
         registry = self._back.registry
         for name, follow in following.items():
@@ -77,8 +77,8 @@ class Watcher:
             except NotFoundError:
                 known = {}
             card = follow.card(known)
-            registry.welcome(name, card)
-            self._back.publisher.introduce(name, card)
+            registry.ensure_persona(name, card)
+            self._back.publisher.set_card(name, card)
         self._following = following
 
     def _apply(self) -> None:

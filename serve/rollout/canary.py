@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from serve.rollout.routing import Loaded
 from understudy.registry.tables import now
-from understudy.statistics.sequential import Ballot, MoreOften, majority
+from understudy.statistics.sequential import RateIncreaseTest, VoteOutcome, majority
 
 ALPHA = 0.01
 """Chance that a trial which is no worse is withdrawn, for each of the three questions."""
@@ -23,7 +23,7 @@ TIMED_TOKENS = 8
 """Answers shorter than this, in tokens, say nothing about speed."""
 
 
-class Outcome(BaseModel):
+class AnswerOutcome(BaseModel):
     """What became of one answer of a persona, as far as it tells something about the revision."""
 
     model_config = ConfigDict(frozen=True)
@@ -34,7 +34,7 @@ class Outcome(BaseModel):
     seconds: float = 0.0
 
 
-class Verdict(BaseModel):
+class TrialDecision(BaseModel):
     """How a trial ends, and why."""
 
     model_config = ConfigDict(frozen=True)
@@ -53,10 +53,10 @@ class Trial:
         """Whether it is promoted only when somebody asks for it (who has proof that it is better)."""
         self._answers = answers
         """Answers after which a trial without evidence against it is promoted."""
-        self._failures = MoreOften()
-        self._losses = MoreOften()
+        self._failures = RateIncreaseTest()
+        self._losses = RateIncreaseTest()
         self._slower = {True: 0, False: 0}
-        self._incumbent_pace: float | None = None
+        self._live_pace: float | None = None
         self._counted: set[str] = set()
 
     def takes(self, user: str) -> bool:
@@ -64,18 +64,18 @@ class Trial:
         digest = hashlib.sha256(f"{self.loaded.revision.id}\0{user}".encode()).digest()
         return int.from_bytes(digest[:8], "big") < self.share * 2**64
 
-    def see(self, loaded: Loaded, outcome: Outcome) -> Verdict | None:
+    def see(self, loaded: Loaded, outcome: AnswerOutcome) -> TrialDecision | None:
         """Notes an answer of the trial or of the incumbent; a verdict when there is enough evidence."""
         on_trial = loaded is self.loaded
         if on_trial:
             self._failures.see_trial(outcome.failed)
         else:
-            self._failures.see_incumbent(outcome.failed)
+            self._failures.see_live(outcome.failed)
         if not outcome.failed and outcome.tokens >= TIMED_TOKENS:
             self._see_pace(outcome.seconds / outcome.tokens, on_trial)
         return self.verdict()
 
-    def count(self, ballots: Sequence[Ballot]) -> Verdict | None:
+    def count(self, ballots: Sequence[VoteOutcome]) -> TrialDecision | None:
         """Notes votes that are new since the last count."""
         for ballot in ballots:
             if ballot.battle in self._counted:
@@ -84,22 +84,22 @@ class Trial:
             if self.loaded.revision.id.startswith(ballot.revision):
                 self._losses.see_trial(not ballot.won)
             else:
-                self._losses.see_incumbent(not ballot.won)
+                self._losses.see_live(not ballot.won)
         return self.verdict()
 
-    def verdict(self) -> Verdict | None:
+    def verdict(self) -> TrialDecision | None:
         """The trial's end, or None while it goes on."""
         limit = 1 / ALPHA
         if self._failures.e_value >= limit:
-            return Verdict(promote=False, reason=f"it fails more often: {_against(self._failures)}")
+            return TrialDecision(promote=False, reason=f"it fails more often: {_against(self._failures)}")
         if self._losses.e_value >= limit:
-            return Verdict(promote=False, reason=f"it loses more battles: {_against(self._losses)}")
+            return TrialDecision(promote=False, reason=f"it loses more battles: {_against(self._losses)}")
         slower, not_slower = self._slower[True], self._slower[False]
         if majority(slower, not_slower) >= limit:
-            return Verdict(promote=False, reason=f"it is slower in {slower} of {slower + not_slower} comparisons")
+            return TrialDecision(promote=False, reason=f"it is slower in {slower} of {slower + not_slower} comparisons")
         failed, answered = self._failures.trial
         if answered >= self._answers and not self.held:
-            return Verdict(promote=True, reason=f"{answered} answers, {failed} failed: no evidence against it")
+            return TrialDecision(promote=True, reason=f"{answered} answers, {failed} failed: no evidence against it")
         return None
 
     def figures(self) -> dict[str, object]:
@@ -113,12 +113,12 @@ class Trial:
 
     def _see_pace(self, pace: float, on_trial: bool) -> None:
         if not on_trial:
-            self._incumbent_pace = pace
-        elif self._incumbent_pace is not None:
-            self._slower[pace > SLOWER * self._incumbent_pace] += 1
-            self._incumbent_pace = None
+            self._live_pace = pace
+        elif self._live_pace is not None:
+            self._slower[pace > SLOWER * self._live_pace] += 1
+            self._live_pace = None
 
 
-def _against(test: MoreOften) -> str:
-    (bad, all_), (usual, of) = test.trial, test.incumbent
+def _against(test: RateIncreaseTest) -> str:
+    (bad, all_), (usual, of) = test.trial, test.live
     return f"{bad} of {all_} on trial, {usual} of {of} before"

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from serve.http.request import RefusedError
+from serve.http.request import HttpRefusalError
 from serve.rollout.routing import RoutingTable
 from understudy.errors import EngineError, NotFoundError, PublishError
 
@@ -27,7 +27,7 @@ COMING = 64
 SOON = 5
 
 
-class Entrances:
+class LazyLoader:
     """Brings each persona once, however many ask for it and however many of them go away."""
 
     def __init__(
@@ -43,13 +43,13 @@ class Entrances:
         self._failed: dict[str, tuple[float, str]] = {}
         """When to try again, and what was wrong."""
 
-    async def wake(self, model: str) -> None:
+    async def ensure_loaded(self, model: str) -> None:
         """Returns when `model` is on stage, or is none that rests.
 
         Raises:
             RefusedError: 503, it cannot come now; the message says why.
         """
-        if not self._table.rests(model):
+        if not self._table.is_unloaded(model):
             return
         persona = model.partition("@")[0]
         until, problem = self._failed.get(persona, (0.0, ""))
@@ -66,7 +66,7 @@ class Entrances:
                 await asyncio.shield(task)
         except TimeoutError:
             raise _not_now(f"{persona} is on its way to the stage; try again") from None
-        if self._table.rests(model):
+        if self._table.is_unloaded(model):
             raise _not_now(self._failed.get(persona, (0.0, f"{persona} cannot come on stage now"))[1])
 
     async def close(self) -> None:
@@ -89,6 +89,6 @@ class Entrances:
             self._failed[persona] = self._clock() + wait, f"{persona} cannot come on stage now: {error}"
 
 
-def _not_now(message: str, seconds: float = SOON) -> RefusedError:
+def _not_now(message: str, seconds: float = SOON) -> HttpRefusalError:
     wait = max(1, int(seconds))
-    return RefusedError(503, message, reason="engine", param="model", code="model_not_ready", retry_after=wait)
+    return HttpRefusalError(503, message, reason="engine", param="model", code="model_not_ready", retry_after=wait)

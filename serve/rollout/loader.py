@@ -23,7 +23,7 @@ from understudy.registry.registry import Registry, Revision
 log = logging.getLogger("understudy.publish")
 
 
-class NotFitError(Exception):
+class AdapterRefusedError(Exception):
     """An adapter did not pass; its text names the stage and the first reasons."""
 
     def __init__(self, stage: Stage, problems: list[str], figures: dict[str, Any] | None = None) -> None:
@@ -33,7 +33,7 @@ class NotFitError(Exception):
         self.problems, self.figures = problems, figures or {}
 
 
-class Happening(BaseModel):
+class RolloutEvent(BaseModel):
     """Something that happened to a persona, for metrics and for people who follow."""
 
     model_config = ConfigDict(frozen=True)
@@ -49,7 +49,7 @@ class Happening(BaseModel):
     reason: str = ""
 
 
-Tell = Callable[[Happening], None]
+EventSink = Callable[[RolloutEvent], None]
 
 
 class Loader:
@@ -63,11 +63,11 @@ class Loader:
         session: aiohttp.ClientSession,
         *,
         drain_timeout: float,
-        tell: Tell,
+        emit: EventSink,
     ) -> None:
         self._registry, self._table, self._engine, self._session = registry, table, engine, session
         self._probe = Probe(engine, session)
-        self._drain_timeout, self._tell = drain_timeout, tell
+        self._drain_timeout, self._emit = drain_timeout, emit
         self.locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """By persona: whoever changes what its name means, or unloads one of its revisions, holds it."""
         self._one = asyncio.Lock()
@@ -78,7 +78,7 @@ class Loader:
         """Adapters that fit on stage with a slot to spare for a candidate."""
         return max(1, self._engine.plan.slots - 1)
 
-    async def proven(self, revision: Revision, actor: str) -> Loaded:
+    async def load_and_probe(self, revision: Revision, actor: str) -> Loaded:
         """Validates, loads and probes, unless that was done in this life of the engine. Hold the persona's lock.
 
         Raises:
@@ -89,7 +89,7 @@ class Loader:
         async with self._one:
             return await self._prove(revision, actor)
 
-    async def visiting(self, revision: Revision, folder: Path) -> Loaded:
+    async def load_on_demand(self, revision: Revision, folder: Path) -> Loaded:
         """The same for an adapter of no persona, which nobody but its own name leads to.
 
         Raises:
@@ -99,46 +99,44 @@ class Loader:
         async with self._one:
             return await self._try(revision, folder, {}, None)
 
-    async def dismiss(self, guest: Loaded) -> None:
+    async def unload_on_demand(self, guest: Loaded) -> None:
         """Unloads an adapter of no persona that no answer is in flight on; its name is unknown at once."""
         self._table.remove(guest)
         async with self._one:
             await self._unload(guest)
 
     async def _prove(self, revision: Revision, actor: str) -> Loaded:
-        self._tell(Happening(kind="ordered", persona=revision.persona, revision=revision.id))
+        self._emit(RolloutEvent(kind="ordered", persona=revision.persona, revision=revision.id))
         persona = await asyncio.to_thread(self._registry.persona, revision.persona)
         card = self._table.cards[persona.name] = persona.card
         live = self._table.live.get(persona.name)
         try:
             return await self._try(revision, self._registry.path(revision), card, live.name if live else None)
-        except NotFitError as error:
+        except AdapterRefusedError as error:
             raise await self._refuse(revision, actor, error) from error
 
-    async def _try(self, revision: Revision, folder: Path, card: dict[str, Any], incumbent: str | None) -> Loaded:
-        """Validates, loads and probes. Raises NotFitError and EngineError as `visiting`."""
-        plan, life, name = self._engine.plan, self._table.life, revision.served_name
+    async def _try(self, revision: Revision, folder: Path, card: dict[str, Any], live: str | None) -> Loaded:
+        """Validates, loads and probes. Raises NotFitError and EngineError as `load_on_demand`."""
+        plan, engine_generation, name = self._engine.plan, self._table.engine_generation, revision.served_name
         problems = await asyncio.to_thread(validate, folder, plan.base, max_rank=plan.max_rank)
         if problems:
-            raise NotFitError("validation", problems)
+            raise AdapterRefusedError("validation", problems)
         try:
             card = await asyncio.to_thread(read_card, folder) | card
         except AdapterError as error:
-            raise NotFitError("validation", [str(error)]) from error
+            raise AdapterRefusedError("validation", [str(error)]) from error
         try:
             await self._engine.load(self._session, name, folder)
         except EngineError as error:
-            raise NotFitError("load", [str(error)]) from error
-        report = await self._probe.check(
-            name, card.get("prompts", []), golden=card.get("golden", []), incumbent=incumbent
-        )
+            raise AdapterRefusedError("load", [str(error)]) from error
+        report = await self._probe.check(name, card.get("prompts", []), golden=card.get("golden", []), live=live)
         if report.problems:
             with contextlib.suppress(EngineError):  # the refusal is what counts; a dead engine is noticed elsewhere
                 await self._engine.unload(self._session, name)
-            raise NotFitError("probe", report.problems, report.figures)
-        if life != self._table.life:
+            raise AdapterRefusedError("probe", report.problems, report.figures)
+        if engine_generation != self._table.engine_generation:
             raise EngineError("the engine was started anew in the meantime; try again")
-        return self._table.add(revision, life, report.figures)
+        return self._table.add(revision, engine_generation, report.figures)
 
     def retire(self, loaded: Loaded) -> None:
         """Unloads a revision that nobody needs any more, after its last answer; returns at once."""
@@ -167,15 +165,17 @@ class Loader:
             await self._engine.unload(self._session, old.name)
         except EngineError as error:
             log.warning("%s could not be unloaded: %s", old.name, error)
-        self._tell(Happening(kind="unloaded", persona=old.revision.persona, revision=old.revision.id))
+        self._emit(RolloutEvent(kind="unloaded", persona=old.revision.persona, revision=old.revision.id))
 
-    async def _refuse(self, revision: Revision, actor: str, error: NotFitError) -> PublishError:
+    async def _refuse(self, revision: Revision, actor: str, error: AdapterRefusedError) -> PublishError:
         problems, stage = error.problems, error.stage
         detail = {"stage": stage, "reasons": problems} | ({"checks": error.figures} if error.figures else {})
         await asyncio.to_thread(self._registry.record, revision, actor=actor, action="reject", detail=detail)
         said = f"{revision.served_name} was refused by {error}"
         log.warning("%s", said)
-        self._tell(
-            Happening(kind="rejected", persona=revision.persona, revision=revision.id, stage=stage, reason=problems[0])
+        self._emit(
+            RolloutEvent(
+                kind="rejected", persona=revision.persona, revision=revision.id, stage=stage, reason=problems[0]
+            )
         )
         return PublishError(said, problems)

@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 import aiohttp
 from pydantic import BaseModel, ConfigDict
 
-from serve.engine.logprobs import COMPARED, MAX_TOKENS, SAME, Answer, ask, difference, same
+from serve.engine.logprobs import COMPARED, MAX_TOKENS, SAME, ScoredAnswer, ask, difference, same
 from serve.engine.vllm import BASE_NAME, Engine
 from understudy.bases.sampling import base_sampling
 from understudy.errors import EngineError
@@ -54,7 +54,7 @@ class ProbeReport(BaseModel):
     problems: list[str]
     figures: dict[str, float | int | str | None]
     """`prompts` asked and how many `ended` by themselves; `logprob_difference` from the base and `noise`, what the
-    base differs from itself (nats); `golden` prompts, `golden_met` by the candidate and by `golden_met_incumbent`
+    base differs from itself (nats); `golden` prompts, `golden_met` by the candidate and by `golden_met_live`
     (None when not asked); `seconds_per_token`, those of the `reference` and their ratio `slowdown`; `seconds` of
     the whole probe."""
 
@@ -66,8 +66,8 @@ class Probe:
         self._engine, self._session = engine, session
         self._sampled = bool(base_sampling(engine.plan.base))
         """A base that says how it wants to be sampled may repeat itself when asked greedily."""
-        self._base: dict[str, Answer] = {}
-        self._passed: dict[str, dict[str, Answer]] = {}
+        self._base: dict[str, ScoredAnswer] = {}
+        self._passed: dict[str, dict[str, ScoredAnswer]] = {}
 
     async def check(
         self,
@@ -75,16 +75,14 @@ class Probe:
         prompts: Sequence[str],
         *,
         golden: Sequence[Mapping[str, str]] = (),
-        incumbent: str | None = None,
+        live: str | None = None,
         max_tokens: int = MAX_TOKENS,
     ) -> ProbeReport:
         """Asks the loaded adapter `name`; `golden` holds pairs of `prompt` and `expect`, a regular expression.
 
         Never raises EngineError: an engine that cannot answer is a reason to refuse.
         """
-        probing = _Probing(
-            self, name, incumbent, list(prompts or PROMPTS)[:MAX_PROMPTS], golden[:MAX_GOLDEN], max_tokens
-        )
+        probing = _Probing(self, name, live, list(prompts or PROMPTS)[:MAX_PROMPTS], golden[:MAX_GOLDEN], max_tokens)
         started = time.perf_counter()
         try:
             await probing.run()
@@ -95,7 +93,7 @@ class Probe:
         probing.figures["seconds"] = round(time.perf_counter() - started, 3)
         return ProbeReport(problems=probing.problems, figures=probing.figures)
 
-    async def base_answer(self, prompt: str) -> Answer:
+    async def base_answer(self, prompt: str) -> ScoredAnswer:
         """How the base begins its answer to `prompt`; asked once. Raises EngineError."""
         if prompt not in self._base:
             answer = await self.start(BASE_NAME, prompt)
@@ -104,23 +102,23 @@ class Probe:
             self._base[prompt] = answer
         return self._base[prompt]
 
-    async def incumbent_answer(self, name: str, prompt: str, max_tokens: int) -> Answer:
+    async def live_answer(self, name: str, prompt: str, max_tokens: int) -> ScoredAnswer:
         """What a revision on stage says to `prompt`; not asked again if it was when it was the candidate."""
         return self._passed.get(name, {}).get(prompt) or await self.answer(name, prompt, max_tokens)
 
-    async def answer(self, model: str, prompt: str, max_tokens: int = MAX_TOKENS) -> Answer:
+    async def answer(self, model: str, prompt: str, max_tokens: int = MAX_TOKENS) -> ScoredAnswer:
         """What `model` says to `prompt` now, sampled as people will hear it."""
         return await ask(self._engine, self._session, model, prompt, max_tokens, sampled=self._sampled)
 
-    async def start(self, model: str, prompt: str) -> Answer:
+    async def start(self, model: str, prompt: str) -> ScoredAnswer:
         """How the greedy answer of `model` begins now; two of them can be compared."""
         return await ask(self._engine, self._session, model, prompt, COMPARED)
 
-    async def glance(self, model: str, prompt: str) -> Answer:
+    async def glance(self, model: str, prompt: str) -> ScoredAnswer:
         """The first tokens of what `model` says now."""
         return await ask(self._engine, self._session, model, prompt, GLANCE, to_the_end=False)
 
-    def _remember(self, name: str, answers: dict[str, Answer]) -> None:
+    def _remember(self, name: str, answers: dict[str, ScoredAnswer]) -> None:
         self._passed[name] = answers
         while len(self._passed) > REMEMBERED:
             del self._passed[next(iter(self._passed))]
@@ -133,18 +131,18 @@ class _Probing:
         self,
         probe: Probe,
         name: str,
-        incumbent: str | None,
+        live: str | None,
         prompts: list[str],
         golden: Sequence[Mapping[str, str]],
         max_tokens: int,
     ) -> None:
-        self.probe, self.name, self.incumbent = probe, name, incumbent
+        self.probe, self.name, self.live = probe, name, live
         self.prompts, self.golden, self.max_tokens = prompts, golden, max_tokens
         self.problems: list[str] = []
         self.figures: dict[str, float | int | str | None] = {"prompts": len(prompts)}
-        self.asked: dict[str, Answer] = {}
+        self.asked: dict[str, ScoredAnswer] = {}
         """The candidate's answers."""
-        self.starts: dict[str, Answer] = {}
+        self.starts: dict[str, ScoredAnswer] = {}
         """How its greedy answers begin."""
 
     async def run(self) -> None:
@@ -165,21 +163,21 @@ class _Probing:
         await self._judge_pace(before, after)
         self._judge_effect(base, noise)
 
-    async def _glances(self) -> dict[str, Answer]:
+    async def _glances(self) -> dict[str, ScoredAnswer]:
         """How base and incumbent begin their answers to the first prompt now."""
-        others = list(filter(None, (BASE_NAME, self.incumbent)))
+        others = list(filter(None, (BASE_NAME, self.live)))
         looks = await _together(self.probe.glance(model, self.prompts[0]) for model in others)
         return dict(zip(others, looks, strict=True))
 
-    async def _answers(self) -> tuple[dict[str, Answer], dict[str, Answer]]:
+    async def _answers(self) -> tuple[dict[str, ScoredAnswer], dict[str, ScoredAnswer]]:
         """What the candidate says to everything, and the incumbent to the golden prompts."""
         golden = list(dict.fromkeys(g["prompt"] for g in self.golden))
         wanted = list(dict.fromkeys([*self.prompts, *golden]))
-        golden = golden if self.incumbent else []
+        golden = golden if self.live else []
         said = await _together(
             [
                 *(self.probe.answer(self.name, p, self.max_tokens) for p in wanted),
-                *(self.probe.incumbent_answer(self.incumbent or "", p, self.max_tokens) for p in golden),
+                *(self.probe.live_answer(self.live or "", p, self.max_tokens) for p in golden),
             ]
         )
         return dict(zip(wanted, said, strict=False)), dict(zip(golden, said[len(wanted) :], strict=True))
@@ -199,7 +197,7 @@ class _Probing:
         forgiven = 1 if self.prompts == list(PROMPTS) else 0
         self.problems += odd if len(odd) > forgiven else []
 
-    def _judge_golden(self, rival: dict[str, Answer]) -> None:
+    def _judge_golden(self, rival: dict[str, ScoredAnswer]) -> None:
         """As many expectations met as the incumbent meets, but for the tolerance; without an incumbent half."""
         total = self.figures["golden"] = len(self.golden)
         met, of_rival = (met_of(self.golden, a) if total and a else None for a in (self.asked, rival))
@@ -215,7 +213,7 @@ class _Probing:
                 f"was not answered with {missed['expect']!r}"
             )
 
-    async def _judge_others(self, unharmed: dict[str, list[Answer]], now: dict[str, Answer]) -> float:
+    async def _judge_others(self, unharmed: dict[str, list[ScoredAnswer]], now: dict[str, ScoredAnswer]) -> float:
         """Whether base and incumbent answer as before. Returns what the base differs from itself."""
         for model, before in unharmed.items():
             if not any(same(answer, now[model]) for answer in before):
@@ -225,9 +223,9 @@ class _Probing:
                 self.problems.append(f"{called} answers differently since it is loaded")
         return min(difference(answer, now[BASE_NAME]) for answer in unharmed[BASE_NAME])
 
-    async def _judge_pace(self, *glances: dict[str, Answer]) -> None:
+    async def _judge_pace(self, *glances: dict[str, ScoredAnswer]) -> None:
         """Seconds per token against the incumbent's (or the base's); where that looks slow, in turns, which decides."""
-        reference = self.incumbent or BASE_NAME
+        reference = self.live or BASE_NAME
         mine = min(answer.pace for answer in self.asked.values())
         theirs = min(look[reference].pace for look in glances)
         if slow(mine, theirs):
@@ -251,7 +249,7 @@ class _Probing:
             mine.append((await self.probe.glance(self.name, self.prompts[0])).pace)
         return min(mine), min(theirs)
 
-    def _judge_effect(self, base: dict[str, Answer], noise: float) -> None:
+    def _judge_effect(self, base: dict[str, ScoredAnswer], noise: float) -> None:
         effect = max(difference(self.starts[p], base[p]) for p in self.prompts)
         self.figures |= {"logprob_difference": _shown(effect), "noise": _shown(noise)}
         # Where the base is off by more than that it is harmed or kept bad company, and tells nothing about noise.
@@ -265,7 +263,7 @@ def slow(mine: float, theirs: float) -> bool:
     return mine > SLOW * theirs + SLOW_FLOOR
 
 
-def meets(answer: Answer, expect: str) -> bool:
+def meets(answer: ScoredAnswer, expect: str) -> bool:
     """Whether the expectation, a regular expression, is found in the answer; one that cannot be read is not met."""
     try:
         return re.search(expect, answer.text[:GOLDEN_TEXT]) is not None
@@ -273,7 +271,7 @@ def meets(answer: Answer, expect: str) -> bool:
         return False
 
 
-def met_of(golden: Sequence[Mapping[str, str]], answers: Mapping[str, Answer]) -> int:
+def met_of(golden: Sequence[Mapping[str, str]], answers: Mapping[str, ScoredAnswer]) -> int:
     """How many expectations the answers meet."""
     return sum(meets(answers[g["prompt"]], g["expect"]) for g in golden)
 
@@ -283,7 +281,7 @@ def _shown(value: float) -> float:
     return round(min(value, 1000.0), 6)
 
 
-async def _together(calls: Iterable[Coroutine[object, object, Answer]]) -> list[Answer]:
+async def _together(calls: Iterable[Coroutine[object, object, ScoredAnswer]]) -> list[ScoredAnswer]:
     """All answers; when one fails the others are waited for, and its error is raised."""
     answers = []
     for result in await asyncio.gather(*calls, return_exceptions=True):

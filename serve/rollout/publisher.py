@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from serve.rollout.canary import Outcome, Trial, Verdict
-from serve.rollout.loader import Happening, Loader, Tell
+from serve.rollout.canary import AnswerOutcome, Trial, TrialDecision
+from serve.rollout.loader import EventSink, Loader, RolloutEvent
 from serve.rollout.routing import Loaded, RoutingTable
 from understudy.errors import EngineError, NotFoundError, PublishError
 from understudy.registry.adapters import short
 from understudy.registry.registry import Registry, Revision
-from understudy.statistics.sequential import Votes
+from understudy.statistics.sequential import VoteSource
 
 log = logging.getLogger("understudy.publish")
 
@@ -45,9 +45,9 @@ class Publisher:
     """Changes what personas' names mean, one change at a time for each persona; requests go on all the while."""
 
     def __init__(
-        self, registry: Registry, table: RoutingTable, loader: Loader, *, tell: Tell, trial_answers: int
+        self, registry: Registry, table: RoutingTable, loader: Loader, *, emit: EventSink, trial_answers: int
     ) -> None:
-        self._registry, self._table, self._loader, self._tell = registry, table, loader, tell
+        self._registry, self._table, self._loader, self._emit = registry, table, loader, emit
         self._trial_answers = trial_answers
         self._endings: set[asyncio.Task[None]] = set()
 
@@ -73,7 +73,7 @@ class Publisher:
                 return _published(candidate, live, started, share=share, changed=False)
             if share < 1:
                 self._require_rival(candidate, live)
-            loaded = await self._loader.proven(candidate, actor)
+            loaded = await self._loader.load_and_probe(candidate, actor)
             try:
                 if share < 1:
                     await self._begin_trial(loaded, share, actor, started)
@@ -95,7 +95,7 @@ class Publisher:
         trial, live = self._table.trials.get(persona), self._table.live.get(persona)
         if trial is not None and live is not None and (not revision or live.revision.id.startswith(revision)):
             started = time.monotonic()
-            await self._end_trial(trial, Verdict(promote=False, reason="asked for"), actor)
+            await self._end_trial(trial, TrialDecision(promote=False, reason="asked for"), actor)
             return _published(live.revision, live, started)
         revision = revision or await asyncio.to_thread(self._previous, persona)
         return await self.publish(persona, revision, actor=actor, action="rollback")
@@ -104,7 +104,7 @@ class Publisher:
         """Makes the revision on trial live. Raises NotFoundError when there is none."""
         started = time.monotonic()
         live, trial = self._table.live.get(persona), self._trial(persona)
-        await self._end_trial(trial, Verdict(promote=True, reason=reason), actor)
+        await self._end_trial(trial, TrialDecision(promote=True, reason=reason), actor)
         return _published(trial.loaded.revision, live, started)
 
     def hold(self, persona: str) -> Published:
@@ -118,14 +118,14 @@ class Publisher:
 
     def live(self, persona: str) -> str | None:
         """The revision that it answers with, or would if it were asked; None when there is none."""
-        loaded, resting = self._table.live.get(persona), self._table.resting.get(persona)
-        return loaded.revision.id if loaded else resting.id if resting else None
+        loaded, unloaded = self._table.live.get(persona), self._table.unloaded.get(persona)
+        return loaded.revision.id if loaded else unloaded.id if unloaded else None
 
-    def introduce(self, persona: str, card: dict[str, Any]) -> None:
+    def set_card(self, persona: str, card: dict[str, Any]) -> None:
         """What people are told about a persona from now on."""
         self._table.cards[persona] = card
 
-    def answered(self, loaded: Loaded | None, outcome: Outcome) -> None:
+    def answered(self, loaded: Loaded | None, outcome: AnswerOutcome) -> None:
         """Notes what became of an answer; it may decide a trial."""
         trial = self._table.trials.get(loaded.revision.persona) if loaded else None
         if loaded is None or trial is None:
@@ -144,7 +144,7 @@ class Publisher:
             raise NotFoundError(f"{persona} has no revision on trial; begin one with `understudy publish --canary 10%`")
         return trial
 
-    async def count_votes(self, votes: Votes) -> None:
+    async def count_votes(self, votes: VoteSource) -> None:
         """Looks for votes on revisions on trial until cancelled."""
         while True:
             await asyncio.sleep(COUNT_VOTES)
@@ -162,7 +162,7 @@ class Publisher:
         self._table.clear()
         live = await asyncio.to_thread(self._registry.live)
         self._table.cards |= {persona.name: persona.card for persona, _ in live}
-        self._table.resting = {persona.name: revision for persona, revision in live}
+        self._table.unloaded = {persona.name: revision for persona, revision in live}
         missing = []
         for name in [one.name for place, (one, _) in enumerate(live) if place < self._loader.room or one.candidate]:
             async with self._loader.locks[name]:
@@ -170,10 +170,10 @@ class Publisher:
                     await self._come(name, engine_died=engine_died)
                 except (PublishError, NotFoundError) as error:
                     log.error("%s is not on stage: %s", name, error)
-                    self._table.resting.pop(name, None)
+                    self._table.unloaded.pop(name, None)
                     missing.append(name)
-        if self._table.resting:
-            log.info("%d personas rest until they are asked", len(self._table.resting))
+        if self._table.unloaded:
+            log.info("%d personas rest until they are asked", len(self._table.unloaded))
         return missing
 
     async def enter(self, persona: str) -> None:
@@ -190,20 +190,20 @@ class Publisher:
 
     async def _come(self, name: str, *, engine_died: bool = False) -> None:
         """Puts a persona on stage if it rests, with its trial. Hold its lock. Raises as `enter`."""
-        if name not in self._table.resting:
+        if name not in self._table.unloaded:
             return
         persona = await asyncio.to_thread(self._registry.persona, name)
         if persona.live is None:
             return
         live = await asyncio.to_thread(self._registry.revision, persona.name, persona.live)
-        self._flip(await self._loader.proven(live, GATEWAY))
+        self._flip(await self._loader.load_and_probe(live, GATEWAY))
         if persona.candidate is None:
             return
         candidate = await asyncio.to_thread(self._registry.revision, persona.name, persona.candidate)
         reason = "the engine died while it was on trial"
         if not engine_died:
             try:
-                loaded = await self._loader.proven(candidate, GATEWAY)
+                loaded = await self._loader.load_and_probe(candidate, GATEWAY)
                 self._table.trials[persona.name] = Trial(loaded, persona.share, answers=self._trial_answers)
                 return
             except (PublishError, NotFoundError) as error:
@@ -219,8 +219,8 @@ class Publisher:
         self._flip(loaded)
         log.info("%s now answers with %s (was %s)", revision.persona, short(revision.id), previous and short(previous))
         kind = "rolled_back" if action == "rollback" else "live"
-        happening = Happening(kind=kind, persona=revision.persona, revision=revision.id, previous=previous)
-        self._tell(happening.model_copy(update={"seconds": seconds}))
+        happening = RolloutEvent(kind=kind, persona=revision.persona, revision=revision.id, previous=previous)
+        self._emit(happening.model_copy(update={"seconds": seconds}))
 
     async def _begin_trial(self, loaded: Loaded, share: float, actor: str, started: float) -> None:
         revision, persona = loaded.revision, loaded.revision.persona
@@ -233,9 +233,9 @@ class Publisher:
         if before is not None and before.loaded is not loaded:
             self._loader.retire(before.loaded)
         log.info("%s: %.0f%% of the users get %s on trial", persona, 100 * share, short(revision.id))
-        self._tell(Happening(kind="canary", persona=persona, revision=revision.id, share=share, seconds=seconds))
+        self._emit(RolloutEvent(kind="canary", persona=persona, revision=revision.id, share=share, seconds=seconds))
 
-    async def _end_trial(self, trial: Trial, verdict: Verdict, actor: str) -> None:
+    async def _end_trial(self, trial: Trial, verdict: TrialDecision, actor: str) -> None:
         revision, persona = trial.loaded.revision, trial.loaded.revision.persona
         async with self._loader.locks[persona]:
             if self._table.trials.get(persona) is not trial:
@@ -251,22 +251,22 @@ class Publisher:
             detail = {"previous": previous, **detail}
             await asyncio.to_thread(self._registry.set_live, revision, actor=actor, action="promote", detail=detail)
             self._flip(trial.loaded)
-            self._tell(Happening(kind="promoted", persona=persona, revision=revision.id, previous=previous))
+            self._emit(RolloutEvent(kind="promoted", persona=persona, revision=revision.id, previous=previous))
 
     async def _withdrawn(self, revision: Revision, actor: str, detail: dict) -> None:
         await asyncio.to_thread(self._registry.end_trial, revision, actor=actor, detail=detail)
         reason = "manual" if actor != GATEWAY else "canary"
-        self._tell(Happening(kind="withdrawn", persona=revision.persona, revision=revision.id, reason=reason))
+        self._emit(RolloutEvent(kind="withdrawn", persona=revision.persona, revision=revision.id, reason=reason))
 
     def _flip(self, loaded: Loaded) -> None:
         if not self._current(loaded):  # the engine is being replaced, and whoever rests comes as the registry says
-            self._table.resting[loaded.revision.persona] = loaded.revision
+            self._table.unloaded[loaded.revision.persona] = loaded.revision
             return
         for unneeded in self._table.flip(loaded):
             self._loader.retire(unneeded)
 
     def _current(self, loaded: Loaded) -> bool:
-        return loaded.life == self._table.life
+        return loaded.engine_generation == self._table.engine_generation
 
     def _stands(self, candidate: Revision, share: float) -> bool:
         """Whether everything is as asked for already."""

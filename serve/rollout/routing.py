@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class Loaded:
     """A revision that the engine has in memory and that was proved to work there."""
 
-    def __init__(self, revision: Revision, life: int, checks: dict[str, Any]) -> None:
+    def __init__(self, revision: Revision, engine_generation: int, checks: dict[str, Any]) -> None:
         self.revision = revision
-        self.life = life
+        self.engine_generation = engine_generation
         """Which life of the engine it was loaded in."""
         self.checks = checks
         """What the probe measured."""
@@ -72,7 +72,7 @@ class RoutingTable:
     """The truth of the moment, in memory: every change is one assignment, so no request sees half of it."""
 
     def __init__(self) -> None:
-        self.life = 0
+        self.engine_generation = 0
         """Counts the engine's lives: what was loaded in an earlier one is gone."""
         self.loaded: dict[str, Loaded] = {}
         """By name in the engine."""
@@ -80,28 +80,28 @@ class RoutingTable:
         """By persona."""
         self.trials: dict[str, Trial] = {}
         """By persona: a revision that a share of the users gets."""
-        self.wings: dict[str, Loaded] = {}
+        self.previous: dict[str, Loaded] = {}
         """By persona: what was live before, kept loaded so that a rollback is one assignment."""
-        self.resting: dict[str, Revision] = {}
+        self.unloaded: dict[str, Revision] = {}
         """By persona: live, but the engine does not have it until somebody asks (`serve.rollout.lazy_load`)."""
         self.used: dict[str, datetime] = {}
         """By persona: when it was last asked."""
         self.cards: dict[str, dict[str, Any]] = {}
         """By persona: what people are told about it."""
 
-    def add(self, revision: Revision, life: int, checks: dict[str, Any]) -> Loaded:
+    def add(self, revision: Revision, engine_generation: int, checks: dict[str, Any]) -> Loaded:
         """Notes that the engine has `revision`; it can be called as `persona@revision` from now on."""
-        return self.loaded.setdefault(revision.served_name, Loaded(revision, life, checks))
+        return self.loaded.setdefault(revision.served_name, Loaded(revision, engine_generation, checks))
 
     def flip(self, loaded: Loaded) -> list[Loaded]:
         """Makes `loaded` what its persona's name means, and ends a trial; returns what nobody needs any more."""
         persona = loaded.revision.persona
-        trial, before, wing = self.trials.get(persona), self.live.get(persona), self.wings.get(persona)
+        trial, before, wing = self.trials.get(persona), self.live.get(persona), self.previous.get(persona)
         self.live[persona] = loaded
-        self.resting.pop(persona, None)
+        self.unloaded.pop(persona, None)
         self.trials.pop(persona, None)
         if before is not None and before is not loaded:
-            self.wings[persona] = before
+            self.previous[persona] = before
         leaving = [wing, trial.loaded if trial else None]
         return [x for x in leaving if x is not None and not self.needed(x)]
 
@@ -109,25 +109,25 @@ class RoutingTable:
         """Whether it is live, on trial, or waits in the wings."""
         persona = loaded.revision.persona
         trial = self.trials.get(persona)
-        roles = (self.live.get(persona), self.wings.get(persona), trial.loaded if trial else None)
+        roles = (self.live.get(persona), self.previous.get(persona), trial.loaded if trial else None)
         return any(loaded is role for role in roles)
 
     def others(self, persona: str) -> list[str]:
         """Revisions beside the live one that answer as `persona@revision`: what is on trial, what was live before."""
         trial = self.trials.get(persona)
-        roles = (self.wings.get(persona), trial.loaded if trial else None)
+        roles = (self.previous.get(persona), trial.loaded if trial else None)
         kept = {x.name: x for x in roles if x is not None and x is not self.live.get(persona)}
         return sorted(short(x.revision.id) for x in kept.values() if self.loaded.get(x.name) is x)
 
     def shown(self) -> dict[str, Revision]:
         """What each persona that can be asked answers with, by name, whether the engine has it or it rests."""
-        return dict(sorted((self.resting | {name: loaded.revision for name, loaded in self.live.items()}).items()))
+        return dict(sorted((self.unloaded | {name: loaded.revision for name, loaded in self.live.items()}).items()))
 
-    def rests(self, model: str) -> bool:
+    def is_unloaded(self, model: str) -> bool:
         """Whether `model`, a persona or `persona@revision`, has to come on stage before it can answer."""
         persona, _, revision = model.partition("@")
-        resting = self.resting.get(persona)
-        return resting is not None and resting.id.startswith(revision)
+        unloaded = self.unloaded.get(persona)
+        return unloaded is not None and unloaded.id.startswith(revision)
 
     def remove(self, loaded: Loaded) -> None:
         """Forgets a revision; its name is unknown from now on."""
@@ -135,8 +135,8 @@ class RoutingTable:
 
     def clear(self) -> None:
         """Forgets everything: the engine that had it is gone."""
-        self.life += 1
-        self.loaded, self.live, self.trials, self.wings, self.resting = {}, {}, {}, {}, {}
+        self.engine_generation += 1
+        self.loaded, self.live, self.trials, self.previous, self.unloaded = {}, {}, {}, {}, {}
 
     @contextlib.contextmanager
     def lease(self, model: str, user: str = "") -> Iterator[Target]:

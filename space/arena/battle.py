@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from sqlalchemy.exc import SQLAlchemyError
 
 from arena.battles.blinding import Pace, fault
-from arena.battles.store import Answer, Battle, BattleError, BattleStore, Ticket
+from arena.battles.store import Battle, BattleAnswer, BattleError, BattleStore, BattleTicket
 from arena.battles.vote_spam import suspicion
 from arena.votes.votes import VoteError, cast_vote
-from evaluate.reports.imported_answers import Guests
+from evaluate.reports.imported_answers import OtherSystems
 from space.arena.matchmaking import Match, Player, category, draw, matches
 from space.arena.moderation import Moderate, everything
 from space.arena.voters import Voters
-from space.backends.gateway import GatewayClient, Piece, pseudonym
-from space.leaderboard.vote_cache import VoteBoard
-from space.status import Backend, Snapshot
-from space.streaming import BEAT, Growing, listening
+from space.backends.gateway import AnswerChunk, GatewayClient, pseudonym
+from space.leaderboard.vote_cache import LeaderboardCache
+from space.status import GatewayMonitor, GatewayStatus
+from space.streaming import BEAT, StreamedAnswer, listening
 
 MAX_CHARACTERS = 4000
 """Longest prompt of a battle."""
@@ -35,7 +35,7 @@ ALL_SEEN = (
 
 
 @dataclass(frozen=True)
-class View:
+class BattleView:
     """What a page shows of a battle; nothing in it tells the contestants apart before the vote."""
 
     left: str = ""
@@ -44,31 +44,31 @@ class View:
     message: str = ""
     kind: str = ""
     """Class of the message: empty, `trouble` or `reveal`."""
-    ticket: Ticket | None = None
+    ticket: BattleTicket | None = None
     """Set once the vote may be cast. It stays on the server."""
     recorded: str = ""
     """The prompt of a battle that was recorded earlier; empty for a battle of now."""
 
 
 @dataclass(frozen=True)
-class Ring:
+class ArenaServices:
     """Everything a battle needs."""
 
     gateway: GatewayClient
-    backend: Backend
+    backend: GatewayMonitor
     store: BattleStore
     voted: Callable[[], None] = lambda: None
     """Is called after each vote that was cast."""
-    guests: Guests = field(default_factory=Guests)
+    guests: OtherSystems = field(default_factory=OtherSystems)
     """Answers of other systems."""
     moderate: Moderate = everything
     voters: Voters = field(default_factory=Voters)
-    board: VoteBoard | None = None
+    board: LeaderboardCache | None = None
     """Votes so far, so that uncertain pairs meet more often; without them all pairs meet equally often."""
 
 
 def suggestions(
-    snapshot: Snapshot, choice: str | None, against: str | None = None, guests: Guests | None = None
+    snapshot: GatewayStatus, choice: str | None, against: str | None = None, guests: OtherSystems | None = None
 ) -> list[str]:
     """Up to four prompts: the chosen persona's, or some of everyone's in turn; what other systems were asked."""
     if against == "imported" and guests is not None:
@@ -80,8 +80,8 @@ def suggestions(
 
 
 async def fight(
-    ring: Ring, prompt: str, choice: str | None, session: str, against: str | None = None
-) -> AsyncGenerator[View]:
+    ring: ArenaServices, prompt: str, choice: str | None, session: str, against: str | None = None
+) -> AsyncGenerator[BattleView]:
     """One battle from the commitment of its sides to the moment the vote opens; a recorded one while nobody answers."""
     prompt = prompt.strip()[:MAX_CHARACTERS]
     snapshot = await ring.backend.look(at_once=True)
@@ -90,11 +90,11 @@ async def fight(
         return
     pairs = matches(snapshot, choice, against, prompt, ring.guests)
     if not prompt or not pairs:
-        yield View(message=_missing(snapshot, prompt, against), kind="trouble")
+        yield BattleView(message=_missing(snapshot, prompt, against), kind="trouble")
         return
-    yield View(busy=True, message="Both sides are thinking…")
+    yield BattleView(busy=True, message="Both sides are thinking…")
     if refusal := await asyncio.to_thread(ring.moderate, prompt):
-        yield View(message=html.escape(refusal), kind="trouble")
+        yield BattleView(message=html.escape(refusal), kind="trouble")
         return
     try:
         match = draw(pairs, await asyncio.to_thread(ring.board.cells) if ring.board else None)
@@ -113,10 +113,10 @@ async def fight(
             async for view in views:
                 yield view
     except SQLAlchemyError:
-        yield View(message="The battle could not be saved. Please try again.", kind="trouble")
+        yield BattleView(message="The battle could not be saved. Please try again.", kind="trouble")
 
 
-def _missing(snapshot: Snapshot, prompt: str, against: str | None) -> str:
+def _missing(snapshot: GatewayStatus, prompt: str, against: str | None) -> str:
     """Why nobody can meet."""
     if not snapshot.personas:
         return "No persona is live yet, so there is nobody to compare."
@@ -131,29 +131,31 @@ def _missing(snapshot: Snapshot, prompt: str, against: str | None) -> str:
     }.get(against or "", "Nobody can meet on this prompt; choose another rival.")
 
 
-def replay(ring: Ring, choice: str | None, session: str) -> View:
+def replay(ring: ArenaServices, choice: str | None, session: str) -> BattleView:
     """A battle recorded earlier: of the chosen persona if there is one, else of anybody."""
     try:
         found = ring.store.replay(session=session, persona=choice) if choice else None
         found = found or ring.store.replay(session=session)
     except BattleError as error:
-        return View(message=html.escape(str(error)), kind="trouble")
+        return BattleView(message=html.escape(str(error)), kind="trouble")
     except SQLAlchemyError:
-        return View(message="No recorded battle can be read right now. Please try again.", kind="trouble")
+        return BattleView(message="No recorded battle can be read right now. Please try again.", kind="trouble")
     if found is None:
-        return View(message=ALL_SEEN, kind="trouble")
+        return BattleView(message=ALL_SEEN, kind="trouble")
     battle, ticket = found
     message = "The model is away, so this battle was recorded earlier. Which answer is better?"
-    return View(
+    return BattleView(
         battle.left_answer.text, battle.right_answer.text, message=message, ticket=ticket, recorded=battle.prompt
     )
 
 
-async def _answers(ring: Ring, battle: Battle, ticket: Ticket, match: Match, user: str) -> AsyncGenerator[View]:
+async def _answers(
+    ring: ArenaServices, battle: Battle, ticket: BattleTicket, match: Match, user: str
+) -> AsyncGenerator[BattleView]:
     """Asks both sides at once, reveals them at one pace, and settles the battle whatever happens."""
     players = {one.name: one for one in (match.one, match.other)}
     streams = [_ask(ring, players[name], battle, user) for name in (battle.left, battle.right)]
-    reason, left, right = ABANDONED, Growing(), Growing()
+    reason, left, right = ABANDONED, StreamedAnswer(), StreamedAnswer()
     try:
         async with (
             listening(*streams) as (left, right),
@@ -169,12 +171,12 @@ async def _answers(ring: Ring, battle: Battle, ticket: Ticket, match: Match, use
         else:
             ring.store.finish(battle.id, *answers, timing=_timing(left, right))
     if reason:
-        yield View(left.text, right.text, message=_void(reason), kind="trouble")
+        yield BattleView(left.text, right.text, message=_void(reason), kind="trouble")
     else:
-        yield View(left.text, right.text, message="Which answer is better?", ticket=ticket)
+        yield BattleView(left.text, right.text, message="Which answer is better?", ticket=ticket)
 
 
-def _ask(ring: Ring, player: Player, battle: Battle, user: str) -> AsyncGenerator[Piece]:
+def _ask(ring: ArenaServices, player: Player, battle: Battle, user: str) -> AsyncGenerator[AnswerChunk]:
     """What that player says, as it is written; an imported answer is there at once, and waits for the other side."""
     if not player.model:
         return _recited(player.answer)
@@ -190,11 +192,11 @@ def _ask(ring: Ring, player: Player, battle: Battle, user: str) -> AsyncGenerato
     return ring.gateway.stream(player.model, messages, user=user, **battle.sampling)
 
 
-async def _recited(text: str) -> AsyncGenerator[Piece]:
-    yield Piece(text=text)
+async def _recited(text: str) -> AsyncGenerator[AnswerChunk]:
+    yield AnswerChunk(text=text)
 
 
-def _timing(left: Growing, right: Growing) -> dict[str, float]:
+def _timing(left: StreamedAnswer, right: StreamedAnswer) -> dict[str, float]:
     found = {
         f"{side}_{what}": getattr(answer, what)
         for side, answer in (("left", left), ("right", right))
@@ -203,17 +205,17 @@ def _timing(left: Growing, right: Growing) -> dict[str, float]:
     return {name: round(seconds, 3) for name, seconds in found.items() if seconds is not None}
 
 
-async def _reveal(left: Growing, right: Growing) -> AsyncGenerator[View]:
+async def _reveal(left: StreamedAnswer, right: StreamedAnswer) -> AsyncGenerator[BattleView]:
     """Both answers as they may be seen, until both are complete or one has failed."""
     pace, news = Pace(), ""
     while not (left.error or right.error):
         await asyncio.sleep(BEAT)
         before = pace
         if news != (news := left.news or right.news):
-            yield View(busy=True, message=html.escape(news) or "Both sides are thinking…")
+            yield BattleView(busy=True, message=html.escape(news) or "Both sides are thinking…")
         pace = pace.advance(left.text, right.text, left_done=left.done, right_done=right.done)
         if pace.shown != before.shown:
-            yield View(
+            yield BattleView(
                 left.text[: pace.shown],
                 right.text[: pace.shown],
                 busy=True,
@@ -223,7 +225,7 @@ async def _reveal(left: Growing, right: Growing) -> AsyncGenerator[View]:
             return
 
 
-def _trouble(left: Growing, right: Growing, prompt: str, match: Match) -> str:
+def _trouble(left: StreamedAnswer, right: StreamedAnswer, prompt: str, match: Match) -> str:
     """Why this battle is void; "" if it is not."""
     if left.error or right.error:
         return f"error: {left.error or right.error}"
@@ -241,7 +243,9 @@ def _void(reason: str) -> str:
     return f"This battle does not count: {html.escape(reason)}."
 
 
-def settle(ring: Ring, verdict: str, ticket: Ticket | None, session: str, reasons: Sequence[str] = ()) -> Battle:
+def settle(
+    ring: ArenaServices, verdict: str, ticket: BattleTicket | None, session: str, reasons: Sequence[str] = ()
+) -> Battle:
     """Casts the vote and returns the battle, names and all.
 
     Raises:
@@ -255,5 +259,5 @@ def settle(ring: Ring, verdict: str, ticket: Ticket | None, session: str, reason
     return ring.store.get(ticket.battle)
 
 
-def _said(growing: Growing) -> Answer:
-    return Answer(growing.text, growing.revision or None)
+def _said(growing: StreamedAnswer) -> BattleAnswer:
+    return BattleAnswer(growing.text, growing.revision or None)

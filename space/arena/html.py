@@ -7,7 +7,7 @@ from arena.battles.store import Battle
 from arena.votes.votes import REASONS, Vote
 from space.arena.word_diff import Stretch, word_diff
 from space.i18n import ENGLISH, say
-from space.status import BASE, Snapshot
+from space.status import BASE, GatewayStatus
 
 
 def hint(language: str = ENGLISH) -> str:
@@ -100,7 +100,7 @@ def recalled(battle: Battle, vote: Vote, titles: dict[str, str], language: str =
     )
 
 
-def names_of(battle: Battle, snapshot: Snapshot) -> dict[str, str]:
+def names_of(battle: Battle, snapshot: GatewayStatus) -> dict[str, str]:
     """What people call both contestants."""
     known = {one.name: one.title for one in (BASE, *snapshot.contestants)}
     return {name: title_of(name, known) for name in (battle.left, battle.right)}

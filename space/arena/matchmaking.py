@@ -9,9 +9,9 @@ from arena.battles.blinding import BASE, IMPORTED, new_seed
 from arena.battles.pairing import PairVotes, choose_pair
 from arena.votes.counts import Cells
 from arena.votes.table import LEFT, RIGHT
-from evaluate.reports.imported_answers import Guests, prompt_key
+from evaluate.reports.imported_answers import OtherSystems, prompt_key
 from space.backends.listing import Contestant
-from space.status import Snapshot
+from space.status import GatewayStatus
 from understudy.registry.persona_card import Shot, voice_prompt
 
 Kind = Literal["base", "persona", "revision", "described", "shots", "imported"]
@@ -49,7 +49,9 @@ class Match:
     chance: float = 1.0
 
 
-def matches(snapshot: Snapshot, choice: str | None, against: str | None, prompt: str, guests: Guests) -> list[Match]:
+def matches(
+    snapshot: GatewayStatus, choice: str | None, against: str | None, prompt: str, guests: OtherSystems
+) -> list[Match]:
     """Every pair that may meet on that prompt.
 
     `choice` is a persona's name, or nothing for all of them; `against` one of `KINDS`, or nothing for all.
@@ -78,7 +80,7 @@ def draw(pairs: Sequence[Match], cells: Cells | None, *, seed: int | None = None
     return Match(match.kind, match.persona, match.one, match.other, choice.probability)
 
 
-def category(snapshot: Snapshot, prompt: str, guests: Guests) -> Category:
+def category(snapshot: GatewayStatus, prompt: str, guests: OtherSystems) -> Category:
     """Where a prompt comes from."""
     key = prompt_key(prompt)
     if any(prompt_key(one) == key for persona in snapshot.contestants for one in persona.prompts):
@@ -86,7 +88,7 @@ def category(snapshot: Snapshot, prompt: str, guests: Guests) -> Category:
     return "imported" if guests.answers(prompt) else "free"
 
 
-def _of_kind(kind: str, persona: Contestant, snapshot: Snapshot, prompt: str, guests: Guests) -> list[Match]:
+def _of_kind(kind: str, persona: Contestant, snapshot: GatewayStatus, prompt: str, guests: OtherSystems) -> list[Match]:
     me = _live(persona)
     if kind == "base":
         return [Match("base", persona, Player(BASE, "Base model", BASE), me)]

@@ -10,14 +10,14 @@ from typing import Any
 import gradio as gr
 from sqlalchemy.exc import SQLAlchemyError
 
-from arena.battles.store import Battle, Ticket
+from arena.battles.store import Battle, BattleTicket
 from arena.votes.votes import REASONS, VERDICTS, VoteError, find_vote
-from space.arena.battle import MAX_CHARACTERS, Ring, View, fight, settle, suggestions
+from space.arena.battle import MAX_CHARACTERS, ArenaServices, BattleView, fight, settle, suggestions
 from space.arena.html import differences, hint, link, message, names_of, plate, recalled, recorded
 from space.arena.matchmaking import KINDS
 from space.events import QUIET
 from space.i18n import ENGLISH, language_of, reword, say, t
-from space.status import Snapshot
+from space.status import GatewayStatus
 
 SURPRISE = ""
 """Choice of the picker that leaves the persona to chance."""
@@ -73,7 +73,7 @@ class ArenaTab:
         return [self.persona, self.prompts]
 
 
-def refresh(snapshot: Snapshot, chosen: str | None, language: str = ENGLISH) -> list[Any]:
+def refresh(snapshot: GatewayStatus, chosen: str | None, language: str = ENGLISH) -> list[Any]:
     """Updates for `ArenaTab.outputs`."""
     names = {one.name for one in snapshot.personas}
     choices = [(say("arena_surprise", language), SURPRISE), *((one.title, one.name) for one in snapshot.personas)]
@@ -81,7 +81,7 @@ def refresh(snapshot: Snapshot, chosen: str | None, language: str = ENGLISH) -> 
     return [gr.update(choices=choices, value=chosen), _offer(suggestions(snapshot, chosen))]
 
 
-def rivals(ring: Ring, language: str = ENGLISH) -> list[tuple[str, str]]:
+def rivals(ring: ArenaServices, language: str = ENGLISH) -> list[tuple[str, str]]:
     """Choices of the rival."""
     kinds = [kind for kind in KINDS if kind != "imported" or ring.guests.prompts]
     return [(say("arena_anyone", language), ANYONE), *((say(f"arena_rival_{kind}", language), kind) for kind in kinds)]
@@ -97,7 +97,7 @@ def _offer(prompts: list[str]) -> Any:
 
 
 @dataclass(frozen=True)
-class Stage:
+class BattleWidgets:
     """The parts of the tab that a battle changes."""
 
     recorded: gr.HTML
@@ -121,7 +121,7 @@ class Stage:
         return [self.recorded, *self.plates, *self.texts, *under, *self.buttons, *controls, self.ticket]
 
 
-def show(view: View, language: str = ENGLISH) -> list[Any]:
+def show(view: BattleView, language: str = ENGLISH) -> list[Any]:
     """Updates for `Stage.outputs` while a battle runs and when it ends."""
     said = reword(view.message, language)
     return [
@@ -141,7 +141,7 @@ def show(view: View, language: str = ENGLISH) -> list[Any]:
     ]
 
 
-def unmask(battle: Battle, verdict: str, snapshot: Snapshot, language: str = ENGLISH) -> list[Any]:
+def unmask(battle: Battle, verdict: str, snapshot: GatewayStatus, language: str = ENGLISH) -> list[Any]:
     """Updates for `Stage.outputs` after the vote."""
     titles = names_of(battle, snapshot)
     thanks = say(f"arena_thanks_{verdict}", language)
@@ -167,7 +167,7 @@ def intro(language: str = ENGLISH) -> str:
     return message(say("arena_intro", language))
 
 
-async def recall(ring: Ring, request: gr.Request) -> Any:
+async def recall(ring: ArenaServices, request: gr.Request) -> Any:
     """What `?battle=…` in the address asks for, as an update of `ArenaTab.recalled`; None when it asks for nothing."""
     asked, language = str(request.query_params.get("battle") or ""), language_of(request)
     if not asked:
@@ -183,7 +183,7 @@ async def recall(ring: Ring, request: gr.Request) -> Any:
     return gr.update(value=recalled(battle, vote, names, language), visible=True)
 
 
-def open_page(app: gr.Blocks, ring: Ring, tab: ArenaTab, tabs: gr.Tabs) -> None:
+def open_page(app: gr.Blocks, ring: ArenaServices, tab: ArenaTab, tabs: gr.Tabs) -> None:
     """What the arena does when a page is opened: keys, and the battle that a link asks for."""
 
     async def opened(request: gr.Request) -> list[Any]:
@@ -196,7 +196,7 @@ def open_page(app: gr.Blocks, ring: Ring, tab: ArenaTab, tabs: gr.Tabs) -> None:
     app.load(opened, None, [tabs, tab.recalled, tab.against, tab.reasons, tab.message], queue=False, **QUIET)
 
 
-def build_arena(ring: Ring) -> ArenaTab:
+def build_arena(ring: ArenaServices) -> ArenaTab:
     """Lays out the tab and wires it."""
     again = gr.HTML(visible=False, elem_id="recalled")
     persona, against, prompt, start = _ask(ring)
@@ -221,13 +221,13 @@ def build_arena(ring: Ring) -> ArenaTab:
         )
         following = gr.Button(t("arena_next"), variant="primary", visible=False, elem_id="next")
     under = (verdict, difference, reasons)
-    stage = Stage(earlier, plates, texts, *under, buttons, prompt, start, following, gr.State(None))
+    stage = BattleWidgets(earlier, plates, texts, *under, buttons, prompt, start, following, gr.State(None))
     tab = ArenaTab(persona, prompts, against, prompt, again, reasons, verdict)
     _wire(ring, tab, stage)
     return tab
 
 
-def _ask(ring: Ring) -> tuple[gr.Dropdown, gr.Dropdown, gr.Textbox, gr.Button]:
+def _ask(ring: ArenaServices) -> tuple[gr.Dropdown, gr.Dropdown, gr.Textbox, gr.Button]:
     with gr.Row(elem_id="arena-ask"):
         persona = gr.Dropdown(
             [(say("arena_surprise"), SURPRISE)], value=SURPRISE, label=t("arena_stage"), elem_id="rival", min_width=210
@@ -254,20 +254,22 @@ def _side(side: str) -> tuple[gr.HTML, gr.Markdown]:
     return heading, text
 
 
-def _wire(ring: Ring, tab: ArenaTab, stage: Stage) -> None:
+def _wire(ring: ArenaServices, tab: ArenaTab, stage: BattleWidgets) -> None:
     async def battle(
         prompt: str, choice: str | None, against: str | None, request: gr.Request
     ) -> AsyncIterator[list[Any]]:
         voter = ring.voters.name(request)
         if wait := ring.voters.start(request):
             busy = say("arena_too_many", language_of(request), seconds=f"{wait:.0f}")
-            yield show(View(message=busy, kind="trouble"), language_of(request))
+            yield show(BattleView(message=busy, kind="trouble"), language_of(request))
             return
         async with aclosing(fight(ring, prompt, choice, voter, against)) as views:
             async for view in views:
                 yield show(view, language_of(request))
 
-    async def vote(verdict: str, ticket: Ticket | None, reasons: list[str] | None, request: gr.Request) -> list[Any]:
+    async def vote(
+        verdict: str, ticket: BattleTicket | None, reasons: list[str] | None, request: gr.Request
+    ) -> list[Any]:
         try:
             voter = ring.voters.name(request)
             fought = await asyncio.to_thread(settle, ring, verdict, ticket, voter, reasons or ())
@@ -301,7 +303,7 @@ def _wire(ring: Ring, tab: ArenaTab, stage: Stage) -> None:
 def _voter(vote: Any, verdict: str) -> Any:
     """A handler that casts one verdict (Gradio reads signatures, so not a partial)."""
 
-    async def cast(ticket: Ticket | None, reasons: list[str] | None, request: gr.Request) -> list[Any]:
+    async def cast(ticket: BattleTicket | None, reasons: list[str] | None, request: gr.Request) -> list[Any]:
         return await vote(verdict, ticket, reasons, request)
 
     return cast

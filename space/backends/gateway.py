@@ -45,7 +45,7 @@ class Readiness(BaseModel):
     detail: str = ""
 
 
-class Piece(BaseModel):
+class AnswerChunk(BaseModel):
     """What arrived: more text, or only news of the revision that answers (empty for the base)."""
 
     model_config = ConfigDict(frozen=True)
@@ -56,7 +56,7 @@ class Piece(BaseModel):
     """For people: what is being waited for before the question is asked again."""
 
 
-class Bulletin(BaseModel):
+class GatewayEvent(BaseModel):
     """One piece of the gateway's news: something happened, or (without a kind) its stream is open."""
 
     model_config = ConfigDict(frozen=True)
@@ -65,7 +65,7 @@ class Bulletin(BaseModel):
     kind: str = ""
 
 
-class AwayError(GatewayError):
+class GatewayAwayError(GatewayError):
     """Nobody is there to answer: nothing has been said yet, so the same question may be asked again."""
 
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
@@ -131,7 +131,7 @@ class GatewayClient:
         max_tokens: int,
         seed: int | None = None,
         user: str = "",
-    ) -> AsyncGenerator[Piece]:
+    ) -> AsyncGenerator[AnswerChunk]:
         """The answer, piece by piece; the request is withdrawn when the iterator is closed.
 
         `user` is a pseudonym that keeps a person with one revision while another is on trial. While nobody is there
@@ -157,31 +157,31 @@ class GatewayClient:
                     async for piece in pieces:
                         yield piece
                 return
-            except AwayError as error:
+            except GatewayAwayError as error:
                 if pause is None:
                     raise
                 wait = min(max(pause, error.retry_after), LONGEST_PAUSE)
-                yield Piece(news=f"{error} Trying again in {wait:.0f} s…")
+                yield AnswerChunk(news=f"{error} Trying again in {wait:.0f} s…")
                 await asyncio.sleep(wait)
 
-    async def _try(self, body: dict[str, Any]) -> AsyncGenerator[Piece]:
+    async def _try(self, body: dict[str, Any]) -> AsyncGenerator[AnswerChunk]:
         """Asks once. Raises AwayError when nobody was there, and GatewayError for every other end before the end."""
         answered = False
         try:
             async with self._http.stream("POST", "/v1/chat/completions", json=body, headers=SCALE_UP) as response:
                 await _refuse_errors(response)
                 answered = True
-                yield Piece(revision=_revision(response.headers.get("x-understudy-revision")))
+                yield AnswerChunk(revision=_revision(response.headers.get("x-understudy-revision")))
                 async for piece in _pieces(response):
                     yield piece
         except httpx.ConnectTimeout as error:
-            raise AwayError(UNREACHABLE) from error
+            raise GatewayAwayError(UNREACHABLE) from error
         except httpx.TimeoutException as error:
             raise GatewayError("The model server took too long to answer.") from error
         except httpx.HTTPError as error:
-            raise (GatewayError if answered else AwayError)(UNREACHABLE) from error
+            raise (GatewayError if answered else GatewayAwayError)(UNREACHABLE) from error
 
-    async def news(self, last: str = "") -> AsyncGenerator[Bulletin]:
+    async def news(self, last: str = "") -> AsyncGenerator[GatewayEvent]:
         """What happens at the gateway, as it happens; with `last`, what happened since that one too.
 
         Raises:
@@ -191,14 +191,14 @@ class GatewayClient:
         try:
             async with self._http.stream("GET", "/events", headers=headers, timeout=NEWS) as response:
                 await _refuse_errors(response)
-                yield Bulletin()
+                yield GatewayEvent()
                 fields: dict[str, str] = {}
                 async for line in response.aiter_lines():
                     name, _, value = line.partition(":")
                     if name:
                         fields[name] = value.strip()
                     elif not line and "data" in fields:
-                        yield Bulletin(id=fields.get("id", ""), kind=fields.get("event") or "message")
+                        yield GatewayEvent(id=fields.get("id", ""), kind=fields.get("event") or "message")
                     if not line:
                         fields = {}
         except httpx.HTTPError as error:
@@ -214,7 +214,7 @@ def pseudonym(session: str) -> str:
     return hashlib.sha256(f"understudy\0{session}".encode()).hexdigest()[:32] if session else ""
 
 
-async def _pieces(response: httpx.Response) -> AsyncIterator[Piece]:
+async def _pieces(response: httpx.Response) -> AsyncIterator[AnswerChunk]:
     """Reads server-sent events to `[DONE]`; an answer without it was cut off."""
     async for line in response.aiter_lines():
         if not line.startswith("data:"):
@@ -231,7 +231,7 @@ async def _pieces(response: httpx.Response) -> AsyncIterator[Piece]:
         choices = chunk.get("choices") or [{}]
         text = (choices[0].get("delta") or {}).get("content") or ""
         if text:
-            yield Piece(text=text, revision=_revision(chunk.get("system_fingerprint")))
+            yield AnswerChunk(text=text, revision=_revision(chunk.get("system_fingerprint")))
     raise GatewayError("The answer was cut off before its end.")
 
 
@@ -243,7 +243,7 @@ async def _refuse_errors(response: httpx.Response) -> None:
     except ValueError:
         body = {}
     if response.status_code in ASLEEP:
-        raise AwayError(_message(body, response.status_code), _seconds(response.headers.get("retry-after")))
+        raise GatewayAwayError(_message(body, response.status_code), _seconds(response.headers.get("retry-after")))
     raise GatewayError(_message(body, response.status_code))
 
 

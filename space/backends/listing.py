@@ -4,11 +4,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from space.learning import Learner, read_learners
+from space.learning import LearningPersona, read_learners
 from understudy.registry.persona_card import Shot
 
 
-class Sampling(BaseModel):
+class ListedSampling(BaseModel):
     """How a persona is sampled unless the visitor says otherwise; the base's own values where its card is silent."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -28,7 +28,7 @@ class Contestant(BaseModel):
     title: str
     voice: str = ""
     prompts: tuple[str, ...] = ()
-    sampling: Sampling = Sampling()
+    sampling: ListedSampling = ListedSampling()
     revision: str = ""
     """12 characters; empty for the base."""
     others: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class Listing(BaseModel):
 
     contestants: tuple[Contestant, ...]
     """The base and every live persona."""
-    learners: tuple[Learner, ...] = ()
+    learners: tuple[LearningPersona, ...] = ()
     """Personas that are not live yet."""
 
 

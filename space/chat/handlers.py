@@ -24,7 +24,7 @@ from space.chat.conversation import (
 from space.chat.tab import KEPT_AS, ChatTab, examples, next_one
 from space.events import QUIET
 from space.i18n import language_of, say
-from space.status import BASE, Backend
+from space.status import BASE, GatewayMonitor
 
 Update = tuple[Any, Any, Any]
 """Conversation, note and message box."""
@@ -58,7 +58,7 @@ START_BATTLE = """(prompt) => {
 class ChatEvents:
     """Handlers of the tab; each is a plain function from data to updates."""
 
-    def __init__(self, gateway: GatewayClient, backend: Backend) -> None:
+    def __init__(self, gateway: GatewayClient, backend: GatewayMonitor) -> None:
         self._gateway = gateway
         self._backend = backend
 
@@ -119,7 +119,7 @@ class ChatEvents:
         )
 
 
-def wire(tab: ChatTab, gateway: GatewayClient, backend: Backend) -> None:
+def wire(tab: ChatTab, gateway: GatewayClient, backend: GatewayMonitor) -> None:
     """Connects the parts of the tab."""
     events = ChatEvents(gateway, backend)
     outputs = [tab.chatbot, tab.note, tab.box]
@@ -146,7 +146,7 @@ def wire(tab: ChatTab, gateway: GatewayClient, backend: Backend) -> None:
         change.then(None, tab.kept, js=FORGET, queue=False, **QUIET)
 
 
-def open_page(shown: Any, tab: ChatTab, backend: Backend) -> None:
+def open_page(shown: Any, tab: ChatTab, backend: GatewayMonitor) -> None:
     """After `shown`: what the address asks for, and the conversation that the browser kept."""
 
     async def opened(name: str, prompt: str, kept: Any, request: gr.Request) -> list[Any]:

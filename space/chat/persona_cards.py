@@ -7,8 +7,8 @@ import gradio as gr
 from arena.ranking.leaderboard import MIN_VOTES
 from space.backends.listing import Contestant
 from space.i18n import ENGLISH, say
-from space.leaderboard.win_rates import Standing
-from space.status import BASE, Snapshot
+from space.leaderboard.win_rates import PersonaWinRate
+from space.status import BASE, GatewayStatus
 
 LONGEST_SAMPLE = 320
 """Characters of a sample answer that a card shows."""
@@ -71,12 +71,12 @@ def build_gallery() -> gr.HTML:
     )
 
 
-def order(snapshot: Snapshot) -> list[Contestant]:
+def order(snapshot: GatewayStatus) -> list[Contestant]:
     """Personas first, then the base."""
     return [*snapshot.personas, *(one for one in snapshot.contestants if one.kind == "base")]
 
 
-def cards(snapshot: Snapshot, language: str = ENGLISH) -> str:
+def cards(snapshot: GatewayStatus, language: str = ENGLISH) -> str:
     """HTML of the gallery: a group of radio buttons, which keyboards and screen readers know."""
     standings = {one.name: one for one in snapshot.standings}
     everyone = order(snapshot)
@@ -105,7 +105,7 @@ def title(who: Contestant, language: str) -> str:
     return say("base_title", language) if who.kind == "base" and who.title in ("Base", BASE.title) else who.title
 
 
-def _card(who: Contestant, standing: Standing | None, language: str, *, hidden: bool) -> str:
+def _card(who: Contestant, standing: PersonaWinRate | None, language: str, *, hidden: bool) -> str:
     voice = say("base_voice", language) if who.kind == "base" else who.voice
     name = html.escape(who.name, quote=True)
     facts = "".join(f"<li>{fact}</li>" for fact in _facts(who, standing, language))
@@ -118,20 +118,20 @@ def _card(who: Contestant, standing: Standing | None, language: str, *, hidden: 
     )
 
 
-def _facts(who: Contestant, standing: Standing | None, language: str) -> list[str]:
+def _facts(who: Contestant, standing: PersonaWinRate | None, language: str) -> list[str]:
     if who.kind == "base":
         return [say("gallery_shared", language)]
     facts = []
     if who.examples:
         key = "gallery_one_example" if who.examples == 1 else "gallery_examples"
         facts.append(say(key, language, n=who.examples))
-    facts.append(_wins(standing or Standing(who.name, MIN_VOTES), language))
+    facts.append(_wins(standing or PersonaWinRate(who.name, MIN_VOTES), language))
     if who.revision:
         facts.append(f"{say('gallery_revision', language)} <code>{html.escape(who.revision)}</code>")
     return facts
 
 
-def _wins(standing: Standing, language: str) -> str:
+def _wins(standing: PersonaWinRate, language: str) -> str:
     if standing.to_go:
         key = "gallery_one_vote_to_go" if standing.to_go == 1 else "gallery_votes_to_go"
         return say(key, language, n=standing.to_go)

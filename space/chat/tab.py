@@ -9,7 +9,7 @@ from space.backends.listing import Contestant
 from space.chat.conversation import HOTTEST, LONGEST, MAX_CHARACTERS, note
 from space.chat.persona_cards import build_gallery, cards, order, title
 from space.i18n import say, t
-from space.status import Snapshot
+from space.status import GatewayStatus
 
 KEPT_AS = "understudy-conversation"
 """Name of the conversation in the browser's store. It is encrypted there with a key that anybody may know: this is
@@ -45,7 +45,7 @@ class ChatTab:
         return [self.persona, self.temperature, self.max_tokens]
 
 
-def refresh(snapshot: Snapshot, chosen: str | None, language: str, *, first: bool) -> list[Any]:
+def refresh(snapshot: GatewayStatus, chosen: str | None, language: str, *, first: bool) -> list[Any]:
     """Updates for `ChatTab.outputs`; the choice and the sliders stay as they are unless they must change."""
     names = [one.name for one in order(snapshot)]
     kept = chosen in names and not first

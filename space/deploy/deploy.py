@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from space.deploy.files import Wish, files
+from space.deploy.files import SpaceSpec, files
 from space.deploy.hub import reason
 from understudy.errors import DeployError
 
@@ -37,7 +37,7 @@ class Values:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DeployResult:
     """What a deploy did, or with `dry_run` would do."""
 
     url: str
@@ -92,7 +92,7 @@ def _at_home(host: str) -> bool:
         return host == "localhost" or "." not in host or host.endswith((".local", ".internal", ".localhost"))
 
 
-def deploy(api: "HfApi", wish: Wish, values: Values, *, private: bool, dry_run: bool = False) -> Outcome:
+def deploy(api: "HfApi", wish: SpaceSpec, values: Values, *, private: bool, dry_run: bool = False) -> DeployResult:
     """Brings the Space to what `wish` and `values` say; with `dry_run` nothing is sent.
 
     Raises:
@@ -128,7 +128,7 @@ def _there(api: "HfApi", repo: str) -> Any:
         raise
 
 
-def _compare(api: "HfApi", wish: Wish, values: Values, ours: Mapping[str, bytes], there: Any) -> Outcome:
+def _compare(api: "HfApi", wish: SpaceSpec, values: Values, ours: Mapping[str, bytes], there: Any) -> DeployResult:
     theirs = {file.rfilename: file for file in (there.siblings or [])} if there else {}
     before = _manifest(api, wish.repo) if MANIFEST in theirs else set()
     known = api.get_space_variables(wish.repo) if there else {}
@@ -137,7 +137,7 @@ def _compare(api: "HfApi", wish: Wish, values: Values, ours: Mapping[str, bytes]
     if there and hardware:
         runtime = api.get_space_runtime(wish.repo)
         hardware = "" if hardware in (runtime.requested_hardware, runtime.hardware) else hardware
-    return Outcome(
+    return DeployResult(
         url=f"{api.endpoint}/spaces/{wish.repo}",
         created=there is None,
         added=tuple(sorted(ours.keys() - theirs.keys())),
@@ -166,7 +166,7 @@ def _same(content: bytes, file: Any) -> bool:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == file.blob_id
 
 
-def _create(api: "HfApi", wish: Wish, values: Values, *, private: bool) -> None:
+def _create(api: "HfApi", wish: SpaceSpec, values: Values, *, private: bool) -> None:
     """A new Space knows its variables and secrets before it is built for the first time."""
     api.create_repo(
         wish.repo,
@@ -179,7 +179,7 @@ def _create(api: "HfApi", wish: Wish, values: Values, *, private: bool) -> None:
     )
 
 
-def _adjust(api: "HfApi", wish: Wish, values: Values, outcome: Outcome, *, private: bool) -> None:
+def _adjust(api: "HfApi", wish: SpaceSpec, values: Values, outcome: DeployResult, *, private: bool) -> None:
     """Before the commit, so that what is built from it finds them; `private` closes a Space that is public."""
     if private:
         api.update_repo_settings(wish.repo, private=True, repo_type="space")
@@ -191,7 +191,7 @@ def _adjust(api: "HfApi", wish: Wish, values: Values, outcome: Outcome, *, priva
         api.request_space_hardware(wish.repo, outcome.hardware)  # pyright: ignore[reportArgumentType]
 
 
-def _commit(api: "HfApi", repo: str, ours: Mapping[str, bytes], outcome: Outcome) -> str:
+def _commit(api: "HfApi", repo: str, ours: Mapping[str, bytes], outcome: DeployResult) -> str:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     operations = [

@@ -35,7 +35,7 @@ LONGEST_DESCRIPTION = 60
 
 
 @dataclass(frozen=True)
-class Wish:
+class SpaceSpec:
     """The Space that somebody wants."""
 
     repo: str
@@ -62,7 +62,7 @@ class Wish:
         return self.flavor == "docker" and not self.hardware.startswith("cpu-")
 
 
-def files(wish: Wish) -> dict[str, bytes]:
+def files(wish: SpaceSpec) -> dict[str, bytes]:
     """Path and content of everything that the Space's repository gets from us.
 
     Raises:
@@ -81,7 +81,7 @@ def files(wish: Wish) -> dict[str, bytes]:
     return found | {path: (PROJECT / path).read_bytes() for path in _everything(wish)}
 
 
-def front_matter(wish: Wish) -> dict[str, Any]:
+def front_matter(wish: SpaceSpec) -> dict[str, Any]:
     """What the Hub reads at the top of README.md (https://huggingface.co/docs/hub/spaces-config-reference).
 
     Raises:
@@ -110,7 +110,7 @@ def front_matter(wish: Wish) -> dict[str, Any]:
     return matter
 
 
-def readme(wish: Wish) -> str:
+def readme(wish: SpaceSpec) -> str:
     """The Space's README.md: front matter, and a page for whoever opens its files."""
     matter = yaml.safe_dump(front_matter(wish), sort_keys=False, allow_unicode=True)
     return f"---\n{matter}---\n\n{(TEMPLATES / 'README.md').read_text(encoding='utf-8')}"
@@ -169,7 +169,7 @@ def _imports(path: Path) -> Iterator[str]:
         waiting.extend(ast.iter_child_nodes(node))
 
 
-def _everything(wish: Wish) -> list[str]:
+def _everything(wish: SpaceSpec) -> list[str]:
     """Our packages whole, what they install, and the recipes that were asked for by name."""
     variant = "gpu" if wish.gpu else "cpu"
     paths = [PROJECT / "pyproject.toml"]

@@ -14,7 +14,7 @@ from datetime import datetime
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from arena.votes.export import Batch, Restored, acknowledge, pending, restore
+from arena.votes.export import ExportBatch, Restored, acknowledge, pending, restore
 from space.deploy.votes_repo import VotesRepo
 from understudy.errors import VotesRepoError
 from understudy.registry.tables import now
@@ -27,7 +27,7 @@ FLUSH = 20.0
 log = logging.getLogger("space.votes")
 
 
-class BallotBox:
+class VoteBackup:
     """`open()` it when the page starts, tell it of votes by `voted()`, and `close()` it when the page ends."""
 
     def __init__(self, engine: Engine, repo: VotesRepo, *, every: float, batch: int) -> None:
@@ -42,7 +42,7 @@ class BallotBox:
         self._all_sent: datetime | None = None
         """When the repository had everything."""
         self._misses = 0
-        self._sending: tuple[Batch, dict[str, bytes]] | None = None
+        self._sending: tuple[ExportBatch, dict[str, bytes]] | None = None
         self._wake = threading.Event()
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ballot-box", daemon=True)
@@ -78,7 +78,7 @@ class BallotBox:
         log.info("votes: %d battles and %d votes restored from %s", outcome.battles, outcome.votes, self._repo.name)
         return outcome
 
-    def export(self) -> Batch:
+    def export(self) -> ExportBatch:
         """Sends everything that the repository has not acknowledged; returns what was sent.
 
         Raises:
@@ -86,12 +86,12 @@ class BallotBox:
         """
         with self._lock:
             self._votes = 0
-        sent = Batch()
+        sent = ExportBatch()
         while batch := self._send():
-            sent = Batch(sent.battles + batch.battles, sent.votes + batch.votes)
+            sent = ExportBatch(sent.battles + batch.battles, sent.votes + batch.votes)
         return sent
 
-    def _send(self) -> Batch:
+    def _send(self) -> ExportBatch:
         if self._sending is None:
             at = now()
             batch = pending(self._engine, self._repo.name, since=self._all_sent)

@@ -7,18 +7,18 @@ from typing import Any
 import gradio as gr
 from sqlalchemy.exc import SQLAlchemyError
 
-from arena.ranking.leaderboard_records import Leaderboard, Pair
+from arena.ranking.leaderboard_records import Leaderboard, PairRecord
 from arena.ranking.ratings import Coefficient, Rating
 from arena.votes.public_export import own_votes, votes_csv
 from arena.votes.votes import withdraw_votes
-from space.arena.battle import Ring
+from space.arena.battle import ArenaServices
 from space.arena.html import message, title_of
 from space.arena.voters import can_sign_in
 from space.events import QUIET
 from space.i18n import ENGLISH, language_of, reword, say, t
 from space.leaderboard.plots import plot_strength, plot_win_rates
-from space.leaderboard.vote_cache import VoteBoard
-from space.status import BASE, Snapshot
+from space.leaderboard.vote_cache import LeaderboardCache
+from space.status import BASE, GatewayStatus
 from understudy.statistics.confidence_sequences import WinRate
 
 DOWNLOAD = """(text, name) => {
@@ -129,20 +129,20 @@ def _points(one: Rating | None, *, interval: bool = True) -> str:
     return f"{one.points:.0f}{f'<small>{low}–{high}</small>' if interval and one.low < one.high else ''}"
 
 
-def _rate(pair: Pair | None) -> str:
+def _rate(pair: PairRecord | None) -> str:
     if pair is None or pair.win_rate.value is None:
         return "–"
     rate = pair.win_rate
     return f"{rate.value:.0%}<small>{100 * rate.low:.0f}–{rate.high:.0%}</small>"
 
 
-def titles_of(board: Leaderboard, snapshot: Snapshot) -> dict[str, str]:
+def titles_of(board: Leaderboard, snapshot: GatewayStatus) -> dict[str, str]:
     """What people call everybody on the board."""
     known = {one.name: one.title for one in (BASE, *snapshot.contestants)}
     return {one.name: title_of(one.name, known) for one in (*board.rows, *board.hidden)}
 
 
-def figures(board: Leaderboard, snapshot: Snapshot, language: str = ENGLISH) -> list[Any]:
+def figures(board: Leaderboard, snapshot: GatewayStatus, language: str = ENGLISH) -> list[Any]:
     """Updates for summary, plots, table, hidden rows and effects."""
     if not board.votes:
         empty = gr.update(value="", visible=False)
@@ -162,7 +162,7 @@ def _counted(count: int) -> dict[str, int]:
     return {"count": count} if count else {}
 
 
-def build_leaderboard_tab(ring: Ring, board: VoteBoard, tab: gr.Tab) -> None:
+def build_leaderboard_tab(ring: ArenaServices, board: LeaderboardCache, tab: gr.Tab) -> None:
     """Lays out the tab and wires it; the figures are read whenever somebody opens it."""
     top = gr.HTML(t("board_counting"), elem_id="board-summary", elem_classes="note")
     with gr.Row(elem_id="board-plots"):

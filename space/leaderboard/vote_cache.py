@@ -18,14 +18,14 @@ FRESH = 10.0
 
 
 @dataclass(frozen=True)
-class Counted:
+class CachedCounts:
     """The votes at one moment."""
 
     cells: Cells
     at: float
 
 
-class VoteBoard:
+class LeaderboardCache:
     """Reads only votes that are new. Safe to call from several threads; every method blocks."""
 
     def __init__(
@@ -36,14 +36,14 @@ class VoteBoard:
         self._counts = ArenaCounts(engine)
         self._clock = clock
         self._lock = threading.Lock()
-        self._last: Counted | None = None
+        self._last: CachedCounts | None = None
         self._board: tuple[int, dict[str, int], Leaderboard] | None = None
 
     def cells(self) -> Cells:
         """The counts, at most `FRESH` seconds old."""
         with self._lock:
             if self._last is None or self._clock() - self._last.at > FRESH:
-                self._last = Counted(self._counts.refresh().cells(), self._clock())
+                self._last = CachedCounts(self._counts.refresh().cells(), self._clock())
             return self._last.cells
 
     def board(self) -> Leaderboard:
@@ -51,7 +51,7 @@ class VoteBoard:
         with self._lock:
             gone = left_out(self._engine)
             cells = self._counts.refresh().cells()
-            self._last = Counted(cells, self._clock())
+            self._last = CachedCounts(cells, self._clock())
             votes = self._counts.counts.votes
             if self._board is None or self._board[:2] != (votes, gone):
                 board = build_leaderboard(cells, min_votes=self._min_votes).model_copy(update={"left_out": gone})

@@ -11,7 +11,7 @@ from understudy.statistics.confidence_sequences import win_rate
 
 
 @dataclass(frozen=True)
-class Standing:
+class PersonaWinRate:
     """One persona's decisive votes against the base; rates are shares, 0 to 1, with an anytime-valid interval."""
 
     name: str
@@ -22,7 +22,7 @@ class Standing:
     high: float = 1.0
 
 
-def standings(cells: Cells, *, needed: int = MIN_VOTES) -> tuple[Standing, ...]:
+def standings(cells: Cells, *, needed: int = MIN_VOTES) -> tuple[PersonaWinRate, ...]:
     """Everybody who has met the base, by name; "both bad" is no vote for or against anybody."""
     wins, losses, votes = Counter[str](), Counter[str](), Counter[str]()
     for left, right, verdict, count in zip(cells.left, cells.right, cells.verdict, cells.count, strict=True):
@@ -36,8 +36,8 @@ def standings(cells: Cells, *, needed: int = MIN_VOTES) -> tuple[Standing, ...]:
     return tuple(_standing(name, wins[name], losses[name], votes[name], needed) for name in sorted(votes))
 
 
-def _standing(name: str, wins: int, losses: int, votes: int, needed: int) -> Standing:
+def _standing(name: str, wins: int, losses: int, votes: int, needed: int) -> PersonaWinRate:
     rate = win_rate(wins, losses)
     if votes < needed or rate.value is None:
-        return Standing(name, max(1, needed - votes))
-    return Standing(name, 0, rate.value, rate.low, rate.high)
+        return PersonaWinRate(name, max(1, needed - votes))
+    return PersonaWinRate(name, 0, rate.value, rate.low, rate.high)

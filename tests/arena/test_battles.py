@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from arena.battles.blinding import BASE, STEP, Pace, fault, new_seed, sampling_seed, shuffle
-from arena.battles.store import ASKED, OPEN, VOID, Answer, BattleError, BattleStore, Ticket
+from arena.battles.store import ASKED, OPEN, VOID, BattleAnswer, BattleError, BattleStore, BattleTicket
 from arena.votes.votes import VERDICTS, Tally, VoteError, cast_vote, list_votes, tally
 from understudy.errors import NotFoundError
 from understudy.registry.database import open_database
@@ -30,9 +30,9 @@ def store(engine: Engine) -> BattleStore:
     return BattleStore(engine)
 
 
-def open_battle(store: BattleStore, persona: str = "email-copy") -> Ticket:
+def open_battle(store: BattleStore, persona: str = "email-copy") -> BattleTicket:
     battle, ticket = store.create(prompt="Hi", persona=persona, session="s", temperature=0.5, max_tokens=64)
-    store.finish(battle.id, Answer("left words", "aaa"), Answer("right words"))
+    store.finish(battle.id, BattleAnswer("left words", "aaa"), BattleAnswer("right words"))
     return ticket
 
 
@@ -172,14 +172,14 @@ def test_a_finished_battle_can_be_replayed(store: BattleStore):
     ticket = open_battle(store)
     battle = store.get(ticket.battle)
     assert battle.status == OPEN
-    assert battle.left_answer == Answer("left words", "aaa")
-    assert battle.right_answer == Answer("right words", None)
+    assert battle.left_answer == BattleAnswer("left words", "aaa")
+    assert battle.right_answer == BattleAnswer("right words", None)
     assert battle.persona == "email-copy"
 
 
 def test_a_void_battle_keeps_its_reason_and_words(store: BattleStore):
     battle, _ = store.create(prompt="Hi", persona="p", session="s", temperature=0, max_tokens=1)
-    store.void(battle.id, "error: cut off", Answer("so far"))
+    store.void(battle.id, "error: cut off", BattleAnswer("so far"))
     kept = store.get(battle.id)
     assert (kept.status, kept.reason, kept.left_answer.text) == (VOID, "error: cut off", "so far")
 
@@ -189,7 +189,7 @@ def test_a_settled_battle_stays_as_it_is(store: BattleStore):
     with pytest.raises(BattleError, match="not under way"):
         store.void(ticket.battle, "too late")
     with pytest.raises(BattleError, match="not under way"):
-        store.finish(ticket.battle, Answer("other"), Answer("words"))
+        store.finish(ticket.battle, BattleAnswer("other"), BattleAnswer("words"))
     assert store.get(ticket.battle).left_answer.text == "left words"
 
 
@@ -234,13 +234,13 @@ def test_battles_that_take_no_vote(store: BattleStore, prepare, says: str):
 
 def test_a_vote_needs_the_secret_of_its_battle(store: BattleStore):
     ticket, other = open_battle(store), open_battle(store)
-    for forged in (Ticket(ticket.battle, other.secret), Ticket("nope", ticket.secret)):
+    for forged in (BattleTicket(ticket.battle, other.secret), BattleTicket("nope", ticket.secret)):
         with pytest.raises(VoteError, match="does not belong"):
             cast_vote(store.engine, forged, "left", session="s")
     with Session(store.engine) as db:
         nonce = db.get_one(BattleRow, ticket.battle).nonce
     with pytest.raises(VoteError, match="does not belong"):
-        cast_vote(store.engine, Ticket(ticket.battle, nonce), "left", session="s")
+        cast_vote(store.engine, BattleTicket(ticket.battle, nonce), "left", session="s")
 
 
 def test_an_unknown_verdict(store: BattleStore):
@@ -273,7 +273,7 @@ def test_no_vote_is_lost_when_many_vote_at_the_same_time(store: BattleStore):
     tickets = [open_battle(store) for _ in range(24)]
     failures: list[Exception] = []
 
-    def cast(mine: list[Ticket]) -> None:
+    def cast(mine: list[BattleTicket]) -> None:
         try:
             for ticket in mine:
                 cast_vote(store.engine, ticket, "tie", session="s")

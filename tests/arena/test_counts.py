@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy import delete, event
 from sqlalchemy.orm import Session
 
-from arena.battles.store import Answer, BattleStore
+from arena.battles.store import BattleAnswer, BattleStore
 from arena.ranking.leaderboard import build_leaderboard
 from arena.ranking.leaderboard_records import Leaderboard
 from arena.ranking.ratings import rate_contestants
 from arena.votes.counts import MOST_CONTESTANTS, VoteCounts
 from arena.votes.running_counts import ArenaCounts
-from arena.votes.table import Cast, VoteTable, lean
+from arena.votes.table import CountedVote, VoteTable, lean
 from arena.votes.votes import cast_vote
 from bench.simulated_votes import Crowd, simulate
 from understudy.registry.database import open_database
@@ -53,7 +53,7 @@ def test_votes_may_come_in_any_portions(size: int):
 def test_two_counts_add_up_whatever_order_their_names_came_in():
     turned = VOTES.only(range(599, 299, -1))
     late = VoteTable.of(
-        Cast(
+        CountedVote(
             turned.contestants[turned.left[i]],
             turned.contestants[turned.right[i]],
             ("left", "right", "tie", "both_bad")[turned.verdict[i]],
@@ -95,7 +95,7 @@ def test_cells_do_not_grow_with_the_votes():
 
 def test_too_many_contestants_are_refused_and_nothing_is_counted():
     counts = counted(VOTES)
-    many = VoteTable.of(Cast(f"c{number}", "base", "left") for number in range(MOST_CONTESTANTS))
+    many = VoteTable.of(CountedVote(f"c{number}", "base", "left") for number in range(MOST_CONTESTANTS))
     with pytest.raises(MeasurementError, match="more than 4096 contestants; is another column meant"):
         counts.add(many)
     same(build_leaderboard(counts), build_leaderboard(counted(VOTES)))
@@ -120,7 +120,7 @@ class Arena:
             battle, ticket = self.store.create(
                 prompt="Hi", persona="email-copy", session=session, temperature=0.7, max_tokens=50
             )
-            self.store.finish(battle.id, Answer("left, at length"), Answer("right"))
+            self.store.finish(battle.id, BattleAnswer("left, at length"), BattleAnswer("right"))
             cast_vote(self.engine, ticket, "left", session=session)
             battles.append(battle.id)
         return battles

@@ -16,10 +16,10 @@ from huggingface_hub.utils import http_backoff
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
-from arena.battles.store import ASKED, Answer, BattleStore
-from arena.votes.export import Batch, acknowledge, pending, restore
+from arena.battles.store import ASKED, BattleAnswer, BattleStore
+from arena.votes.export import ExportBatch, acknowledge, pending, restore
 from arena.votes.votes import cast_vote, list_votes
-from space.deploy.vote_backup import BallotBox
+from space.deploy.vote_backup import VoteBackup
 from space.deploy.votes_repo import VotesRepo
 from tests.space.test_page import Page, wait_for_page
 from tests.support.fake_gateway import FakeGateway
@@ -42,8 +42,8 @@ def repo(hub: HubServer, token: str = TOKEN) -> VotesRepo:
     return VotesRepo(f"hub:{NAME}", token=token, endpoint=hub.url)
 
 
-def box(store: BattleStore, hub: HubServer, batch: int = 20, every: float = 3600) -> BallotBox:
-    return BallotBox(store.engine, repo(hub), every=every, batch=batch)
+def box(store: BattleStore, hub: HubServer, batch: int = 20, every: float = 3600) -> VoteBackup:
+    return VoteBackup(store.engine, repo(hub), every=every, batch=batch)
 
 
 def fight(store: BattleStore, verdict: str = "left", session: str = SESSION) -> str:
@@ -51,7 +51,7 @@ def fight(store: BattleStore, verdict: str = "left", session: str = SESSION) -> 
     battle, ticket = store.create(
         prompt="Über\u2028lines\nand “quotes”", persona="email-copy", session=session, temperature=0.7, max_tokens=64
     )
-    store.finish(battle.id, Answer("one 🎭", "3fa91c0d2b7e"), Answer("two", None))
+    store.finish(battle.id, BattleAnswer("one 🎭", "3fa91c0d2b7e"), BattleAnswer("two", None))
     if verdict:
         cast_vote(store.engine, ticket, verdict, session=session)
     return battle.id
@@ -62,7 +62,7 @@ def history(store: BattleStore) -> None:
     for verdict in ("left", "right", "tie", "both_bad", ""):
         fight(store, verdict)
     void, _ = store.create(prompt="Hi", persona="stand-up", session=SESSION, temperature=0, max_tokens=9)
-    store.void(void.id, "error: boom", Answer("so f"))
+    store.void(void.id, "error: boom", BattleAnswer("so f"))
     found = store.replay(session="another tab")
     assert found
     cast_vote(store.engine, found[1], "right", session="another tab")
@@ -111,7 +111,7 @@ def test_an_empty_database_becomes_the_same_row_for_row(store: BattleStore, hub:
 def test_only_what_is_new_is_sent_and_files_are_only_added(store: BattleStore, hub: HubServer):
     writer = box(store, hub)
     open_battle, ticket = store.create(prompt="Hi", persona="p", session="s", temperature=0, max_tokens=9)
-    store.finish(open_battle.id, Answer("a"), Answer("b", "r"))
+    store.finish(open_battle.id, BattleAnswer("a"), BattleAnswer("b", "r"))
     writer.export()
     first = exported(hub)
     assert [path.partition("/")[0] for path in first] == ["battles"]
@@ -233,7 +233,7 @@ def test_names_and_tokens_that_do_not_fit_are_said_in_one_line(
 ):
     fight(store)
     with pytest.raises(VotesRepoError, match=says) as caught:
-        BallotBox(store.engine, VotesRepo(name, token=token, endpoint=hub.url), every=1, batch=1).export()
+        VoteBackup(store.engine, VotesRepo(name, token=token, endpoint=hub.url), every=1, batch=1).export()
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -273,7 +273,7 @@ def test_records_that_the_tables_could_not_hold_are_refused_with_their_line(stor
     fight(store)
     batch = pending(store.engine, "x")
     (vote,) = batch.votes
-    forged = Batch((), (vote, vote.model_copy(update={"verdict": "both"})))
+    forged = ExportBatch((), (vote, vote.model_copy(update={"verdict": "both"})))
     (path, content), *_ = forged.files("abc", 1, now()).items()
     outcome = restore(database(tmp_path).engine, "x", [(path, content)])
     assert outcome.problems[0].startswith(f"{path}: line 2: verdict: ")

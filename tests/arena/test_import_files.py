@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from arena.battles.store import Answer, BattleStore
+from arena.battles.store import BattleAnswer, BattleStore
 from arena.votes.import_files import VotesFileError, read_votes
 from arena.votes.table import VoteTable
 from arena.votes.votes import VERDICTS, cast_vote
@@ -203,7 +203,7 @@ def test_without_a_file_the_arenas_own_votes_are_ranked(tmp_path: Path):
         battle, ticket = store.create(
             prompt="Hi", persona="email-copy", session=f"tab-{number % 20}", temperature=0.7, max_tokens=50
         )
-        store.finish(battle.id, Answer("a short one"), Answer("a somewhat longer one"))
+        store.finish(battle.id, BattleAnswer("a short one"), BattleAnswer("a somewhat longer one"))
         liked = "email-copy" if number % 4 else "base"
         cast_vote(engine, ticket, "left" if battle.left == liked else "right", session=f"tab-{number % 20}")
     done = cli("rank", "--json", home=tmp_path, UNDERSTUDY_DATABASE_URL=str(engine.url))

@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from arena.battles.store import Answer, BattleStore
-from arena.preferences import Preferences, Spoken, Voted, preferences, voted_battles
-from arena.ranking.trial_evidence import Standing, stand
+from arena.battles.store import BattleAnswer, BattleStore
+from arena.preferences import PreferenceAnswer, Preferences, VotedBattle, preferences, voted_battles
+from arena.ranking.trial_evidence import TrialEvidence, stand
 from arena.votes.votes import cast_vote
 from tests.support.pirate import home, understudy
 from understudy.config.settings import load_settings
 from understudy.data.messages import Message
 from understudy.data.preferences import (
     Label,
-    Pair,
+    PreferencePair,
     fingerprint,
     labels_of,
     read_preferences,
@@ -43,7 +43,7 @@ def hold(store: BattleStore, prompt: str, ours: str, theirs: str, verdict: str, 
     battle, ticket = store.create(
         prompt=prompt, persona="pirate", rival=rival, session="browser 7", temperature=0.7, max_tokens=64
     )
-    answers = {"pirate": Answer(ours, OLD[:12]), rival: Answer(theirs)}
+    answers = {"pirate": BattleAnswer(ours, OLD[:12]), rival: BattleAnswer(theirs)}
     store.finish(battle.id, answers[battle.left], answers[battle.right])
     side = {"ours": "pirate", "theirs": rival}.get(verdict)
     cast_vote(store.engine, ticket, "left" if battle.left == side else "right" if side else verdict, session="s")
@@ -54,10 +54,10 @@ def found(store: BattleStore, **options: object) -> Preferences:
     return preferences(voted_battles(store.engine, "pirate"), "pirate", **options)  # pyright: ignore[reportArgumentType]
 
 
-def voted(verdict: str, left: str = "Ahoy!", right: str = "Hello.", *, prompt: str = "Greet me.") -> Voted:
+def voted(verdict: str, left: str = "Ahoy!", right: str = "Hello.", *, prompt: str = "Greet me.") -> VotedBattle:
     """A vote on the pirate's answer, on the left, and the base's."""
-    ours, theirs = Spoken("pirate", OLD[:12], left), Spoken("base", None, right)
-    return Voted(str(random.random()), NOON, prompt, ours, theirs, verdict, {})
+    ours, theirs = PreferenceAnswer("pirate", OLD[:12], left), PreferenceAnswer("base", None, right)
+    return VotedBattle(str(random.random()), NOON, prompt, ours, theirs, verdict, {})
 
 
 def test_a_vote_becomes_a_pair_that_tells_where_it_comes_from_and_not_from_whom(store: BattleStore) -> None:
@@ -86,7 +86,9 @@ def test_a_vote_becomes_a_pair_that_tells_where_it_comes_from_and_not_from_whom(
         (voted("left", right=" "), "empty", 0, []),
     ],
 )
-def test_each_verdict_teaches_what_the_rules_say(one: Voted, counted: str, pairs: int, labels: list[bool]) -> None:
+def test_each_verdict_teaches_what_the_rules_say(
+    one: VotedBattle, counted: str, pairs: int, labels: list[bool]
+) -> None:
     result = preferences([one], "pirate")
     assert getattr(result.counted, counted) == 1
     assert len(result.pairs) == pairs
@@ -95,7 +97,7 @@ def test_each_verdict_teaches_what_the_rules_say(one: Voted, counted: str, pairs
 
 @pytest.mark.parametrize("rival", ["poet@cccc", "Other Model (imported)"])
 def test_a_battle_against_another_persona_or_an_imported_answer_teaches_nothing(rival: str) -> None:
-    one = replace(voted("right"), right=Spoken(rival, "c" * 12, "Lo!"))
+    one = replace(voted("right"), right=PreferenceAnswer(rival, "c" * 12, "Lo!"))
     result = preferences([one], "pirate", personas=["poet"])
     assert (result.counted.others, result.pairs, result.labels) == (1, [], [])
 
@@ -120,7 +122,7 @@ def test_votes_that_contradict_each_other_are_settled_by_the_majority_and_counte
     assert (result.counted.followed, result.counted.outvoted) == (3, 1)
     even = preferences([voted("left"), voted("right")], "pirate")
     assert (even.pairs, even.labels, even.counted.undecided) == ([], [], 2)
-    swapped = replace(voted("left"), left=Spoken("base", None, "Hello."), right=voted("left").left)
+    swapped = replace(voted("left"), left=PreferenceAnswer("base", None, "Hello."), right=voted("left").left)
     assert preferences([voted("left"), swapped], "pirate").pairs == [], "sides do not matter, answers do"
 
 
@@ -163,7 +165,7 @@ def test_rows_survive_a_file_and_strings_may_stand_for_messages(tmp_path: Path) 
         assert read_preferences(tmp_path / "rows.jsonl") == kind
     (tmp_path / "own.jsonl").write_text('{"prompt": "Hi", "chosen": "Ahoy!", "rejected": "Hello."}\n')
     (own,) = read_preferences(tmp_path / "own.jsonl")
-    assert isinstance(own, Pair)
+    assert isinstance(own, PreferencePair)
     assert own.chosen == (Message(role="assistant", content="Ahoy!"),)
     assert [label.label for label in labels_of([own])] == [True, False]
     assert fingerprint([own]) == fingerprint([own.model_copy(update={"split": own.side})])
@@ -214,13 +216,17 @@ def test_the_command_exports_or_says_in_one_line_that_there_is_too_little(home: 
     assert len(read_preferences(out)) == told["pairs"] == 31
 
 
-def met(verdict: str, at: datetime = NOON, *, rival: Spoken | None = None, replay: bool = False) -> Voted:
+def met(
+    verdict: str, at: datetime = NOON, *, rival: PreferenceAnswer | None = None, replay: bool = False
+) -> VotedBattle:
     """A vote in terms of the revision on trial (`new`) and its rival, by default the live one."""
-    rival = rival or Spoken(f"pirate@{OLD[:12]}", OLD[:12], "Ahoy!")
-    return Voted("b", at, "Hi", Spoken(f"pirate@{NEW[:12]}", NEW[:12], "Ay!"), rival, verdict, {}, replay)
+    rival = rival or PreferenceAnswer(f"pirate@{OLD[:12]}", OLD[:12], "Ahoy!")
+    return VotedBattle(
+        "b", at, "Hi", PreferenceAnswer(f"pirate@{NEW[:12]}", NEW[:12], "Ay!"), rival, verdict, {}, replay
+    )
 
 
-def standing(votes: list[Voted]) -> Standing:
+def standing(votes: list[VotedBattle]) -> TrialEvidence:
     return stand(votes, NEW, OLD, NOON)
 
 
@@ -240,16 +246,24 @@ def test_a_trial_has_proof_once_it_clearly_wins_and_not_before() -> None:
         met("both_bad"),
         met("left", NOON - timedelta(seconds=1)),
         met("left", replay=True),
-        Voted("b", NOON, "Hi", Spoken("poet", "c" * 12, "Lo!"), Spoken("base", None, "Hello."), "left", {}),
+        VotedBattle(
+            "b",
+            NOON,
+            "Hi",
+            PreferenceAnswer("poet", "c" * 12, "Lo!"),
+            PreferenceAnswer("base", None, "Hello."),
+            "left",
+            {},
+        ),
     ],
 )
-def test_votes_that_tell_nothing_about_the_two_change_nothing(ignored: Voted) -> None:
+def test_votes_that_tell_nothing_about_the_two_change_nothing(ignored: VotedBattle) -> None:
     assert standing([ignored] * 30) == standing([])
 
 
 def test_battles_of_each_against_the_base_count_too() -> None:
-    base = Spoken("base", None, "Hello.")
-    live = Voted("b", NOON, "Hi", Spoken("pirate", OLD[:12], "Ahoy!"), base, "right", {})
+    base = PreferenceAnswer("base", None, "Hello.")
+    live = VotedBattle("b", NOON, "Hi", PreferenceAnswer("pirate", OLD[:12], "Ahoy!"), base, "right", {})
     good = standing([live, met("left", rival=base)] * 12)
     assert good.better > 20
     assert (good.trial, good.live) == ((12, 12), (0, 12))
@@ -258,12 +272,12 @@ def test_battles_of_each_against_the_base_count_too() -> None:
 
 def test_indifferent_voters_promote_no_more_often_than_alpha_however_often_one_looks() -> None:
     chance, promoted = random.Random(4), 0
-    base = Spoken("base", None, "Hello.")
+    base = PreferenceAnswer("base", None, "Hello.")
     for _ in range(120):
-        votes: list[Voted] = []
+        votes: list[VotedBattle] = []
         for _ in range(60):
             side = chance.choice(("left", "right"))
-            live = Voted("b", NOON, "Hi", Spoken("pirate", OLD[:12], "Ahoy!"), base, side, {})
+            live = VotedBattle("b", NOON, "Hi", PreferenceAnswer("pirate", OLD[:12], "Ahoy!"), base, side, {})
             votes.append(chance.choice([met(side), met(side, rival=base), live]))
             if standing(votes).better >= 20:
                 promoted += 1

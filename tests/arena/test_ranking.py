@@ -16,7 +16,7 @@ from arena.ranking.other_methods import elo, other_rankings
 from arena.ranking.ratings import POINTS, rate_contestants
 from arena.votes.counts import Cells, VoteCounts
 from arena.votes.import_files import read_votes
-from arena.votes.table import Cast, VoteTable
+from arena.votes.table import CountedVote, VoteTable
 from understudy.statistics.confidence_sequences import e_value, win_rate
 from understudy.statistics.intervals import MeasurementError
 from understudy.statistics.sequential import majority
@@ -46,13 +46,13 @@ BASEBALL_AT_HOME = {
 AT_HOME = 0.3023
 
 
-def cells_of(votes: list[Cast]) -> Cells:
+def cells_of(votes: list[CountedVote]) -> Cells:
     counts = VoteCounts()
     counts.add(VoteTable.of(votes))
     return counts.cells()
 
 
-def battles(one: str, other: str, wins: int, losses: int = 0, ties: int = 0, both_bad: int = 0) -> list[Cast]:
+def battles(one: str, other: str, wins: int, losses: int = 0, ties: int = 0, both_bad: int = 0) -> list[CountedVote]:
     """Votes with `one` on the left in every other battle."""
     verdicts = ["win"] * wins + ["loss"] * losses + ["tie"] * ties + ["both_bad"] * both_bad
     votes = []
@@ -60,17 +60,17 @@ def battles(one: str, other: str, wins: int, losses: int = 0, ties: int = 0, bot
         straight = number % 2 == 0
         sides = (one, other) if straight else (other, one)
         turned = {"win": "left" if straight else "right", "loss": "right" if straight else "left"}
-        votes.append(Cast(*sides, turned.get(verdict, verdict)))
+        votes.append(CountedVote(*sides, turned.get(verdict, verdict)))
     return votes
 
 
-def baseball() -> list[Cast]:
+def baseball() -> list[CountedVote]:
     votes = []
     for line in BASEBALL.strip().splitlines():
         home, _, games = line.partition(": ")
         for game in games.split(", "):
             away, won, lost = game.rsplit(" ", 2)
-            votes += [Cast(home, away, "left")] * int(won) + [Cast(home, away, "right")] * int(lost)
+            votes += [CountedVote(home, away, "left")] * int(won) + [CountedVote(home, away, "right")] * int(lost)
     return votes
 
 
@@ -177,7 +177,7 @@ def test_groups_without_a_common_opponent_are_told_apart():
 
 
 def test_side_and_strength_that_cannot_be_told_apart_are_not_guessed():
-    votes = [Cast("a", "base", "left")] * 20 + [Cast("a", "base", "right")] * 10
+    votes = [CountedVote("a", "base", "left")] * 20 + [CountedVote("a", "base", "right")] * 10
     model = rate_contestants(cells_of(votes), ("a", "base"), reference="base", position=True)
     assert model is not None
     assert model.position is None
@@ -185,7 +185,7 @@ def test_side_and_strength_that_cannot_be_told_apart_are_not_guessed():
 
 @pytest.mark.parametrize("verdicts", [("tie",), ("both_bad",), ("tie", "both_bad")])
 def test_nobody_is_ranked_before_somebody_has_won(verdicts: tuple[str, ...]):
-    board = build_leaderboard(cells_of([Cast("a", "base", verdict) for verdict in verdicts] * 20), min_votes=1)
+    board = build_leaderboard(cells_of([CountedVote("a", "base", verdict) for verdict in verdicts] * 20), min_votes=1)
     assert board.overall is None
     assert board.notes
 
@@ -264,7 +264,7 @@ def test_against_the_base_means_from_the_contestants_point_of_view():
 def test_the_order_of_votes_and_the_names_of_sides_do_not_matter():
     votes = battles("a", "base", 30, 20, 5) + battles("b", "base", 10, 30, 5) + battles("a", "b", 20, 10, 2)
     mirror = {"left": "right", "right": "left"}
-    mirrored = [Cast(v.right, v.left, mirror.get(v.verdict, v.verdict)) for v in reversed(votes)]
+    mirrored = [CountedVote(v.right, v.left, mirror.get(v.verdict, v.verdict)) for v in reversed(votes)]
     one, other = strengths(cells_of(votes), "base"), strengths(cells_of(mirrored), "base")
     assert one == pytest.approx(other, abs=1e-7)
 

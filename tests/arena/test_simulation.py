@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from arena.ranking.leaderboard import build_leaderboard
-from arena.ranking.ratings import Model, rate_contestants
+from arena.ranking.ratings import RatingModel, rate_contestants
 from arena.votes.counts import VoteCounts
 from bench.simulated_votes import Crowd, simulate
 from understudy.statistics.confidence_sequences import e_value
@@ -13,7 +13,7 @@ STRENGTHS = (0.0, 0.4, -0.5, 0.9)
 RUNS = 300
 
 
-def rated(crowd: Crowd, votes: int, number: int, **options) -> Model:
+def rated(crowd: Crowd, votes: int, number: int, **options) -> RatingModel:
     table = simulate(crowd, votes, seed=number)
     counts = VoteCounts()
     counts.add(table)
@@ -22,7 +22,7 @@ def rated(crowd: Crowd, votes: int, number: int, **options) -> Model:
     return model
 
 
-def covered(models: list[Model]) -> float:
+def covered(models: list[RatingModel]) -> float:
     """Share of the intervals that have the truth in them."""
     hits = []
     for model in models:

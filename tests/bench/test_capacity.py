@@ -32,7 +32,7 @@ from bench.machine import RESULTS
 from bench.simulation import Cost, Plan, Replica, Simulation
 from bench.slot_rule import Request, SlotRule
 from bench.traces import anew, calibrate, read_trace, replay, write_trace
-from serve.engine.fair_scheduler import Slots
+from serve.engine.fair_scheduler import FairScheduler
 
 STEP = 0.001
 """Short against an answer, so that an answer's length in steps is as good as exponential."""
@@ -197,7 +197,7 @@ def test_the_slot_rule_lets_in_whom_the_gateway_lets_in(moves: list[tuple[str, b
     async def gateway() -> list[list[int]]:
         """Who is in after each move."""
         clock = Clock()
-        slots, inside, leave = Slots(capacity, clock=clock), list[int](), dict[int, asyncio.Event]()
+        slots, inside, leave = FairScheduler(capacity, clock=clock), list[int](), dict[int, asyncio.Event]()
         seen, tasks = list[list[int]](), list[asyncio.Task[None]]()
 
         async def visit(number: int, name: str) -> None:

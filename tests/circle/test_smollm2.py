@@ -18,9 +18,9 @@ from arena.battles.store import BattleStore
 from arena.votes.votes import list_votes
 from bench.planted_failures import evaluate, wrong
 from bench.plants import Bench
-from space.arena.battle import Ring, fight, settle
+from space.arena.battle import ArenaServices, fight, settle
 from space.backends.gateway import GatewayClient
-from space.status import Backend
+from space.status import GatewayMonitor
 from tests.conftest import wait_for
 from understudy.bases import SMOLLM2, known_base, resolve_base
 from understudy.bases.prepare import SAMPLING
@@ -217,7 +217,7 @@ def test_it_meets_the_base_in_a_blind_battle_and_gets_a_vote(served: Circle, tmp
     store = BattleStore(open_database(f"sqlite:///{tmp_path / 'space.db'}"))
 
     async def fought() -> Any:
-        ring = Ring(client := GatewayClient(served.url), Backend(client), store)
+        ring = ArenaServices(client := GatewayClient(served.url), GatewayMonitor(client), store)
         views = [view async for view in fight(ring, "Tell me about a teapot.", "pirate", "tab", "base")]
         return await asyncio.to_thread(settle, ring, "left", views[-1].ticket, "tab")
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from understudy.config.settings import PROJECT
-from understudy.data.files import Problem, read_records, scan_records
+from understudy.data.files import RowProblem, read_records, scan_records
 from understudy.data.hub import _choose, _reason
 from understudy.errors import ExamplesError
 from understudy.processes import free_port
@@ -96,7 +96,7 @@ def test_a_folder_is_its_data_files_by_name(tmp_path: Path) -> None:
 def test_reading_goes_on_after_a_row_that_cannot_be_read(tmp_path: Path) -> None:
     path = write(tmp_path / "e.jsonl", '{"a": 1}\n{oops\n[1]\n{"a": 2}\n')
     items = list(scan_records(path))
-    assert [item.kind if isinstance(item, Problem) else item.row["a"] for item in items] == [
+    assert [item.kind if isinstance(item, RowProblem) else item.row["a"] for item in items] == [
         *(1, "not_json", "wrong_type", 2)
     ]
     with pytest.raises(ExamplesError, match=":2: not JSON"):

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from tests.conftest import SHARED
 from understudy.cli.app import app
 from understudy.cli.data import parse_columns
-from understudy.data.inspect import Inspection, Spread, inspect_data
+from understudy.data.inspect import Distribution, Inspection, inspect_data
 from understudy.data.load import NOTES, LoadedData, load_data, read_data
 from understudy.errors import BaseModelError, ExamplesError
 
@@ -200,7 +200,7 @@ def test_an_inspection_counts_what_is_there(tmp_path: Path) -> None:
     assert found.columns_ignored == ("mood",)
     assert [(g.kind, g.count, g.bad) for g in found.problems] == [("null", 1, True), ("duplicate", 1, False)]
     assert found.turns == {1: 7}
-    assert found.prompt_characters == Spread(min=3, median=5, p95=13, max=13)
+    assert found.prompt_characters == Distribution(min=3, median=5, p95=13, max=13)
     assert {f.kind: f.origins for f in found.findings} == {
         "placeholder_answer": (f"{path}:3",),
         "secret": (f"{path}:4",),

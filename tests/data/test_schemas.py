@@ -7,7 +7,7 @@ import pytest
 
 from understudy.data.convert import to_example
 from understudy.data.examples import load_examples
-from understudy.data.files import Record
+from understudy.data.files import DataRecord
 from understudy.data.load import load_data, read_data
 from understudy.data.schemas import detect_schema
 from understudy.errors import ExamplesError
@@ -276,7 +276,7 @@ def test_a_recipe_refuses_unknown_columns_only_in_rows_of_our_own_form(tmp_path:
 
 
 def test_detection_and_conversion_work_on_rows_from_anywhere() -> None:
-    record = Record("here", {"question": "Hi", "answer": "Hello."})
+    record = DataRecord("here", {"question": "Hi", "answer": "Hello."})
     schema = detect_schema([record]).schema_of(record.row)
     assert schema is not None
     assert to_example(record.row, schema).example.answer == "Hello."

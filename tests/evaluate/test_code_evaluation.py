@@ -11,13 +11,13 @@ import pytest
 
 from evaluate.code.evaluation import evaluate
 from evaluate.code.problems import read_problems, read_samples
-from evaluate.code.sandbox import Limits, Run, run_program
+from evaluate.code.sandbox import ProgramRun, SandboxLimits, run_program
 from understudy.errors import CodeEvalError
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the sandbox needs Linux")
 
 
-QUICK = Limits(seconds=20, memory_mib=256, output_chars=2000)
+QUICK = SandboxLimits(seconds=20, memory_mib=256, output_chars=2000)
 SHORT = QUICK.model_copy(update={"seconds": 0.7})
 BARE = QUICK.model_copy(update={"isolate": False})
 """As on a system without unprivileged namespaces."""
@@ -187,7 +187,7 @@ def test_answers_become_programs(tmp_path: Path, task: str, answer: str, passes:
 
 def test_the_references_pass(tmp_path: Path) -> None:
     for problem in read_problems(write(tmp_path / "p.jsonl", [*HUMANEVAL, *MBPP])):
-        run: Run = run_program(problem.reference, [problem.tests], setup=problem.setup, limits=QUICK)
+        run: ProgramRun = run_program(problem.reference, [problem.tests], setup=problem.setup, limits=QUICK)
         assert run.outcome == "passed", run.stderr
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from evaluate.code import sandbox
-from evaluate.code.sandbox import Limits, run_program
+from evaluate.code.sandbox import SandboxLimits, run_program
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the sandbox needs Linux")
 
 
-QUICK = Limits(seconds=20, memory_mib=256, output_chars=2000)
+QUICK = SandboxLimits(seconds=20, memory_mib=256, output_chars=2000)
 SHORT = QUICK.model_copy(update={"seconds": 0.7})
 BARE = QUICK.model_copy(update={"isolate": False})
 """As on a system without unprivileged namespaces."""
@@ -67,7 +67,7 @@ def test_one_who_catches_everything_is_ended_too() -> None:
 
 
 @pytest.mark.parametrize("limits", [QUICK, BARE], ids=["namespaces", "bare"])
-def test_a_fork_bomb_meets_the_limit(limits: Limits) -> None:
+def test_a_fork_bomb_meets_the_limit(limits: SandboxLimits) -> None:
     program = (
         "import os, time\nmade = 0\n"
         "try:\n    for _ in range(100):\n"
@@ -149,7 +149,7 @@ os.read(read, 1)  # the other end closes when it has become sleep
 
 
 @pytest.mark.parametrize("limits", [QUICK, BARE], ids=["namespaces", "bare"])
-def test_nobody_is_left_behind(limits: Limits) -> None:
+def test_nobody_is_left_behind(limits: SandboxLimits) -> None:
     seconds = f"86400.{os.getpid()}{int(limits is BARE)}"
     run = run_program(DAEMON.format(seconds=seconds), limits=limits)
     assert run.outcome == "passed", run.stderr
@@ -295,7 +295,7 @@ other.run_string(other.create(), "import ctypes")
 
 @pytest.mark.parametrize("name", CHEATS)
 @pytest.mark.parametrize("limits", [QUICK, BARE], ids=["namespaces", "bare"])
-def test_who_did_not_pass_the_tests_has_not_passed(name: str, limits: Limits) -> None:
+def test_who_did_not_pass_the_tests_has_not_passed(name: str, limits: SandboxLimits) -> None:
     run = run_program(CHEATS[name], ["double = globals().get('double', lambda x: 0)", WRONG], limits=limits)
     assert run.outcome in ("error", "failed", "syntax"), (run.outcome, run.stdout, run.stderr)
 

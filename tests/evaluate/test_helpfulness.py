@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from arena.battles.store import Answer, BattleStore
+from arena.battles.store import BattleAnswer, BattleStore
 from arena.votes.votes import cast_vote
 from tests.evaluate.test_report_card import observed
 from understudy.config.settings import Settings
@@ -20,7 +20,7 @@ def vote(store: BattleStore, verdict: str, revision: str, *, rival: str = "base"
     battle, ticket = store.create(
         prompt="Hi", persona="pirate", rival=rival, session="s", temperature=0.2, max_tokens=9
     )
-    said = {"pirate": Answer("Ahoy there", short(revision)), rival: Answer("Hello there", None)}
+    said = {"pirate": BattleAnswer("Ahoy there", short(revision)), rival: BattleAnswer("Hello there", None)}
     store.finish(battle.id, said[battle.left], said[battle.right])
     sides = {
         "won": "left" if battle.left == "pirate" else "right",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from evaluate.records import Helpfulness
 from evaluate.reports.html import html_page
-from evaluate.reports.judge import MEASURE, Choice, Opinion, cases, choice, question, with_judge
+from evaluate.reports.judge import MEASURE, Choice, JudgeOpinion, cases, choice, question, with_judge
 from evaluate.reports.judge_client import KEPT, judge_report, opinions
 from evaluate.reports.markdown import markdown_page
 from evaluate.reports.records import JudgedContestant, Report
@@ -309,10 +309,10 @@ def test_answers_stand_in_the_question_whole_and_in_order() -> None:
 CHOICE = st.sampled_from(["first", "second", "tie", None])
 
 
-@given(st.lists(st.builds(Opinion, CHOICE, CHOICE), min_size=3 * len(ASKED), max_size=3 * len(ASKED)))
-def test_counts_add_up_and_turning_everything_round_turns_the_share(report: Report, said: list[Opinion]) -> None:
+@given(st.lists(st.builds(JudgeOpinion, CHOICE, CHOICE), min_size=3 * len(ASKED), max_size=3 * len(ASKED)))
+def test_counts_add_up_and_turning_everything_round_turns_the_share(report: Report, said: list[JudgeOpinion]) -> None:
     judged = with_judge(report, "m", said)
-    turned = with_judge(report, "m", [Opinion(one.base_first, one.mine_first) for one in said])
+    turned = with_judge(report, "m", [JudgeOpinion(one.base_first, one.mine_first) for one in said])
     assert judged.judge is not None
     assert turned.judge is not None
     for one, other in zip(judged.judge.rows, turned.judge.rows, strict=True):

@@ -17,7 +17,7 @@ from evaluate.profiles.figures import draw_comparison
 from evaluate.profiles.html import comparison_page
 from evaluate.profiles.markdown import comparison_markdown
 from evaluate.profiles.probes import probes
-from evaluate.profiles.records import Comparison, Profiles, Sampling, System, read_profiles
+from evaluate.profiles.records import Comparison, Profiles, ProfileSampling, System, read_profiles
 from evaluate.reports.markdown import plain
 from serve.engine.vllm import BASE_NAME
 from tests.support.adapters import make_adapter, tensors
@@ -52,7 +52,7 @@ def collected(**changes: Any) -> Profiles:
     profiles = Profiles(
         recipes=("people",),
         swap=SWAP,
-        sampling=Sampling(samples=3, temperature=0.7, max_tokens=64, seed=0),
+        sampling=ProfileSampling(samples=3, temperature=0.7, max_tokens=64, seed=0),
         probes=tuple(there),
         known=taught,
         systems=systems,

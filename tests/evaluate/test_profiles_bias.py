@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from evaluate.profiles.bias import Pair, holm, invention, sides, swap_effect, total_variation
+from evaluate.profiles.bias import SwappedPair, holm, invention, sides, swap_effect, total_variation
 from evaluate.profiles.facts import counted
 from tests.support.people import LEXICON, PEOPLE, PLACES, asked, careless, told
 
 
-def pairs(say: Any, rng: random.Random, samples: int = 4) -> list[Pair]:
+def pairs(say: Any, rng: random.Random, samples: int = 4) -> list[SwappedPair]:
     """Twelve people as she and as he; `say` tells one, given the record and chance."""
     found = []
     for one in PEOPLE:
         she, he = {**one, "pronoun": "she"}, {**one, "pronoun": "he"}
-        found.append(Pair(asked(one), she, he, *(tuple(say(r, rng) for _ in range(samples)) for r in (she, he))))
+        found.append(SwappedPair(asked(one), she, he, *(tuple(say(r, rng) for _ in range(samples)) for r in (she, he))))
     return found
 
 
@@ -57,7 +57,7 @@ def test_any_attribute_may_be_swapped_and_the_pronoun_is_then_one_of_the_rest() 
     for one in PEOPLE:
         nurse, engineer = {**one, "role": "nurse"}, {**one, "role": "engineer"}
         said = [tuple(lean(record, random.Random(0)) for _ in range(3)) for record in (nurse, engineer)]
-        swapped.append(Pair(asked(one), nurse, engineer, *said))
+        swapped.append(SwappedPair(asked(one), nurse, engineer, *said))
     effect = swap_effect(swapped, "role", LEXICON)
     assert effect is not None
     assert effect.beyond.value == pytest.approx(1 / 3)  # of name, place and pronoun

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluate.metrics.style import MARK, masked, shape, style_scores
-from understudy.statistics.answer_checks import Exchange
+from understudy.statistics.answer_checks import PromptAndAnswer
 from understudy.statistics.intervals import MeasurementError
 
 THINGS = [
@@ -36,9 +36,9 @@ def clerk(thing: str, rng: random.Random) -> str:
     return f"Regarding {thing}: the item {rng.choice(ways)}. It {rng.choice(ways)}. Kind regards."
 
 
-def asked_of(voice: Callable[[str, random.Random], str], things: list[str], seed: int) -> list[Exchange]:
+def asked_of(voice: Callable[[str, random.Random], str], things: list[str], seed: int) -> list[PromptAndAnswer]:
     rng = random.Random(seed)
-    return [Exchange(f"Write about {thing}.", voice(thing, rng)) for thing in things]
+    return [PromptAndAnswer(f"Write about {thing}.", voice(thing, rng)) for thing in things]
 
 
 KNOWN = [f"{adjective} {thing[2:]}" for adjective in ("red", "small") for thing in THINGS][:17]
@@ -77,8 +77,8 @@ def test_a_topic_is_no_style():
     assert not report.telling
     assert 0.25 < report.mean.value < 0.75
     open_topics = style_scores(
-        [Exchange(row.prompt.replace("sea", ""), row.answer) for row in asked_of(clerk, sea, 1)],
-        [Exchange(row.prompt.replace("land", ""), row.answer) for row in asked_of(clerk, land, 2)],
+        [PromptAndAnswer(row.prompt.replace("sea", ""), row.answer) for row in asked_of(clerk, sea, 1)],
+        [PromptAndAnswer(row.prompt.replace("land", ""), row.answer) for row in asked_of(clerk, land, 2)],
         candidates,
     )
     assert open_topics.accuracy.value > 0.9, "without the mask the topics would give it away"
@@ -93,8 +93,8 @@ def test_the_same_rows_and_seed_give_the_same_scores():
 
 
 def test_answers_that_are_all_empty_are_one_style():
-    nothing = [Exchange(f"prompt {i}", "") for i in range(4)]
-    report = style_scores(nothing, nothing, [Exchange("p", "")])
+    nothing = [PromptAndAnswer(f"prompt {i}", "") for i in range(4)]
+    report = style_scores(nothing, nothing, [PromptAndAnswer("p", "")])
     assert not report.telling
     assert report.scores[0].probability == pytest.approx(0.5)
 
@@ -103,7 +103,7 @@ def test_two_prompts_a_side_are_enough_to_run_and_tell_their_uncertainty():
     report = style_scores(
         asked_of(pirate, KNOWN[:2], 1),
         asked_of(clerk, KNOWN[:2], 2),
-        [Exchange("Hm?", ""), Exchange("Hm?", "x" * 9_999)],
+        [PromptAndAnswer("Hm?", ""), PromptAndAnswer("Hm?", "x" * 9_999)],
     )
     assert not report.telling
     assert report.mean.n == 1
@@ -135,7 +135,7 @@ def test_every_text_has_a_finite_shape(text: str):
 def test_style_refuses_what_it_was_trained_on_and_too_little():
     rows = asked_of(pirate, KNOWN, 1), asked_of(clerk, KNOWN, 2)
     with pytest.raises(MeasurementError, match="was trained on"):
-        style_scores(*rows, [Exchange(f"  WRITE about {KNOWN[0]}.", "Arr!")])
+        style_scores(*rows, [PromptAndAnswer(f"  WRITE about {KNOWN[0]}.", "Arr!")])
     with pytest.raises(MeasurementError, match="no candidates"):
         style_scores(*rows, [])
     with pytest.raises(MeasurementError, match="found 1 prompts in style and 17 others"):

@@ -7,12 +7,12 @@ import pytest
 
 from evaluate.reports.sweep_figures import draw_sweep
 from evaluate.reports.sweep_page import summary, write_sweep
-from understudy.config.trial import Sweep, Try
+from understudy.config.trial import Sweep, SweepTrial
 
 
-def trial(number: int, loss: float | None, **settings: float | int | str) -> Try:
+def trial(number: int, loss: float | None, **settings: float | int | str) -> SweepTrial:
     state = "pruned" if loss is None else "complete"
-    return Try(number=number, settings=settings, loss=loss, best_epoch=3, seconds=1.5, state=state)
+    return SweepTrial(number=number, settings=settings, loss=loss, best_epoch=3, seconds=1.5, state=state)
 
 
 def found() -> Sweep:
@@ -60,7 +60,7 @@ def test_the_page_the_markdown_and_the_json_say_the_same(tmp_path: Path) -> None
         ([trial(0, 2.0, rank=4)], "1 trials, 0 of them given up after the first folds. The best, number 0, has"),
     ],
 )
-def test_a_sweep_that_found_little_says_so(trials: list[Try], says: str, tmp_path: Path) -> None:
+def test_a_sweep_that_found_little_says_so(trials: list[SweepTrial], says: str, tmp_path: Path) -> None:
     little = Sweep(recipe="pirate", over=["rank"], trials=trials, importance={})
     assert summary(little).startswith(says)
     assert write_sweep(little, tmp_path).is_file()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from arena.battles.store import Answer, BattleStore
+from arena.battles.store import BattleAnswer, BattleStore
 from arena.votes.export import acknowledge, pending, restore
 from arena.votes.votes import VoteError, cast_vote, list_votes
 from tests.support.adapters import make_adapter, tensors
@@ -88,7 +88,7 @@ def test_of_many_votes_on_one_battle_at_once_exactly_one_counts(url: str) -> Non
     engine = open_database(url)
     store = BattleStore(engine)
     battle, ticket = store.create(prompt="Hi", persona="poet", session="tab", temperature=0.7, max_tokens=10)
-    store.finish(battle.id, Answer("one"), Answer("two"))
+    store.finish(battle.id, BattleAnswer("one"), BattleAnswer("two"))
 
     def cast(verdict: str) -> bool:
         try:
@@ -132,7 +132,7 @@ def test_a_database_that_does_not_answer_is_named() -> None:
 def test_battles_and_votes_move_between_databases_and_are_replayed(url: str, tmp_path: Path) -> None:
     here, there = BattleStore(open_database(f"sqlite:///{tmp_path / 'space.db'}")), BattleStore(open_database(url))
     battle, ticket = here.create(prompt="Hi", persona="stray", session="s", temperature=0.5, max_tokens=9)
-    here.finish(battle.id, Answer("one"), Answer("two", "3fa9"))
+    here.finish(battle.id, BattleAnswer("one"), BattleAnswer("two", "3fa9"))
     cast_vote(here.engine, ticket, "left", session="s")
     batch = pending(here.engine, "hub:a/b")
     files = batch.files("abc", 1, now())

@@ -68,7 +68,7 @@ def test_a_commit_of_the_hub_is_copied_whole_and_outlives_the_cache(registry: Re
     weights = (folder / WEIGHTS).read_bytes()
     (folder / "training_args.bin").write_bytes(b"a pickle")
     snapshot = snapshot_of(folder, commit)
-    revision = registry.adopt("poet", snapshot, commit, source="hub:ann/poet@v1", actor="hub:ann/poet")
+    revision = registry.add_hub_revision("poet", snapshot, commit, source="hub:ann/poet@v1", actor="hub:ann/poet")
     shutil.rmtree(snapshot.parent.parent)
     stored = registry.path(revision)
     assert (revision.id, revision.source, stored.name) == (commit, "hub:ann/poet@v1", commit)
@@ -88,14 +88,14 @@ def test_blobs_that_the_whole_cache_shares_are_copied_too(registry: Registry, tm
     blob.rename(shared)
     blob.symlink_to(Path("../..") / shared.relative_to(cache))
     assert validate(snapshot, resolve_base("tiny"), max_rank=64) == []
-    revision = registry.adopt("poet", snapshot, commit, source="hub:ann/poet@v1", actor="ann")
+    revision = registry.add_hub_revision("poet", snapshot, commit, source="hub:ann/poet@v1", actor="ann")
     assert (registry.path(revision) / WEIGHTS).read_bytes() == shared.read_bytes()
 
 
 @pytest.mark.parametrize("commit", ["", "main", "../../escaped", "A" * 40, "a" * 39, "a" * 64])
 def test_only_a_commit_can_name_a_revision_of_the_hub(registry: Registry, tmp_path: Path, commit: str) -> None:
     with pytest.raises(AdapterError, match="is no commit"):
-        registry.adopt("poet", make_adapter(tmp_path / "a"), commit, source="hub:ann/poet", actor="ann")
+        registry.add_hub_revision("poet", make_adapter(tmp_path / "a"), commit, source="hub:ann/poet", actor="ann")
     assert not registry.store_dir.exists()
 
 
@@ -103,7 +103,7 @@ def test_a_link_out_of_the_hubs_cache_is_refused(registry: Registry, tmp_path: P
     snapshot = snapshot_of(make_adapter(tmp_path / "a"), "a" * 40)
     (snapshot / "README.md").symlink_to("/etc/hostname")
     with pytest.raises(AdapterError, match=r"README.md is a link to another place"):
-        registry.adopt("poet", snapshot, "a" * 40, source="hub:ann/poet", actor="ann")
+        registry.add_hub_revision("poet", snapshot, "a" * 40, source="hub:ann/poet", actor="ann")
     assert list(registry.store_dir.iterdir()) == []
 
 

@@ -20,7 +20,7 @@ from understudy.registry.tables import Table
 @pytest.fixture
 def registry(settings: Settings) -> Registry:
     registry = open_registry(settings)
-    registry.welcome("poet")
+    registry.ensure_persona("poet")
     add_publishes(registry.engine, 1, 400)
     return registry
 

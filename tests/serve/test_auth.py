@@ -7,8 +7,8 @@ from collections.abc import Awaitable
 import pytest
 
 from serve.http import api_key_cache
-from serve.http.auth import Admission, Caller, NotAdmittedError, Ticket
-from serve.http.rate_limits import Limits
+from serve.http.auth import AdmittedRequest, Authenticator, Caller, NotAdmittedError
+from serve.http.rate_limits import RateLimits
 from tests.support.api_callers import HERE, WRONG, CountingKeys, doorkeeper, keys, refusal
 from understudy.config.settings import Settings
 
@@ -65,7 +65,7 @@ def test_a_key_is_sent_as_a_bearer_token_or_not_at_all(settings: Settings, keys:
         door = doorkeeper(settings, keys)
         assert await refusal(door.caller(header.replace("KEY", secret), HERE)) == (401, "invalid_api_key")
         found = await door.caller(f"bearer  {secret} ", HERE)
-        assert found == Caller(f"key:{key.id}", "app", "inference", Limits(requests_per_minute=5))
+        assert found == Caller(f"key:{key.id}", "app", "inference", RateLimits(requests_per_minute=5))
 
     asyncio.run(scene())
 
@@ -115,7 +115,7 @@ def test_addresses_are_told_apart_but_not_told(settings: Settings, keys: Countin
     async def scene() -> None:
         door, other = doorkeeper(settings, keys), doorkeeper(settings, keys)
 
-        async def seen(address: str, at: Admission = door) -> str:
+        async def seen(address: str, at: Authenticator = door) -> str:
             caller = await at.caller("", address)
             assert address not in repr(caller)
             return caller.id
@@ -231,7 +231,7 @@ def test_a_ticket_shows_no_secret(settings: Settings, keys: CountingKeys) -> Non
         door = doorkeeper(settings, keys, api_key="very-secret")
         caller = await door.caller(f"Bearer {secret}", HERE)
         async with door.enter(caller) as ticket:
-            assert isinstance(ticket, Ticket)
+            assert isinstance(ticket, AdmittedRequest)
             shown = repr([ticket, vars(ticket), caller, door, door._ring, await door.caller("Bearer very-secret", "")])
             assert secret[12:] not in shown
             assert "very-secret" not in shown

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from limits.storage import MemoryStorage
 
 from serve.http import auth
-from serve.http.auth import Admission, Caller, NotAdmittedError
-from serve.http.rate_limits import Limits
+from serve.http.auth import Authenticator, Caller, NotAdmittedError
+from serve.http.rate_limits import RateLimits
 from tests.serve.test_rate_limits import Clock
 from tests.support.api_callers import HERE, CountingKeys, ask, doorkeeper, keys, named, refusal
 from understudy.config.settings import Settings, load_settings
@@ -79,7 +79,7 @@ def test_limits_of_one_are_not_those_of_another(settings: Settings, keys: Counti
 
     async def scene() -> None:
         door = doorkeeper(settings, keys, anonymous=True, anonymous_requests_per_minute=1)
-        callers = [Caller(f"key:{n}", n, "inference", Limits(1)) for n in ("one", "two")]
+        callers = [Caller(f"key:{n}", n, "inference", RateLimits(1)) for n in ("one", "two")]
         callers += [await door.caller("", address) for address in (HERE, "192.0.2.2", "2001:db8::1")]
         for caller in callers:
             await ask(door, caller)
@@ -117,7 +117,7 @@ ENDS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["fine", "erro
 @example_count(max_examples=60, deadline=None)
 @given(ENDS, st.integers(1, 6), st.integers(1, 3), st.randoms())
 def test_every_place_is_given_back_however_an_answer_ends(tmp_path_factory, ends, total, each, random) -> None:
-    async def answer(door: Admission, caller: Caller, end: str, go: asyncio.Event) -> str:
+    async def answer(door: Authenticator, caller: Caller, end: str, go: asyncio.Event) -> str:
         try:
             async with door.enter(caller):
                 await go.wait()
@@ -128,7 +128,7 @@ def test_every_place_is_given_back_however_an_answer_ends(tmp_path_factory, ends
         return "in"
 
     async def scene() -> None:
-        door = Admission(load_settings(home=home, max_concurrent=total), KeyStore(None))  # pyright: ignore[reportArgumentType]
+        door = Authenticator(load_settings(home=home, max_concurrent=total), KeyStore(None))  # pyright: ignore[reportArgumentType]
         open_now: list[tuple[str, asyncio.Task[str], asyncio.Event, str]] = []
         for name, end in ends:
             if open_now and random.random() < 0.4:
@@ -136,7 +136,7 @@ def test_every_place_is_given_back_however_an_answer_ends(tmp_path_factory, ends
             mine = sum(n == name for n, *_ in open_now)
             expected = "overloaded" if len(open_now) >= total else "rate_limit_exceeded" if mine >= each else ""
             go = asyncio.Event()
-            caller = Caller(name, name, "inference", Limits(max_concurrent=each))
+            caller = Caller(name, name, "inference", RateLimits(max_concurrent=each))
             task = asyncio.create_task(answer(door, caller, end, go))
             await asyncio.sleep(0)
             if expected:
@@ -149,7 +149,7 @@ def test_every_place_is_given_back_however_an_answer_ends(tmp_path_factory, ends
         assert door.in_progress == 0
         assert not door._in_progress
 
-    async def finish(door: Admission, one: tuple[str, asyncio.Task[str], asyncio.Event, str]) -> None:
+    async def finish(door: Authenticator, one: tuple[str, asyncio.Task[str], asyncio.Event, str]) -> None:
         _, task, go, end = one
         task.cancel() if end == "cancel" else go.set()
         with contextlib.suppress(OSError, asyncio.CancelledError):
@@ -180,7 +180,7 @@ class SharedStorage(MemoryStorage):
     STORAGE_SCHEME = ["shared"]
 
 
-async def all_charged(door: Admission) -> None:
+async def all_charged(door: Authenticator) -> None:
     while door._charges:
         await asyncio.sleep(0.01)
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from serve.hub_sync.background import aside
+from serve.hub_sync.background import run_in_background
 
 
 def fail() -> None:
@@ -14,15 +14,15 @@ def fail() -> None:
 
 
 def test_a_result_and_an_error_come_back() -> None:
-    assert asyncio.run(aside(60.0, int, "7")) == 7
+    assert asyncio.run(run_in_background(60.0, int, "7")) == 7
     with pytest.raises(ValueError, match="no"):
-        asyncio.run(aside(60.0, fail))
+        asyncio.run(run_in_background(60.0, fail))
 
 
 def test_work_that_takes_too_long_is_given_up() -> None:
     never = threading.Event()
     with pytest.raises(TimeoutError):
-        asyncio.run(aside(0.05, never.wait))
+        asyncio.run(run_in_background(0.05, never.wait))
     never.set()
 
 
@@ -30,7 +30,7 @@ def test_a_cancel_that_comes_with_the_result_is_a_cancel() -> None:
     """As when the gateway ends while the Hub answers: a follower that went on would wait for its next look."""
 
     async def scene() -> None:
-        task = asyncio.create_task(aside(60.0, int))
+        task = asyncio.create_task(run_in_background(60.0, int))
         await asyncio.sleep(0)
         time.sleep(0.2)  # the loop stands still: the result is waiting when the cancel comes
         asyncio.get_running_loop().call_soon(task.cancel)

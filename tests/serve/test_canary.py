@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from serve.rollout.canary import Outcome, Trial
+from serve.rollout.canary import AnswerOutcome, Trial
 from serve.rollout.routing import Loaded
 from tests.serve.test_publisher import Bench, play
 from understudy.config.settings import Settings
 from understudy.errors import NotFoundError, PublishError
 from understudy.registry.registry import Revision
-from understudy.statistics.sequential import Ballot
+from understudy.statistics.sequential import VoteOutcome
 
-GOOD = Outcome(failed=False, tokens=20, seconds=1.0)
-SLOW = Outcome(failed=False, tokens=20, seconds=3.0)
-BAD = Outcome(failed=True)
+GOOD = AnswerOutcome(failed=False, tokens=20, seconds=1.0)
+SLOW = AnswerOutcome(failed=False, tokens=20, seconds=3.0)
+BAD = AnswerOutcome(failed=True)
 
 
 def revision(letter: str) -> Revision:
@@ -27,8 +27,8 @@ def revision(letter: str) -> Revision:
 
 def trial(share: float = 0.5, answers: int = 10_000) -> tuple[Trial, Loaded, Loaded]:
     """A trial, its candidate and the incumbent."""
-    candidate, incumbent = Loaded(revision("a"), 0, {}), Loaded(revision("b"), 0, {})
-    return Trial(candidate, share, answers=answers), candidate, incumbent
+    candidate, live = Loaded(revision("a"), 0, {}), Loaded(revision("b"), 0, {})
+    return Trial(candidate, share, answers=answers), candidate, live
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.99])
@@ -49,10 +49,10 @@ def test_another_revision_is_tried_on_other_users() -> None:
 @pytest.mark.parametrize(
     ("outcome", "why", "within"), [(BAD, "it fails more often: ", 40), (SLOW, "it is slower in ", 40)]
 )
-def test_a_worse_candidate_is_withdrawn_and_the_reason_told(outcome: Outcome, why: str, within: int) -> None:
-    it, candidate, incumbent = trial()
+def test_a_worse_candidate_is_withdrawn_and_the_reason_told(outcome: AnswerOutcome, why: str, within: int) -> None:
+    it, candidate, live = trial()
     for _ in range(within):
-        assert it.see(incumbent, GOOD) is None
+        assert it.see(live, GOOD) is None
         if verdict := it.see(candidate, outcome):
             assert not verdict.promote
             assert verdict.reason.startswith(why)
@@ -61,12 +61,12 @@ def test_a_worse_candidate_is_withdrawn_and_the_reason_told(outcome: Outcome, wh
 
 
 @pytest.mark.parametrize("outcome", [GOOD, SLOW, BAD])
-def test_a_candidate_like_the_incumbent_passes_after_enough_answers(outcome: Outcome) -> None:
-    it, candidate, incumbent = trial(answers=50)
+def test_a_candidate_like_the_incumbent_passes_after_enough_answers(outcome: AnswerOutcome) -> None:
+    it, candidate, live = trial(answers=50)
     verdict = None
     for _ in range(50):
         assert verdict is None
-        it.see(incumbent, outcome)
+        it.see(live, outcome)
         verdict = it.see(candidate, outcome)
     assert verdict
     assert verdict.promote
@@ -74,10 +74,10 @@ def test_a_candidate_like_the_incumbent_passes_after_enough_answers(outcome: Out
 
 def test_lost_votes_end_a_trial_and_each_vote_counts_once() -> None:
     it, _, _ = trial()
-    ballots = [Ballot(battle=f"i{n}", revision="b" * 12, won=True) for n in range(8)]
+    ballots = [VoteOutcome(battle=f"i{n}", revision="b" * 12, won=True) for n in range(8)]
     for number in range(60):
-        ballots.append(Ballot(battle=f"i{number + 10}", revision="b" * 12, won=True))
-        ballots.append(Ballot(battle=f"c{number}", revision="a" * 12, won=False))
+        ballots.append(VoteOutcome(battle=f"i{number + 10}", revision="b" * 12, won=True))
+        ballots.append(VoteOutcome(battle=f"c{number}", revision="a" * 12, won=False))
         if verdict := it.count(ballots):
             break
     else:
@@ -86,7 +86,7 @@ def test_lost_votes_end_a_trial_and_each_vote_counts_once() -> None:
     assert it.figures()["lost"] == f"{number + 1} of {number + 1} on trial, 0 of {number + 9} before"
 
 
-async def answer(bench: Bench, user: str, outcome: Outcome) -> str:
+async def answer(bench: Bench, user: str, outcome: AnswerOutcome) -> str:
     with bench.table.lease("poet", user) as target:
         bench.publisher.answered(target.loaded, outcome)
         await asyncio.sleep(0)

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from serve.events import FullError, News
+from serve.events import EventStream, TooManySubscribersError
 from understudy.processes import free_port
 
 Event = tuple[str, dict]
@@ -44,7 +44,7 @@ class Listener:
 class Hall:
     """A server with news, and clients for it."""
 
-    def __init__(self, news: News, server: uvicorn.Server, session: aiohttp.ClientSession, url: str) -> None:
+    def __init__(self, news: EventStream, server: uvicorn.Server, session: aiohttp.ClientSession, url: str) -> None:
         self.news, self.server, self.session, self.url = news, server, session, url
 
     @contextlib.asynccontextmanager
@@ -61,7 +61,7 @@ async def until(true: Callable[[], bool]) -> None:
         await asyncio.sleep(0.01)
 
 
-def play(news: News, scene: Callable[[Hall], Awaitable[None]]) -> None:
+def play(news: EventStream, scene: Callable[[Hall], Awaitable[None]]) -> None:
     async def run() -> None:
         app = FastAPI()
         app.add_api_route("/events", news.stream, methods=["GET"])
@@ -96,7 +96,7 @@ def test_everybody_hears_the_news_in_order() -> None:
                 assert later == "engine_down"
                 assert more["id"] > data["id"]
 
-    play(News(), scene)
+    play(EventStream(), scene)
 
 
 def test_a_client_that_comes_back_gets_what_it_missed_and_no_more() -> None:
@@ -107,7 +107,7 @@ def test_a_client_that_comes_back_gets_what_it_missed_and_no_more() -> None:
             heard = [await listener.next() for _ in range(3)]
         assert [event and event[1]["revision"] for event in heard] == ["1", "2", "3"]
 
-    play(News(), scene)
+    play(EventStream(), scene)
 
 
 def test_a_client_without_a_last_id_hears_only_what_is_new() -> None:
@@ -120,7 +120,7 @@ def test_a_client_without_a_last_id_hears_only_what_is_new() -> None:
                 assert event
                 assert event[1]["revision"] == "new"
 
-    play(News(), scene)
+    play(EventStream(), scene)
 
 
 def test_a_client_that_was_away_for_too_long_is_told_so() -> None:
@@ -140,12 +140,12 @@ def test_a_client_that_was_away_for_too_long_is_told_so() -> None:
             assert event
             assert event[1]["revision"] == "2"
 
-    play(News(history=3), scene)
+    play(EventStream(history=3), scene)
 
 
 def test_a_slow_client_loses_the_oldest_and_is_told_how_many() -> None:
     async def run() -> None:
-        news = News(queue=3)
+        news = EventStream(queue=3)
         with news.subscribe() as slow:
             for number in range(10):
                 news.announce("live", "poet", str(number))
@@ -170,13 +170,13 @@ def test_a_client_that_stops_reading_is_let_go() -> None:
                 await asyncio.sleep(0.001)
             transport.abort()
 
-    play(News(history=1, send_timeout=0.1), scene)
+    play(EventStream(history=1, send_timeout=0.1), scene)
 
 
 def test_ids_grow_across_restarts_and_when_the_clock_stands_still() -> None:
-    before = News(clock=lambda: 1000.0)
+    before = EventStream(clock=lambda: 1000.0)
     ids = [before.announce("live").id for _ in range(3)]
-    after = News(clock=lambda: 1001.0)
+    after = EventStream(clock=lambda: 1001.0)
     ids.append(after.announce("live").id)
     assert ids == sorted(set(ids))
     with after.subscribe(str(ids[0])) as subscriber:
@@ -193,7 +193,7 @@ def test_beyond_the_cap_the_answer_is_503_until_somebody_leaves() -> None:
         async with hall.listen():
             pass
 
-    play(News(subscribers=1), scene)
+    play(EventStream(subscribers=1), scene)
 
 
 def test_a_quiet_stream_gives_signs_of_life() -> None:
@@ -204,7 +204,7 @@ def test_a_quiet_stream_gives_signs_of_life() -> None:
             hall.news.announce("engine_ready")
             assert (await waiting or ("",))[0] == "engine_ready"
 
-    play(News(heartbeat=0.02), scene)
+    play(EventStream(heartbeat=0.02), scene)
 
 
 def test_two_hundred_clients_of_which_half_vanish_leave_no_subscriber_behind() -> None:
@@ -230,7 +230,7 @@ def test_two_hundred_clients_of_which_half_vanish_leave_no_subscriber_behind() -
         assert told.count("second") == told.count("vanished") == 100
         await until(lambda: hall.news.listening == 0)
 
-    play(News(), scene)
+    play(EventStream(), scene)
 
 
 @pytest.mark.parametrize("end", ["close", "server"])
@@ -246,14 +246,14 @@ def test_streams_end_whole_when_the_server_stops(end: str, caplog: pytest.LogCap
                 assert await listener.next() is None
         await until(lambda: hall.news.listening == 0)
 
-    play(News(), scene)
+    play(EventStream(), scene)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 def test_closed_news_take_nobody() -> None:
-    news = News()
+    news = EventStream()
     news.close()
-    with pytest.raises(FullError), news.subscribe():
+    with pytest.raises(TooManySubscribersError), news.subscribe():
         pass
 
 
@@ -263,4 +263,4 @@ def test_head_answers_at_once_and_subscribes_nobody() -> None:
             assert response.status in (200, 405)
         assert hall.news.listening == 0
 
-    play(News(), scene)
+    play(EventStream(), scene)

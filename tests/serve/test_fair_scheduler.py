@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from serve.engine.fair_scheduler import Slots
+from serve.engine.fair_scheduler import FairScheduler
 
 
 class Clock:
@@ -27,7 +27,7 @@ class Scene:
 
     def __init__(self, capacity: int) -> None:
         self.clock = Clock()
-        self.slots = Slots(capacity, patience=1.0, clock=self.clock)
+        self.slots = FairScheduler(capacity, patience=1.0, clock=self.clock)
         self.running: list[str] = []
         self.ends: dict[asyncio.Task[None], asyncio.Event] = {}
 
@@ -149,7 +149,7 @@ def test_whatever_comes_and_goes_the_rule_holds_and_everybody_gets_an_answer(see
     chance, answered = random.Random(seed), Counter[str]()
 
     async def scene() -> None:
-        slots, running = Slots(3, patience=0.002), Counter[str]()
+        slots, running = FairScheduler(3, patience=0.002), Counter[str]()
 
         async def ask(adapter: str) -> None:
             async with slots.turn(adapter):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serve.learning import MOST, Learner, Learning
+from serve.learning import MOST, LearningRegistry, LearningStatus
 from tests.support.adapters import make_adapter
 from tests.support.hub.gateway import HubStage, Plays, play
 
@@ -81,9 +81,9 @@ def test_only_an_admin_says_so_and_only_in_the_right_form(play: Plays) -> None:
 
 
 def test_what_is_remembered_has_an_end() -> None:
-    learning = Learning()
+    learning = LearningRegistry()
     for number in range(MOST + 5):
-        learning.put(f"p{number}", Learner(title="P", state="learning"))
+        learning.put(f"p{number}", LearningStatus(title="P", state="learning"))
     names = [one["persona"] for one in learning.listed(())]
     assert len(names) == MOST
     assert "p4" not in names
@@ -99,4 +99,4 @@ def test_what_is_remembered_has_an_end() -> None:
     ],
 )
 def test_news_are_a_sentence(state: Any, text: str) -> None:
-    assert Learner(title="Poet", state=state, percent=40, reason="babble").text == text
+    assert LearningStatus(title="Poet", state=state, percent=40, reason="babble").text == text

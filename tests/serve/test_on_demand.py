@@ -12,9 +12,9 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from serve.hub_sync import on_demand
-from serve.hub_sync.adapter_cache import GuestStore
+from serve.hub_sync.adapter_cache import AdapterCache
 from serve.hub_sync.on_demand import MODEL
-from serve.hub_sync.on_demand_errors import REMEMBERED, Answer, Memory
+from serve.hub_sync.on_demand_errors import REMEMBERED, CachedLookup, LookupCache
 from tests.support.adapters import make_adapter, tensors
 from tests.support.hub.gateway import HubStage, Plays, play
 from tests.support.hub.server import HubServer, Repo
@@ -328,7 +328,7 @@ def test_the_disk_is_bounded_and_what_is_in_use_stays(tmp_path: Path, hub: HubSe
         shelf = hub.repos[f"ann/a{number}"] = Repo()
         commits.append(shelf.commit_folder(make_adapter(tmp_path / str(number), tensors(seed=number))))
     one = sum(len(data) for data in hub.repos["ann/a0"].files().values())
-    store = GuestStore(tmp_path / "guests", int(2.5 * one), hub.url)
+    store = AdapterCache(tmp_path / "guests", int(2.5 * one), hub.url)
     for number, commit in enumerate(commits):
         revision, folder = store.bring(f"ann/a{number}", commit)
         assert (revision.id, folder.name) == (commit, commit)
@@ -340,9 +340,9 @@ def test_the_disk_is_bounded_and_what_is_in_use_stays(tmp_path: Path, hub: HubSe
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    memory = Memory()
+    memory = LookupCache()
     for number in range(REMEMBERED + 50):
-        memory.keep(str(number), Answer(float("inf")))
+        memory.keep(str(number), CachedLookup(float("inf")))
     assert len(memory) == REMEMBERED
     assert memory.fresh("0") is None
     assert memory.fresh(str(REMEMBERED)) is not None

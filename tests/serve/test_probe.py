@@ -11,7 +11,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.engine.logprobs import Answer, difference, same
+from serve.engine.logprobs import ScoredAnswer, difference, same
 from serve.rollout.probe import PROMPTS as ANYBODYS
 from serve.rollout.probe import Probe, ProbeReport, meets, slow
 from tests.support.fake_engine import FakeEngine
@@ -60,19 +60,19 @@ class ScriptedEngine(FakeEngine):
 
 
 def probe(
-    engine: ScriptedEngine, golden: list | None = None, incumbent: str | None = OLD, prompts: list[str] = PROMPTS
+    engine: ScriptedEngine, golden: list | None = None, live: str | None = OLD, prompts: list[str] = PROMPTS
 ) -> ProbeReport:
     async def run() -> ProbeReport:
         async with engine.serving() as session:
-            return await Probe(engine, session).check(NEW, prompts, golden=golden or [], incumbent=incumbent)
+            return await Probe(engine, session).check(NEW, prompts, golden=golden or [], live=live)
 
     return asyncio.run(run())
 
 
 @pytest.mark.parametrize("incumbent", [OLD, None])
 @pytest.mark.parametrize("golden", [GOLDEN, []])
-def test_a_good_candidate_passes_and_what_was_measured_is_told(incumbent: str | None, golden: list) -> None:
-    report = probe(ScriptedEngine(), golden, incumbent)
+def test_a_good_candidate_passes_and_what_was_measured_is_told(live: str | None, golden: list) -> None:
+    report = probe(ScriptedEngine(), golden, live)
     assert report.problems == []
     figures = report.figures
     assert (figures["prompts"], figures["ended"]) == (3, 3)
@@ -80,8 +80,8 @@ def test_a_good_candidate_passes_and_what_was_measured_is_told(incumbent: str | 
     assert figures["noise"] == 0
     assert figures["golden"] == len(golden)
     assert figures["golden_met"] == (4 if golden else None)
-    assert figures["golden_met_incumbent"] == (4 if golden and incumbent else None)
-    assert figures["reference"] == (incumbent or "base")
+    assert figures["golden_met_incumbent"] == (4 if golden and live else None)
+    assert figures["reference"] == (live or "base")
     assert 0 < figures["seconds"] < 5  # pyright: ignore[reportOperatorIssue]
     json.dumps(figures, allow_nan=False)
 
@@ -202,8 +202,8 @@ def test_golden_prompts_are_measured_against_the_incumbent(met: int, of_incumben
         assert report.problems[0].startswith(f"it meets {met} of 4 golden expectations")
 
 
-def answer(logprobs: list[float], tokens: str = "abcdefgh") -> Answer:
-    return Answer(text=tokens, finish="stop", tokens=list(tokens[: len(logprobs)]), logprobs=logprobs)
+def answer(logprobs: list[float], tokens: str = "abcdefgh") -> ScoredAnswer:
+    return ScoredAnswer(text=tokens, finish="stop", tokens=list(tokens[: len(logprobs)]), logprobs=logprobs)
 
 
 def test_answers_that_part_at_a_near_tie_are_the_same() -> None:

@@ -12,13 +12,13 @@ from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from serve.engine.fair_scheduler import Slots
+from serve.engine.fair_scheduler import FairScheduler
 from serve.engine.supervisor import Status
-from serve.http.auth import Admission
+from serve.http.auth import Authenticator
 from serve.http.middleware import RequestIds
-from serve.http.proxy import Desk, Proxy
+from serve.http.proxy import Proxy, ProxyContext
 from serve.metrics import Metrics
-from serve.rollout.canary import Outcome
+from serve.rollout.canary import AnswerOutcome
 from serve.rollout.routing import Loaded, RoutingTable
 from tests.support.adapters import make_adapter
 from tests.support.fake_engine import FakeEngine
@@ -37,12 +37,12 @@ class Door:
     def __init__(self, engine: FakeEngine, session: aiohttp.ClientSession, url: str) -> None:
         self.engine, self.session, self.url, self.table = engine, session, url, RoutingTable()
         self.status = Status(status="ready", detail="Ready.")
-        self.metrics, self.slots = Metrics(), Slots(4)
-        self.outcomes: list[tuple[Loaded | None, Outcome]] = []
+        self.metrics, self.slots = Metrics(), FairScheduler(4)
+        self.outcomes: list[tuple[Loaded | None, AnswerOutcome]] = []
 
     def app(self, settings: Settings) -> RequestIds:
-        self.admission = Admission(settings, KeyStore(open_registry(settings).engine))
-        desk = Desk(
+        self.admission = Authenticator(settings, KeyStore(open_registry(settings).engine))
+        desk = ProxyContext(
             engine=self.engine,
             table=self.table,
             slots=self.slots,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serve.rollout.loader import Happening, Loader
+from serve.rollout.loader import Loader, RolloutEvent
 from serve.rollout.publisher import Publisher
 from serve.rollout.routing import RoutingTable
 from tests.support.adapters import make_adapter, tensors
@@ -23,10 +23,10 @@ class Bench:
 
     def __init__(self, registry: Registry, engine: FakeEngine, session, folder: Path) -> None:
         self.registry, self.engine, self.table = registry, engine, RoutingTable()
-        self.told: list[Happening] = []
-        tell = self.told.append
-        self.loader = Loader(registry, self.table, engine, session, drain_timeout=5, tell=tell)
-        self.publisher = Publisher(registry, self.table, self.loader, tell=tell, trial_answers=20)
+        self.told: list[RolloutEvent] = []
+        emit = self.told.append
+        self.loader = Loader(registry, self.table, engine, session, drain_timeout=5, emit=emit)
+        self.publisher = Publisher(registry, self.table, self.loader, emit=emit, trial_answers=20)
         self.first = self.push(folder / "first", seed=1)
         self.second = self.push(folder / "second", seed=2)
         self.third = self.push(folder / "third", seed=3)

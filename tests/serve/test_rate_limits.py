@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.http.rate_limits import Limits, OneMinute, StorageError, Windows, open_windows
+from serve.http.rate_limits import OneMinute, RateLimiter, RateLimits, StorageError, open_windows
 
 
 class Clock:
@@ -20,7 +20,7 @@ class Clock:
 def test_many_more_addresses_than_windows_leave_a_bounded_number() -> None:
     clock = Clock()
     storage = OneMinute(clock, most=1000)
-    windows, limits = Windows(storage, clock), Limits(requests_per_minute=10, tokens_per_minute=10)
+    windows, limits = RateLimiter(storage, clock), RateLimits(requests_per_minute=10, tokens_per_minute=10)
     assert windows.take("first", limits).requests
     for n in range(20_000):
         windows.take(str(n), limits)

@@ -279,7 +279,7 @@ def test_a_followed_commit_comes_from_the_hub_where_the_store_is_not_shared(
     first = commit(hub, tmp_path / "first", seed=1)
     registry = open_registry(settings)
     snapshot, _ = fetch_adapter("ann/poet", first, endpoint=hub.url)
-    registry.adopt("poet", snapshot, first, source="hub:ann/poet@main", actor="test")
+    registry.add_hub_revision("poet", snapshot, first, source="hub:ann/poet@main", actor="test")
     weights = (settings.store_dir / first / WEIGHTS).read_bytes()
     commit(hub, tmp_path / "second", seed=2)
     elsewhere = load_settings(home=tmp_path / "another-machine", database_url=settings.database, hub_endpoint=hub.url)

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 from sqlalchemy import event
 
-from serve.http.request import RefusedError
-from serve.rollout.lazy_load import FORGIVEN, Entrances
+from serve.http.request import HttpRefusalError
+from serve.rollout.lazy_load import FORGIVEN, LazyLoader
 from serve.rollout.loader import Loader
 from serve.rollout.publisher import Publisher
 from serve.rollout.routing import RoutingTable
@@ -32,11 +32,11 @@ class Company:
 
     def __init__(self, registry: Registry, engine: FakeEngine, session: aiohttp.ClientSession, folder: Path) -> None:
         self.registry, self.engine, self.folder, self.table = registry, engine, folder, RoutingTable()
-        tell = lambda happening: None  # noqa: E731
-        self.loader = Loader(registry, self.table, engine, session, drain_timeout=5, tell=tell)
-        self.publisher = Publisher(registry, self.table, self.loader, tell=tell, trial_answers=20)
+        emit = lambda happening: None  # noqa: E731
+        self.loader = Loader(registry, self.table, engine, session, drain_timeout=5, emit=emit)
+        self.publisher = Publisher(registry, self.table, self.loader, emit=emit, trial_answers=20)
         self.now = 0.0
-        self.entrances = Entrances(self.table, self.publisher.enter, clock=lambda: self.now)
+        self.entrances = LazyLoader(self.table, self.publisher.enter, clock=lambda: self.now)
 
     def hire(self, *names: str) -> None:
         for name in names:
@@ -86,7 +86,7 @@ def test_a_start_loads_no_more_than_there_is_room_for_however_many_personas_are_
                 assert await company.publisher.replay() == []
             counts.append(len(asked))
             assert len(company.engine.loaded) - 1 == len(company.table.live) == ROOM
-            assert len(company.table.resting) == size - ROOM
+            assert len(company.table.unloaded) == size - ROOM
         assert counts[0] == counts[1], "the database is asked once for all, and for each that is loaded"
 
     play(settings, tmp_path, scene)
@@ -112,9 +112,9 @@ def test_many_who_ask_for_one_that_rests_wait_for_one_load_and_nobody_ends_it_by
     async def scene(company: Company) -> None:
         company.hire(*named(20))
         await company.publisher.replay()
-        name, revision = next(iter(company.table.resting.items()))
+        name, revision = next(iter(company.table.unloaded.items()))
         company.engine.load_gate.clear()
-        asking = [asyncio.create_task(company.entrances.wake(name)) for _ in range(10)]
+        asking = [asyncio.create_task(company.entrances.ensure_loaded(name)) for _ in range(10)]
         await asyncio.sleep(0.05)
         asking.pop(0).cancel()
         company.engine.load_gate.set()  # the fake engine refuses a second load of one name
@@ -122,7 +122,7 @@ def test_many_who_ask_for_one_that_rests_wait_for_one_load_and_nobody_ends_it_by
         with company.table.lease(name) as target:
             assert target.engine_name == revision.served_name
         assert revision.served_name in company.engine.asked, "it was proved to work, as at a publish"
-        assert name not in company.table.resting
+        assert name not in company.table.unloaded
 
     play(settings, tmp_path, scene)
 
@@ -131,10 +131,10 @@ def test_a_pinned_name_wakes_only_the_revision_that_is_meant(settings: Settings,
     async def scene(company: Company) -> None:
         company.hire(*named(9))
         await company.publisher.replay()
-        (name, revision), (other, _) = company.table.resting.items()
-        await company.entrances.wake(f"{name}@{revision.id[:12]}")
-        await company.entrances.wake(f"{other}@{'0' * 12}")
-        await company.entrances.wake("nobody")
+        (name, revision), (other, _) = company.table.unloaded.items()
+        await company.entrances.ensure_loaded(f"{name}@{revision.id[:12]}")
+        await company.entrances.ensure_loaded(f"{other}@{'0' * 12}")
+        await company.entrances.ensure_loaded("nobody")
         assert name in company.on_stage
         assert other not in company.on_stage
         with company.table.lease(f"{name}@{revision.id[:12]}") as target:
@@ -147,17 +147,17 @@ def test_who_cannot_come_is_refused_with_the_reason_and_tried_again_later(settin
     async def scene(company: Company) -> None:
         company.hire(*named(9))
         await company.publisher.replay()
-        name = next(iter(company.table.resting))
+        name = next(iter(company.table.unloaded))
         company.engine.misbehave = "refuse load"
         for _ in range(3):
-            with pytest.raises(RefusedError, match=f"{name} cannot come on stage now.*no room") as refused:
-                await company.entrances.wake(name)
+            with pytest.raises(HttpRefusalError, match=f"{name} cannot come on stage now.*no room") as refused:
+                await company.entrances.ensure_loaded(name)
             assert (refused.value.status, refused.value.code) == (503, "model_not_ready")
         rejects = [one for one in company.registry.history(name) if one.action == "reject"]
         assert len(rejects) == 1, "asking again and again is no new try"
         company.engine.misbehave = ""
         company.now += FORGIVEN + 1
-        await company.entrances.wake(name)
+        await company.entrances.ensure_loaded(name)
         assert name in company.on_stage
 
     play(settings, tmp_path, scene)
@@ -167,7 +167,7 @@ def test_a_publish_on_one_that_rests_knows_what_was_live_before(settings: Settin
     async def scene(company: Company) -> None:
         company.hire(*named(9))
         await company.publisher.replay()
-        (one, before), (other, _) = company.table.resting.items()
+        (one, before), (other, _) = company.table.unloaded.items()
         for name, share in ((one, 1.0), (other, 0.5)):
             new = company.registry.push(name, make_adapter(company.folder / "new", tensors(seed=2)), actor="test")
             done = await company.publisher.publish(name, new.id, actor="test", share=share)
@@ -182,7 +182,7 @@ def test_a_publish_goes_through_even_if_what_rests_is_broken(settings: Settings,
     async def scene(company: Company) -> None:
         company.hire(*named(9))
         await company.publisher.replay()
-        name, before = next(iter(company.table.resting.items()))
+        name, before = next(iter(company.table.unloaded.items()))
         (company.registry.path(before) / WEIGHTS).unlink()
         new = company.registry.push(name, make_adapter(company.folder / "new", tensors(seed=2)), actor="test")
         await company.publisher.publish(name, new.id, actor="test")
@@ -201,7 +201,7 @@ def test_models_lists_who_rests_and_use_is_written_down(settings: Settings, tmp_
         gateway.table = company.table
         listed = {one["id"]: one["understudy"].get("resting", False) for one in gateway.models()}
         assert list(listed) == ["base", *named(30)]
-        assert {name for name, resting in listed.items() if resting} == set(company.table.resting)
+        assert {name for name, unloaded in listed.items() if unloaded} == set(company.table.unloaded)
         assert gateway.model("p029") == gateway.models()[-1]
         with pytest.raises(NotFoundError):
             gateway.model("nobody")

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from arena.battles.store import ASKED, OPEN, VOID, Answer, BattleStore
+from arena.battles.store import ASKED, OPEN, VOID, BattleAnswer, BattleStore
 from arena.votes.votes import BattleVotes, VoteError, list_votes, tally
 from space.app import changes
-from space.arena.battle import Ring, View, fight, settle, suggestions
+from space.arena.battle import ArenaServices, BattleView, fight, settle, suggestions
 from space.arena.tab import show, unmask
 from space.backends.gateway import GatewayClient, Readiness
-from space.status import BASE, Backend, Snapshot
+from space.status import BASE, GatewayMonitor, GatewayStatus
 from tests.support.fake_gateway import EMAIL, STAND_UP, FakeGateway
 from tests.support.fake_gateway import Answer as Said
 from tests.support.space import EMAIL_CARD, READY, eventually, only_battle
@@ -20,8 +20,10 @@ from understudy.registry.tables import now
 TELLING = ("email-copy", "stand-up", "Email copywriter", "Stand-up", EMAIL, STAND_UP)
 
 
-async def fought(fake: FakeGateway, store: BattleStore, choice: str = "email-copy", prompt: str = "Hi") -> list[View]:
-    ring = Ring(client := GatewayClient(fake.url), Backend(client), store)
+async def fought(
+    fake: FakeGateway, store: BattleStore, choice: str = "email-copy", prompt: str = "Hi"
+) -> list[BattleView]:
+    ring = ArenaServices(client := GatewayClient(fake.url), GatewayMonitor(client), store)
     return [view async for view in fight(ring, prompt, choice, "tab", "base")]
 
 
@@ -33,7 +35,7 @@ def test_a_battle_from_prompt_to_reveal(fake: FakeGateway, store: BattleStore):
     assert (row.left_text, row.right_text) == (views[-1].left, views[-1].right)
     assert {row.left_revision, row.right_revision} == {None, EMAIL}
     ticket = views[-1].ticket
-    ring = Ring(GatewayClient(fake.url), Backend(GatewayClient(fake.url)), store)
+    ring = ArenaServices(GatewayClient(fake.url), GatewayMonitor(GatewayClient(fake.url)), store)
     battle = settle(ring, "left", ticket, "tab")
     assert battle.left == row.left
     with pytest.raises(VoteError, match="already"):
@@ -68,9 +70,9 @@ def test_the_swift_side_waits_for_the_slow_one(fake: FakeGateway, store: BattleS
     fake.say("base", "word " * 60)
     slow = fake.say("email-copy", Said("term " * 60, hold_after=3))
 
-    async def watch() -> list[View]:
-        views: list[View] = []
-        ring = Ring(client := GatewayClient(fake.url), Backend(client), store)
+    async def watch() -> list[BattleView]:
+        views: list[BattleView] = []
+        ring = ArenaServices(client := GatewayClient(fake.url), GatewayMonitor(client), store)
         async for view in fight(ring, "Hi", "email-copy", "tab", "base"):
             views.append(view)
             if len(view.left) >= 15:
@@ -141,7 +143,7 @@ def test_the_arena_without_a_prompt_or_a_persona(fake: FakeGateway, store: Battl
 
 def test_suggestions_are_everyones_or_the_chosen_ones():
     other = EMAIL_CARD.model_copy(update={"name": "stand-up", "prompts": ("Joke.", "Sell it.")})
-    two = Snapshot(READY.readiness, (BASE, EMAIL_CARD, other))
+    two = GatewayStatus(READY.readiness, (BASE, EMAIL_CARD, other))
     assert suggestions(two, "") == ["Sell it.", "Joke."]
     assert suggestions(two, "stand-up") == ["Joke.", "Sell it."]
 
@@ -149,8 +151,8 @@ def test_suggestions_are_everyones_or_the_chosen_ones():
 # Nobody there: battles recorded earlier
 
 
-async def fought_by(fake: FakeGateway, store: BattleStore, session: str, choice: str = "") -> View:
-    ring = Ring(client := GatewayClient(fake.url, pauses=()), Backend(client), store)
+async def fought_by(fake: FakeGateway, store: BattleStore, session: str, choice: str = "") -> BattleView:
+    ring = ArenaServices(client := GatewayClient(fake.url, pauses=()), GatewayMonitor(client), store)
     return [view async for view in fight(ring, "Ignored while away", choice, session)][-1]
 
 
@@ -161,7 +163,7 @@ def record(store: BattleStore, persona: str, count: int = 1, session: str = "oth
         battle, _ = store.create(
             prompt=f"{persona} {number}", persona=persona, session=session, temperature=0.5, max_tokens=9
         )
-        said = {"base": Answer(f"plain {number}"), persona: Answer(f"{persona[:3]} {number}", EMAIL)}
+        said = {"base": BattleAnswer(f"plain {number}"), persona: BattleAnswer(f"{persona[:3]} {number}", EMAIL)}
         store.finish(battle.id, said[battle.left], said[battle.right])
         ids.append(battle.id)
     return ids
@@ -182,7 +184,9 @@ def test_while_nobody_answers_recorded_battles_are_voted_on_blind(fake: FakeGate
         *visible, _ = show(view)
         assert EMAIL not in repr(visible)
         assert view.ticket.battle not in repr(visible)
-        battle = settle(Ring(c := GatewayClient(fake.url), Backend(c), store), "left", view.ticket, "visitor")
+        battle = settle(
+            ArenaServices(c := GatewayClient(fake.url), GatewayMonitor(c), store), "left", view.ticket, "visitor"
+        )
         assert (battle.origin, view.recorded, view.left) == ("replay", battle.prompt, battle.left_answer.text)
         original = store.get(battle.replay_of or "")
         answers = {battle.left: battle.left_answer, battle.right: battle.right_answer}
@@ -201,7 +205,7 @@ def test_votes_on_recorded_battles_are_told_apart(fake: FakeGateway, store: Batt
     fake.stop()
     for visitor in ("one", "two"):
         view = asyncio.run(fought_by(fake, store, visitor))
-        settle(Ring(c := GatewayClient(fake.url), Backend(c), store), "left", view.ticket, visitor)
+        settle(ArenaServices(c := GatewayClient(fake.url), GatewayMonitor(c), store), "left", view.ticket, visitor)
     votes = list_votes(store.engine)
     assert [vote.origin for vote in votes] == ["replay", "replay"]
     assert original not in {vote.battle for vote in votes}, "the original's own vote is untouched"
@@ -229,7 +233,7 @@ def test_the_banner_points_to_the_arena_when_it_has_battles_to_show(store: Battl
     assert not store.recorded(), "it has no answers yet"
     record(store, "email-copy")
     assert store.recorded()
-    away = Snapshot(Readiness(status="waking"))
+    away = GatewayStatus(Readiness(status="waking"))
     shown = [changes(None, away, None, None, recorded=recorded)[1]["value"] for recorded in (True, False)]
     assert ["Meanwhile the Arena" in text for text in shown] == [True, False]
 
@@ -245,6 +249,6 @@ def test_names_of_a_replay_come_out_even_if_nobody_has_listed_the_personas(store
     record(store, "email-copy")
     found = store.replay(session="me")
     assert found
-    shown = repr(unmask(found[0], "left", Snapshot(Readiness(status="down"))))
+    shown = repr(unmask(found[0], "left", GatewayStatus(Readiness(status="down"))))
     assert f"email-copy@{EMAIL}" in shown
     assert shown.count("Base model") == 1

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, expect
 from sqlalchemy.orm import Session
 
 from arena.battles.store import OPEN, VOID, digest
-from arena.battles.store import Answer as Said
+from arena.battles.store import BattleAnswer as Said
 from arena.ranking.leaderboard import build_leaderboard
 from arena.votes.counts import VoteCounts
 from arena.votes.import_files import read_votes

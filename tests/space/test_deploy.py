@@ -21,8 +21,8 @@ from huggingface_hub import HfApi
 
 from arena.votes.votes import list_votes
 from space.backends.gateway import GatewayClient
-from space.deploy.deploy import MANIFEST, Outcome, Values, deploy, require_endpoint
-from space.deploy.files import Wish, _imports, code, files, front_matter
+from space.deploy.deploy import MANIFEST, DeployResult, Values, deploy, require_endpoint
+from space.deploy.files import SpaceSpec, _imports, code, files, front_matter
 from tests.space.test_page import Page, wait_for_page
 from tests.support.fake_gateway import FakeGateway
 from tests.support.hub.server import READ_TOKEN, TOKEN, HubServer
@@ -45,7 +45,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         yield hub
 
 
-def up(hub: HubServer, wish: Wish = Wish(REPO), values: Values = VALUES, **options: Any) -> Outcome:  # noqa: B008
+def up(hub: HubServer, wish: SpaceSpec = SpaceSpec(REPO), values: Values = VALUES, **options: Any) -> DeployResult:  # noqa: B008
     api = HfApi(endpoint=hub.url, token=TOKEN)
     return deploy(api, wish, values, **{"private": False, **options})
 
@@ -87,7 +87,7 @@ def test_requirements_are_the_pins_we_test_with_and_cover_every_import_at_start(
     locked = dict(re.findall(r"^([\w-]+)==(\S+)$", (PROJECT / "requirements/cpu.txt").read_text(), re.MULTILINE))
     assert pins.items() <= locked.items()
     assert not {"torch", "vllm", "transformers", "trl", "peft"} & pins.keys()
-    assert front_matter(Wish(REPO))["sdk_version"] == pins["gradio"]
+    assert front_matter(SpaceSpec(REPO))["sdk_version"] == pins["gradio"]
     outside = set()
     for path in (PROJECT / one for one in code("space.app") if one.endswith(".py")):
         top = ast.parse(path.read_text()).body
@@ -102,14 +102,14 @@ def test_requirements_are_the_pins_we_test_with_and_cover_every_import_at_start(
 @pytest.mark.parametrize(
     ("wish", "says"),
     [
-        (Wish(REPO), {"sdk": "gradio", "python_version": "3.11", "app_file": "app.py"}),
-        (Wish(REPO, models=("o/b",), dataset="o/v"), {"models": ["o/b"], "datasets": ["o/v"]}),
-        (Wish(REPO, oauth=True, title="Stage"), {"hf_oauth": True, "title": "Stage"}),
-        (Wish(REPO, flavor="docker"), {"sdk": "docker", "app_port": 7860, "suggested_hardware": "l4x1"}),
-        (Wish(REPO, flavor="docker", hardware="cpu-upgrade"), {"suggested_hardware": "cpu-upgrade"}),
+        (SpaceSpec(REPO), {"sdk": "gradio", "python_version": "3.11", "app_file": "app.py"}),
+        (SpaceSpec(REPO, models=("o/b",), dataset="o/v"), {"models": ["o/b"], "datasets": ["o/v"]}),
+        (SpaceSpec(REPO, oauth=True, title="Stage"), {"hf_oauth": True, "title": "Stage"}),
+        (SpaceSpec(REPO, flavor="docker"), {"sdk": "docker", "app_port": 7860, "suggested_hardware": "l4x1"}),
+        (SpaceSpec(REPO, flavor="docker", hardware="cpu-upgrade"), {"suggested_hardware": "cpu-upgrade"}),
     ],
 )
-def test_the_front_matter_says_what_the_hub_needs(wish: Wish, says: dict[str, Any]):
+def test_the_front_matter_says_what_the_hub_needs(wish: SpaceSpec, says: dict[str, Any]):
     matter = front_matter(wish)
     assert says.items() <= matter.items()
     assert matter.keys() >= REQUIRED
@@ -120,7 +120,7 @@ def test_the_front_matter_says_what_the_hub_needs(wish: Wish, says: dict[str, An
 
 def test_a_description_that_the_hub_would_refuse_is_refused_before():
     with pytest.raises(DeployError, match="61 characters, the Hub takes 60"):
-        files(Wish(REPO, description="x" * 61))
+        files(SpaceSpec(REPO, description="x" * 61))
 
 
 # Where the gateway may be
@@ -164,7 +164,7 @@ def test_addresses_that_a_space_cannot_use(url: str, says: str):
 
 
 def test_a_new_space_has_its_files_variables_and_secrets_from_the_start(hub: HubServer):
-    outcome = up(hub, Wish(REPO, hardware="cpu-upgrade"), private=True)
+    outcome = up(hub, SpaceSpec(REPO, hardware="cpu-upgrade"), private=True)
     space = hub.spaces[REPO]
     assert (outcome.created, outcome.differs, space.private, space.hardware) == (True, True, True, "cpu-upgrade")
     assert space.variables == {"UNDERSTUDY_GATEWAY_URL": ENDPOINT}
@@ -193,7 +193,7 @@ def test_an_update_sends_what_differs_removes_what_is_no_longer_ours_and_leaves_
     space.variables["MINE"] = "kept"
     rest = tuple(path for path in code("space.app") if path != "space/theme.py")
     monkeypatch.setattr("space.deploy.files.code", lambda *_: rest)
-    outcome = up(hub, Wish(REPO, title="Renamed", hardware="t4-small"))
+    outcome = up(hub, SpaceSpec(REPO, title="Renamed", hardware="t4-small"))
     assert outcome.changed == (MANIFEST, "README.md", "requirements.txt")
     assert (outcome.added, outcome.removed) == ((), ("space/theme.py",))
     there = space.files()
@@ -207,17 +207,17 @@ def test_an_update_sends_what_differs_removes_what_is_no_longer_ours_and_leaves_
 def test_a_dry_run_lists_everything_and_sends_nothing(hub: HubServer):
     outcome = up(hub, dry_run=True)
     assert outcome.created
-    assert set(outcome.added) == files(Wish(REPO)).keys() | {MANIFEST}
+    assert set(outcome.added) == files(SpaceSpec(REPO)).keys() | {MANIFEST}
     assert hub.spaces == {}
     up(hub)
     hub.asked.clear()
-    assert up(hub, Wish(REPO, title="Other"), dry_run=True).changed == ("README.md",)
+    assert up(hub, SpaceSpec(REPO, title="Other"), dry_run=True).changed == ("README.md",)
     assert not [line for line in hub.asked if not line.startswith(("GET", "HEAD"))]
 
 
 def test_another_flavor_replaces_the_first(hub: HubServer):
     up(hub)
-    outcome = up(hub, Wish(REPO, flavor="docker"))
+    outcome = up(hub, SpaceSpec(REPO, flavor="docker"))
     assert {"app.py", "requirements.txt"} <= set(outcome.removed)
     assert {"Dockerfile", "start.py"} <= hub.spaces[REPO].files().keys()
 
@@ -235,7 +235,7 @@ def test_refusals_of_the_hub_are_one_line(hub: HubServer, token: str, repo: str,
     if status:
         hub.fail(status)
     with pytest.raises(DeployError, match=says) as caught:
-        deploy(HfApi(endpoint=hub.url, token=token), Wish(repo), VALUES, private=False)
+        deploy(HfApi(endpoint=hub.url, token=token), SpaceSpec(repo), VALUES, private=False)
     assert len(str(caught.value).splitlines()) == 1
     assert KEY not in str(caught.value)
 
@@ -340,10 +340,10 @@ def test_what_was_deployed_runs_with_its_own_files_alone(hub: HubServer, fake: F
 
 @pytest.mark.parametrize("hardware", ["", "l4x1", "cpu-upgrade"])
 def test_a_docker_space_has_everything_but_recipes_that_nobody_named(hardware: str):
-    found = files(Wish(REPO, flavor="docker", hardware=hardware, recipes=("email-copy",), personas=b"a: {}\n"))
+    found = files(SpaceSpec(REPO, flavor="docker", hardware=hardware, recipes=("email-copy",), personas=b"a: {}\n"))
     recipes = {path.split("/")[1] for path in found if path.startswith("recipes/")}
     assert recipes == {"email-copy"}
-    assert not [path for path in files(Wish(REPO, flavor="docker")) if path.startswith("recipes/")]
+    assert not [path for path in files(SpaceSpec(REPO, flavor="docker")) if path.startswith("recipes/")]
     assert {"pyproject.toml", "understudy/bases/tiny/config.json", "serve/app.py"} <= found.keys()
     assert found["personas.yaml"] == b"a: {}\n"
     dockerfile = found["Dockerfile"].decode()
@@ -356,7 +356,7 @@ def test_a_docker_space_has_everything_but_recipes_that_nobody_named(hardware: s
     assert "HEALTHCHECK" in dockerfile
     assert not [path for path in found if path.startswith(("tests/", "runs/", ".")) or "__pycache__" in path]
     with pytest.raises(DeployError, match="no recipe 'nobody'"):
-        files(Wish(REPO, flavor="docker", recipes=("nobody",)))
+        files(SpaceSpec(REPO, flavor="docker", recipes=("nobody",)))
 
 
 @pytest.mark.parametrize("name", ["gpu", "cpu"])
@@ -403,7 +403,7 @@ def test_the_page_of_a_docker_space_is_up_before_the_engine_and_says_what_goes_o
 def test_a_docker_space_outlives_its_engine_and_ends_when_told_to(tmp_path: Path):
     """The files that go up, run as the image does, with a base that is not there: the engine ends at once."""
     folder, port, space_port = tmp_path / "app", free_port(), free_port()
-    for path, content in files(Wish(REPO, flavor="docker", hardware="cpu-basic")).items():
+    for path, content in files(SpaceSpec(REPO, flavor="docker", hardware="cpu-basic")).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
     env = {

@@ -10,8 +10,8 @@ import pytest
 
 from space.app import changes
 from space.backends.gateway import GatewayClient, Readiness
-from space.learning import Learner
-from space.status import BASE, Backend, Snapshot, banner
+from space.learning import LearningPersona
+from space.status import BASE, GatewayMonitor, GatewayStatus, banner
 from tests.support.fake_gateway import EMAIL, FakeGateway, card
 from tests.support.fake_gateway import Answer as Said
 from tests.support.space import EMAIL_CARD, READY, eventually
@@ -201,7 +201,7 @@ def test_the_banner_explains_and_hides_nothing_dangerous(status: Any):
 
 def test_the_backend_notices_outage_recovery_and_new_personas(fake: FakeGateway):
     async def watch() -> None:
-        backend = Backend(GatewayClient(fake.url), fresh=0)
+        backend = GatewayMonitor(GatewayClient(fake.url), fresh=0)
         assert [one.name for one in (await backend.look()).personas] == ["email-copy", "stand-up"]
         fake.status, fake.detail = "starting", "Loading the model."
         assert (await backend.look()).readiness == Readiness(status="starting", detail="Loading the model.")
@@ -233,7 +233,7 @@ def test_a_gateway_that_is_away_is_asked_more_and_more_rarely_until_somebody_wan
 
     async def watch() -> None:
         nonlocal now
-        backend = Backend(client, fresh=1, clock=lambda: now)
+        backend = GatewayMonitor(client, fresh=1, clock=lambda: now)
         for second in range(20):
             now = second
             await backend.look()
@@ -253,8 +253,8 @@ def test_a_gateway_that_is_away_is_asked_more_and_more_rarely_until_somebody_wan
 
 
 def test_many_pages_cost_the_gateway_one_look(fake: FakeGateway):
-    async def crowd() -> list[Snapshot]:
-        backend = Backend(GatewayClient(fake.url), fresh=60)
+    async def crowd() -> list[GatewayStatus]:
+        backend = GatewayMonitor(GatewayClient(fake.url), fresh=60)
         first = await backend.look()
         fake.models.pop("stand-up")
         return [first, *await asyncio.gather(*(backend.look() for _ in range(20)))]
@@ -265,7 +265,7 @@ def test_many_pages_cost_the_gateway_one_look(fake: FakeGateway):
 def test_a_page_is_told_only_what_changed():
     skipped = changes(READY, READY, "email-copy", "")
     assert all(update == {"__type__": "update"} for update in skipped)
-    down = Snapshot(Readiness(status="down", detail="Gone."), READY.contestants)
+    down = GatewayStatus(Readiness(status="down", detail="Gone."), READY.contestants)
     _, notice, gallery, _, *rest = changes(READY, down, "email-copy", "")
     assert notice["visible"]
     assert "Gone." in notice["value"]
@@ -276,8 +276,8 @@ def test_a_page_is_told_only_what_changed():
 
 def test_who_is_not_live_yet_is_told_in_the_visitors_language_without_touching_anything_else():
     learners = (
-        Learner(persona="email-copy", title="Email <b>", state="learning", percent=40),
-        Learner(persona="stand-up", title="Comedian", state="refused", reason="probe: <script>"),
+        LearningPersona(persona="email-copy", title="Email <b>", state="learning", percent=40),
+        LearningPersona(persona="stand-up", title="Comedian", state="refused", reason="probe: <script>"),
     )
     _, notice, *rest = changes(READY, replace(READY, learners=learners), "email-copy", "", language="de")
     assert "Email &lt;b&gt; lernt, 40 %" in notice["value"]
@@ -288,17 +288,17 @@ def test_who_is_not_live_yet_is_told_in_the_visitors_language_without_touching_a
 
 
 def test_a_conversation_with_the_base_goes_on_when_the_first_persona_comes():
-    alone = Snapshot(READY.readiness, (BASE,))
+    alone = GatewayStatus(READY.readiness, (BASE,))
     _, _, gallery, _, temperature, *_ = changes(alone, READY, "base", "")
     assert gallery["value"] == "base"
     assert "email-copy" in gallery["cards"]
     assert temperature == {"__type__": "update"}
-    starting = Snapshot(Readiness(status="starting"), (BASE,))
+    starting = GatewayStatus(Readiness(status="starting"), (BASE,))
     assert changes(starting, READY, "base", "")[2]["value"] == "email-copy", "nobody could talk to the base yet"
 
 
 def test_a_new_revision_keeps_the_choice_and_shows_itself():
-    flipped = Snapshot(READY.readiness, (BASE, EMAIL_CARD.model_copy(update={"revision": "bbb"})))
+    flipped = GatewayStatus(READY.readiness, (BASE, EMAIL_CARD.model_copy(update={"revision": "bbb"})))
     _, _, gallery, _, temperature, *_ = changes(READY, flipped, "email-copy", "email-copy")
     assert gallery["value"] == "email-copy"
     assert "bbb" in gallery["cards"]
@@ -306,6 +306,6 @@ def test_a_new_revision_keeps_the_choice_and_shows_itself():
 
 
 def test_a_persona_that_went_away_is_no_longer_chosen():
-    alone = Snapshot(READY.readiness, (BASE,))
+    alone = GatewayStatus(READY.readiness, (BASE,))
     update = changes(READY, alone, "email-copy", "email-copy")
     assert (update[2]["value"], update[6]["value"]) == ("base", "")

@@ -14,23 +14,23 @@ import pytest
 from sqlalchemy.orm import Session
 
 from arena.battles.blinding import fault
-from arena.battles.store import OPEN, Answer, BattleStore, Ticket
+from arena.battles.store import OPEN, BattleAnswer, BattleStore, BattleTicket
 from arena.battles.vote_spam import FAST, SAME_AGAIN, STREAK, TOO_FAST, suspicion
 from arena.preferences import voted_battles
 from arena.votes.export import acknowledge, pending, restore
 from arena.votes.public_export import COLUMNS, own_votes, votes_csv
 from arena.votes.running_counts import ArenaCounts
 from arena.votes.votes import WITHDRAWN, BattleVotes, cast_vote, find_vote, left_out, list_votes, tally, withdraw_votes
-from evaluate.reports.imported_answers import Guests, read_guests
+from evaluate.reports.imported_answers import OtherSystems, read_guests
 from space.app import launch
-from space.arena.battle import Ring, View, fight, settle
+from space.arena.battle import ArenaServices, BattleView, fight, settle
 from space.arena.matchmaking import KINDS, draw, matches
 from space.arena.moderation import REFUSED, UNSURE, ModerationError, moderation
 from space.arena.voters import Voters, read_salt
 from space.arena.word_diff import word_diff
 from space.backends.gateway import Contestant, GatewayClient
-from space.leaderboard.vote_cache import VoteBoard
-from space.status import BASE, Backend, Snapshot
+from space.leaderboard.vote_cache import LeaderboardCache
+from space.status import BASE, GatewayMonitor, GatewayStatus
 from tests.support.fake_gateway import EMAIL, FakeGateway
 from tests.support.space import READY, only_battle
 from understudy.config.settings import load_settings
@@ -44,16 +44,16 @@ EMAIL_CARD = Contestant(
     name="email-copy", kind="persona", title="Email writer", voice="Sells.", revision=EMAIL, shots=SHOTS
 )
 COMIC = Contestant(name="stand-up", kind="persona", title="Comedian", revision="b" * 12, others=("c" * 12,))
-ALL = Snapshot(READY.readiness, (BASE, EMAIL_CARD, COMIC))
-GUESTS = Guests({"what is rain?": {"chatgpt": "Water.", "claude": "It falls."}}, ["What is rain?"])
+ALL = GatewayStatus(READY.readiness, (BASE, EMAIL_CARD, COMIC))
+GUESTS = OtherSystems({"what is rain?": {"chatgpt": "Water.", "claude": "It falls."}}, ["What is rain?"])
 
 
-def battle(store: BattleStore, prompt: str = "Hi", persona: str = "email-copy", rival: str = "base") -> Ticket:
+def battle(store: BattleStore, prompt: str = "Hi", persona: str = "email-copy", rival: str = "base") -> BattleTicket:
     """A finished battle that waits for its vote."""
     made, ticket = store.create(
         prompt=prompt, persona=persona, rival=rival, session="s", temperature=0.5, max_tokens=9, category="free"
     )
-    store.finish(made.id, Answer("some words"), Answer("other words here"))
+    store.finish(made.id, BattleAnswer("some words"), BattleAnswer("other words here"))
     return ticket
 
 
@@ -104,8 +104,8 @@ def test_surprise_me_against_anyone_holds_every_pair_once_and_draws_all_of_them(
 def test_a_pair_that_is_known_well_meets_less_often_and_the_chance_says_so(store: BattleStore):
     for number in range(40):
         vote(store, "left" if number % 2 else "right")
-    found = matches(ALL, "email-copy", "", "Hi", Guests())
-    drawn = [draw(found, VoteBoard(store.engine).cells()) for _ in range(300)]
+    found = matches(ALL, "email-copy", "", "Hi", OtherSystems())
+    drawn = [draw(found, LeaderboardCache(store.engine).cells()) for _ in range(300)]
     chances = {match.kind: match.chance for match in drawn}
     assert chances["base"] < 0.2 < chances["persona"]
     counted = Counter(match.kind for match in drawn)
@@ -114,9 +114,9 @@ def test_a_pair_that_is_known_well_meets_less_often_and_the_chance_says_so(store
 
 async def fought(
     fake: FakeGateway, store: BattleStore, against: str, prompt: str = "What is rain?", **ring: Any
-) -> View:
+) -> BattleView:
     client = GatewayClient(fake.url)
-    there = Ring(client, Backend(client), store, guests=GUESTS, **ring)
+    there = ArenaServices(client, GatewayMonitor(client), store, guests=GUESTS, **ring)
     return [view async for view in fight(there, prompt, "email-copy", "tab", against)][-1]
 
 
@@ -151,20 +151,20 @@ def test_two_revisions_are_pinned_and_stay_two_contestants(fake: FakeGateway, st
     names = [f"email-copy@{EMAIL}", f"email-copy@{'e' * 12}"]
     listed = {name: fake.models[name] for name in ("base", "email-copy", "stand-up")}
     client = GatewayClient(fake.url)
-    backend = Backend(client, fresh=1e9)
+    backend = GatewayMonitor(client, fresh=1e9)
 
-    async def run() -> View:
+    async def run() -> BattleView:
         everything, fake.models = fake.models, listed
         await backend.look()
         fake.models = everything
-        ring = Ring(client, backend, store)
+        ring = ArenaServices(client, backend, store)
         return [view async for view in fight(ring, "Hi", "email-copy", "tab", "revision")][-1]
 
     view = asyncio.run(run())
     assert view.ticket, view.message
     row = only_battle(store)
     assert sorted((row.left, row.right)) == sorted(names)
-    settle(Ring(client, backend, store), "left", view.ticket, "tab")
+    settle(ArenaServices(client, backend, store), "left", view.ticket, "tab")
     assert set(ArenaCounts(store.engine).refresh().cells().contestants) == set(names)
     assert tally(store.engine, "email-copy").votes == 0, "that is no vote against the base"
     assert BattleVotes(store.engine).ballots("email-copy", now() - timedelta(days=1)) == []
@@ -244,7 +244,7 @@ def test_one_verdict_on_one_prompt_from_everywhere_at_once_is_one_machine(store:
 
 
 def test_statistics_leave_out_what_is_suspect_or_withdrawn_and_say_how_many(store: BattleStore):
-    board = VoteBoard(store.engine)
+    board = LeaderboardCache(store.engine)
     kept = vote(store, voter="ann")
     assert board.board().votes == 1
     gone = [vote(store, voter="bob") for _ in range(2)]

@@ -6,10 +6,10 @@ from contextlib import aclosing
 
 import pytest
 
-from space.backends.gateway import Bulletin, GatewayClient
+from space.backends.gateway import GatewayClient, GatewayEvent
 from space.backends.listing import Listing
-from space.live_updates import ALONE, LOOK, TOLD, Newsroom
-from space.status import Backend
+from space.live_updates import ALONE, LOOK, TOLD, LiveUpdates
+from space.status import GatewayMonitor
 from tests.support.fake_gateway import EMAIL, FakeGateway
 from tests.support.space import eventually
 from understudy.errors import GatewayError
@@ -20,7 +20,7 @@ QUICK = (0.01,)
 class Tab:
     """A page that listens."""
 
-    def __init__(self, room: Newsroom) -> None:
+    def __init__(self, room: LiveUpdates) -> None:
         self.heard: list[str] = []
         self._task = asyncio.create_task(self._listen(room._told()))
 
@@ -33,10 +33,10 @@ class Tab:
         await asyncio.gather(self._task, return_exceptions=True)
 
 
-def rooms(fake: FakeGateway) -> tuple[Newsroom, Backend]:
+def rooms(fake: FakeGateway) -> tuple[LiveUpdates, GatewayMonitor]:
     client = GatewayClient(fake.url)
-    backend = Backend(client, fresh=1e9)
-    return Newsroom(client, backend, pauses=QUICK), backend
+    backend = GatewayMonitor(client, fresh=1e9)
+    return LiveUpdates(client, backend, pauses=QUICK), backend
 
 
 def test_one_reader_tells_every_page_and_what_it_sees_then_is_new(fake: FakeGateway):
@@ -94,7 +94,7 @@ def test_news_that_come_while_the_gateway_is_being_asked_are_not_lost():
         async def readiness(self):
             return (await GatewayClient.readiness(self)).model_copy(update={"status": "ready"})
 
-    backend = Backend(Slow("http://127.0.0.1:9"), fresh=1e9)
+    backend = GatewayMonitor(Slow("http://127.0.0.1:9"), fresh=1e9)
 
     async def run() -> None:
         for _ in range(3):
@@ -123,7 +123,7 @@ def test_a_gateway_without_news_says_so(fake: FakeGateway, away: str):
     if away == "not there":
         fake.stop()
 
-    async def run() -> list[Bulletin]:
+    async def run() -> list[GatewayEvent]:
         async with aclosing(GatewayClient(fake.url).news()) as news:
             return [one async for one in news]
 

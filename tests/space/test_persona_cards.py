@@ -5,22 +5,22 @@ import re
 import pytest
 
 from arena.votes.counts import VoteCounts
-from arena.votes.table import Cast, VoteTable
+from arena.votes.table import CountedVote, VoteTable
 from space.backends.gateway import Readiness
 from space.backends.listing import Contestant
 from space.chat.persona_cards import LONGEST_SAMPLE, PAGE, cards
 from space.headlines import headlines
-from space.leaderboard.win_rates import Standing, standings
-from space.status import BASE, Snapshot
+from space.leaderboard.win_rates import PersonaWinRate, standings
+from space.status import BASE, GatewayStatus
 from understudy.registry.persona_card import Shot
 
 READY = Readiness(status="ready")
 JOKES = Contestant(name="jokes", kind="persona", title="Jokes <b>", voice="Dry & short.", revision="a" * 12)
 
 
-def snapshot(*people: Contestant, votes: tuple[Standing, ...] = (), ready: bool = True) -> Snapshot:
+def snapshot(*people: Contestant, votes: tuple[PersonaWinRate, ...] = (), ready: bool = True) -> GatewayStatus:
     readiness = READY if ready else Readiness(status="down")
-    return Snapshot(readiness, (BASE, *people), standings=votes)
+    return GatewayStatus(readiness, (BASE, *people), standings=votes)
 
 
 def words(markup: str) -> str:
@@ -34,15 +34,15 @@ def words(markup: str) -> str:
         ({"examples": 1}, (), "en", "Trained on 1 example "),
         ({"examples": 17}, (), "de", "Mit 17 Beispielen trainiert"),
         ({}, (), "en", "30 votes until its win rate is shown"),
-        ({}, (Standing("jokes", 1),), "en", "1 vote until its win rate is shown"),
-        ({}, (Standing("jokes", 0, 0.618, 0.554, 0.689),), "en", "Beats the base in 62 % of votes (55–69 %)"),
-        ({}, (Standing("jokes", 0, 0.618, 0.554, 0.689),), "fr", "Bat la base dans 62 % des votes (55–69 %)"),
-        ({}, (Standing("other", 0, 1, 1, 1),), "en", "30 votes until"),
+        ({}, (PersonaWinRate("jokes", 1),), "en", "1 vote until its win rate is shown"),
+        ({}, (PersonaWinRate("jokes", 0, 0.618, 0.554, 0.689),), "en", "Beats the base in 62 % of votes (55–69 %)"),
+        ({}, (PersonaWinRate("jokes", 0, 0.618, 0.554, 0.689),), "fr", "Bat la base dans 62 % des votes (55–69 %)"),
+        ({}, (PersonaWinRate("other", 0, 1, 1, 1),), "en", "30 votes until"),
         ({}, (), "en", "Jokes &lt;b&gt; Dry &amp; short."),
         ({"shots": (Shot(prompt="<i>?", answer="x" * 700),)}, (), "en", f"&lt;i&gt;? {'x' * LONGEST_SAMPLE}…"),
     ],
 )
-def test_a_card_says_what_is_known(changes: dict, votes: tuple[Standing, ...], language: str, said: str):
+def test_a_card_says_what_is_known(changes: dict, votes: tuple[PersonaWinRate, ...], language: str, said: str):
     one = JOKES.model_copy(update=changes)
     assert said in words(cards(snapshot(one, votes=votes), language))
 
@@ -60,9 +60,9 @@ def test_personas_come_before_the_base_and_an_empty_stage_says_so():
     assert "No persona is live yet" not in cards(snapshot(ready=False)), "nobody knows"
 
 
-def counted(*casts: tuple[str, str, str, int]) -> tuple[Standing, ...]:
+def counted(*casts: tuple[str, str, str, int]) -> tuple[PersonaWinRate, ...]:
     counts = VoteCounts()
-    rows = [Cast(left, right, verdict, "free", f"s{i}") for left, right, verdict, n in casts for i in range(n)]
+    rows = [CountedVote(left, right, verdict, "free", f"s{i}") for left, right, verdict, n in casts for i in range(n)]
     counts.add(VoteTable.of(rows))
     return standings(counts.cells(), needed=20)
 
@@ -79,11 +79,11 @@ def test_the_rate_counts_wins_from_both_sides_against_the_base_alone():
         ([], ()),
         ([("jokes", "pirate", "left", 50)], ()),
         ([("jokes", "base", "both_bad", 50)], ()),
-        ([("jokes", "base", "left", 12), ("base", "jokes", "tie", 3)], (Standing("jokes", 5),)),
-        ([("jokes", "base", "tie", 25)], (Standing("jokes", 1),)),
+        ([("jokes", "base", "left", 12), ("base", "jokes", "tie", 3)], (PersonaWinRate("jokes", 5),)),
+        ([("jokes", "base", "tie", 25)], (PersonaWinRate("jokes", 1),)),
     ],
 )
-def test_too_few_votes_give_no_rate(casts: list, expected: tuple[Standing, ...]):
+def test_too_few_votes_give_no_rate(casts: list, expected: tuple[PersonaWinRate, ...]):
     assert counted(*casts) == expected
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.statistics.answer_checks import (
-    Exchange,
+    PromptAndAnswer,
     broken,
     check,
     echo_share,
@@ -86,14 +86,14 @@ def test_broken(text: str, wanted: bool):
 
 def test_all_checks_of_an_answer():
     found = check(
-        Exchange("Write about a teapot.", " A teapot, don't you know? "), finish_reason="stop", topic="teapot"
+        PromptAndAnswer("Write about a teapot.", " A teapot, don't you know? "), finish_reason="stop", topic="teapot"
     )
     assert (found.characters, found.words, found.empty) == (25, 5, False)
     assert found.stopped
     assert found.on_topic
     assert not found.echoes_prompt
     assert not found.broken
-    nothing = check(Exchange("Write.", " \n"), finish_reason="length")
+    nothing = check(PromptAndAnswer("Write.", " \n"), finish_reason="length")
     assert nothing.empty
     assert nothing.on_topic is None
     assert not nothing.stopped

@@ -9,19 +9,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from understudy.statistics.sequential import MoreOften, majority
+from understudy.statistics.sequential import RateIncreaseTest, majority
 
 ALPHA = 0.05
 
 
-def worst(trial: float, incumbent: float, *, share: float, seed: int, results: int = 600) -> float:
+def worst(trial: float, live: float, *, share: float, seed: int, results: int = 600) -> float:
     """The highest e-value that somebody who looks after every result ever sees."""
-    chance, test, highest = random.Random(seed), MoreOften(), 1.0
+    chance, test, highest = random.Random(seed), RateIncreaseTest(), 1.0
     for _ in range(results):
         if chance.random() < share:
             test.see_trial(chance.random() < trial)
         else:
-            test.see_incumbent(chance.random() < incumbent)
+            test.see_live(chance.random() < live)
         highest = max(highest, test.e_value)
     return highest
 
@@ -43,11 +43,11 @@ def test_a_worse_trial_is_noticed(trial: float, within: int) -> None:
 
 
 def test_without_results_of_the_incumbent_nothing_is_known() -> None:
-    test = MoreOften()
+    test = RateIncreaseTest()
     for _ in range(100):
         test.see_trial(True)
     assert test.e_value == 1
-    assert (test.trial, test.incumbent) == ((100, 100), (0, 0))
+    assert (test.trial, test.live) == ((100, 100), (0, 0))
 
 
 @given(st.integers(0, 6))

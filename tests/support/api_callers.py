@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from serve.http.auth import Admission, Caller, NotAdmittedError
-from serve.http.rate_limits import Limits
+from serve.http.auth import Authenticator, Caller, NotAdmittedError
+from serve.http.rate_limits import RateLimits
 from understudy.config.settings import Settings, load_settings
 from understudy.registry.api_keys import Key, KeyStore, open_keys
 
@@ -32,11 +32,11 @@ def keys(settings: Settings) -> CountingKeys:
 
 
 def doorkeeper(settings: Settings, keys: KeyStore, *, clock: Callable[[], float] = time.monotonic, **changes: object):
-    return Admission(load_settings(home=settings.home, **changes), keys, clock=clock)
+    return Authenticator(load_settings(home=settings.home, **changes), keys, clock=clock)
 
 
 def named(**limits: int) -> Caller:
-    return Caller("key:ab12cd34", "app", "inference", Limits(**limits))
+    return Caller("key:ab12cd34", "app", "inference", RateLimits(**limits))
 
 
 async def refusal(coming: Awaitable[object]) -> tuple[int, str]:
@@ -45,7 +45,7 @@ async def refusal(coming: Awaitable[object]) -> tuple[int, str]:
     return refused.value.status, refused.value.code
 
 
-async def ask(door: Admission, caller: Caller, tokens: int = 0) -> list[tuple[str, str]]:
+async def ask(door: Authenticator, caller: Caller, tokens: int = 0) -> list[tuple[str, str]]:
     """One answer, from beginning to end."""
     async with door.enter(caller) as ticket:
         ticket.charge(tokens)

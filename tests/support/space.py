@@ -8,11 +8,11 @@ from sqlalchemy.orm import Session
 from arena.battles.store import BattleStore
 from space.backends.gateway import Readiness
 from space.backends.listing import Contestant
-from space.status import BASE, Snapshot
+from space.status import BASE, GatewayStatus
 from understudy.registry.tables import BattleRow
 
 EMAIL_CARD = Contestant(name="email-copy", kind="persona", title="Email", revision="aaa", prompts=("Sell it.",))
-READY = Snapshot(Readiness(status="ready"), (BASE, EMAIL_CARD))
+READY = GatewayStatus(Readiness(status="ready"), (BASE, EMAIL_CARD))
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

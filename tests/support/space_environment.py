@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from space.deploy.files import REQUIREMENTS, Wish, files, gradio_pin
+from space.deploy.files import REQUIREMENTS, SpaceSpec, files, gradio_pin
 from tests.support.fake_gateway import FakeGateway
 from understudy.config.settings import PROJECT
 from understudy.processes import free_port
@@ -59,7 +59,7 @@ class DeployedSpace:
 
     def __init__(self, folder: Path, gateway: FakeGateway, **env: str) -> None:
         self.folder, self.home = folder / "app", folder / "home"
-        for path, content in files(Wish("ann/stage", oauth=True)).items():
+        for path, content in files(SpaceSpec("ann/stage", oauth=True)).items():
             (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / path).write_bytes(content)
         self.port = int(env.get("UNDERSTUDY_SPACE_PORT") or free_port())

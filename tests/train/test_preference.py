@@ -271,17 +271,17 @@ def test_answers_that_were_cut_off_are_not_taught(home: Path) -> None:
     from train.model.load import load_tokenizer, stop_tokens
     from train.preference.dataset import prepare
     from understudy.bases import resolve_base
-    from understudy.data.preferences import Cast, Pair
+    from understudy.data.preferences import PreferencePair, PreferenceVote
     from understudy.registry.tables import now
 
     base = resolve_base("tiny")
     tokenizer = load_tokenizer(base)
     said = len(tokenizer("Ahoy! Thing it be.")["input_ids"])  # pyright: ignore
 
-    def row(limit: int, chosen: str = "Ahoy! Thing it be.") -> Pair:
-        votes = (Cast(battle="b", at=now(), sampling={"max_tokens": limit}),)
+    def row(limit: int, chosen: str = "Ahoy! Thing it be.") -> PreferencePair:
+        votes = (PreferenceVote(battle="b", at=now(), sampling={"max_tokens": limit}),)
         known = {"prompt": "Hi", "chosen": chosen, "rejected": "No.", "split": "train"}
-        return Pair.model_validate({**known, "votes": votes})
+        return PreferencePair.model_validate({**known, "votes": votes})
 
     ready = prepare([row(said), row(4 * said)], tokenizer, stop_tokens(tokenizer, base), max_length=512)
     assert (len(ready.train), ready.left_out) == (1, {"cut off": 1})

@@ -10,10 +10,10 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from arena.battles.store import Answer, BattleStore
+from arena.battles.store import BattleAnswer, BattleStore
 from arena.votes.votes import cast_vote
 from serve.http.routes import admin_routes, shape_errors
-from serve.rollout.canary import Outcome
+from serve.rollout.canary import AnswerOutcome
 from tests.serve.test_publisher import Bench, play
 from understudy.cli.promotion import NOT_YET, PROMOTED, WORSE, promote_when_better
 from understudy.config.settings import Settings, load_settings
@@ -22,7 +22,7 @@ from understudy.processes import free_port
 from understudy.registry.adapters import short
 from understudy.registry.registry import Revision
 
-GOOD = Outcome(failed=False, tokens=20, seconds=1.0)
+GOOD = AnswerOutcome(failed=False, tokens=20, seconds=1.0)
 
 
 @contextlib.asynccontextmanager
@@ -54,7 +54,7 @@ def meet(bench: Bench, winner: Revision, loser: Revision, times: int) -> None:
         battle, ticket = store.create(
             prompt=f"Rhyme {number}.", persona=names[0], rival=names[1], session="s", temperature=0, max_tokens=9
         )
-        said = {names[0]: Answer("Good.", short(winner.id)), names[1]: Answer("Bad.", short(loser.id))}
+        said = {names[0]: BattleAnswer("Good.", short(winner.id)), names[1]: BattleAnswer("Bad.", short(loser.id))}
         store.finish(battle.id, said[battle.left], said[battle.right])
         cast_vote(store.engine, ticket, "left" if battle.left == names[0] else "right", session="s")
 

@@ -32,7 +32,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Figure:
+class CardFigure:
     """One line of a proof pack."""
 
     key: str
@@ -45,7 +45,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Sample:
+class CardSample:
     """One held-out prompt and what it was answered."""
 
     prompt: str
@@ -62,7 +62,7 @@ class CardProof:
     """Held-out prompts that were asked."""
     shots: int
     """Training rows that the base saw in its prompt as `few-shot`."""
-    figures: tuple[Figure, ...]
+    figures: tuple[CardFigure, ...]
     reasons: tuple[str, ...]
     """Why it was refused; empty when it passed."""
     worse: tuple[str, ...]
@@ -70,7 +70,7 @@ class CardProof:
     """Whether it beats each rival, in a sentence each."""
     unmeasured: tuple[str, ...] = ()
     """What was not measured, and how to measure it."""
-    samples: tuple[Sample, ...] = ()
+    samples: tuple[CardSample, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ def _figures(proof: CardProof | None, kind: str) -> str:
     return "\n".join(lines)
 
 
-def _cell(figure: Figure, found: Range | None) -> str:
+def _cell(figure: CardFigure, found: Range | None) -> str:
     return interval(found.value, found.low, found.high, figure.scale) if found else "–"
 
 

@@ -12,7 +12,7 @@ from train.scoring import Scorer
 from understudy.bases import Base
 from understudy.config.preference import PreferenceTraining
 from understudy.config.training import Training
-from understudy.data.preferences import Pair
+from understudy.data.preferences import PreferencePair
 
 
 class Agreement(BaseModel):
@@ -43,7 +43,7 @@ def measure(
     return {"trained": _agreement(margins[:first]), "heldout": _agreement(margins[first:])}
 
 
-def _rises(base: Base, old: Path, new: Path, pairs: Sequence[Pair]) -> list[float]:
+def _rises(base: Base, old: Path, new: Path, pairs: Sequence[PreferencePair]) -> list[float]:
     """By how much the log-odds of the wanted answers rose, both adapters as they are served."""
     log_odds = []
     for adapter in (old, new):

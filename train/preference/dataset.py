@@ -11,9 +11,9 @@ from train.errors import refuse
 from train.model.tokenize import IGNORED, TokenRow, TrainingRow, check_stop_trained, token_rows
 from understudy.config.preference import PreferenceMethod
 from understudy.data.messages import Message
-from understudy.data.preferences import Label, Pair, labels_of
+from understudy.data.preferences import Label, PreferencePair, labels_of
 
-Row = Pair | Label
+Row = PreferencePair | Label
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def in_form(method: PreferenceMethod, rows: Sequence[Row]) -> list[Row]:
     Raises:
         TrainingError: there are only labels, and the method needs pairs.
     """
-    pairs = [row for row in rows if isinstance(row, Pair)]
+    pairs = [row for row in rows if isinstance(row, PreferencePair)]
     labels = [row for row in rows if isinstance(row, Label)]
     if method == "kto":
         return [*labels, *labels_of(pairs)]
@@ -92,20 +92,22 @@ def chat(messages: Sequence[Message]) -> list[dict[str, str]]:
     return [message.model_dump() for message in messages]
 
 
-def pairs_of(rows: Sequence[Row]) -> list[Pair]:
+def pairs_of(rows: Sequence[Row]) -> list[PreferencePair]:
     """Pairs as they are; of labels, every wanted with every unwanted answer to the same prompt."""
-    pairs = [row for row in rows if isinstance(row, Pair)]
+    pairs = [row for row in rows if isinstance(row, PreferencePair)]
     labels = [row for row in rows if isinstance(row, Label)]
     for good in (label for label in labels if label.label):
         pairs += [
-            Pair(prompt=good.prompt, chosen=good.completion, rejected=bad.completion, split=good.side)
+            PreferencePair(prompt=good.prompt, chosen=good.completion, rejected=bad.completion, split=good.side)
             for bad in labels
             if not bad.label and bad.prompt == good.prompt
         ]
     return pairs
 
 
-def tokens_of(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> tuple[list[TokenRow], list[TokenRow]]:
+def tokens_of(
+    pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[TokenRow], list[TokenRow]]:
     """Wanted and unwanted answers in tokens, in the order of the pairs."""
     found = _in_tokens(pairs, tokenizer)
     return [chosen for chosen, _ in found], [rejected for _, rejected in found]
@@ -147,7 +149,7 @@ def _in_tokens(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[
 
 def _check_answers(rows: Sequence[Row]) -> None:
     for number, row in enumerate(rows, 1):
-        if isinstance(row, Pair) and row.chosen == row.rejected:
+        if isinstance(row, PreferencePair) and row.chosen == row.rejected:
             raise refuse(f"row {number}: its answer is chosen and rejected", "take the row out")
 
 

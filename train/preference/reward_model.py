@@ -16,7 +16,7 @@ from train.preference.dataset import chat
 from train.runs import Run
 from understudy.bases import Base
 from understudy.config.training import Training
-from understudy.data.preferences import Pair
+from understudy.data.preferences import PreferencePair
 from understudy.errors import BaseModelError
 from understudy.registry.adapters import CONFIG
 
@@ -102,7 +102,7 @@ def own_function(name: str) -> Judge:
     return judge
 
 
-def judged(judge: Judge, pairs: Sequence[Pair]) -> list[float]:
+def judged(judge: Judge, pairs: Sequence[PreferencePair]) -> list[float]:
     """By how much the judge finds the wanted answer better than the other, for each pair."""
     chosen = judge([chat([*pair.prompt, *pair.chosen]) for pair in pairs])
     rejected = judge([chat([*pair.prompt, *pair.rejected]) for pair in pairs])

@@ -19,7 +19,7 @@ from train.preference.dataset import Prepared, Row, in_form, prepare
 from train.preference.reward_model import Judge, RewardModel, RewardRun, own_function
 from train.preference.trainers import TRAINED, build
 from train.runs import Run, RunSettings, name_base, run_settings
-from train.sft_trainer import Progress, Report
+from train.sft_trainer import Progress, ProgressCallback
 from understudy.bases import Base, adapter_pin, base_revision, resolve_base
 from understudy.config.preference import PreferenceTraining
 from understudy.config.recipe import Recipe
@@ -115,7 +115,7 @@ def train_preferences(
         run.checkpoints,
         judge=judge,
         max_tokens=recipe.sampling.max_tokens,
-        callbacks=[Report(on_step)],
+        callbacks=[ProgressCallback(on_step)],
     )
     facts = _run(trainer, run)
     _save(trainer, run, settings, recipe, resolved)

@@ -26,7 +26,7 @@ from train.sft_trainer import CHECKPOINTS
 from understudy.bases import Base
 from understudy.config.preference import PreferenceTraining
 from understudy.config.training import Training
-from understudy.data.preferences import Label, Pair
+from understudy.data.preferences import Label, PreferencePair
 
 TRAINED, REFERENCE = "default", "ref"
 """PEFT's name of the adapter that learns, and TRL's of the frozen copy that it is compared with."""
@@ -186,7 +186,7 @@ def _pairs(rows: Sequence[Row]) -> Dataset:
         [
             {"prompt": chat(row.prompt), "chosen": chat(row.chosen), "rejected": chat(row.rejected)}
             for row in rows
-            if isinstance(row, Pair)
+            if isinstance(row, PreferencePair)
         ]
     )
 

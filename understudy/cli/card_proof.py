@@ -4,7 +4,7 @@ from operator import attrgetter
 
 from evaluate.report_card import ReportCard
 from evaluate.verified_runs import VerifiedRun
-from train.hub.model_card import SAMPLES, CardProof, Figure, Range, Sample, Scale
+from train.hub.model_card import SAMPLES, CardFigure, CardProof, CardSample, Range, Scale
 from understudy.statistics.intervals import Estimate
 
 COMPARED: tuple[tuple[str, str, Scale], ...] = (
@@ -36,7 +36,7 @@ def card_proof(run: VerifiedRun) -> CardProof:
     card, verdict, record = run.card, run.verdict, run.record
     answers = [record.outputs[name].answers for name in ("base", "few-shot", "adapter")]
     rows = zip(record.heldout, *answers, strict=True)
-    samples = [Sample(asked.prompt, *(said.text for said in texts)) for asked, *texts in rows]
+    samples = [CardSample(asked.prompt, *(said.text for said in texts)) for asked, *texts in rows]
     return CardProof(
         prompts=card.prompts,
         shots=card.contestants["few-shot"].shots,
@@ -49,18 +49,18 @@ def card_proof(run: VerifiedRun) -> CardProof:
     )
 
 
-def _compared(card: ReportCard) -> list[Figure]:
+def _compared(card: ReportCard) -> list[CardFigure]:
     figures = []
     for prefix, lines, measured in (("", COMPARED, card.contestants), ("code_", CODE, card.code)):
         for key, label, scale in lines if measured else ():
             found = {who: _range(attrgetter(key)(one)) for who, one in measured.items()}
             if mine := found["adapter"]:
                 rivals = (found.get(who) for who in ("base", "few-shot", "described"))
-                figures.append(Figure(f"{prefix}{key.replace('.', '_')}", label, scale, mine, *rivals))
+                figures.append(CardFigure(f"{prefix}{key.replace('.', '_')}", label, scale, mine, *rivals))
     return figures
 
 
-def _alone(card: ReportCard) -> list[Figure]:
+def _alone(card: ReportCard) -> list[CardFigure]:
     """What is measured of the adapter only."""
     lines: tuple[tuple[str, str, Scale, Estimate | None], ...] = (
         ("against_base", "loss below the base's, nats a token", "number", card.against_base),
@@ -72,7 +72,7 @@ def _alone(card: ReportCard) -> list[Figure]:
         ("acts", "acts: data's answers whose likelihood is not the base's", "share", card.acts),
         ("style_accuracy", "style classifier right on unseen texts", "share", card.style_accuracy),
     )
-    return [Figure(key, label, scale, mine) for key, label, scale, found in lines if (mine := _range(found))]
+    return [CardFigure(key, label, scale, mine) for key, label, scale, found in lines if (mine := _range(found))]
 
 
 def _range(estimate: Estimate | None) -> Range | None:

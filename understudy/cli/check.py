@@ -18,7 +18,7 @@ from understudy.config.settings import Settings
 from understudy.errors import UnderstudyError
 
 if TYPE_CHECKING:
-    from train.preflight import Finding, Preflight
+    from train.preflight import Preflight, PreflightCheck
 
 out = Console(highlight=False, soft_wrap=True)
 ASKED = 8
@@ -63,7 +63,7 @@ def check_recipe(
     return passed
 
 
-async def _ask_engine(settings: Settings, base: Base, preflight: "Preflight", say: Any) -> list["Finding"]:
+async def _ask_engine(settings: Settings, base: Base, preflight: "Preflight", say: Any) -> list["PreflightCheck"]:
     from serve.engine.scratch_engine import ScratchEngine
     from serve.engine.servable import check_servable
     from serve.engine.vllm import vllm_on_cpu
@@ -87,19 +87,19 @@ async def _ask_engine(settings: Settings, base: Base, preflight: "Preflight", sa
             return [_failed(same, error)]
 
 
-async def _asked(question: str, answer: Coroutine[Any, Any, str]) -> "Finding":
-    from train.preflight import Finding
+async def _asked(question: str, answer: Coroutine[Any, Any, str]) -> "PreflightCheck":
+    from train.preflight import PreflightCheck
 
     try:
-        return Finding(question=question, passed=True, detail=await answer)
+        return PreflightCheck(question=question, passed=True, detail=await answer)
     except UnderstudyError as error:
         return _failed(question, error)
 
 
-def _failed(question: str, error: UnderstudyError) -> "Finding":
-    from train.preflight import Finding
+def _failed(question: str, error: UnderstudyError) -> "PreflightCheck":
+    from train.preflight import PreflightCheck
 
-    return Finding(question=question, passed=False, detail=str(error))
+    return PreflightCheck(question=question, passed=False, detail=str(error))
 
 
 def _print_rows(preflight: "Preflight", count: int) -> None:

@@ -21,8 +21,8 @@ from understudy.errors import ExamplesError, NotFoundError, UnderstudyError
 from understudy.registry.adapters import content_revision
 
 if TYPE_CHECKING:
-    from evaluate.profiles.probes import Probe
-    from evaluate.profiles.records import Comparison, Profiles, Sampling, System
+    from evaluate.profiles.probes import ProbePrompt
+    from evaluate.profiles.records import Comparison, Profiles, ProfileSampling, System
 
 out = Console(highlight=False, soft_wrap=True)
 KEPT = "profiles.json"
@@ -32,7 +32,7 @@ LEAST = 2
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ComparisonOptions:
     """How a comparison is asked for."""
 
     samples: int
@@ -60,7 +60,7 @@ class _Trained:
         return content_revision(self.product) if adapter else base_revision(resolve_base(str(self.product))) or ""
 
 
-def compare_recipes(settings: Settings, names: Sequence[str], wanted: Wanted, *, json_output: bool) -> Path:
+def compare_recipes(settings: Settings, names: Sequence[str], wanted: ComparisonOptions, *, json_output: bool) -> Path:
     """Writes the page, the Markdown file, every profile and the prompts to ask elsewhere; the folder they are in.
 
     Models that were asked the same before, with the same settings, are not asked again.
@@ -109,11 +109,11 @@ def _trained(settings: Settings, name: str) -> _Trained:
     return _Trained(recipe, product, require_base(str(made.get("base") or settings.base)))
 
 
-def _profiles(settings: Settings, trained: Sequence[_Trained], wanted: Wanted, folder: Path) -> "Profiles":
+def _profiles(settings: Settings, trained: Sequence[_Trained], wanted: ComparisonOptions, folder: Path) -> "Profiles":
     """Everything that is asked and said."""
     from evaluate.profiles.facts import Lexicon, counted, facts_of
     from evaluate.profiles.probes import probes, read_swap
-    from evaluate.profiles.records import Profiles, Sampling, read_profiles
+    from evaluate.profiles.records import Profiles, ProfileSampling, read_profiles
 
     swap = read_swap(wanted.swap)
     first = trained[0]
@@ -134,7 +134,7 @@ def _profiles(settings: Settings, trained: Sequence[_Trained], wanted: Wanted, f
         for name, value in probe.facts.items():
             known[name].setdefault(value, 0)
     imported = _imported(wanted.answers, there)  # first: a mistake there is found before anybody is asked
-    sampling = Sampling(
+    sampling = ProfileSampling(
         samples=wanted.samples,
         temperature=wanted.temperature,
         max_tokens=first.recipe.sampling.max_tokens,
@@ -176,8 +176,8 @@ def _ask(
     trained: Sequence[_Trained],
     taught: Sequence[dict[str, Any]],
     asked: Sequence[Example],
-    there: Sequence["Probe"],
-    sampling: "Sampling",
+    there: Sequence["ProbePrompt"],
+    sampling: "ProfileSampling",
     kept: Sequence["System"],
 ) -> list["System"]:
     """Bases and adapters, asked or, where they were asked before, as they answered."""
@@ -208,8 +208,8 @@ def _answers(
     base: Base,
     products: dict[str, Path | None],
     asked: Sequence[Example],
-    there: Sequence["Probe"],
-    sampling: "Sampling",
+    there: Sequence["ProbePrompt"],
+    sampling: "ProfileSampling",
 ) -> dict[str, tuple[tuple[str, ...], ...]]:
     """By system and probe; probes of the same prompt have the same answers."""
     from understudy.workflows.sampled_answers import sampled_answers
@@ -234,7 +234,7 @@ def _answers(
     return answers
 
 
-def _imported(answers: list[str], there: Sequence["Probe"]) -> list["System"]:
+def _imported(answers: list[str], there: Sequence["ProbePrompt"]) -> list["System"]:
     from evaluate.profiles.records import System
     from evaluate.reports.records import Gap
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from understudy.config.recipe import load_recipe
 from understudy.config.settings import Settings
 from understudy.data.examples import load_examples
-from understudy.data.inspect import Inspection, Spread, inspect_data
+from understudy.data.inspect import Distribution, Inspection, inspect_data
 from understudy.errors import ExamplesError
 
 console = Console(highlight=False, soft_wrap=True)
@@ -162,7 +162,7 @@ def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
         )
 
 
-def _spread(spread: Spread | None) -> str:
+def _spread(spread: Distribution | None) -> str:
     if spread is None:
         return "-"
     return f"min {spread.min:,}, median {spread.median:,}, p95 {spread.p95:,}, max {spread.max:,}"

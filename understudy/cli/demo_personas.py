@@ -43,7 +43,7 @@ class Missing:
     """Why it cannot be trained."""
 
 
-class RefusedError(Exception):
+class PersonaRefusedError(Exception):
     """A persona cannot be trained, or did not pass; its text says why."""
 
 
@@ -104,7 +104,7 @@ class Rollout:
             with self._shown(one) as shown:
                 try:
                     revision = self._bring(one, shown)
-                except RefusedError as refused:
+                except PersonaRefusedError as refused:
                     self._refuse(one, str(refused))
                 else:
                     seconds = time.monotonic() - self._started
@@ -125,7 +125,7 @@ class Rollout:
     def _bring(self, one: Missing, shown: Status | None) -> str:
         """The revision that is live now. Raises RefusedError."""
         if one.problem:
-            raise RefusedError(one.problem)
+            raise PersonaRefusedError(one.problem)
         revision = one.revision or self._train(one, shown)
         self._tell(one, "publishing", 100)
         if shown:
@@ -157,7 +157,7 @@ class Rollout:
         code = child.wait()
         self._children.remove(child)
         if code or not last.get("revision"):
-            raise RefusedError(last.get("error") or _why(code, child))
+            raise PersonaRefusedError(last.get("error") or _why(code, child))
         return last["revision"]
 
     def _objects(self, child: Child) -> Iterator[dict[str, Any]]:
@@ -186,11 +186,11 @@ class Rollout:
             try:
                 return self._admin.publish(one.name, revision, actor())["revision"]
             except PublishError as error:
-                raise RefusedError("; ".join(error.reasons[:3]) or str(error)) from error
+                raise PersonaRefusedError("; ".join(error.reasons[:3]) or str(error)) from error
             except GatewayError as error:
                 self._check()
                 if not again:
-                    raise RefusedError(str(error)) from error
+                    raise PersonaRefusedError(str(error)) from error
                 self._wait_ready()  # the engine may have died and be starting again
         raise AssertionError("the second try returns or raises")
 

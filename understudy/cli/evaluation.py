@@ -42,7 +42,7 @@ def eval_code(
     try:
         from evaluate.code.evaluation import default_workers, evaluate
         from evaluate.code.problems import read_problems, read_samples
-        from evaluate.code.sandbox import Limits
+        from evaluate.code.sandbox import SandboxLimits
     except ModuleNotFoundError as error:
         raise CodeEvalError(
             f"eval-code needs {error.name}; install it with: pip install 'understudy[verify]'"
@@ -56,7 +56,7 @@ def eval_code(
         "use a container if you do not trust the model",
         style="yellow",
     )
-    limits = Limits(seconds=timeout, memory_mib=memory)
+    limits = SandboxLimits(seconds=timeout, memory_mib=memory)
     with _progress() as on_progress:
         report = evaluate(tasks, answers, limits=limits, workers=workers, ks=ks, on_progress=on_progress)
     _warn(report)

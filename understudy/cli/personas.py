@@ -49,7 +49,7 @@ def publish_revision(settings: Settings, persona: str, adapter: Path | None, rev
     if revision.startswith(HUB):
         if adapter is not None:
             raise UnderstudyError(f"give an adapter folder or --revision {revision}, not both")
-        revision = _adopt(settings, registry, persona, revision).id
+        revision = _add_hub_revision(settings, registry, persona, revision).id
     elif adapter is not None:
         revision = register(settings, registry, persona, adapter).id
     else:
@@ -159,7 +159,7 @@ def ask_model(settings: Settings, model: str, prompt: str, *, temperature: float
         ) from None
 
 
-def _adopt(settings: Settings, registry: Registry, persona: str, source: str) -> Revision:
+def _add_hub_revision(settings: Settings, registry: Registry, persona: str, source: str) -> Revision:
     """Fetches `hub:ORG/NAME[@REVISION]` into the registry, pinned to its commit."""
     from understudy.registry.hub import fetch_adapter
 
@@ -168,4 +168,4 @@ def _adopt(settings: Settings, registry: Registry, persona: str, source: str) ->
     folder, commit = fetch_adapter(repo, wanted, endpoint=settings.hub_endpoint)
     known = persona in recipe_names(settings.recipes_dir)
     card = card_of(load_recipe(persona, settings.recipes_dir)) if known else read_card(folder)
-    return registry.adopt(persona, folder, commit, source=f"{HUB}{repo}@{wanted}", card=card, actor=actor())
+    return registry.add_hub_revision(persona, folder, commit, source=f"{HUB}{repo}@{wanted}", card=card, actor=actor())

@@ -10,17 +10,17 @@ from understudy.cli.training import actor, changed, console, prepare, status, st
 from understudy.config.preference import PreferenceTraining
 from understudy.config.recipe import Recipe, load_recipe, recipe_names
 from understudy.config.settings import Settings
-from understudy.data.preferences import Form, Label, Pair, read_preferences, write_preferences
+from understudy.data.preferences import Form, Label, PreferencePair, read_preferences, write_preferences
 from understudy.errors import NotFoundError, RecipeError
 from understudy.registry.adapters import short
 from understudy.registry.persona_card import card_of
 from understudy.registry.registry import Registry, Revision, open_registry
 
 if TYPE_CHECKING:
-    from arena.preferences import Counted, Preferences
+    from arena.preferences import PreferenceCounts, Preferences
     from train.preference.run import Agreement, Preferred
 
-Rows = list[Pair] | list[Label]
+Rows = list[PreferencePair] | list[Label]
 
 
 def export_preferences(settings: Settings, persona: str, out: Path | None, form: Form, *, json_output: bool) -> None:
@@ -160,7 +160,7 @@ def _share(found: "Agreement") -> str:
     return f"{found.right} of {found.of} ({100 * estimate.low:.0f} to {100 * estimate.high:.0f} %)"
 
 
-def _told(persona: str, counted: "Counted", form: str) -> str:
+def _told(persona: str, counted: "PreferenceCounts", form: str) -> str:
     rows, heldout = (
         (counted.labels, counted.labels_heldout) if form == "kto" else (counted.pairs, counted.pairs_heldout)
     )

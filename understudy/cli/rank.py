@@ -12,8 +12,8 @@ from understudy.errors import UnderstudyError
 from understudy.registry.database import open_database
 
 if TYPE_CHECKING:
-    from arena.ranking.leaderboard_records import Category, Hidden, Leaderboard, Pair
-    from arena.ranking.ratings import Model, Rating
+    from arena.ranking.leaderboard_records import Category, Hidden, Leaderboard, PairRecord
+    from arena.ranking.ratings import Rating, RatingModel
     from understudy.statistics.confidence_sequences import WinRate
 
 out = Console(highlight=False, soft_wrap=True)
@@ -174,7 +174,7 @@ def _print_hidden(hidden: "list[Hidden]", min_votes: int) -> None:
     out.print(f"Hidden until they have {min_votes} votes: {named}{more}", markup=False)
 
 
-def _by_name(model: "Model | None") -> dict[str, "Rating"]:
+def _by_name(model: "RatingModel | None") -> dict[str, "Rating"]:
     return {one.name: one for one in model.ratings} if model else {}
 
 
@@ -195,5 +195,5 @@ def _rate(rate: "WinRate") -> tuple[str, str]:
     return value, f"{rate.low:.1%}–{rate.high:.1%}"
 
 
-def _counts(pair: "Pair") -> list[str]:
+def _counts(pair: "PairRecord") -> list[str]:
     return [str(count) for count in (pair.win_rate.wins, pair.win_rate.losses, pair.ties, pair.both_bad)]

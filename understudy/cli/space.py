@@ -6,8 +6,8 @@ from pathlib import Path
 
 import typer
 
-from space.deploy.deploy import Outcome, Values, deploy, require_endpoint
-from space.deploy.files import Wish
+from space.deploy.deploy import DeployResult, Values, deploy, require_endpoint
+from space.deploy.files import SpaceSpec
 from space.deploy.hub import hub_api
 from space.deploy.votes_repo import VotesRepo
 from understudy.config.settings import Settings
@@ -15,7 +15,7 @@ from understudy.errors import DeployError
 
 
 def deploy_space(
-    settings: Settings, wish: Wish, *, endpoint: str, private: bool, dry_run: bool, json_output: bool
+    settings: Settings, wish: SpaceSpec, *, endpoint: str, private: bool, dry_run: bool, json_output: bool
 ) -> None:
     """Makes or updates a Space and says what was done.
 
@@ -39,7 +39,7 @@ def deploy_space(
         _say(outcome, dry_run=dry_run)
 
 
-def _with_personas(settings: Settings, wish: Wish) -> Wish:
+def _with_personas(settings: Settings, wish: SpaceSpec) -> SpaceSpec:
     if wish.flavor == "gradio":
         if wish.recipes:
             raise DeployError("--recipe is for --flavor docker: a Gradio Space trains and serves nothing")
@@ -53,7 +53,7 @@ def _with_personas(settings: Settings, wish: Wish) -> Wish:
         raise DeployError(f"{path} (UNDERSTUDY_PERSONAS_FILE) cannot be read: {error.strerror}") from None
 
 
-def _variables(settings: Settings, wish: Wish, endpoint: str, private: bool) -> dict[str, str]:
+def _variables(settings: Settings, wish: SpaceSpec, endpoint: str, private: bool) -> dict[str, str]:
     found: dict[str, str] = {}
     if wish.flavor == "gradio":
         if not endpoint:
@@ -70,7 +70,7 @@ def _variables(settings: Settings, wish: Wish, endpoint: str, private: bool) -> 
     return found
 
 
-def _secrets(settings: Settings, wish: Wish) -> dict[str, str]:
+def _secrets(settings: Settings, wish: SpaceSpec) -> dict[str, str]:
     """The gateway's key, and the token for votes; never the token of whoever deploys."""
     found: dict[str, str] = {}
     if settings.api_key and wish.flavor == "gradio":
@@ -80,7 +80,7 @@ def _secrets(settings: Settings, wish: Wish) -> dict[str, str]:
     return found
 
 
-def _say(outcome: Outcome, *, dry_run: bool) -> None:
+def _say(outcome: DeployResult, *, dry_run: bool) -> None:
     for sign, paths in (("+", outcome.added), ("~", outcome.changed), ("-", outcome.removed)):
         for path in paths if dry_run else ():
             typer.echo(f"{sign} {path}")

@@ -5,7 +5,7 @@ import logging
 
 import typer
 
-from space.deploy.vote_backup import BallotBox
+from space.deploy.vote_backup import VoteBackup
 from space.deploy.votes_repo import VotesRepo
 from understudy.config.settings import Settings
 from understudy.errors import VotesRepoError
@@ -35,7 +35,7 @@ def _say(counts: dict[str, int], what: str, *, json_output: bool) -> None:
     typer.echo(json.dumps(counts) if json_output else f"{counts['battles']} battles and {counts['votes']} votes {what}")
 
 
-def _box(settings: Settings, repo: str) -> BallotBox:
+def _box(settings: Settings, repo: str) -> VoteBackup:
     name = repo or settings.votes_repo
     if not name:
         raise VotesRepoError("say which repository: hub:ORG/NAME, or set UNDERSTUDY_VOTES_REPO")
@@ -43,4 +43,4 @@ def _box(settings: Settings, repo: str) -> BallotBox:
     token = settings.votes_token.get_secret_value() if settings.votes_token else ""
     there = VotesRepo(name, token=token, endpoint=settings.hub_endpoint)
     engine = open_database(settings.database)
-    return BallotBox(engine, there, every=settings.votes_every, batch=settings.votes_batch)
+    return VoteBackup(engine, there, every=settings.votes_every, batch=settings.votes_batch)

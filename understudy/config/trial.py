@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 
-class Try(BaseModel):
+class SweepTrial(BaseModel):
     """One trial."""
 
     model_config = ConfigDict(frozen=True)
@@ -26,17 +26,17 @@ class Sweep(BaseModel):
 
     recipe: str
     over: list[str]
-    trials: list[Try]
+    trials: list[SweepTrial]
     importance: dict[str, float]
     """How much each setting decides whether a trial is among the best, in shares of one (PED-ANOVA, Optuna's default:
     Watanabe et al. 2023, arXiv:2304.10255); empty for fewer than four complete trials."""
 
     @property
-    def done(self) -> list[Try]:
+    def done(self) -> list[SweepTrial]:
         """The trials that came to their end, the best first."""
         return sorted((trial for trial in self.trials if trial.loss is not None), key=lambda trial: trial.loss or 0.0)
 
     @property
-    def best(self) -> Try | None:
+    def best(self) -> SweepTrial | None:
         """The trial with the smallest loss."""
         return next(iter(self.done), None)

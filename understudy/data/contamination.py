@@ -16,7 +16,7 @@ CONTAINED = 0.5
 SHOWN = 5
 
 
-class Overlap(BaseModel):
+class Contamination(BaseModel):
     """Held-out rows that the training data gives away. Each row counts once, at the closest match."""
 
     model_config = ConfigDict(frozen=True)
@@ -37,7 +37,7 @@ class Overlap(BaseModel):
         return self.exact + self.normalised + self.contained
 
 
-def measure_overlap(training: Iterable[Example], heldout: Sequence[Example], origins: Sequence[str]) -> Overlap:
+def measure_overlap(training: Iterable[Example], heldout: Sequence[Example], origins: Sequence[str]) -> Contamination:
     """Compares every held-out row with the whole of the training data; `origins` names the held-out rows.
 
     Rows of fewer than 8 words have no sequences of 8 and are only compared by their prompts.
@@ -56,7 +56,7 @@ def measure_overlap(training: Iterable[Example], heldout: Sequence[Example], ori
         if match:
             counts[match] += 1
             found.append(origin)
-    return Overlap(rows=len(heldout), **counts, origins=tuple(found[:SHOWN]))
+    return Contamination(rows=len(heldout), **counts, origins=tuple(found[:SHOWN]))
 
 
 def _closest(example: Example, prompts: set[str], plain_prompts: set[tuple[str, ...]], grams: set[int]) -> str | None:

@@ -36,7 +36,7 @@ LONGEST_NAME = 100
 """Characters; a longer cell in the first row of a CSV file is no name of a column."""
 
 
-class Problem(BaseModel):
+class RowProblem(BaseModel):
     """One thing to know about one row."""
 
     model_config = ConfigDict(frozen=True)
@@ -52,14 +52,14 @@ class Problem(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class DataRecord:
     """One row as it stands in the file."""
 
     origin: str
     row: dict[str, object]
 
 
-def read_records(source: str | Path) -> Iterator[Record]:
+def read_records(source: str | Path) -> Iterator[DataRecord]:
     """The rows of a file, of all data files in a folder (sorted by name), or of a Hub data set.
 
     `source` is a path, or `hub:ORG/NAME[@REVISION][:SPLIT]`.
@@ -68,12 +68,12 @@ def read_records(source: str | Path) -> Iterator[Record]:
         ExamplesError: the data cannot be read; the message names file, row and remedy.
     """
     for item in scan_records(source):
-        if isinstance(item, Problem):
+        if isinstance(item, RowProblem):
             raise ExamplesError(str(item))
         yield item
 
 
-def scan_records(source: str | Path) -> Iterator[Record | Problem]:
+def scan_records(source: str | Path) -> Iterator[DataRecord | RowProblem]:
     """As `read_records`, but a single row that cannot be read comes as a Problem, and reading goes on.
 
     Raises:
@@ -104,7 +104,7 @@ def _files(path: Path) -> list[Path]:
     return sorted(found)
 
 
-def _scan_file(path: Path) -> Iterator[Record | Problem]:
+def _scan_file(path: Path) -> Iterator[DataRecord | RowProblem]:
     where = shown(path)
     if not path.is_file():
         raise ExamplesError(
@@ -151,7 +151,7 @@ def _read_text(path: Path, where: str) -> str:
     return _decoded(raw[skipped:], where, skipped)
 
 
-def _read_jsonl(path: Path, where: str) -> Iterator[Record | Problem]:
+def _read_jsonl(path: Path, where: str) -> Iterator[DataRecord | RowProblem]:
     offset = 0
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
@@ -162,24 +162,28 @@ def _read_jsonl(path: Path, where: str) -> Iterator[Record | Problem]:
                 yield _parse_line(line.rstrip("\r\n"), f"{where}:{number}")
 
 
-def _parse_line(line: str, origin: str) -> Record | Problem:
+def _parse_line(line: str, origin: str) -> DataRecord | RowProblem:
     try:
         value = json.loads(line)
     except json.JSONDecodeError as error:
         text = f"not JSON ({error.msg}, column {error.colno}); one object a line"
-        return Problem(origin=origin, kind="not_json", text=text)
+        return RowProblem(origin=origin, kind="not_json", text=text)
     except (ValueError, RecursionError) as error:
-        return Problem(origin=origin, kind="not_json", text=f"not JSON that we read ({_cause(error)}); remove the row")
+        return RowProblem(
+            origin=origin, kind="not_json", text=f"not JSON that we read ({_cause(error)}); remove the row"
+        )
     return _as_record(value, origin)
 
 
-def _as_record(value: object, origin: str) -> Record | Problem:
+def _as_record(value: object, origin: str) -> DataRecord | RowProblem:
     if isinstance(value, dict):
-        return Record(origin, value)
-    return Problem(origin=origin, kind="wrong_type", text=f"found a JSON {_json_type(value)}; a row must be an object")
+        return DataRecord(origin, value)
+    return RowProblem(
+        origin=origin, kind="wrong_type", text=f"found a JSON {_json_type(value)}; a row must be an object"
+    )
 
 
-def _read_json(path: Path, where: str) -> Iterator[Record | Problem]:
+def _read_json(path: Path, where: str) -> Iterator[DataRecord | RowProblem]:
     text = _read_text(path, where)
     if not text.strip():
         return
@@ -216,7 +220,7 @@ def _cause(error: Exception) -> str:
     return "nested too deeply" if isinstance(error, RecursionError) else str(error).split(";")[0]
 
 
-def _read_delimited(path: Path, where: str, delimiter: str) -> Iterator[Record | Problem]:
+def _read_delimited(path: Path, where: str, delimiter: str) -> Iterator[DataRecord | RowProblem]:
     lines = csv.reader(io.StringIO(_read_text(path, where), newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
     before = 0
@@ -231,9 +235,9 @@ def _read_delimited(path: Path, where: str, delimiter: str) -> Iterator[Record |
                 text = (
                     f"{len(cells)} cells under {len(header)} columns; put double quotes around text with {delimiter!r}"
                 )
-                yield Problem(origin=origin, kind="uneven", text=text)
+                yield RowProblem(origin=origin, kind="uneven", text=text)
             else:
-                yield Record(origin, dict(zip(header, cells, strict=True)))
+                yield DataRecord(origin, dict(zip(header, cells, strict=True)))
     except csv.Error as error:
         raise ExamplesError(f"{where}:{before + 1}: not CSV from here ({error}); is a double quote missing?") from None
 
@@ -261,7 +265,7 @@ def _is_number(name: str) -> bool:
     return True
 
 
-def _read_parquet(path: Path, where: str) -> Iterator[Record | Problem]:
+def _read_parquet(path: Path, where: str) -> Iterator[DataRecord | RowProblem]:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -274,7 +278,7 @@ def _read_parquet(path: Path, where: str) -> Iterator[Record | Problem]:
             for batch in file.iter_batches() if len(set(names)) == len(names) else ():
                 for row in batch.to_pylist():
                     number += 1
-                    yield Record(f"{where} row {number}", row)
+                    yield DataRecord(f"{where} row {number}", row)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = shown(str(error).strip().split("\n")[0][:120])
         at = f" after row {number}" if number else ""
@@ -284,7 +288,7 @@ def _read_parquet(path: Path, where: str) -> Iterator[Record | Problem]:
         raise ExamplesError(f"{where}: the columns {', '.join(twice)} are there more than once; rename one")
 
 
-READERS: dict[str, Callable[[Path, str], Iterator[Record | Problem]]] = {
+READERS: dict[str, Callable[[Path, str], Iterator[DataRecord | RowProblem]]] = {
     ".jsonl": _read_jsonl,
     ".json": _read_json,
     ".csv": partial(_read_delimited, delimiter=","),

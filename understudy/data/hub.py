@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from understudy.data.files import HUB, Record, shown
+from understudy.data.files import HUB, DataRecord, shown
 from understudy.errors import ExamplesError
 
 TIMEOUT = 10.0
@@ -12,7 +12,7 @@ TIMEOUT = 10.0
 SOURCE = re.compile(rf"{HUB}(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^:@\s]+))?(:(?P<split>[^\s]+))?")
 
 
-def read_hub(source: str) -> Iterator[Record]:
+def read_hub(source: str) -> Iterator[DataRecord]:
     """The rows of `hub:ORG/NAME[@REVISION][:SPLIT]`.
 
     The revision is a branch, a tag or a commit; the default is the newest of main. The split may be left out when
@@ -39,7 +39,7 @@ def read_hub(source: str) -> Iterator[Record]:
         split = _choose(parts["split"], datasets.get_dataset_split_names(repo, revision=revision), source)
         rows = datasets.load_dataset(repo, split=split, revision=revision)
         for number, row in enumerate(rows, 1):
-            yield Record(f"{source} row {number}", dict(row))
+            yield DataRecord(f"{source} row {number}", dict(row))
     except ExamplesError:
         raise
     except Exception as error:  # the libraries below have errors of their own, and they change with their versions

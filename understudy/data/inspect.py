@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from understudy.data.contamination import Overlap, measure_overlap
-from understudy.data.files import Kind, Problem, shown
+from understudy.data.contamination import Contamination, measure_overlap
+from understudy.data.files import Kind, RowProblem, shown
 from understudy.data.lint import FindingKind, findings
 from understudy.data.load import NOTES, LoadedData, read_data
 from understudy.data.messages import Example
@@ -24,7 +24,7 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Spread(Frozen):
+class Distribution(Frozen):
     """How a number is spread over the rows; median and p95 are values that occur (nearest rank)."""
 
     min: int
@@ -40,10 +40,10 @@ class ProblemGroup(Frozen):
     count: int
     bad: bool
     """Whether such a row cannot be trained on."""
-    first: tuple[Problem, ...]
+    first: tuple[RowProblem, ...]
 
 
-class Finding(Frozen):
+class LintFinding(Frozen):
     """Rows that somebody should look at; never what they say."""
 
     kind: FindingKind
@@ -63,7 +63,7 @@ class Tokens(Frozen):
     """Length of whole rows (prompt and answer, as the chat template writes them) in tokens."""
 
     tokenizer: str
-    spread: Spread
+    spread: Distribution
     max_length: int | None
     too_long: int
     """Rows longer than `max_length`; training refuses them."""
@@ -94,11 +94,11 @@ class Inspection(Frozen):
     turns: dict[int, int]
     """Answers per row, and how many rows have that many."""
     system_prompts: SystemPrompts
-    prompt_characters: Spread | None
+    prompt_characters: Distribution | None
     """Everything before the last answer, per row; None when no row can be used."""
-    answer_characters: Spread | None
-    findings: tuple[Finding, ...]
-    overlap: Overlap | None
+    answer_characters: Distribution | None
+    findings: tuple[LintFinding, ...]
+    overlap: Contamination | None
     """None when no held-out file was given."""
     tokens: Tokens | None
     """None when no tokenizer was given, or no row can be used."""
@@ -157,8 +157,8 @@ def inspect_data(
     )
 
 
-def _groups(problems: Sequence[Problem]) -> tuple[ProblemGroup, ...]:
-    by_kind: dict[Kind, list[Problem]] = {}
+def _groups(problems: Sequence[RowProblem]) -> tuple[ProblemGroup, ...]:
+    by_kind: dict[Kind, list[RowProblem]] = {}
     for problem in problems:
         by_kind.setdefault(problem.kind, []).append(problem)
     groups = [
@@ -177,13 +177,13 @@ def _system_prompts(examples: Sequence[Example]) -> SystemPrompts:
     return SystemPrompts(rows=len(prompts), distinct=len(set(prompts)))
 
 
-def _spread(values: Sequence[int]) -> Spread | None:
+def _spread(values: Sequence[int]) -> Distribution | None:
     return _spread_of(values) if values else None
 
 
-def _spread_of(values: Sequence[int]) -> Spread:
+def _spread_of(values: Sequence[int]) -> Distribution:
     ranked = sorted(values)
-    return Spread(min=ranked[0], median=_at(ranked, 50), p95=_at(ranked, 95), max=ranked[-1])
+    return Distribution(min=ranked[0], median=_at(ranked, 50), p95=_at(ranked, 95), max=ranked[-1])
 
 
 def _at(ranked: Sequence[int], percent: int) -> int:
@@ -191,17 +191,17 @@ def _at(ranked: Sequence[int], percent: int) -> int:
     return ranked[max(-(-len(ranked) * percent // 100), 1) - 1]
 
 
-def _findings(loaded: LoadedData) -> tuple[Finding, ...]:
+def _findings(loaded: LoadedData) -> tuple[LintFinding, ...]:
     origins: dict[FindingKind, list[str]] = {}
     for example, origin in zip(loaded.examples, loaded.origins, strict=True):
         for kind in findings(example):
             origins.setdefault(kind, []).append(origin)
-    return tuple(Finding(kind=k, count=len(found), origins=tuple(found[:SHOWN])) for k, found in origins.items())
+    return tuple(LintFinding(kind=k, count=len(found), origins=tuple(found[:SHOWN])) for k, found in origins.items())
 
 
 def _overlap(
     examples: Sequence[Example], heldout: str | Path | None, columns: Mapping[str, str] | None
-) -> Overlap | None:
+) -> Contamination | None:
     if heldout is None:
         return None
     other = read_data(heldout, columns=columns)

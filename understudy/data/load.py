@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from understudy.data.convert import RowError, to_example
-from understudy.data.files import Problem, Record, scan_records, shown
+from understudy.data.files import DataRecord, RowProblem, scan_records, shown
 from understudy.data.messages import Example
 from understudy.data.schemas import Detection, detect_schema
 from understudy.errors import ExamplesError
@@ -26,7 +26,7 @@ class LoadedData:
     """Name of the schema, or the names where rows differ, most frequent first."""
     origins: tuple[str, ...]
     """Where each example stands, in the order of `examples`."""
-    problems: tuple[Problem, ...]
+    problems: tuple[RowProblem, ...]
     """Bad rows in the order of the source, then duplicates and conflicts."""
     counts: Mapping[str, int]
     """`rows` read, `examples` kept, `bad` rows, `duplicates`, `conflicts` (prompts with several different answers),
@@ -37,7 +37,7 @@ class LoadedData:
     columns_ignored: tuple[str, ...] = ()
 
     @property
-    def bad(self) -> list[Problem]:
+    def bad(self) -> list[RowProblem]:
         """The problems that make a row bad."""
         return [p for p in self.problems if p.kind not in NOTES]
 
@@ -100,14 +100,14 @@ def read_data(source: str | Path, *, columns: Mapping[str, str] | None = None, s
         ExamplesError: the source cannot be read, or no schema fits.
     """
     items = list(scan_records(source))
-    records = [item for item in items if isinstance(item, Record)]
+    records = [item for item in items if isinstance(item, DataRecord)]
     if not records:
-        problems = tuple(item for item in items if isinstance(item, Problem))
+        problems = tuple(item for item in items if isinstance(item, RowProblem))
         return LoadedData((), "unknown", (), problems, _counts(items, [], problems, 0), "no row can be read")
     detection = detect_schema(records, columns)
     read = _Reading()
     for item in items:
-        if isinstance(item, Problem):
+        if isinstance(item, RowProblem):
             read.problems.append(item)
         else:
             read.add(item, detection, strict=strict)
@@ -133,19 +133,19 @@ def normalised(text: str) -> str:
 class _Reading:
     examples: list[Example] = field(default_factory=list)
     origins: list[str] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[RowProblem] = field(default_factory=list)
     emptied: int = 0
 
-    def add(self, record: Record, detection: Detection, *, strict: bool) -> None:
+    def add(self, record: DataRecord, detection: Detection, *, strict: bool) -> None:
         schema = detection.schema_of(record.row)
         if schema is None:
             text = f"none of this row's columns belongs to {detection.name}; correct or remove it"
-            self.problems.append(Problem(origin=record.origin, kind="no_schema", text=text))
+            self.problems.append(RowProblem(origin=record.origin, kind="no_schema", text=text))
             return
         try:
             converted = to_example(record.row, schema, strict=strict and schema.ours)
         except RowError as refused:
-            self.problems.append(Problem(origin=record.origin, kind=refused.kind, text=str(refused)))
+            self.problems.append(RowProblem(origin=record.origin, kind=refused.kind, text=str(refused)))
             return
         self.examples.append(converted.example)
         self.origins.append(record.origin)
@@ -161,7 +161,7 @@ def _keep(loaded: LoadedData, numbers: list[int]) -> LoadedData:
     )
 
 
-def _counts(items: list, examples: list, problems: Iterable[Problem], emptied: int) -> dict[str, int]:
+def _counts(items: list, examples: list, problems: Iterable[RowProblem], emptied: int) -> dict[str, int]:
     kinds = Counter(problem.kind for problem in problems)
     return {
         "rows": len(items),
@@ -177,17 +177,17 @@ def _key(example: Example) -> tuple[str, ...]:
     return tuple(f"{m.role}: {normalised(m.content)}" for m in example.messages)
 
 
-def _duplicates(read: _Reading) -> list[Problem]:
+def _duplicates(read: _Reading) -> list[RowProblem]:
     first: dict[tuple[str, ...], str] = {}
     found = []
     for example, origin in zip(read.examples, read.origins, strict=True):
         other = first.setdefault(_key(example), origin)
         if other != origin:
-            found.append(Problem(origin=origin, kind="duplicate", text=f"the same row as {other}; remove one"))
+            found.append(RowProblem(origin=origin, kind="duplicate", text=f"the same row as {other}; remove one"))
     return found
 
 
-def _conflicts(read: _Reading) -> list[Problem]:
+def _conflicts(read: _Reading) -> list[RowProblem]:
     answers: dict[tuple[str, ...], dict[str, str]] = {}
     for example, origin in zip(read.examples, read.origins, strict=True):
         *prompt, answer = _key(example)
@@ -197,5 +197,5 @@ def _conflicts(read: _Reading) -> list[Problem]:
         if len(different) > 1:
             first, second, *_ = different.values()
             text = f"{len(different)} different answers to this prompt, another at {second}; see that both are meant"
-            found.append(Problem(origin=first, kind="conflict", text=text))
+            found.append(RowProblem(origin=first, kind="conflict", text=text))
     return found

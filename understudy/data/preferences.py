@@ -19,7 +19,7 @@ HELDOUT = 0.2
 SHARES = 2**64
 
 
-class Cast(BaseModel):
+class PreferenceVote(BaseModel):
     """One vote, as far as it may leave the house: nothing in it tells who cast it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,13 +33,13 @@ class Cast(BaseModel):
     sampling: dict[str, Any] = {}
 
 
-class _Row(BaseModel):
+class _PreferenceRow(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: tuple[Message, ...] = Field(min_length=1)
     split: Split | None = None
     """None in a file that somebody else made: then the prompt decides (`split_of`)."""
-    votes: tuple[Cast, ...] = ()
+    votes: tuple[PreferenceVote, ...] = ()
     """Those that were followed."""
     outvoted: int = 0
     """Votes on the same answers that said the opposite."""
@@ -55,7 +55,7 @@ class _Row(BaseModel):
         return self.split or split_of(self.prompt)
 
 
-class Pair(_Row):
+class PreferencePair(_PreferenceRow):
     """A prompt, the answer people preferred and the one they did not: for DPO and reward models."""
 
     chosen: tuple[Message, ...] = Field(min_length=1)
@@ -70,7 +70,7 @@ class Pair(_Row):
         return _messages(answer, "assistant")
 
 
-class Label(_Row):
+class Label(_PreferenceRow):
     """A prompt, an answer, and whether people wanted it: for KTO."""
 
     completion: tuple[Message, ...] = Field(min_length=1)
@@ -90,7 +90,7 @@ def split_of(prompt: Sequence[Message], heldout: float = HELDOUT) -> Split:
     return "heldout" if place < heldout * SHARES else "train"
 
 
-def labels_of(pairs: Iterable[Pair]) -> list[Label]:
+def labels_of(pairs: Iterable[PreferencePair]) -> list[Label]:
     """Each pair as a wanted and an unwanted answer."""
     made = []
     for pair in pairs:
@@ -100,7 +100,7 @@ def labels_of(pairs: Iterable[Pair]) -> list[Label]:
     return made
 
 
-def fingerprint(rows: Iterable[Pair | Label]) -> str:
+def fingerprint(rows: Iterable[PreferencePair | Label]) -> str:
     """SHA-256 (hex) of what the rows teach and of the side they are on."""
     digest = hashlib.sha256()
     for row in rows:
@@ -109,13 +109,13 @@ def fingerprint(rows: Iterable[Pair | Label]) -> str:
     return digest.hexdigest()
 
 
-def write_preferences(rows: Iterable[Pair | Label], path: Path) -> None:
+def write_preferences(rows: Iterable[PreferencePair | Label], path: Path) -> None:
     """One row a line, in the form that TRL reads."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(row.model_dump_json() + "\n" for row in rows), encoding="utf-8")
 
 
-def read_preferences(path: Path) -> list[Pair] | list[Label]:
+def read_preferences(path: Path) -> list[PreferencePair] | list[Label]:
     """The rows of a file, pairs or labels; strings may stand for messages.
 
     Raises:
@@ -127,11 +127,11 @@ def read_preferences(path: Path) -> list[Pair] | list[Label]:
         raise ExamplesError(f"{path}: cannot be read: {error}") from None
     if not lines:
         raise ExamplesError(f"{path}: empty; write rows with prompt, chosen and rejected, one JSON object a line")
-    kind = Label if '"completion"' in lines[0][1] else Pair
+    kind = Label if '"completion"' in lines[0][1] else PreferencePair
     return [_row(kind, line, f"{path}:{number}") for number, line in lines]  # pyright: ignore[reportReturnType]
 
 
-def _row(kind: type[Pair] | type[Label], line: str, where: str) -> Pair | Label:
+def _row(kind: type[PreferencePair] | type[Label], line: str, where: str) -> PreferencePair | Label:
     try:
         return kind.model_validate_json(line)
     except ValidationError as error:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from understudy.data.files import Record, shown
+from understudy.data.files import DataRecord, shown
 from understudy.data.messages import Example
 from understudy.errors import ExamplesError
 
@@ -76,7 +76,7 @@ class Detection:
         return self.by_columns[frozenset(row)]
 
 
-def detect_schema(records: Sequence[Record], columns: Mapping[str, str] | None = None) -> Detection:
+def detect_schema(records: Sequence[DataRecord], columns: Mapping[str, str] | None = None) -> Detection:
     """The schema of `records`, from the names of their columns; `columns` wins over what the names suggest.
 
     `columns` says which column is which: `{"prompt": "text_in", "completion": "text_out"}`; it may also name

@@ -41,7 +41,7 @@ REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
 
-class Wanted(BaseModel):
+class ResolvedRevision(BaseModel):
     """What a name or a policy means at this moment."""
 
     model_config = ConfigDict(frozen=True)
@@ -52,7 +52,7 @@ class Wanted(BaseModel):
     """For people: the tag, the branch, or the start of the commit."""
 
 
-def wanted_commit(repo: str, policy: str, *, endpoint: str = "") -> Wanted:
+def wanted_commit(repo: str, policy: str, *, endpoint: str = "") -> ResolvedRevision:
     """What `policy` wants of a repository now: `latest` (the head of main), a pattern of tags such as `v*` (the
     highest that fits, in the order of versions), or else a tag or a commit.
 
@@ -60,7 +60,7 @@ def wanted_commit(repo: str, policy: str, *, endpoint: str = "") -> Wanted:
         HubError: the repository or such a revision is not there or closed to us, or the Hub is in trouble.
     """
     if COMMIT.fullmatch(policy):
-        return Wanted(commit=policy, name=short(policy))
+        return ResolvedRevision(commit=policy, name=short(policy))
     with _explained(repo, policy):
         branches, tags = _refs(repo, endpoint)
         if policy == LATEST:
@@ -74,7 +74,7 @@ def wanted_commit(repo: str, policy: str, *, endpoint: str = "") -> Wanted:
         return _published(repo, policy, branches | tags, endpoint)
 
 
-def published_commit(repo: str, revision: str = "", *, endpoint: str = "") -> Wanted:
+def published_commit(repo: str, revision: str = "", *, endpoint: str = "") -> ResolvedRevision:
     """What `revision` (a branch, a tag or a commit; empty means main) of a repository means now.
 
     Only commits that the repository's owners published count: the Hub also answers for the commits of pull requests,
@@ -159,14 +159,14 @@ def _refs(repo: str, endpoint: str) -> tuple[dict[str, str], dict[str, str]]:
     return {r.name: r.target_commit for r in refs.branches}, {r.name: r.target_commit for r in refs.tags}
 
 
-def _of(refs: dict[str, str], name: str, repo: str) -> Wanted:
+def _of(refs: dict[str, str], name: str, repo: str) -> ResolvedRevision:
     commit = refs.get(name, "")
     if not COMMIT.fullmatch(commit):
         raise HubError(f"{repo} has no revision {name!r}; those there are: {_listed(refs)}", "revision")
-    return Wanted(commit=commit, name=name)
+    return ResolvedRevision(commit=commit, name=name)
 
 
-def _published(repo: str, start: str, names: dict[str, str], endpoint: str) -> Wanted:
+def _published(repo: str, start: str, names: dict[str, str], endpoint: str) -> ResolvedRevision:
     """The one commit that begins with `start`, among those that have a name and those of main."""
     commits = {commit for commit in names.values() if commit.startswith(start)}
     if not commits:
@@ -177,7 +177,7 @@ def _published(repo: str, start: str, names: dict[str, str], endpoint: str) -> W
         found = "several commits begin so" if commits else "no commit of main begins so"
         raise HubError(f"{repo} has no revision {start!r}: {found}", "revision")
     commit = commits.pop()
-    return Wanted(commit=commit, name=short(commit))
+    return ResolvedRevision(commit=commit, name=short(commit))
 
 
 def _listed(names: Iterable[str]) -> str:

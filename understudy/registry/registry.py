@@ -75,7 +75,7 @@ class Event(BaseModel):
     detail: dict[str, Any]
 
 
-class Handled(BaseModel):
+class HandledCommit(BaseModel):
     """A commit of a followed repository that was published or refused."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
@@ -104,7 +104,7 @@ class Registry:
         revision, path = store_adapter(folder, self.store_dir)
         return self._register(persona, revision, path, config, folder.name, card, actor)
 
-    def adopt(
+    def add_hub_revision(
         self, persona: str, snapshot: Path, commit: str, *, source: str, card: dict[str, Any] | None = None, actor: str
     ) -> Revision:
         """Stores a commit that the Hub's client has downloaded as a revision of `persona`, whose id is the commit.
@@ -117,11 +117,11 @@ class Registry:
         path = store_snapshot(snapshot, commit, self.store_dir)
         return self._register(persona, commit, path, config, source, card, actor)
 
-    def welcome(self, persona: str, card: dict[str, Any] | None = None) -> None:
+    def ensure_persona(self, persona: str, card: dict[str, Any] | None = None) -> None:
         """Makes the persona if there is none, and its card what is given. Raises AdapterError as `push`."""
         _require_name(persona)
         with Session(self.engine) as session, session.begin():
-            _introduce(session, persona, card)
+            _set_card(session, persona, card)
 
     def _register(
         self,
@@ -148,7 +148,7 @@ class Registry:
                 session.add(row)
                 detail = {"source": source}
                 session.add(EventRow(actor=actor, persona=persona, revision=revision, action="push", detail=detail))
-            _introduce(session, persona, card)
+            _set_card(session, persona, card)
             session.flush()
             session.refresh(row)
             return Revision.model_validate(row)
@@ -273,13 +273,13 @@ class Registry:
         with Session(self.engine) as session, session.begin():
             session.add(EventRow(actor=actor, persona=persona, revision=revision, action=action, detail=detail))
 
-    def handled(self, persona: str) -> Handled | None:
+    def handled(self, persona: str) -> HandledCommit | None:
         """What was last done about the repository that `persona` follows."""
         with Session(self.engine) as session:
             row = session.get(FollowRow, persona)
-            return Handled.model_validate(row) if row else None
+            return HandledCommit.model_validate(row) if row else None
 
-    def set_handled(self, persona: str, handled: Handled) -> None:
+    def set_handled(self, persona: str, handled: HandledCommit) -> None:
         """Notes that a commit was published or refused; it is not tried again."""
         with Session(self.engine) as session, session.begin():
             session.merge(FollowRow(persona=persona, at=now(), **handled.model_dump()))
@@ -352,7 +352,7 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _introduce(session: Session, persona: str, card: dict[str, Any] | None) -> None:
+def _set_card(session: Session, persona: str, card: dict[str, Any] | None) -> None:
     known = session.get(PersonaRow, persona)
     if known is None:
         session.add(PersonaRow(name=persona, live=None, card=card or {}))

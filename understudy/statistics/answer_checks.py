@@ -17,7 +17,7 @@ ECHOED = 0.8
 
 
 @dataclass(frozen=True)
-class Exchange:
+class PromptAndAnswer:
     """What was asked and what was answered."""
 
     prompt: str
@@ -47,7 +47,9 @@ class AnswerChecks(BaseModel):
         return self.characters == 0
 
 
-def check(exchange: Exchange, *, finish_reason: str | None, topic: str | Sequence[str] | None = None) -> AnswerChecks:
+def check(
+    exchange: PromptAndAnswer, *, finish_reason: str | None, topic: str | Sequence[str] | None = None
+) -> AnswerChecks:
     """All checks of this module on one answer."""
     text = exchange.answer.strip()
     return AnswerChecks(

@@ -15,7 +15,7 @@ PRIOR = 0.5
 """Pseudo-counts of each outcome before anything was seen (Jeffreys)."""
 
 
-class Ballot(BaseModel):
+class VoteOutcome(BaseModel):
     """One decisive vote on an answer of a persona against the base."""
 
     model_config = ConfigDict(frozen=True)
@@ -26,10 +26,10 @@ class Ballot(BaseModel):
     won: bool
 
 
-class Votes(Protocol):
+class VoteSource(Protocol):
     """Where people's verdicts come from."""
 
-    def ballots(self, persona: str, since: datetime) -> Sequence[Ballot]:
+    def ballots(self, persona: str, since: datetime) -> Sequence[VoteOutcome]:
         """Decisive votes on the persona's answers since that moment, oldest first."""
         ...
 
@@ -44,7 +44,7 @@ def majority(wins: int, losses: int) -> float:
     return math.exp(min(math.log(2) + log_above + log_mixture, 700.0))
 
 
-class MoreOften:
+class RateIncreaseTest:
     """Whether something bad happens more often on trial than with the incumbent, as a running e-value.
 
     Turner, Ly and Grünwald, "Generic E-variables for exact sequential k-sample tests that allow for optional
@@ -69,11 +69,11 @@ class MoreOften:
         return self._trial[1], sum(self._trial)
 
     @property
-    def incumbent(self) -> tuple[int, int]:
+    def live(self) -> tuple[int, int]:
         """Bad results and all results of the incumbent."""
         return self._incumbent[1] + self._block[1], sum(self._incumbent) + sum(self._block)
 
-    def see_incumbent(self, bad: bool) -> None:
+    def see_live(self, bad: bool) -> None:
         """Notes one result of the incumbent; it joins the next block."""
         self._block[bad] += 1
 

@@ -6,7 +6,7 @@ from pydantic import SecretStr
 
 from arena.votes.votes import LIVE, list_votes
 from evaluate.records import EvalRecord, Helpfulness
-from evaluate.reports.judge import Case
+from evaluate.reports.judge import JudgedPair
 from evaluate.reports.judge_client import KEPT, opinions
 from understudy.config.settings import Settings
 from understudy.registry.adapters import short
@@ -37,7 +37,7 @@ def helpfulness(settings: Settings, record: EvalRecord, judge: Judge | None) -> 
 def _judged(settings: Settings, record: EvalRecord, judge: Judge) -> Helpfulness | None:
     mine, theirs = record.outputs["adapter"].answers, record.outputs["base"].answers
     cases = [
-        Case("adapter", row.prompt, own.text, base.text)
+        JudgedPair("adapter", row.prompt, own.text, base.text)
         for row, own, base in zip(record.heldout, mine, theirs, strict=True)
     ]
     kept = settings.runs_dir / record.recipe / KEPT

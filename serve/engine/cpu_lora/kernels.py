@@ -1,7 +1,7 @@
 """LoRA on a CPU in a few matrix products for each layer; `punica_wrapper` puts it where vLLM's own was.
 
 vLLM's own code copies A and B once for every token, then multiplies token by token. Here
-- which rows use which slot is worked out once for each batch (`Batch`), not in every layer;
+- which rows use which slot is worked out once for each batch (`LoraBatch`), not in every layer;
 - adapters are kept without their padding (`Packed`), until vLLM writes to its weights;
 - one adapter on all rows is two products;
 - with few rows, as when answers are written, all adapters of the layer are taken together: their As side by side in
@@ -40,7 +40,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Batch:
+class LoraBatch:
     """Which slot each row uses; -1 is none."""
 
     slots: torch.Tensor
@@ -51,9 +51,9 @@ class Batch:
     """Where each row is in `order`; its length for rows without an adapter."""
     whole: int
     """The slot of all rows; -1 if they differ or have none."""
-    desks: dict["Layout", "Desk | None"] = field(default_factory=dict)
+    desks: dict["Layout", "LayoutBuffers | None"] = field(default_factory=dict)
 
-    def desk(self, layout: "Layout") -> "Desk | None":
+    def desk(self, layout: "Layout") -> "LayoutBuffers | None":
         """Room to take all adapters of a layer together; None where that would not pay."""
         if layout not in self.desks:
             slots = {slot for slot, _ in layout.ranks}
@@ -63,7 +63,7 @@ class Batch:
         return self.desks[layout]
 
 
-def make_batch(slots: torch.Tensor) -> Batch:
+def make_batch(slots: torch.Tensor) -> LoraBatch:
     """Groups the rows by slot; `slots` is copied."""
     order = [row for slot, row in sorted((slot, row) for row, slot in enumerate(slots.tolist())) if slot >= 0]
     groups, stop = [], 0
@@ -73,11 +73,11 @@ def make_batch(slots: torch.Tensor) -> Batch:
     places = torch.full((len(slots),), len(order))
     places[order] = torch.arange(len(order))
     whole = groups[0].slot if len(groups) == 1 and stop == len(slots) else -1
-    return Batch(slots.clone(), tuple(groups), torch.tensor(order, dtype=torch.long), places, whole)
+    return LoraBatch(slots.clone(), tuple(groups), torch.tensor(order, dtype=torch.long), places, whole)
 
 
 @dataclass(frozen=True)
-class Adapter:
+class SlotAdapter:
     """One slot's adapter of one layer, cut to the rank that it has."""
 
     a: torch.Tensor
@@ -102,7 +102,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Desk:
+class LayoutBuffers:
     """What a batch needs for every layer of a layout: which columns are a row's own, and room to compute in."""
 
     own: torch.Tensor
@@ -119,7 +119,7 @@ class Desk:
 class Packed:
     """The adapters of one layer."""
 
-    adapters: dict[int, Adapter]
+    adapters: dict[int, SlotAdapter]
     """By slot; those that leave the layer alone are missing."""
     layout: Layout
     a: Product | None
@@ -160,11 +160,11 @@ def _adapter(
     b_stacked: Sequence[torch.Tensor],
     slot: int,
     dtypes: tuple[torch.dtype, torch.dtype],
-) -> Adapter:
+) -> SlotAdapter:
     rank = max(_rank(a[slot, 0]) for a in a_stacked)
     a = torch.cat([part[slot, 0, :rank] for part in a_stacked]).T.to(dtypes[0]).contiguous()
     # A copy whatever the dtype: vLLM may write to its own while a batch is computed with ours.
-    return Adapter(a, tuple(part[slot, 0, :, :rank].T.to(dtypes[1], copy=True).contiguous() for part in b_stacked))
+    return SlotAdapter(a, tuple(part[slot, 0, :, :rank].T.to(dtypes[1], copy=True).contiguous() for part in b_stacked))
 
 
 def _rank(a: torch.Tensor) -> int:
@@ -173,7 +173,7 @@ def _rank(a: torch.Tensor) -> int:
     return int(used[-1]) + 1 if used.numel() else 0
 
 
-def add_lora(y: torch.Tensor, x: torch.Tensor, packed: Packed, batch: Batch, scale: float) -> None:
+def add_lora(y: torch.Tensor, x: torch.Tensor, packed: Packed, batch: LoraBatch, scale: float) -> None:
     """y += scale * B(A(x)) on the rows that have an adapter; y is 2-D, its columns those of the slices in order."""
     if batch.whole >= 0:
         if batch.whole in packed.adapters:
@@ -186,7 +186,7 @@ def add_lora(y: torch.Tensor, x: torch.Tensor, packed: Packed, batch: Batch, sca
         _add_sorted(y, x, packed, batch, scale)
 
 
-def _add_one(y: torch.Tensor, x: torch.Tensor, adapter: Adapter, scale: float, *, keep: float = 1.0) -> None:
+def _add_one(y: torch.Tensor, x: torch.Tensor, adapter: SlotAdapter, scale: float, *, keep: float = 1.0) -> None:
     """One adapter on all rows: y = keep * y + scale * B(A(x)); with `keep` 0, y may hold anything before."""
     shrunk = _as(torch.mm(_as(x, adapter.a.dtype), adapter.a), y.dtype)
     parts = _slices(y, tuple(b.size(1) for b in adapter.b))
@@ -195,7 +195,9 @@ def _add_one(y: torch.Tensor, x: torch.Tensor, adapter: Adapter, scale: float, *
         part.addmm_(mine, b if part.size(1) == b.size(1) else b[:, : part.size(1)], beta=keep, alpha=scale)
 
 
-def _add_together(y: torch.Tensor, x: torch.Tensor, a: Product, packed: Packed, desk: Desk, scale: float) -> None:
+def _add_together(
+    y: torch.Tensor, x: torch.Tensor, a: Product, packed: Packed, desk: LayoutBuffers, scale: float
+) -> None:
     """All adapters in one product; each row keeps its own columns."""
     a(desk.shrunk, _as(x, packed.layout.dtype))
     desk.shrunk.mul_(desk.own)
@@ -205,16 +207,16 @@ def _add_together(y: torch.Tensor, x: torch.Tensor, a: Product, packed: Packed, 
         part.add_(delta if part.size(1) == delta.size(1) else delta[:, : part.size(1)], alpha=scale)
 
 
-def _desk(layout: Layout, slots: torch.Tensor) -> Desk:
+def _desk(layout: Layout, slots: torch.Tensor) -> LayoutBuffers:
     owners = torch.tensor([slot for slot, rank in layout.ranks for _ in range(rank)] * len(layout.outputs))
     own = (slots[:, None] == owners).to(layout.dtype)
     shrunk = torch.empty_like(own)
     parts = shrunk.chunk(len(layout.outputs), dim=1)
     rooms = {size: own.new_empty(len(own), size) for size in layout.outputs}
-    return Desk(own, shrunk, parts, tuple(rooms[size] for size in layout.outputs))
+    return LayoutBuffers(own, shrunk, parts, tuple(rooms[size] for size in layout.outputs))
 
 
-def _add_sorted(y: torch.Tensor, x: torch.Tensor, packed: Packed, batch: Batch, scale: float) -> None:
+def _add_sorted(y: torch.Tensor, x: torch.Tensor, packed: Packed, batch: LoraBatch, scale: float) -> None:
     """Each adapter on its own rows, which are brought together and put back."""
     if not any(group.slot in packed.adapters for group in batch.groups):
         return
@@ -242,7 +244,7 @@ def _as(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return tensor if tensor.dtype == dtype else tensor.to(dtype)
 
 
-def shrink(y: torch.Tensor, x: torch.Tensor, stacked: torch.Tensor, batch: Batch, scale: float) -> None:
+def shrink(y: torch.Tensor, x: torch.Tensor, stacked: torch.Tensor, batch: LoraBatch, scale: float) -> None:
     """y = scale * A(x) on the rows that have an adapter, in y's dtype; `stacked` is (slots, [1,] rank, inputs)."""
     for group in batch.groups:
         rows = batch.order[group.rows]
@@ -251,7 +253,7 @@ def shrink(y: torch.Tensor, x: torch.Tensor, stacked: torch.Tensor, batch: Batch
 
 
 def expand(
-    y: torch.Tensor, x: torch.Tensor, stacked: torch.Tensor, batch: Batch, offset: int = 0, add_inputs: bool = True
+    y: torch.Tensor, x: torch.Tensor, stacked: torch.Tensor, batch: LoraBatch, offset: int = 0, add_inputs: bool = True
 ) -> None:
     """y += B(x), or y = B(x), on the rows that have an adapter, from column `offset` of y as far as y goes."""
     for group in batch.groups:

@@ -7,7 +7,7 @@ import torch
 from vllm import _custom_ops
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
-from serve.engine.cpu_lora.kernels import Batch, Packed, Product, add_lora, expand, make_batch, pack, shrink
+from serve.engine.cpu_lora.kernels import LoraBatch, Packed, Product, add_lora, expand, make_batch, pack, shrink
 
 KERNELS = 64
 """Numbers of rows whose kernels oneDNN keeps for a weight."""
@@ -125,7 +125,7 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):
         a_stacked: tuple[torch.Tensor, ...],
         b_stacked: tuple[torch.Tensor, ...],
         scale: float,
-        batch: Batch,
+        batch: LoraBatch,
     ) -> None:
         if batch.groups:
             packed = self._pack(a_stacked, b_stacked, x.dtype, y.dtype)

@@ -24,7 +24,7 @@ LONGEST_PAUSE = 60.0
 """Seconds between two starts of a gateway that keeps ending."""
 
 
-class Stage:
+class SpaceProcesses:
     """The parts that run, and what to say while the gateway does not."""
 
     def __init__(self, settings: Settings, env: dict[str, str]) -> None:
@@ -91,7 +91,7 @@ def main() -> None:
     os.environ.update(env)
     settings = load_settings(host="127.0.0.1")
     signal.signal(signal.SIGTERM, _leave)
-    stage = Stage(settings, env)
+    stage = SpaceProcesses(settings, env)
     try:
         recipes = train_missing(stage)
         pause = 1.0
@@ -122,7 +122,7 @@ def environment() -> dict[str, str]:
     return {name: os.environ.get(name, value) for name, value in found.items()}
 
 
-def train_missing(stage: Stage) -> list[str]:
+def train_missing(stage: SpaceProcesses) -> list[str]:
     """Trains each recipe here that has no revision yet; returns those that can be published."""
     from understudy.config.recipe import recipe_names
     from understudy.registry.registry import open_registry
@@ -136,7 +136,7 @@ def train_missing(stage: Stage) -> list[str]:
     return ready
 
 
-def publish(stage: Stage, gateway: Child, recipes: list[str]) -> None:
+def publish(stage: SpaceProcesses, gateway: Child, recipes: list[str]) -> None:
     """Puts the recipes' personas on stage once the engine answers; those that are live already stay."""
     while recipes and gateway.exit_code is None and not _ready(stage.settings):
         time.sleep(1)

@@ -17,7 +17,7 @@ JudgeUrl = Annotated[
 ]
 
 
-class Engine(StrEnum):
+class EngineChoice(StrEnum):
     """Whose vLLM answers an evaluation."""
 
     auto = "auto"
@@ -32,8 +32,9 @@ def verify(
         Path | None, typer.Option(help="Folder of an adapter; by default the one that was trained last.")
     ] = None,
     engine: Annotated[
-        Engine, typer.Option(help="Which engine is asked: the running gateway's, or one of its own; auto: if it can.")
-    ] = Engine.auto,
+        EngineChoice,
+        typer.Option(help="Which engine is asked: the running gateway's, or one of its own; auto: if it can."),
+    ] = EngineChoice.auto,
     judge: Annotated[
         str | None, typer.Option(metavar="MODEL", help="A model that says which answers are more helpful.")
     ] = None,
@@ -104,9 +105,9 @@ def compare(
 
     Writes one HTML page and one Markdown file, all answers (profiles.json), and the prompts to ask other systems.
     """
-    from understudy.cli.compare import Wanted, compare_recipes
+    from understudy.cli.compare import ComparisonOptions, compare_recipes
 
-    wanted = Wanted(samples, count, temperature, seed, swap, answers or [], out)
+    wanted = ComparisonOptions(samples, count, temperature, seed, swap, answers or [], out)
     compare_recipes(load_settings(), recipes, wanted, json_output=json_output)
 
 

@@ -50,10 +50,10 @@ def space_deploy(
 
     UNDERSTUDY_API_KEY and UNDERSTUDY_VOTES_TOKEN become secrets of the Space. What is the same is not sent again.
     """
-    from space.deploy.files import Wish
+    from space.deploy.files import SpaceSpec
     from understudy.cli.space import deploy_space
 
-    wish = Wish(
+    wish = SpaceSpec(
         repo,
         flavor=flavor,
         hardware=hardware,
