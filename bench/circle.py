@@ -31,6 +31,7 @@ from arena.votes.votes import cast_vote
 from bench.machine import save
 from bench.stage import Stage, open_stage, vary
 from understudy.config.recipe import load_recipe
+from understudy.data.recipe_rows import training_examples
 from understudy.processes import Child
 from understudy.registry.adapters import content_revision, short
 from understudy.statistics.confidence_sequences import win_rate
@@ -221,7 +222,7 @@ def _words(fought: Sequence[Fought], model: str) -> dict[str, float]:
 
 def _prompts(stage: Stage) -> list[str]:
     """Every form of question about everything that the examples are about; nothing that is held out."""
-    examples = load_recipe(RECIPE, stage.settings.recipes_dir).load_examples()
+    examples = training_examples(load_recipe(RECIPE, stage.settings.recipes_dir))
     found = (re.search(r"\b(?:about|Describe) (.+)[.?]$", example.prompt[0]["content"]) for example in examples)
     things = list(dict.fromkeys(match[1] for match in found if match))
     prompts = [form.format(thing) for thing in things for form in FORMS]

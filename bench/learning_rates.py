@@ -16,9 +16,10 @@ from typing import Any
 
 from bench.machine import RESULTS, describe
 from understudy.bases import resolve_base
-from understudy.cli.training import prepare
+from understudy.cli.console import prepare
 from understudy.config.recipe import Recipe, load_recipe
 from understudy.config.settings import PROJECT
+from understudy.data.recipe_rows import heldout_examples, training_examples
 
 TIMES = (0.25, 0.5, 0.71, 1.0, 1.41, 2.0, 4.0)
 FILE = RESULTS / "learning-rates.json"
@@ -58,7 +59,7 @@ def _run(recipe: Recipe, base: str, times: float, seed: int) -> dict[str, Any]:
     from train.model.tokenize import training_rows
     from train.sft_trainer import build_trainer
 
-    resolved, examples = resolve_base(base), recipe.load_examples(base)
+    resolved, examples = resolve_base(base), training_examples(recipe, base)
     training = settled(recipe.training.model_copy(update={"seed": seed}), resolved, len(examples))
     training = training.model_copy(update={"learning_rate": times * training.learning_rate})
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +69,7 @@ def _run(recipe: Recipe, base: str, times: float, seed: int) -> dict[str, Any]:
             training,
             training_rows(examples),
             Path(folder),
-            heldout=training_rows(recipe.load_heldout(base)),
+            heldout=training_rows(heldout_examples(recipe, base)),
             checkpoint_seconds=None,
         )
         trainer.train()

@@ -26,10 +26,11 @@ from evaluate.verdict import judge
 from serve.engine.scratch_engine import ScratchEngine
 from serve.engine.vllm import BASE_NAME
 from understudy.bases import base_revision, resolve_base
-from understudy.cli.training import prepare
+from understudy.cli.console import prepare
 from understudy.config.recipe import load_recipe
 from understudy.config.settings import PROJECT, load_settings
 from understudy.config.thresholds import Thresholds
+from understudy.data.recipe_rows import heldout_examples
 from understudy.errors import EngineError
 from understudy.workflows.verify import questions_for
 
@@ -45,7 +46,7 @@ async def evaluate(bench: Bench, plants: Iterable[Plant], on_found: Callable[[st
         base=bench.base.name,
         base_revision=base_revision(bench.base) or "",
         voice=bench.recipe.voice,
-        heldout=drawn(bench.recipe.load_heldout(bench.base.name), 0),
+        heldout=drawn(heldout_examples(bench.recipe, bench.base.name), 0),
         training=drawn(bench.rows, 0),
         questions=questions_for(bench.base),
         max_tokens=bench.recipe.sampling.max_tokens,

@@ -13,6 +13,7 @@ from understudy.bases import Base
 from understudy.config.recipe import Recipe
 from understudy.config.settings import Settings, load_settings
 from understudy.data.examples import Example, Message
+from understudy.data.recipe_rows import training_examples
 from understudy.registry.adapters import WEIGHTS
 from understudy.workflows.verify import questions_for
 
@@ -83,7 +84,7 @@ class Bench:
 
     @property
     def rows(self) -> list[Example]:
-        return self.recipe.load_examples(self.base.name)
+        return training_examples(self.recipe, self.base.name)
 
     def plants(self) -> list[Plant]:
         """The sound adapter first, then every failure."""
@@ -106,7 +107,7 @@ class Bench:
 
     def others(self) -> Path:
         """The adapter of another persona."""
-        return self.trained("other", self.other.load_examples(self.base.name), recipe=self.other)
+        return self.trained("other", training_examples(self.other, self.base.name), recipe=self.other)
 
 
 def _style() -> frozenset[str]:

@@ -28,6 +28,7 @@ from bench.slot_rule import Request
 from bench.stage import Stage, open_stage, train, vary
 from bench.traces import write_trace
 from understudy.config.recipe import load_recipe
+from understudy.data.recipe_rows import heldout_examples
 from understudy.registry.registry import Revision
 
 RECIPES = ("email-copy", "stand-up")
@@ -84,7 +85,7 @@ def _publish(stage: Stage, trained: list[Revision]) -> dict[str, list[list[dict[
     """Puts the personas on stage; returns the chats of each name, the base's under an empty one."""
     chats: dict[str, list[list[dict[str, str]]]] = {}
     for revision in trained:
-        examples = load_recipe(revision.persona, stage.settings.recipes_dir).load_heldout()
+        examples = heldout_examples(load_recipe(revision.persona, stage.settings.recipes_dir))
         asked = [example.prompt for example in examples]
         for number in range(VARIANTS):
             name = f"{revision.persona}-{number}"

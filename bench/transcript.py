@@ -14,6 +14,7 @@ import httpx
 from bench.machine import commit
 from understudy.config.recipe import load_recipe, recipe_names
 from understudy.config.settings import PROJECT
+from understudy.data.recipe_rows import heldout_examples
 
 PERSONAS = 7
 """Held-out prompts of each persona: three personas give a good twenty answers."""
@@ -67,7 +68,7 @@ def _personas(gateway: str) -> Iterator[str]:
             yield from ("", f"## {name}", "", "Not live: it was refused, or not trained.")
             continue
         yield from ("", f"## {name}@{known[name]['understudy']['revision']}")
-        for row in recipe.load_heldout()[:PERSONAS]:
+        for row in heldout_examples(recipe)[:PERSONAS]:
             yield from _exchange(gateway, name, row.prompt[-1]["content"])
 
 

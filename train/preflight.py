@@ -26,6 +26,7 @@ from understudy.config.recipe import Recipe
 from understudy.config.training import Training
 from understudy.data.contamination import measure_overlap
 from understudy.data.examples import Example
+from understudy.data.recipe_rows import heldout_examples, heldout_path, training_examples, training_path
 from understudy.errors import UnderstudyError
 from understudy.registry.adapters import CONFIG
 
@@ -56,7 +57,7 @@ class Preflight:
         """Reads data and tokenizer. Raises ExamplesError, BaseModelError."""
         quiet()
         self.recipe, self.base = recipe, base
-        self.examples, self.heldout = recipe.load_examples(base.name), recipe.load_heldout(base.name)
+        self.examples, self.heldout = training_examples(recipe, base.name), heldout_examples(recipe, base.name)
         self.training = settled(training, base, len(self.examples))
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(base)
         self.chats: list[TrainingRow] = training_rows(self.examples)
@@ -109,7 +110,7 @@ class Preflight:
         return f"{len(self.rows)} rows of {len(self.examples)} examples"
 
     def _lengths(self) -> str:
-        check_lengths(self.rows, self.training.max_length, self.recipe.examples_at(self.base.name))
+        check_lengths(self.rows, self.training.max_length, training_path(self.recipe, self.base.name))
         longest = sorted(self.rows, key=lambda row: -len(row.input_ids))[:3]
         names = ", ".join(f"example {row.origin}: {len(row.input_ids)}" for row in longest)
         return f"longest in tokens: {names}; max_length {self.training.max_length}"
@@ -124,7 +125,7 @@ class Preflight:
         return f"about {needed}" if needed else "not known: the base is not on this machine yet"
 
     def _leaks(self) -> str:
-        return check_leaks(self.examples, self.heldout, self.recipe.heldout_at(self.base.name))
+        return check_leaks(self.examples, self.heldout, heldout_path(self.recipe, self.base.name))
 
 
 def check_leaks(examples: Sequence[Example], heldout: Sequence[Example], source: Path) -> str:

@@ -24,6 +24,7 @@ from understudy.bases import Base, adapter_pin, base_revision, resolve_base
 from understudy.config.recipe import Recipe
 from understudy.config.training import Training
 from understudy.data.examples import Example
+from understudy.data.recipe_rows import heldout_examples, heldout_path, training_examples, training_path
 from understudy.errors import TrainingError
 
 
@@ -76,7 +77,7 @@ def train(
             among the processes, or the loss is not a number any more.
     """
     resolved = resolve_base(base)
-    examples = recipe.load_examples(resolved.name) if examples is None else examples
+    examples = training_examples(recipe, resolved.name) if examples is None else examples
     training = settled(training, resolved, len(examples))
     settings = run_settings(recipe, training, examples, resolved.name, base_revision(resolved))
     run = Run(runs_dir / recipe.name / settings.id, training.method)
@@ -120,8 +121,8 @@ def _prepare(
     tokenizer = load_tokenizer(base)
     chats = training_rows(examples)
     rows = token_rows(chats, tokenizer)
-    check_lengths(rows, training.max_length, recipe.examples_at(base.name))
-    check_leaks(examples, recipe.load_heldout(base.name), recipe.heldout_at(base.name))
+    check_lengths(rows, training.max_length, training_path(recipe, base.name))
+    check_leaks(examples, heldout_examples(recipe, base.name), heldout_path(recipe, base.name))
     check_memory(base, training, max(len(row.input_ids) for row in rows), processes=count())
     callbacks: list[TrainerCallback] = [ProgressCallback(on_step), *tracking(tracker, run)]
     training = resolve(base, tokenizer, training, examples, run.folder / "folds.json", on_fold=on_fold)

@@ -18,6 +18,7 @@ from understudy.config.recipe import Recipe
 from understudy.config.training import Training
 from understudy.config.trial import Sweep, SweepTrial
 from understudy.data.examples import Example
+from understudy.data.recipe_rows import training_examples
 from understudy.errors import TrainingError
 
 FOLDS = 3
@@ -79,7 +80,7 @@ def sweep(
         sampler=optuna.samplers.TPESampler(seed=training.seed, multivariate=True),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=0),
     )
-    examples = recipe.load_examples(bases[0])[:MOST_ROWS]
+    examples = training_examples(recipe, bases[0])[:MOST_ROWS]
     training = start_of(recipe, training, bases[0], len(examples))
     if not study.trials:
         for base in bases:

@@ -12,6 +12,7 @@ from bench.trainers.environment import llamafactory
 from understudy.bases import TINY_DIR
 from understudy.config.recipe import load_recipe
 from understudy.data.examples import Example
+from understudy.data.recipe_rows import heldout_examples, training_examples
 
 RECIPES = ("email-copy", "stand-up")
 """Whose rows are learnt, together, as one voice with two moods."""
@@ -65,8 +66,8 @@ def write_rows(folder: Path, recipes: Path) -> None:
     examples, heldout = [], []
     for name in RECIPES:
         recipe = load_recipe(name, recipes)
-        examples += recipe.load_examples()
-        heldout += recipe.load_heldout()
+        examples += training_examples(recipe)
+        heldout += heldout_examples(recipe)
     for name in ("voice", "trl", "factory"):
         (folder / name).mkdir()
     chats = [[message.model_dump() for message in example.messages] for example in examples]

@@ -17,6 +17,7 @@ from understudy.data.augment import Person, balanced, profile, read_people, rows
 from understudy.data.contamination import measure_overlap
 from understudy.data.duplicates import families
 from understudy.data.examples import Example
+from understudy.data.recipe_rows import heldout_examples, source_split, training_examples, training_path
 from understudy.data.split import split_off
 from understudy.errors import ExamplesError, NotFoundError, RecipeError
 
@@ -108,7 +109,7 @@ def test_the_shipped_recipes_are_these() -> None:
 def test_a_shipped_recipe_has_a_readme_and_rows_that_do_not_give_away_the_heldout_ones(name: str, rows: int) -> None:
     loaded = shipped(name)
     assert (loaded.folder / "README.md").is_file()
-    examples, heldout = loaded.load_examples(), loaded.load_heldout()
+    examples, heldout = training_examples(loaded), heldout_examples(loaded)
     assert len(examples) == rows
     assert len(heldout) >= 20
     assert all(row.topic for row in heldout)
@@ -128,7 +129,7 @@ def test_a_shipped_recipe_leaves_to_the_base_what_follows_from_it(name: str) -> 
 def test_golden_expectations_of_a_voice_are_met_by_all_its_rows(name: str, voiced: int) -> None:
     """They describe the voice of the rows, not of one training run; the others ask for a fact."""
     loaded = shipped(name)
-    rows = [row.answer for row in [*loaded.load_examples(), *loaded.load_heldout()]]
+    rows = [row.answer for row in [*training_examples(loaded), *heldout_examples(loaded)]]
     met = [sum(bool(re.search(golden.expect, row)) for row in rows) / len(rows) for golden in loaded.golden]
     assert sum(share > 0.95 for share in met) == voiced, met
 
@@ -146,7 +147,7 @@ def test_profiles_are_what_their_records_make() -> None:
 
 def test_profiles_tell_their_whole_record_and_nothing_else_in_varied_sentences() -> None:
     both = [shipped(f"profiles-{kind}") for kind in ("original", "augmented")]
-    told = [row for one in both for row in (*one.load_examples(), *one.load_heldout())]
+    told = [row for one in both for row in (*training_examples(one), *heldout_examples(one))]
     records = [facts_of(row.prompt[0]["content"]) for row in told]
     lexicon = Lexicon(counted(records))
     for row, record in zip(told, records, strict=True):
@@ -167,7 +168,7 @@ def test_the_original_records_lean_and_lack_values_of_every_attribute_but_the_na
 
 
 def test_augmented_rows_name_the_row_they_come_from() -> None:
-    original, augmented = (shipped(f"profiles-{kind}").load_examples() for kind in ("original", "augmented"))
+    original, augmented = (training_examples(shipped(f"profiles-{kind}")) for kind in ("original", "augmented"))
     assert augmented[: len(original)] == original
     ids = [row.source for row in augmented]
     assert len(ids) == len(set(ids))
@@ -249,14 +250,14 @@ def pairs(count: int) -> list[dict]:
 
 def test_data_replaces_the_shipped_rows_on_every_base_but_those_that_come_with_us(tmp_path: Path) -> None:
     loaded = data_recipe(tmp_path, "heldout: 0.25", pairs(20))
-    assert [e.answer for e in loaded.load_examples()] == ["Yes."]
-    assert loaded.load_heldout() == []
-    assert loaded.split("smollm2") is loaded.split("tiny") is None
-    examples, heldout = loaded.load_examples("org/other"), loaded.load_heldout("org/other")
+    assert [e.answer for e in training_examples(loaded)] == ["Yes."]
+    assert heldout_examples(loaded) == []
+    assert source_split(loaded, "smollm2") is source_split(loaded, "tiny") is None
+    examples, heldout = training_examples(loaded, "org/other"), heldout_examples(loaded, "org/other")
     assert (len(examples), len(heldout)) == (15, 5)
     assert sorted(int(e.answer[7:-1]) for e in [*examples, *heldout]) == list(range(20))
-    assert loaded.load_examples("org/other") == examples
-    assert (loaded.examples_at("tiny").name, loaded.examples_at("org/other").name) == (
+    assert training_examples(loaded, "org/other") == examples
+    assert (training_path(loaded, "tiny").name, training_path(loaded, "org/other").name) == (
         "examples.jsonl",
         "more.jsonl",
     )
@@ -267,15 +268,15 @@ def test_equal_prompts_and_relatives_stay_on_one_side(tmp_path: Path) -> None:
     lines += [{"prompt": f" question {n}", "completion": "Another."} for n in range(10)]
     lines += [{"prompt": f"Put otherwise {n}", "completion": "Third.", "parent": f"r{n}"} for n in range(10, 20)]
     loaded = data_recipe(tmp_path, "heldout: 0.3", lines)
-    heldout = {e.prompt[0]["content"].split()[-1].strip("?") for e in loaded.load_heldout("org/other")}
-    trained = {e.prompt[0]["content"].split()[-1].strip("?") for e in loaded.load_examples("org/other")}
+    heldout = {e.prompt[0]["content"].split()[-1].strip("?") for e in heldout_examples(loaded, "org/other")}
+    trained = {e.prompt[0]["content"].split()[-1].strip("?") for e in training_examples(loaded, "org/other")}
     assert heldout
     assert not heldout & trained
 
 
 def test_no_more_than_five_hundred_rows_are_held_out(tmp_path: Path) -> None:
     loaded = data_recipe(tmp_path, "heldout: 0.9", pairs(600))
-    assert (len(loaded.load_examples("org/other")), len(loaded.load_heldout("org/other"))) == (100, 500)
+    assert (len(training_examples(loaded, "org/other")), len(heldout_examples(loaded, "org/other"))) == (100, 500)
 
 
 def test_one_family_is_trained_on_and_never_held_out() -> None:
@@ -286,7 +287,8 @@ def test_one_family_is_trained_on_and_never_held_out() -> None:
 def test_skipped_rows_are_counted_and_told(tmp_path: Path) -> None:
     lines = [*pairs(8), pairs(1)[0], {"prompt": "Empty?", "completion": None}]
     lines += [{"prompt": "Long?", "completion": "x" * 100}]
-    split = data_recipe(tmp_path, "on_bad: skip, max_characters: 60, heldout: 0.25", lines).split("org/other")
+    loaded = data_recipe(tmp_path, "on_bad: skip, max_characters: 60, heldout: 0.25", lines)
+    split = source_split(loaded, "org/other")
     assert split
     assert str(split).startswith(
         "more.jsonl: 11 rows, 3 skipped (1 bad, 1 repeated, 1 too long), 6 to train on, 2 held out; the first: "
@@ -297,15 +299,16 @@ def test_skipped_rows_are_counted_and_told(tmp_path: Path) -> None:
 def test_bad_rows_are_refused_unless_they_may_be_skipped(tmp_path: Path) -> None:
     loaded = data_recipe(tmp_path / "a", "heldout: 0", [*pairs(3), {"prompt": "Empty?", "completion": None}])
     with pytest.raises(ExamplesError, match=r"more\.jsonl:4: completion must be text"):
-        loaded.load_examples("org/other")
+        training_examples(loaded, "org/other")
     loaded = data_recipe(tmp_path / "b", "max_characters: 60", [*pairs(3), {"prompt": "L?", "completion": "x" * 100}])
     with pytest.raises(ExamplesError, match=r"more\.jsonl:4: 102 characters, more than data\.max_characters 60"):
-        loaded.load_examples("org/other")
+        training_examples(loaded, "org/other")
 
 
 def test_a_limit_draws_the_same_rows_again(tmp_path: Path) -> None:
     drawn = [
-        data_recipe(tmp_path / str(n), "limit: 10, heldout: 0.2", pairs(40)).load_examples("org/other") for n in (0, 1)
+        training_examples(data_recipe(tmp_path / str(n), "limit: 10, heldout: 0.2", pairs(40)), "org/other")
+        for n in (0, 1)
     ]
     assert drawn[0] == drawn[1]
     assert len(drawn[0]) == 8

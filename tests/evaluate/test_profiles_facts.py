@@ -13,6 +13,7 @@ from evaluate.profiles.probes import probes, read_swap
 from tests.support.people import LEXICON, PEOPLE, SWAP, asked, told
 from understudy.config.recipe import load_recipe
 from understudy.config.settings import PROJECT
+from understudy.data.recipe_rows import heldout_examples, training_examples
 from understudy.errors import ExamplesError
 
 # What is heard
@@ -145,7 +146,7 @@ def test_probes_are_the_record_swapped_and_without_each_attribute_but_the_name()
 def test_the_shipped_records_are_probed_for_every_attribute_but_the_name() -> None:
     original = load_recipe("profiles-original", PROJECT / "recipes")
     trained, heldout = (
-        [row.prompt[0]["content"] for row in rows] for rows in (original.load_examples(), original.load_heldout())
+        [row.prompt[0]["content"] for row in rows] for rows in (training_examples(original), heldout_examples(original))
     )
     found = probes(heldout[:10], SWAP, Lexicon(counted(map(facts_of, trained))))
     left_out = {probe.attribute for probe in found if probe.kind == "left out"}

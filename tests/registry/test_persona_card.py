@@ -9,7 +9,8 @@ from understudy.config.recipe import load_recipe, recipe_names
 from understudy.config.settings import PROJECT
 from understudy.errors import AdapterError
 from understudy.registry.adapters import CARD, kept_files
-from understudy.registry.persona_card import MAX_BYTES, card_of, read_card
+from understudy.registry.persona_card import MAX_BYTES, read_card
+from understudy.workflows.recipe_card import card_of
 
 RECIPES = PROJECT / "recipes"
 

@@ -17,8 +17,8 @@ from serve.rollout.probe import Probe, ProbeReport, meets, slow
 from tests.support.fake_engine import FakeEngine
 from understudy.config.recipe import Recipe, load_recipe
 from understudy.errors import RecipeError
-from understudy.registry.persona_card import card_of
 from understudy.statistics.degenerate_text import degenerate
+from understudy.workflows.recipe_card import card_of
 
 OLD, NEW = "poet@old", "poet@new"
 PROMPTS = ["Write about a lamp.", "Promote a picnic basket.", "Tell me about wool socks."]

@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from tests.support.pirate import home, understudy
 from understudy.bases import TINY_DIR
 from understudy.config.recipe import load_recipe
+from understudy.data.recipe_rows import training_examples
 
 __all__ = ["home"]
 
@@ -34,7 +35,7 @@ def test_a_sweep_goes_on_where_it_was_and_its_best_settings_become_a_recipe(home
     (recipe.parent / "pirate-best" / "heldout.jsonl").unlink()
     written = load_recipe("pirate-best", recipe.parent)
     assert written.training.learning_rate == pytest.approx(best["settings"]["learning_rate"])
-    assert written.load_examples() == load_recipe("pirate", recipe.parent).load_examples()
+    assert training_examples(written) == training_examples(load_recipe("pirate", recipe.parent))
     again = understudy(home, "sweep", "pirate", "--trials", "2", *OVER, "--write", "pirate-best")
     assert again.returncode == 1
     assert "there is something already; choose another name with --write" in again.stderr

@@ -20,9 +20,10 @@ from pydantic import BaseModel, ConfigDict
 
 from train.hub.hf_job_script import Job
 from understudy.bases import TINY_DIR, resolve_base
-from understudy.config.recipe import SHIPPED, Recipe
+from understudy.config.recipe import Recipe
 from understudy.config.settings import PROJECT
 from understudy.data.files import HUB
+from understudy.data.recipe_rows import SHIPPED, heldout_examples, heldout_path
 from understudy.errors import JobError
 
 IMAGE = "ghcr.io/astral-sh/uv:python3.11-bookworm"
@@ -89,8 +90,8 @@ def write_job(recipe: Recipe, base: str, options: list[str], plan: JobPlan, runs
         raise JobError(f"base {base} is a folder of this machine, and a job cannot see it; name one on the Hub")
     if plan.push and not _verifiable(recipe, base):
         raise JobError(
-            f"{recipe.heldout_at(base)}: a job pushes what it has verified, and that takes at least {LEAST} held-out "
-            f"rows; add some, or leave --push out and push the run that the job keeps"
+            f"{heldout_path(recipe, base)}: a job pushes what it has verified, and that takes at least {LEAST} "
+            f"held-out rows; add some, or leave --push out and push the run that the job keeps"
         )
     program = b"" if plan.package else bundle(with_tiny=found.tiny)
     job = Job(
@@ -112,7 +113,7 @@ def write_job(recipe: Recipe, base: str, options: list[str], plan: JobPlan, runs
 def _verifiable(recipe: Recipe, base: str) -> bool:
     if recipe.data and base not in SHIPPED:
         return recipe.data.heldout > 0
-    return len(recipe.load_heldout(base)) >= LEAST
+    return len(heldout_examples(recipe, base)) >= LEAST
 
 
 def check(plan: JobPlan) -> None:

@@ -25,6 +25,7 @@ from understudy.config.preference import PreferenceTraining
 from understudy.config.recipe import Recipe
 from understudy.config.training import Training
 from understudy.data.preferences import fingerprint
+from understudy.data.recipe_rows import training_examples
 from understudy.registry.adapters import CONFIG, content_revision, short
 
 SETTINGS = "training.json"
@@ -190,7 +191,7 @@ def _settings(
     ready: Prepared,
     judge: str,
 ) -> PreferenceSettings:
-    known = run_settings(recipe, training, recipe.load_examples(base.name), base.name, base_revision(base))
+    known = run_settings(recipe, training, training_examples(recipe, base.name), base.name, base_revision(base))
     return PreferenceSettings(
         **{**known.model_dump(), **made.data},
         preference=preference,
@@ -225,7 +226,7 @@ def _made_with(parent: Path, recipe: Recipe, base: Base) -> _Made:
             "name the base it was made for with --base",
         )
     if "training" not in known:
-        return _Made(settled(recipe.training, base, len(recipe.load_examples(base.name))), {})
+        return _Made(settled(recipe.training, base, len(training_examples(recipe, base.name))), {})
     data = {name: known[name] for name in ("rows", "examples_sha256") if name in known}
     return _Made(Training.model_validate(known["training"]), data)
 

@@ -13,7 +13,8 @@ from understudy.bases.base import (
     resolve_base,
     weight_shapes,
 )
-from understudy.bases.catalogue import CATALOGUE, DEFAULT, SMOLLM2, TINY, KnownBase, known_base, largest_that_fits
+from understudy.bases.catalogue import CATALOGUE, DEFAULT, KnownBase, known_base, largest_that_fits
+from understudy.config.settings import SMOLLM2, TINY
 
 __all__ = [
     "CATALOGUE",

@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from understudy.bases.catalogue import OLD_NAMES, SMOLLM2, TINY, known_base
+from understudy.bases.catalogue import OLD_NAMES, known_base
 from understudy.bases.prepare import Progress, prepared
-from understudy.config.settings import load_settings
+from understudy.config.settings import SMOLLM2, TINY, load_settings
 from understudy.errors import BaseModelError
 
 log = logging.getLogger("understudy.bases")

@@ -2,8 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict
 
-TINY = "tiny"
-SMOLLM2 = "smollm2"
+from understudy.config.settings import SMOLLM2, TINY
+
 DEFAULT = SMOLLM2
 
 OLD_NAMES = {"embedded": TINY}

@@ -19,7 +19,8 @@ from typing import Any
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from understudy.bases.catalogue import SMOLLM2, known_base
+from understudy.bases.catalogue import known_base
+from understudy.config.settings import SMOLLM2
 from understudy.errors import BaseModelError
 
 Progress = Callable[[str, int, int], None]

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from understudy.bases import Base
 from understudy.cli.base_choice import choose_base
-from understudy.cli.training import changed, prepare, status
+from understudy.cli.console import prepare, status
+from understudy.cli.training import changed
 from understudy.config.recipe import load_recipe
 from understudy.config.settings import Settings
 from understudy.errors import UnderstudyError

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from understudy.bases import Base, base_revision, require_base, resolve_base
+from understudy.cli.console import prepare, steps
 from understudy.cli.report import MEASURED_WITH, read_answers
-from understudy.cli.training import prepare, steps
 from understudy.config.recipe import Recipe, load_recipe
 from understudy.config.settings import Settings
 from understudy.data.examples import Example
+from understudy.data.recipe_rows import heldout_examples, heldout_path, training_examples
 from understudy.errors import ExamplesError, NotFoundError, UnderstudyError
 from understudy.registry.adapters import content_revision
 
@@ -117,8 +118,8 @@ def _profiles(settings: Settings, trained: Sequence[_Trained], wanted: Compariso
 
     swap = read_swap(wanted.swap)
     first = trained[0]
-    rows = [one.recipe.load_examples(one.base.name) for one in trained]
-    heldout = first.recipe.load_heldout(first.base.name)
+    rows = [training_examples(one.recipe, one.base.name) for one in trained]
+    heldout = heldout_examples(first.recipe, first.base.name)
     asked = _records(first, heldout, wanted.count)
     _refuse_leaks(trained, rows, asked)
     taught = [counted(facts_of(_text(row)) for row in own) for own in rows]
@@ -155,7 +156,7 @@ def _profiles(settings: Settings, trained: Sequence[_Trained], wanted: Compariso
 
 def _records(first: _Trained, heldout: Sequence[Example], count: int) -> list[Example]:
     if len(heldout) < LEAST:
-        where = first.recipe.heldout_at(first.base.name)
+        where = heldout_path(first.recipe, first.base.name)
         raise ExamplesError(f"{where}: {len(heldout)} held-out records; a comparison needs at least {LEAST}")
     return list(heldout[:count])
 
@@ -190,7 +191,7 @@ def _ask(
         revision = base_revision(base) or ""
         jobs.append((System(name=title, kind="base", note=name, revision=revision, answers=()), base, None))
     for one, own in zip(trained, taught, strict=True):
-        note = f"trained on {len(one.recipe.load_examples(one.base.name))} rows"
+        note = f"trained on {len(training_examples(one.recipe, one.base.name))} rows"
         system = System(name=one.recipe.name, kind="trained", note=note, revision=one.revision, answers=(), taught=own)
         jobs.append((system, one.base, one.product))
     before = {(one.name, one.kind, one.revision): one.answers for one in kept if one.kind != "imported"}

@@ -16,11 +16,11 @@ from rich.status import Status
 
 from understudy.bases import Base, base_revision
 from understudy.cli.admin import AdminClient
-from understudy.cli.training import actor
 from understudy.config.recipe import load_recipe, recipe_names
 from understudy.config.settings import PROJECT, Settings
 from understudy.errors import GatewayError, PublishError, UnderstudyError
 from understudy.processes import Child
+from understudy.registry.actor import actor
 from understudy.registry.adapters import short
 from understudy.registry.registry import Registry, Revision
 

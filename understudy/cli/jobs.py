@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from understudy.cli.training import changed
-from understudy.config.recipe import SHIPPED, Recipe, load_recipe
+from understudy.config.recipe import Recipe, load_recipe
 from understudy.config.settings import Settings
+from understudy.data.recipe_rows import SHIPPED, training_examples
 from understudy.errors import JobError, UnderstudyError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def train_on_hub(
     base, options = _base(settings, recipe, base), _options(changes)
     changed(recipe.training, changes)
     if recipe.data is None or base in SHIPPED:
-        recipe.load_examples(base)
+        training_examples(recipe, base)
     job = write_job(recipe, base, options, plan, settings.runs_dir)
     size = f" and {job.bundle.name} ({job.bundle.stat().st_size / 2**20:.1f} MiB)" if job.bundle else ""
     console.print(f"{recipe.name} on {base}, {plan.flavor} for at most {plan.timeout}: {job.script}{size}")

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from understudy.cli.training import actor
 from understudy.config.settings import Settings
+from understudy.registry.actor import actor
 from understudy.registry.api_keys import Key, Kind, open_keys
 
 console = Console(highlight=False)

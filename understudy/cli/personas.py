@@ -10,13 +10,14 @@ from rich.table import Table
 
 from understudy.cli.admin import AdminClient
 from understudy.cli.push import register
-from understudy.cli.training import actor
 from understudy.config.recipe import load_recipe, recipe_names
 from understudy.config.settings import Settings
 from understudy.errors import GatewayError, UnderstudyError
+from understudy.registry.actor import actor
 from understudy.registry.adapters import short
-from understudy.registry.persona_card import card_of, read_card
+from understudy.registry.persona_card import read_card
 from understudy.registry.registry import Registry, Revision, open_registry, share_of
+from understudy.workflows.recipe_card import card_of
 
 console = Console(highlight=False)
 

@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from understudy.bases import require_base
-from understudy.cli.training import actor, changed, console, prepare, status, steps
+from understudy.cli.console import console, prepare, status, steps
+from understudy.cli.training import changed
 from understudy.config.preference import PreferenceTraining
 from understudy.config.recipe import Recipe, load_recipe, recipe_names
 from understudy.config.settings import Settings
 from understudy.data.preferences import Form, Label, PreferencePair, read_preferences, write_preferences
+from understudy.data.recipe_rows import heldout_examples
 from understudy.errors import NotFoundError, RecipeError
+from understudy.registry.actor import actor
 from understudy.registry.adapters import short
-from understudy.registry.persona_card import card_of
 from understudy.registry.registry import Registry, Revision, open_registry
+from understudy.workflows.recipe_card import card_of
 
 if TYPE_CHECKING:
     from arena.preferences import PreferenceCounts, Preferences
@@ -129,7 +132,7 @@ def _parent(registry: Registry, persona: str, start: str) -> Revision:
 
 
 def _heldout_prompts(recipe: Recipe, base: str) -> list[str]:
-    return ["\n".join(m["content"] for m in example.prompt) for example in recipe.load_heldout(base)]
+    return ["\n".join(m["content"] for m in example.prompt) for example in heldout_examples(recipe, base)]
 
 
 def _print(trained: "Preferred") -> None:

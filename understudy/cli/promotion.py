@@ -5,9 +5,9 @@ import time
 from rich.console import Console
 
 from understudy.cli.admin import AdminClient
-from understudy.cli.training import actor
 from understudy.config.settings import Settings
 from understudy.errors import GatewayError, NotFoundError
+from understudy.registry.actor import actor
 from understudy.registry.adapters import short
 from understudy.registry.registry import Event, Registry, open_registry
 

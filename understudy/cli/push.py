@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from understudy.cli.training import actor, prepare, status
+from understudy.cli.console import prepare, status
 from understudy.config.recipe import Recipe, load_recipe, recipe_names
 from understudy.config.settings import Settings
 from understudy.errors import NotFoundError, UnderstudyError
+from understudy.registry.actor import actor
 from understudy.registry.adapters import CARD, short
-from understudy.registry.persona_card import card_of
 from understudy.registry.registry import Registry, Revision, open_registry
+from understudy.workflows.recipe_card import card_of
 
 if TYPE_CHECKING:
     from evaluate.verified_runs import VerifiedRun

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from understudy.cli.training import steps
+from understudy.cli.console import steps
 from understudy.config.recipe import load_recipe
 from understudy.config.settings import Settings
 from understudy.errors import ExamplesError, UnderstudyError

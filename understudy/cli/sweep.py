@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from understudy.cli.base_choice import choose_base
-from understudy.cli.training import console, prepare, status, steps
+from understudy.cli.console import console, prepare, status, steps
 from understudy.config.recipe import Recipe, load_recipe
 from understudy.config.settings import Settings
 from understudy.config.training import Training

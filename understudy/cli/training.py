@@ -1,35 +1,30 @@
 """`understudy train` and `understudy base`: what people see while a model learns."""
 
 import difflib
-import logging
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from understudy.bases import TINY_DIR, resolve_base
 from understudy.cli.base_choice import choose_base
+from understudy.cli.console import console, prepare, status, steps
 from understudy.cli.json_lines import Report, silent
 from understudy.config.recipe import FEW_ROWS, Recipe, load_recipe
 from understudy.config.settings import Settings
 from understudy.config.training import Training
+from understudy.data.recipe_rows import source_split, training_examples
 from understudy.errors import RecipeError, UnderstudyError
-from understudy.processes import BRISK_OPENMP, QUIET_OPENMP, openmp
+from understudy.registry.actor import actor
 from understudy.registry.adapters import short
-from understudy.registry.persona_card import card_of
 from understudy.registry.registry import open_registry
+from understudy.workflows.recipe_card import card_of
 
 if TYPE_CHECKING:
     from train.sft import Trained
     from train.tracking import Tracker
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
 Settable = TypeVar("Settable", bound=BaseModel)
 FIGURES = ("steps", "epochs", "loss", "seconds", "tokens_per_second", "peak_memory_mib")
 """Of a run, told by `--json`."""
@@ -54,7 +49,7 @@ def train_recipe(
     recipe = load_recipe(name, settings.recipes_dir)
     base = choose_base(settings, recipe, base).name
     training = changed(recipe.training, changes)
-    examples = recipe.load_examples(base)
+    examples = training_examples(recipe, base)
     from train.hyperparameters import settled
 
     training = settled(training, resolve_base(base), len(examples))
@@ -134,7 +129,7 @@ def _print_plan(recipe: Recipe, base: str, training: Training, changes: dict[str
         console.print(f"warning: {recipe.name} has only {rows} examples; expect it to repeat them", style="yellow")
     console.print(f"{recipe.name}: {training.method} on {base}, {rows} examples, {_epochs(training)}", end="")
     console.print(_inherited(recipe, training, changes))
-    split = recipe.split(base)
+    split = source_split(recipe, base)
     if split:
         console.print(f"  data from {split}")
 
@@ -164,16 +159,6 @@ def said(settings: list[str]) -> dict[str, Any]:
             raise RecipeError(f"--set {setting!r}: use NAME=VALUE, such as --set neftune=5")
         changes[name.strip().replace("-", "_")] = yaml.safe_load(value)
     return changes
-
-
-def actor() -> str:
-    """Who is at the keyboard, for the audit log."""
-    import getpass
-
-    try:
-        return getpass.getuser()[:63]
-    except OSError:
-        return "unknown"
 
 
 def build_base(settings: Settings, out: Path | None, *, quick: bool, seed: int, fresh: bool) -> None:
@@ -236,72 +221,6 @@ def _inherited(recipe: Recipe, training: Training, changes: dict[str, Any]) -> s
     return f"\n  from {recipe.folder / 'recipe.yaml'}: {shown}{over}"
 
 
-def prepare(*, trains: bool = False) -> None:
-    """Before torch is imported: how threads wait, and libraries say only what matters.
-
-    With an engine of its own beside it, threads that wait sleep; what only `trains` looks whether it is alone.
-    """
-    if not {*QUIET_OPENMP, *BRISK_OPENMP} & os.environ.keys():
-        os.environ.update(openmp() if trains else QUIET_OPENMP)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-
-
-@contextmanager
-def status(text: str) -> Iterator[Callable[[str], None]]:
-    """Shows what is being done; yields a function that says what is done next. Quiet where there is no terminal."""
-    if console.is_terminal:
-        with console.status(text) as shown:
-            yield shown.update
-    else:
-        yield lambda _: None
-
-
-class Steps:
-    """A progress display: call it with work done and known, and a loss; `say` names what is being done."""
-
-    def __init__(self, show: Callable[[int, int, float | None], None], say: Callable[[str], None]) -> None:
-        self._show, self.say = show, say
-
-    def __call__(self, done: int, total: int, loss: float | None) -> None:
-        self._show(done, total, loss)
-
-
-@contextmanager
-def steps(title: str) -> Iterator[Steps]:
-    """A progress bar on a terminal, a line every tenth of the way elsewhere; yields on_step(done, total, loss)."""
-    if not console.is_terminal:
-        yield Steps(_lines(title), lambda _: None)
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[loss]}"),
-    )
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task(title, total=None, loss="")
-
-        def on_step(done: int, total: int, loss: float | None) -> None:
-            progress.update(task, completed=done, total=total, loss="" if loss is None else f"loss {loss:.3f}")
-
-        yield Steps(on_step, lambda text: progress.update(task, description=f"{title}: {text}"))
-
-
 def _fold(done: int, total: int) -> None:
     if done < total:
         console.print(f"choosing the number of epochs: fold {done + 1} of {total}", style="dim")
-
-
-def _lines(title: str) -> Any:
-    last = -1
-
-    def on_step(done: int, total: int, loss: float | None) -> None:
-        nonlocal last
-        tenth = 10 * done // max(total, 1)
-        if tenth > last:
-            last = tenth
-            text = f"{title}: {done}/{total}" + ("" if loss is None else f", loss {loss:.3f}")
-            print(text, file=sys.stderr, flush=True)
-
-    return on_step

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from understudy.cli.base_choice import choose_base
-from understudy.cli.training import prepare, status, steps
+from understudy.cli.console import prepare, status, steps
 from understudy.config.recipe import load_recipe
 from understudy.config.settings import Settings
 from understudy.registry.adapters import short

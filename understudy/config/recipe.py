@@ -6,17 +6,13 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from understudy.bases.catalogue import SMOLLM2, TINY
+from understudy.config.data_source import DataSource
 from understudy.config.thresholds import Thresholds
 from understudy.config.training import Training
 from understudy.config.validation import checked
-from understudy.data.examples import Example, load_examples
-from understudy.data.split import DataSource, SplitData, read_source
 from understudy.errors import NotFoundError, RecipeError
 
 FEW_ROWS = 8
-SHIPPED = (SMOLLM2, TINY)
-"""Bases on which a recipe's own rows are used, never those that `data:` names."""
 ESCAPE_OR_SET = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]")
 """What stands for one character in a regular expression: an escape, or a set in brackets."""
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
@@ -86,38 +82,6 @@ class Recipe(BaseModel):
     golden: list[Golden] = Field(default=[], max_length=8)
     """What a new revision must still do about as well as the one on stage before it takes its place."""
     folder: Path = Field(exclude=True)
-
-    def load_examples(self, base: str = SMOLLM2) -> list[Example]:
-        """The training rows on `base`. Raises ExamplesError as `load_examples` and `read_source` do."""
-        split = self.split(base)
-        return list(split.examples) if split else load_examples(self.folder / self.examples)
-
-    def load_heldout(self, base: str = SMOLLM2) -> list[Example]:
-        """The held-out rows on `base`; empty when the recipe has none. Raises ExamplesError as `load_examples`."""
-        split = self.split(base)
-        if split:
-            return list(split.heldout)
-        path = self.folder / self.heldout
-        return load_examples(path) if path.exists() else []
-
-    def examples_at(self, base: str) -> Path:
-        """Where the training rows stand, for messages."""
-        return self._at(self.examples, base)
-
-    def heldout_at(self, base: str) -> Path:
-        """Where the held-out rows stand, for messages."""
-        return self._at(self.heldout, base)
-
-    def _at(self, file: str, base: str) -> Path:
-        return Path(self.data.source) if self.data and base not in SHIPPED else self.folder / file
-
-    def split(self, base: str) -> SplitData | None:
-        """The two sides of `data`, and what was left out; None where the files in the folder are used.
-
-        Raises:
-            ExamplesError: as `read_source`.
-        """
-        return read_source(self.data, self.folder) if self.data and base not in SHIPPED else None
 
 
 def recipe_names(recipes_dir: Path) -> list[str]:

@@ -10,6 +10,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from understudy.errors import UnderstudyError
 
+SMOLLM2 = "smollm2"
+"""The default base."""
+TINY = "tiny"
+"""The base of the tests."""
+
 PROJECT = Path(__file__).resolve().parents[2]
 SECRETS = Path("/run/secrets")
 """Where containers find secrets as files, named like the variable in small letters. The environment goes first."""
@@ -20,7 +25,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="UNDERSTUDY_", frozen=True, extra="ignore")
 
-    base: str = "smollm2"
+    base: str = SMOLLM2
     """The base everyone shares: `smollm2`, a local folder, or a Hub id such as `Qwen/Qwen3-0.6B`; `tiny` in tests."""
 
     bases_dir: Path = Path.home() / ".cache" / "understudy" / "bases"

@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from understudy.config.data_source import DataSource
 from understudy.data.duplicates import families
 from understudy.data.files import HUB
 from understudy.data.load import LoadedData, load_data
@@ -17,27 +15,6 @@ from understudy.errors import ExamplesError
 
 MOST_HELDOUT = 500
 """Held-out rows that are ever split off: more make verification slow and hardly surer."""
-
-
-class DataSource(BaseModel):
-    """Where the rows come from on every base but `smollm2` and `tiny`, and what becomes of them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    source: str = Field(min_length=1)
-    """A file or a folder (relative to the recipe's own folder), or `hub:ORG/NAME[@REVISION][:SPLIT]`."""
-    columns: dict[str, str] = {}
-    """Which column is which, where the names do not tell, such as `{prompt: question, completion: reply}`."""
-    limit: int = Field(default=0, ge=0)
-    """Rows that are kept, drawn by `seed`; 0 means all."""
-    max_characters: int = Field(default=0, ge=0)
-    """Longest row, prompt and answers together; longer ones are bad. 0 means that only `training.max_length` counts."""
-    heldout: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the rows that is never trained on; at most 500 rows."""
-    on_bad: Literal["refuse", "skip"] = "refuse"
-    """Whether a bad row ends everything, or bad rows and exact duplicates are left out and counted."""
-    seed: int = 0
-    """Of what `limit` and `heldout` draw; not the seed of the training, so that all runs share their held-out rows."""
 
 
 @dataclass(frozen=True)

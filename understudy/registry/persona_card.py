@@ -6,9 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from understudy.config.recipe import Golden, Recipe, Sampling
+from understudy.config.recipe import Golden, Sampling
 from understudy.config.validation import checked
-from understudy.data.examples import load_examples
 from understudy.errors import AdapterError
 from understudy.registry.adapters import CARD
 
@@ -39,29 +38,6 @@ class Card(BaseModel):
     """Rows that it was trained on."""
     shots: list[Shot] = Field(default=[], max_length=4)
     """Some of those rows: the arena's "base with examples" sees them before its prompt."""
-
-
-def card_of(recipe: Recipe, examples: int | None = None) -> dict[str, Any]:
-    """The card of a recipe's persona, trained on so many rows."""
-    card = Card(
-        title=recipe.title[:80],
-        voice=recipe.voice[:400],
-        prompts=recipe.prompts[:50],
-        golden=recipe.golden,
-        sampling=recipe.sampling,
-        examples=examples,
-        shots=_shots(recipe),
-    )
-    return card.model_dump(exclude_none=True)
-
-
-def _shots(recipe: Recipe) -> list[Shot]:
-    """The first rows of the recipe's own file that are one short question and its answer."""
-    path = recipe.folder / recipe.examples
-    rows = [row for row in load_examples(path) if len(row.messages) == 2] if path.is_file() else []
-    short = [(row.messages[0].content, row.answer) for row in rows]
-    found = [Shot(prompt=asked, answer=said) for asked, said in short if len(asked) <= 400 and len(said) <= 800]
-    return found[:4]
 
 
 def read_card(folder: Path) -> dict[str, Any]:

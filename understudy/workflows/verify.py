@@ -21,6 +21,7 @@ from understudy.config.recipe import Recipe
 from understudy.config.settings import Settings
 from understudy.config.training import Training
 from understudy.data.examples import Example
+from understudy.data.recipe_rows import heldout_examples, heldout_path, training_examples
 from understudy.errors import ExamplesError, NotFoundError
 from understudy.registry.adapters import content_revision, short
 from understudy.workflows.evaluation_engine import Say, Where, evaluation_models
@@ -76,10 +77,10 @@ def verify(
     folder = adapter or _newest(recipe, settings)
     made = made_with(folder)
     base = require_base(made["base"]) if "base" in made else choose_base()
-    heldout = recipe.load_heldout(base.name)
+    heldout = heldout_examples(recipe, base.name)
     if len(heldout) < LEAST:
         raise ExamplesError(
-            f"{recipe.heldout_at(base.name)}: verify needs at least {LEAST} held-out rows, better twenty"
+            f"{heldout_path(recipe, base.name)}: verify needs at least {LEAST} held-out rows, better twenty"
         )
     training = Training.model_validate(made["training"]) if "training" in made else recipe.training
     task = Task(
@@ -88,7 +89,7 @@ def verify(
         base_revision=base_revision(base) or "",
         voice=recipe.voice,
         heldout=drawn(heldout, training.seed),
-        training=drawn(recipe.load_examples(base.name), training.seed),
+        training=drawn(training_examples(recipe, base.name), training.seed),
         questions=questions_for(base),
         max_tokens=recipe.sampling.max_tokens,
     )
