@@ -41,8 +41,9 @@ format: setup ## Format and fix what can be fixed.
 	$(BIN)/ruff check --fix -q .
 	$(BIN)/ruff format -q .
 
-BENCHES := first_run startup persona serve peers_serving swap slots publishes cpu_lora train scale ranking first_paint \
-	record_trace capacity page
+BENCHES := first_run startup persona serving.gateway serving.evaluation serving.peers_serving serving.swap serving.slots \
+	serving.publishes serving.cpu_lora training.train training.planted_failures arena.scale arena.ranking space.first_paint \
+	page
 
 bench: setup ## Measure what README and docs claim, alone on the machine, about two hours; writes docs/results/.
 	@for bench in $(BENCHES); do echo "== bench.$$bench"; $(BIN)/python -m bench.$$bench || exit 1; done

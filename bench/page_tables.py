@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from bench.scale import exponent, shown
+from bench.arena.scale import exponent, shown
 
 Row = dict[str, Any]
 
@@ -81,8 +81,9 @@ def _growth(result: Row) -> Iterable[Row]:
 
 
 def _of_tuned(result: Row) -> Iterable[Row]:
-    """Rows of bench.train with their share of the speed of TRL tuned by hand: of the medians, where an older result
-    does not have it round by round."""
+    """Rows of bench.training.train with their share of the speed of TRL tuned by hand.
+
+    The share is of the medians where an older result does not have it round by round."""
     tuned = {row["case"]: row.get("tokens_per_second") for row in result["rows"] if "tuned" in row["way"]}
     return [
         {"of_tuned": row["tokens_per_second"] / tuned[row["case"]], **row}
@@ -95,7 +96,7 @@ def _of_tuned(result: Row) -> Iterable[Row]:
 TABLES = {
     "scale": Table(
         "scale",
-        "python -m bench.scale",
+        "python -m bench.arena.scale",
         (
             Column("where", "where"),
             Column("what", "what"),
@@ -107,7 +108,7 @@ TABLES = {
     ),
     "serve": Table(
         "serve",
-        "python -m bench.serve",
+        "python -m bench.serving.gateway",
         (
             Column("at once", "concurrency"),
             Column("streamed", _yes("stream")),
@@ -120,7 +121,7 @@ TABLES = {
     ),
     "peers-serving": Table(
         "peers-serving",
-        "python -m bench.peers_serving",
+        "python -m bench.serving.peers_serving",
         (
             Column("adapters", lambda row: row["adapters"] or "base"),
             Column("at once", "concurrency"),
@@ -137,7 +138,7 @@ TABLES = {
     ),
     "peers-servers": Table(
         "peers-serving",
-        "python -m bench.peers_serving",
+        "python -m bench.serving.peers_serving",
         (
             Column("server", "name"),
             Column("version", "version"),
@@ -149,7 +150,7 @@ TABLES = {
     ),
     "swap": Table(
         "swap",
-        "python -m bench.swap",
+        "python -m bench.serving.swap",
         (
             Column("way", "way"),
             Column("swaps", "swaps"),
@@ -163,7 +164,7 @@ TABLES = {
     ),
     "train": Table(
         "train",
-        "python -m bench.train",
+        "python -m bench.training.train",
         (
             Column("case", "case"),
             Column("trainer", "way"),
@@ -207,7 +208,7 @@ TABLES = {
     ),
     "cpu-lora": Table(
         "cpu-lora",
-        "python -m bench.cpu_lora",
+        "python -m bench.serving.cpu_lora",
         (
             Column("shapes", "model"),
             Column("what", "what"),
@@ -222,7 +223,7 @@ TABLES = {
     ),
     "cpu-lora-engine": Table(
         "cpu-lora",
-        "python -m bench.cpu_lora",
+        "python -m bench.serving.cpu_lora",
         (
             Column("engine", "engine"),
             Column("adapters by", lambda row: "our plugin" if row["plugin"] else "vLLM's own"),

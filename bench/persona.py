@@ -17,8 +17,8 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from bench.gateway import Stage, open_stage
 from bench.machine import save
-from bench.stage import Stage, open_stage
 
 PARTS = ("train", "verify", "publish", "first answer", "total")
 

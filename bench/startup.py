@@ -26,8 +26,8 @@ from rich.table import Table
 
 from bench.figures import save_bars
 from bench.machine import save
-from bench.trainers.run import run
-from bench.trainers.ways import Command
+from bench.training.trainers.run import run
+from bench.training.trainers.ways import Command
 from understudy.processes import Child, free_port
 
 PROGRAM = (sys.executable, "-m", "understudy")

@@ -1,0 +1,112 @@
+"""Every shipped recipe on the default base: trained, verified, and its report kept under docs/results/reports/.
+
+python -m bench.training.reports [RECIPE ...]
+
+`sft-report` is trained twice, as an adapter and as a full fine-tune, and both stand in one report, which is kept as a
+whole page; of the others the Markdown file and its figures are kept. A recipe whose report is there is made again only
+when it is named. Where an adapter is refused, its report says so.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.machine import RESULTS, save
+from understudy.config.recipe import recipe_names
+from understudy.config.settings import load_settings
+
+FULL = ("--method", "full")
+PAGE = "sft-report"
+SHARES = ("sound", "style", "helpfulness", "accuracy")
+
+
+def main() -> None:
+    """Makes the reports, prints one table, writes docs/results/reports.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="*", help="recipes (all)")
+    every = recipe_names(load_settings().recipes_dir)
+    kept = {row["recipe"] for row in _kept()}
+    for recipe in parser.parse_args().recipes or [name for name in every if name not in kept]:
+        with tempfile.TemporaryDirectory() as folder:
+            made = _report(recipe, Path(folder))
+        rows = [row for row in _kept() if row["recipe"] != recipe] + made
+        print(save("reports", {"rows": sorted(rows, key=lambda row: row["recipe"])}), flush=True)
+    _print(_kept())
+
+
+def _report(recipe: str, folder: Path) -> list[dict[str, Any]]:
+    env = {**os.environ, "UNDERSTUDY_HOME": str(folder / "home"), "UNDERSTUDY_RUNS_DIR": str(folder / "runs")}
+    rows, runs = [], []
+    for method in ((), FULL) if recipe == "sft-report" else ((),):
+        _understudy(env, "train", recipe, "--base", "smollm2", *method)
+        card = json.loads(_understudy(env, "verify", recipe, "--json", refused=True))
+        (made,) = [one for one in (folder / "runs" / recipe).iterdir() if one.is_dir() and one.name not in runs]
+        runs.append(made.name)
+        settings = json.loads((made / "settings.json").read_text())
+        rows.append(_row(recipe, settings["training"]["method"], card))
+    out = RESULTS / "reports" / recipe
+    shutil.rmtree(out, ignore_errors=True)
+    _understudy(env, "report", recipe, *(part for run in runs for part in ("--run", run)), "--out", str(out))
+    if recipe != PAGE:
+        (out / "index.html").unlink()
+    return rows
+
+
+def _kept() -> list[dict[str, Any]]:
+    """What was found before; nothing of an older form."""
+    file = RESULTS / "reports.json"
+    rows = json.loads(file.read_text()).get("rows", []) if file.is_file() else []
+    return [row for row in rows if "accuracy" in row]
+
+
+def _row(recipe: str, method: str, card: dict[str, Any]) -> dict[str, Any]:
+    adapter, general = card["contestants"]["adapter"], card["general"]
+    return {
+        "recipe": recipe,
+        "method": method,
+        "prompts": card["prompts"],
+        "examples": card["examples"],
+        "sound": adapter["sound"]["value"],
+        "style": adapter["in_style"]["value"],
+        "helpfulness": card["helpful"] and card["helpful"]["value"],
+        "accuracy": adapter["accuracy"]["meaning"]["value"],
+        "fluency": adapter["fluency"]["excess"] and adapter["fluency"]["excess"]["value"],
+        "made_up": adapter["fluency"]["made_up"] and adapter["fluency"]["made_up"]["value"],
+        "stopped": adapter["stopped"]["value"],
+        "general": general and general["adapter"]["value"],
+        "loss_below_base": card["against_base"]["value"],
+        "rivals": card["verdict"]["rivals"],
+        "passed": card["passed"],
+        "reasons": card["verdict"]["reasons"],
+    }
+
+
+def _understudy(env: dict[str, str], *arguments: str, refused: bool = False) -> str:
+    """What the command prints; `refused` allows the exit code 1 of a refusal."""
+    done = subprocess.run([sys.executable, "-m", "understudy", *arguments], env=env, capture_output=True, text=True)
+    if done.returncode and not (refused and done.stdout.startswith("{")):
+        raise SystemExit(f"understudy {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    table = Table("recipe", "method", "sound", "style", "helpfulness", "accuracy", "fluency", "verdict")
+    for row in rows:
+        shares = ["not measured" if row[key] is None else f"{row[key]:.0%}" for key in SHARES]
+        verdict = "passed" if row["passed"] else "; ".join(row["reasons"])
+        fluency = "–" if row["fluency"] is None else f"{row['fluency']:+.2f}"
+        table.add_row(row["recipe"], row["method"], *shares, fluency, verdict)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
