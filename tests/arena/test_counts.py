@@ -17,7 +17,7 @@ from arena.votes.counts import MOST_CONTESTANTS, VoteCounts
 from arena.votes.running_counts import ArenaCounts
 from arena.votes.table import CountedVote, VoteTable, lean
 from arena.votes.votes import cast_vote
-from bench.simulated_votes import Crowd, simulate
+from bench.arena.simulated_votes import Crowd, simulate
 from understudy.registry.database import open_database
 from understudy.registry.tables import BattleRow, VoteRow
 from understudy.statistics.intervals import MeasurementError

@@ -12,7 +12,7 @@ from arena.battles.store import BattleAnswer, BattleStore
 from arena.votes.import_files import VotesFileError, read_votes
 from arena.votes.table import VoteTable
 from arena.votes.votes import VERDICTS, cast_vote
-from bench.simulated_votes import Crowd, simulate
+from bench.arena.simulated_votes import Crowd, simulate
 from tests.cli.test_cli import cli
 from understudy.registry.database import open_database
 

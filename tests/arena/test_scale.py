@@ -21,7 +21,7 @@ from arena.votes.export import acknowledge, pending
 from arena.votes.public_export import own_votes
 from arena.votes.running_counts import ArenaCounts
 from arena.votes.votes import left_out, tally, withdraw_votes
-from bench.simulated_votes import Crowd, simulate
+from bench.arena.simulated_votes import Crowd, simulate
 from tests.arena.test_counts import VOTES, counted, same
 from understudy.registry.database import one_moment, open_database
 from understudy.registry.tables import BattleRow, TallyRow, VoteRow

@@ -1,4 +1,4 @@
-"""Figures of the leaderboard on simulated voters whose taste is known. Bigger runs: python -m bench.ranking."""
+"""Figures of the leaderboard on simulated voters whose taste is known. Bigger runs: python -m bench.arena.ranking."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from arena.ranking.leaderboard import build_leaderboard
 from arena.ranking.ratings import RatingModel, rate_contestants
 from arena.votes.counts import VoteCounts
-from bench.simulated_votes import Crowd, simulate
+from bench.arena.simulated_votes import Crowd, simulate
 from understudy.statistics.confidence_sequences import e_value
 
 STRENGTHS = (0.0, 0.4, -0.5, 0.9)

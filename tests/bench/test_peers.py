@@ -10,12 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.adapters import random_adapter
-from bench.load import Answer
-from bench.peers import llama_cpp
-from bench.peers.swaps import Given, Watch, figures_of
-from bench.peers_serving import OURS, Sample, sample_of, summarise
-from bench.swap import _by_way
+from bench.serving.adapters import random_adapter
+from bench.serving.load import Answer
+from bench.serving.peers import llama_cpp
+from bench.serving.peers.swaps import Given, Watch, figures_of
+from bench.serving.peers_serving import OURS, Sample, sample_of, summarise
+from bench.serving.swap import _by_way
 from understudy.bases import resolve_base
 
 TEXTS = [
@@ -101,7 +101,7 @@ def llama(tmp_path_factory) -> Iterator[tuple[str, Path]]:
             return
         finally:
             child.stop()
-    pytest.skip("llama.cpp is not built: python -m bench.peers.llama_cpp")
+    pytest.skip("llama.cpp is not built: python -m bench.serving.peers.llama_cpp")
 
 
 def _wait(url: str) -> None:
@@ -124,7 +124,7 @@ def test_llama_cpp_cuts_text_into_the_same_tokens(llama, text):
 
 @pytest.mark.parametrize("voice", ["base", "adapter"])
 def test_llama_cpp_answers_as_transformers_does(llama, voice):
-    from bench.peers.peft_demo import Demo
+    from bench.serving.peers.peft_demo import Demo
 
     url, adapter = llama
     body = {"model": voice, "messages": [{"role": "user", "content": TEXTS[0]}], "max_tokens": 48}

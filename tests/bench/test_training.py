@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from bench import startup
-from bench.train import of_tuned
-from bench.trainers import environment, ways
-from bench.trainers.environment import PeerError
-from bench.trainers.run import run
-from bench.trainers.ways import CASES, Command, common
+from bench.training.train import of_tuned
+from bench.training.trainers import environment, ways
+from bench.training.trainers.environment import PeerError
+from bench.training.trainers.run import run
+from bench.training.trainers.ways import CASES, Command, common
 from understudy.config.recipe import load_recipe
 from understudy.config.settings import PROJECT, load_settings
 from understudy.config.training import Training

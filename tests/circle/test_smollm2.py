@@ -16,8 +16,8 @@ import pytest
 
 from arena.battles.store import BattleStore
 from arena.votes.votes import list_votes
-from bench.planted_failures import evaluate, wrong
-from bench.plants import Bench
+from bench.training.planted_failures import evaluate, wrong
+from bench.training.plants import Bench
 from space.arena.battle import ArenaServices, fight, settle
 from space.backends.gateway import GatewayClient
 from space.status import GatewayMonitor
@@ -154,7 +154,7 @@ def test_verify_asks_the_gateways_engine_and_leaves_nothing_there(served: Circle
 
 
 def test_planted_failures_are_refused_on_the_real_base(trained: Circle) -> None:
-    """Those that need no further training; `bench.planted_failures` has them all."""
+    """Those that need no further training; `bench.training.planted_failures` has them all."""
 
     class Trained(Bench):
         def sound(self) -> Path:

@@ -1,4 +1,4 @@
-"""Adapters that are broken in known ways are refused, each for a right reason; `bench.planted_failures` has the table.
+"""Adapters that are broken in known ways are refused, each for a right reason; `bench.training.planted_failures` has the table.
 
 On `tiny` in the slow stage; on the real default base, whose trainings take minutes, by the bench.
 """
@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench.planted_failures import auc, evaluate, table, wrong
-from bench.plants import BROKEN, Bench
+from bench.training.planted_failures import auc, evaluate, table, wrong
+from bench.training.plants import BROKEN, Bench
 from understudy.bases import resolve_base
 from understudy.config.recipe import load_recipe
 

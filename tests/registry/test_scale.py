@@ -7,7 +7,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import event
 
-from bench.scale_rows import add_personas, add_publishes
+from bench.arena.scale_rows import add_personas, add_publishes
 from serve.state import Gateway
 from tests.arena.test_scale import plans
 from understudy.cli import personas

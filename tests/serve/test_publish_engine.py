@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from openai import AsyncOpenAI
 
-from bench.stage import vary
+from bench.gateway import vary
 from serve.http.proxy import REVISION_HEADER
 from tests.conftest import Stage
 from tests.serve.test_engine import CHAT

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.circle import turn
-from bench.stage import open_stage
+from bench.gateway import open_stage
+from bench.training.circle import turn
 from tests.support.pirate import RECIPE, ROWS, Done, places, understudy
 from understudy.config.settings import PROJECT, load_settings
 from understudy.registry.adapters import CONFIG, WEIGHTS, content_revision
@@ -130,13 +130,13 @@ def test_dpo_continues_the_live_adapter_and_leaves_one_that_can_be_served(home: 
 def test_what_it_is_held_to_is_the_old_persona_and_not_the_bare_base(home: Path) -> None:
     import torch
 
-    from train.errors import TrainingError
     from train.model.load import load_tokenizer
     from train.preference.trainers import build, check_reference
     from understudy.bases import resolve_base
     from understudy.config.preference import PreferenceTraining
     from understudy.config.training import Training
     from understudy.data.preferences import read_preferences
+    from understudy.errors import TrainingError
 
     base = resolve_base("tiny")
     registry = registry_of(home)

@@ -19,7 +19,7 @@ class CodeThresholds(BaseModel):
 class Thresholds(BaseModel):
     """What an adapter must show on held-out prompts. Shares are from 0 to 1, losses in nats per token.
 
-    The defaults come from planted failures (docs/training.md, `python -m bench.planted_failures`).
+    The defaults come from planted failures (docs/training.md, `python -m bench.training.planted_failures`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
