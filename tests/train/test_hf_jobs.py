@@ -24,7 +24,7 @@ from tests.support.hub.server import HubServer
 from train.hub.hf_jobs import IMAGE, JobPlan, WrittenJob, bundle, requirements, write_job
 from understudy.config.recipe import load_recipe
 from understudy.config.settings import PROJECT
-from understudy.errors import BaseModelError, JobError, UnderstudyError
+from understudy.errors import BaseModelError, TrainingError, UnderstudyError
 
 HEADER = re.compile(r"^# /// script\n((?:#.*\n)+?)# ///$", re.MULTILINE)
 HUB_BASE = "Qwen/Qwen3-0.6B"
@@ -160,30 +160,30 @@ def test_the_bundle_holds_our_sources_and_the_tiny_base_only_where_it_is_used() 
     ],
 )
 def test_a_plan_that_the_hub_would_refuse_is_refused_here(recipes: Path, plan: dict[str, str], says: str) -> None:
-    with pytest.raises(JobError, match=says):
+    with pytest.raises(TrainingError, match=says):
         written(recipes, **plan)
 
 
 def test_a_job_does_not_push_what_it_cannot_verify(recipes: Path) -> None:
     (recipes / "poet" / "heldout.jsonl").unlink()
-    with pytest.raises(JobError, match=r"heldout.jsonl: a job pushes what it has verified"):
+    with pytest.raises(TrainingError, match=r"heldout.jsonl: a job pushes what it has verified"):
         written(recipes, push="hub:ann/poet")
     assert written(recipes).script.is_file()
 
 
 def test_what_a_job_could_not_see_is_refused(recipes: Path, tmp_path: Path) -> None:
-    with pytest.raises(JobError, match="is a folder of this machine"):
+    with pytest.raises(TrainingError, match="is a folder of this machine"):
         written(recipes, str(shutil.copytree(PROJECT / "understudy" / "bases" / "tiny", tmp_path / "base")))
     with pytest.raises(BaseModelError, match="use smollm2, tiny, a folder, or a Hub id"):
         written(recipes, "qwen")
     (recipes / "poet" / "rows.parquet").write_bytes(b"PAR1\xff\xfe")
-    with pytest.raises(JobError, match=r"rows.parquet: not text.*put it on the Hub as a data set"):
+    with pytest.raises(TrainingError, match=r"rows.parquet: not text.*put it on the Hub as a data set"):
         written(recipes)
     (recipes / "poet" / "rows.parquet").unlink()
     (tmp_path / "rows.jsonl").write_text("{}")
     with (recipes / "poet" / "recipe.yaml").open("a") as file:
         file.write("data: {source: ../../rows.jsonl}\n")
-    with pytest.raises(JobError, match=r"rows.jsonl: not below .*recipes, so it cannot be sent along"):
+    with pytest.raises(TrainingError, match=r"rows.jsonl: not below .*recipes, so it cannot be sent along"):
         written(recipes)
 
 
@@ -279,7 +279,7 @@ def test_mistakes_are_found_before_anybody_pays(
     assert done.returncode == 1
     assert says in done.stderr
     assert hub.asked == []
-    assert issubclass(JobError, UnderstudyError)
+    assert issubclass(TrainingError, UnderstudyError)
 
 
 # --- the script, run ------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-TOKEN = "hf_job"
+TOKEN = "hf_secret_of_ann"
 JOB = "687fb701029421ae5549d998"
 
 
