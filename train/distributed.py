@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from train.errors import refuse
 from understudy.config.training import Training
 from understudy.errors import TrainingError, UnderstudyError
 from understudy.processes import Child, free_port
@@ -62,16 +61,16 @@ def shared(training: Training, processes: int) -> Training:
         return training
     fitting = [n for n in range(1, training.batch_size + 1) if training.batch_size % n == 0]
     if processes not in fitting:
-        raise refuse(
-            f"a batch of {training.batch_size} rows cannot be divided among {processes} processes",
-            f"use {', '.join(map(str, fitting))} processes, or a batch_size that is a multiple of {processes}",
+        raise TrainingError(
+            f"a batch of {training.batch_size} rows cannot be divided among {processes} processes; "
+            f"use {', '.join(map(str, fitting))} processes, or a batch_size that is a multiple of {processes}"
         )
     each = training.batch_size // processes
     if training.micro_batch_size and each % min(training.micro_batch_size, each):
-        raise refuse(
+        raise TrainingError(
             f"each of {processes} processes has {each} rows of a batch of {training.batch_size}, "
-            f"which is no multiple of micro_batch_size {training.micro_batch_size}",
-            "choose a micro_batch_size that divides it",
+            f"which is no multiple of micro_batch_size {training.micro_batch_size}; "
+            "choose a micro_batch_size that divides it"
         )
     return training.model_copy(update={"micro_batch_size": min(training.micro_batch_size or each, each)})
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
-from train.errors import refuse
 from train.model.precision import computed_in
 from understudy.bases import Base, read_model_config, weight_shapes
 from understudy.config.training import Training
-from understudy.errors import BaseModelError
+from understudy.errors import BaseModelError, TrainingError
 
 WEIGHT_BYTES = {"qlora": 0.6, "lora-8bit": 1.05, "lora": 2.0, "full": 4.0}
 """Bytes per weight of the base's linear layers: NF4 with doubly quantised scales (4.127 bits, arXiv:2305.14314,
@@ -90,9 +89,9 @@ def check_memory(base: Base, training: Training, longest: int, *, processes: int
     if needed is not None and sharing * needed.total > there:
         where = "on the GPU" if torch.cuda.is_available() else "here"
         each = f"{sharing} times " if sharing > 1 else ""
-        raise refuse(
-            f"this run needs {each}about {needed} and {there:,.0f} MiB are free {where}",
-            "use method qlora, a smaller micro_batch_size or max_length, gradient_checkpointing, or a smaller base",
+        raise TrainingError(
+            f"this run needs {each}about {needed} and {there:,.0f} MiB are free {where}; "
+            "use method qlora, a smaller micro_batch_size or max_length, gradient_checkpointing, or a smaller base"
         )
     return needed
 

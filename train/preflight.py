@@ -8,7 +8,6 @@ from peft import get_peft_model
 from pydantic import BaseModel, ConfigDict
 from transformers import PreTrainedTokenizerBase
 
-from train.errors import refuse
 from train.hyperparameters import settled
 from train.memory import MemoryEstimate, check_memory
 from train.model.load import load_model, load_tokenizer, lora_config, quiet, stop_tokens
@@ -27,7 +26,7 @@ from understudy.config.training import Training
 from understudy.data.contamination import measure_overlap
 from understudy.data.examples import Example
 from understudy.data.recipe_rows import heldout_examples, heldout_path, training_examples, training_path
-from understudy.errors import UnderstudyError
+from understudy.errors import TrainingError, UnderstudyError
 from understudy.registry.adapters import CONFIG
 
 
@@ -97,7 +96,7 @@ class Preflight:
     def planned_adapter(self, folder: Path) -> Path:
         """Writes an adapter as training will make it, its matrices as they are before the first step."""
         if self.training.method == "full":
-            raise refuse("method full makes no adapter", "there is nothing to load")
+            raise TrainingError("method full makes no adapter; there is nothing to load")
         model = get_peft_model(load_model(self.base, self.training), lora_config(self.training))  # pyright: ignore
         model.save_pretrained(str(folder))
         path = folder / CONFIG
@@ -138,10 +137,10 @@ def check_leaks(examples: Sequence[Example], heldout: Sequence[Example], source:
         return "there are no held-out rows; without them nothing can be proved"
     overlap = measure_overlap(examples, heldout, [str(n) for n in range(1, len(heldout) + 1)])
     if overlap.exact + overlap.normalised:
-        raise refuse(
+        raise TrainingError(
             f"{source}: {overlap.exact + overlap.normalised} of {overlap.rows} held-out prompts are training prompts, "
-            f"too (rows {', '.join(overlap.origins)})",
-            "take them out of one of the two files, or scores will flatter",
+            f"too (rows {', '.join(overlap.origins)}); "
+            "take them out of one of the two files, or scores will flatter"
         )
     return f"none of {overlap.rows} prompts; half of the words of {overlap.contained} rows stand in the examples"
 

@@ -10,7 +10,6 @@ from statistics import fmean
 import optuna
 
 from train.cross_validation import cross_validate
-from train.errors import refuse
 from train.hyperparameters import settled
 from train.model.load import load_tokenizer, quiet
 from understudy.bases import require_base
@@ -69,7 +68,7 @@ def sweep(
     """
     unknown = [name for name in over if name not in CHOICES]
     if unknown:
-        raise refuse(f"cannot sweep over {', '.join(unknown)}", f"use some of: {', '.join(CHOICES)}")
+        raise TrainingError(f"cannot sweep over {', '.join(unknown)}; use some of: {', '.join(CHOICES)}")
     quiet()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +92,7 @@ def sweep(
     on_trial(done, trials, _best(study))
     found = _found(recipe, study, over)
     if found.best is None:
-        raise refuse("no trial could be finished", f"see {storage}, and try the settings with `understudy train`")
+        raise TrainingError(f"no trial could be finished; see {storage}, and try the settings with `understudy train`")
     return found
 
 

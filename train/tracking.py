@@ -7,7 +7,6 @@ from transformers import TrainerCallback
 from transformers.integrations.integration_utils import TensorBoardCallback, TrackioCallback
 
 from train.distributed import main_process
-from train.errors import refuse
 from train.runs import Run
 from understudy.errors import TrainingError
 
@@ -34,4 +33,4 @@ def tracking(tracker: Tracker, run: Run) -> list[TrainerCallback]:
 
 
 def _missing(tracker: str) -> TrainingError:
-    return refuse(f"{tracker} is not installed", f"install it with `pip install {tracker}`, or leave --tracker out")
+    return TrainingError(f"{tracker} is not installed; install it with `pip install {tracker}`, or leave --tracker out")

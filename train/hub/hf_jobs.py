@@ -24,7 +24,7 @@ from understudy.config.recipe import Recipe
 from understudy.config.settings import PROJECT
 from understudy.data.files import HUB
 from understudy.data.recipe_rows import SHIPPED, heldout_examples, heldout_path
-from understudy.errors import JobError
+from understudy.errors import TrainingError
 
 IMAGE = "ghcr.io/astral-sh/uv:python3.11-bookworm"
 """Has uv and the Python that we are tested with."""
@@ -80,16 +80,16 @@ def write_job(recipe: Recipe, base: str, options: list[str], plan: JobPlan, runs
     """Writes the job's files to `runs/<recipe>-jobs/<id>/`; the same job has the same id.
 
     Raises:
-        JobError: the base is a folder of this machine, the recipe's data cannot be sent along, the plan says
+        TrainingError: the base is a folder of this machine, the recipe's data cannot be sent along, the plan says
             something that the Hub does not know, or is to push what cannot be verified.
         BaseModelError: as `resolve_base`.
     """
     check(plan)
     found = resolve_base(base)
     if found.local and not found.shipped:
-        raise JobError(f"base {base} is a folder of this machine, and a job cannot see it; name one on the Hub")
+        raise TrainingError(f"base {base} is a folder of this machine, and a job cannot see it; name one on the Hub")
     if plan.push and not _verifiable(recipe, base):
-        raise JobError(
+        raise TrainingError(
             f"{heldout_path(recipe, base)}: a job pushes what it has verified, and that takes at least {LEAST} "
             f"held-out rows; add some, or leave --push out and push the run that the job keeps"
         )
@@ -117,25 +117,25 @@ def _verifiable(recipe: Recipe, base: str) -> bool:
 
 
 def check(plan: JobPlan) -> None:
-    """Raises JobError when the Hub would refuse the plan."""
+    """Raises TrainingError when the Hub would refuse the plan."""
     from huggingface_hub import JobHardware
 
     known = [flavor.value for flavor in JobHardware]
     if plan.flavor not in known:
         near = [name for name in known if name.startswith(plan.flavor)] or difflib.get_close_matches(plan.flavor, known)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}"
-        raise JobError(f"--flavor {plan.flavor}: the Hub has no such hardware; {hint}")
+        raise TrainingError(f"--flavor {plan.flavor}: the Hub has no such hardware; {hint}")
     if not re.fullmatch(TIMEOUT, plan.timeout):
-        raise JobError(f"--timeout {plan.timeout!r}: give a number with s, m, h or d, such as 90m")
+        raise TrainingError(f"--timeout {plan.timeout!r}: give a number with s, m, h or d, such as 90m")
     if plan.push and not re.fullmatch(PUSH, plan.push):
-        raise JobError(f"--push {plan.push!r}: a job can only push to the Hub: hub:ORGANISATION/NAME")
+        raise TrainingError(f"--push {plan.push!r}: a job can only push to the Hub: hub:ORGANISATION/NAME")
 
 
 def recipe_files(recipe: Recipe, base: str) -> dict[str, str]:
     """The texts of the recipe's folder and of data beside it that it names, by path below the folder of recipes.
 
     Raises:
-        JobError: a file is not text, lies outside the folder of recipes, or all are larger than MAX_BYTES.
+        TrainingError: a file is not text, lies outside the folder of recipes, or all are larger than MAX_BYTES.
     """
     root = recipe.folder.resolve().parent
     wanted = {path for path in recipe.folder.resolve().rglob("*") if not path.name.startswith(".")}
@@ -146,14 +146,14 @@ def recipe_files(recipe: Recipe, base: str) -> dict[str, str]:
     files, size = {}, 0
     for path in sorted(path for path in wanted if path.is_file() and "__pycache__" not in path.parts):
         if not path.is_relative_to(root):
-            raise JobError(f"{path}: not below {root}, so it cannot be sent along; {MOVE}")
+            raise TrainingError(f"{path}: not below {root}, so it cannot be sent along; {MOVE}")
         size += path.stat().st_size
         if size > MAX_BYTES:
-            raise JobError(f"{recipe.folder}: more than {MAX_BYTES:,} bytes of data; {MOVE}")
+            raise TrainingError(f"{recipe.folder}: more than {MAX_BYTES:,} bytes of data; {MOVE}")
         try:
             files[str(path.relative_to(root))] = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
-            raise JobError(f"{path}: not text, so it cannot be sent along; {MOVE}") from None
+            raise TrainingError(f"{path}: not text, so it cannot be sent along; {MOVE}") from None
     return files
 
 

@@ -13,11 +13,10 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from train.errors import refuse
 from train.model.load import first_line
 from train.model.tokenize import check_stop_trained, token_rows, training_rows
 from understudy.data.examples import Example, Message
-from understudy.errors import BaseModelError
+from understudy.errors import BaseModelError, TrainingError
 
 SAMPLE = Example(
     messages=(
@@ -61,7 +60,7 @@ def _set_template(tokenizer: PreTrainedTokenizerBase, template: Path) -> None:
     tokenizer.chat_template = template.read_text(encoding="utf-8")
     end = tokenizer.eos_token_id
     if not isinstance(end, int):
-        raise refuse("the base's tokenizer has no end of text", "use another base")
+        raise TrainingError("the base's tokenizer has no end of text; use another base")
     rows = token_rows(training_rows([SAMPLE]), tokenizer)
     check_stop_trained([row.labels for row in rows], {end})
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from train.errors import refuse
 from understudy.data.examples import Example
+from understudy.errors import TrainingError
 
 IGNORED = -100
 """The label of a token that carries no loss (PyTorch's cross_entropy ignore_index)."""
@@ -54,9 +54,9 @@ def token_rows(rows: Sequence[TrainingRow], tokenizer: PreTrainedTokenizerBase) 
             differently once the answer follows (the model would be trained on prompts it never meets).
     """
     if not tokenizer.chat_template:
-        raise refuse(
-            "the base's tokenizer has no chat template, so prompts would be continued instead of answered",
-            "use the base's instruct or chat version",
+        raise TrainingError(
+            "the base's tokenizer has no chat template, so prompts would be continued instead of answered; "
+            "use the base's instruct or chat version"
         )
     return [_tokens(row, tokenizer) for row in rows]
 
@@ -65,9 +65,9 @@ def _tokens(row: TrainingRow, tokenizer: PreTrainedTokenizerBase) -> TokenRow:
     prompt = _render(tokenizer, row.prompt, add_generation_prompt=True)
     full = _render(tokenizer, row.prompt + row.completion, add_generation_prompt=False)
     if full[: len(prompt)] != prompt:
-        raise refuse(
-            f"example {row.origin}: the chat template writes the prompt differently when an answer follows",
-            "use a base whose template keeps prompts as they are",
+        raise TrainingError(
+            f"example {row.origin}: the chat template writes the prompt differently when an answer follows; "
+            "use a base whose template keeps prompts as they are"
         )
     return TokenRow(full, [IGNORED] * len(prompt) + full[len(prompt) :], row.origin)
 
@@ -92,10 +92,10 @@ def check_lengths(rows: Sequence[TokenRow], max_length: int, source: Path) -> No
     if long:
         names = ", ".join(str(row.origin) for row in long[:5]) + (" …" if len(long) > 5 else "")
         longest = max(len(row.input_ids) for row in long)
-        raise refuse(
+        raise TrainingError(
             f"{source}: {len(long)} of {len(rows)} rows are longer than max_length {max_length} "
-            f"(example {names}; the longest has {longest} tokens)",
-            f"shorten them or set training.max_length to {longest}",
+            f"(example {names}; the longest has {longest} tokens); "
+            f"shorten them or set training.max_length to {longest}"
         )
 
 
@@ -112,12 +112,12 @@ def check_stop_trained(labels: Sequence[Sequence[int]], stops: set[int]) -> None
     for number, row in enumerate(labels, 1):
         trained = [label for label in row if label != IGNORED]
         if not trained:
-            raise refuse(f"row {number}: no token of its answer carries loss", "check the row and max_length")
+            raise TrainingError(f"row {number}: no token of its answer carries loss; check the row and max_length")
         if not stops.intersection(trained[-3:]):
-            raise refuse(
+            raise TrainingError(
                 f"row {number}: the end-of-turn token (one of {sorted(stops)}) is not trained, "
-                "so the answers would never stop",
-                "use a base whose chat template ends an answer with its eos token",
+                "so the answers would never stop; "
+                "use a base whose chat template ends an answer with its eos token"
             )
 
 
@@ -128,10 +128,10 @@ def check_masks(made: Sequence[TokenRow], expected: Sequence[TokenRow]) -> None:
         TrainingError: naming the first row that differs.
     """
     if len(made) != len(expected):
-        raise refuse(f"the trainer made {len(made)} rows of {len(expected)}", "please report this")
+        raise TrainingError(f"the trainer made {len(made)} rows of {len(expected)}; please report this")
     for number, (row, wanted) in enumerate(zip(made, expected, strict=True), 1):
         if row.input_ids != wanted.input_ids or row.labels != wanted.labels:
-            raise refuse(
-                f"row {number}: the trainer's tokens or loss mask are not those of the chat template",
-                "please report this with the base's name",
+            raise TrainingError(
+                f"row {number}: the trainer's tokens or loss mask are not those of the chat template; "
+                "please report this with the base's name"
             )

@@ -7,11 +7,11 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from train.errors import refuse
 from train.model.tokenize import IGNORED, TokenRow, TrainingRow, check_stop_trained, token_rows
 from understudy.config.preference import PreferenceMethod
 from understudy.data.messages import Message
 from understudy.data.preferences import Label, PreferencePair, labels_of
+from understudy.errors import TrainingError
 
 Row = PreferencePair | Label
 
@@ -68,7 +68,7 @@ def prepare(
         fitting.append(row)
     train = [row for row in fitting if row.side == "train"]
     if not train:
-        raise refuse("no preference is left to train on", "collect more votes, or raise max_length")
+        raise TrainingError("no preference is left to train on; collect more votes, or raise max_length")
     return Prepared(train, [row for row in fitting if row.side == "heldout"], longest, left_out)
 
 
@@ -83,7 +83,7 @@ def in_form(method: PreferenceMethod, rows: Sequence[Row]) -> list[Row]:
     if method == "kto":
         return [*labels, *labels_of(pairs)]
     if labels:
-        raise refuse(f"method {method} needs pairs of answers, found labels", "use method kto, or export pairs")
+        raise TrainingError(f"method {method} needs pairs of answers, found labels; use method kto, or export pairs")
     return list(pairs)
 
 
@@ -130,10 +130,10 @@ def check_made(made: Iterable[dict[str, Any]], rows: Sequence[Row], tokenizer: P
     if all(not begins for _, begins in found):  # reward models read whole chats
         expected = Counter({(tokens, 0): count for (tokens, _), count in expected.items()})
     if found != expected:
-        raise refuse(
+        raise TrainingError(
             f"{(expected - found).total()} of {expected.total()} answers are not in the trainer's rows as the chat "
-            "template writes them",
-            "please report this with the base's name",
+            "template writes them; "
+            "please report this with the base's name"
         )
 
 
@@ -150,19 +150,19 @@ def _in_tokens(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[
 def _check_answers(rows: Sequence[Row]) -> None:
     for number, row in enumerate(rows, 1):
         if isinstance(row, PreferencePair) and row.chosen == row.rejected:
-            raise refuse(f"row {number}: its answer is chosen and rejected", "take the row out")
+            raise TrainingError(f"row {number}: its answer is chosen and rejected; take the row out")
 
 
 def _check_sides(rows: Sequence[Row], kept: Collection[str]) -> None:
     trained = {_key(row) for row in rows if row.side == "train"}
     both = trained & {_key(row) for row in rows if row.side == "heldout"}
     if both:
-        raise refuse(f"{len(both)} prompts are trained on and held out, {min(both)!r} for one", "split by prompt")
+        raise TrainingError(f"{len(both)} prompts are trained on and held out, {min(both)!r} for one; split by prompt")
     leaks = trained & {_same(prompt) for prompt in kept}
     if leaks:
-        raise refuse(
-            f"{len(leaks)} prompts are held out by the recipe and trained on, {min(leaks)!r} for one",
-            "set their split to heldout, or scores will flatter",
+        raise TrainingError(
+            f"{len(leaks)} prompts are held out by the recipe and trained on, {min(leaks)!r} for one; "
+            "set their split to heldout, or scores will flatter"
         )
 
 

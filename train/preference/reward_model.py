@@ -9,7 +9,6 @@ import torch
 from peft import LoraConfig, PeftModel
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from train.errors import refuse
 from train.model.load import device, first_line, load_tokenizer, lora, quiet
 from train.model.precision import computed_in
 from train.preference.dataset import chat
@@ -17,7 +16,7 @@ from train.runs import Run
 from understudy.bases import Base
 from understudy.config.training import Training
 from understudy.data.preferences import PreferencePair
-from understudy.errors import BaseModelError
+from understudy.errors import BaseModelError, TrainingError
 from understudy.registry.adapters import CONFIG
 
 Chat = list[dict[str, str]]
@@ -61,10 +60,10 @@ class RewardModel:
         try:
             task = json.loads((adapter / CONFIG).read_text()).get("task_type")
         except (OSError, json.JSONDecodeError) as error:
-            problem = f"{adapter}: no reward model there ({first_line(error)})"
-            raise refuse(problem, "train one with --method reward") from None
+            problem = f"{adapter}: no reward model there ({first_line(error)}); train one with --method reward"
+            raise TrainingError(problem) from None
         if task != "SEQ_CLS":
-            raise refuse(f"{adapter}: an adapter for {task}, not a reward model", "train one with --method reward")
+            raise TrainingError(f"{adapter}: an adapter for {task}, not a reward model; train one with --method reward")
         self._tokenizer: PreTrainedTokenizerBase = load_tokenizer(base)
         self._tokenizer.pad_token = self._tokenizer.pad_token or self._tokenizer.eos_token
         self._tokenizer.padding_side = "right"
@@ -94,7 +93,9 @@ def own_function(name: str) -> Judge:
     try:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
-        raise refuse(f"reward {name!r}: {first_line(error)}", "use module:function, importable from here") from None
+        raise TrainingError(
+            f"reward {name!r}: {first_line(error)}; use module:function, importable from here"
+        ) from None
 
     def judge(chats: Sequence[Chat]) -> list[float]:
         return [float(found(_asked(one), one[-1]["content"])) for one in chats]

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 import transformers
 
-from train.errors import refuse
 from train.hub.model_card import adapter_card
 from train.hyperparameters import LORA, base_rate, settled
 from train.memory import check_memory, peak_memory
@@ -26,6 +25,7 @@ from understudy.config.recipe import Recipe
 from understudy.config.training import Training
 from understudy.data.preferences import fingerprint
 from understudy.data.recipe_rows import training_examples
+from understudy.errors import TrainingError
 from understudy.registry.adapters import CONFIG, content_revision, short
 
 SETTINGS = "training.json"
@@ -136,7 +136,7 @@ def _run(trainer: transformers.Trainer, run: Run) -> dict[str, object]:
     run.log.write_text("".join(json.dumps(entry) + "\n" for entry in state.log_history))
     losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
     if not all(bool(torch.isfinite(torch.tensor(loss))) for loss in losses):
-        raise refuse("the loss is not a number any more", "lower learning_rate and train again")
+        raise TrainingError("the loss is not a number any more; lower learning_rate and train again")
     return {
         "steps": state.global_step,
         "epochs": round(state.epoch or 0, 2),
@@ -220,10 +220,10 @@ def _made_with(parent: Path, recipe: Recipe, base: Base) -> _Made:
     made_for = known.get("base_revision") or json.loads((parent / CONFIG).read_text()).get("revision")
     here = base_revision(base)
     if made_for and here and made_for != here:
-        raise refuse(
+        raise TrainingError(
             f"{parent.name[:12]} was trained on {known.get('base', 'another base')} at {made_for}, "
-            f"{base.name} here is at {here}",
-            "name the base it was made for with --base",
+            f"{base.name} here is at {here}; "
+            "name the base it was made for with --base"
         )
     if "training" not in known:
         return _Made(settled(recipe.training, base, len(training_examples(recipe, base.name))), {})

@@ -17,7 +17,6 @@ from trl.trainer.kto_trainer import KTOTrainer
 from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
-from train.errors import refuse
 from train.model.load import keep_trainable, load_model, quiet
 from train.model.precision import computed_in
 from train.preference.dataset import Row, chat, check_made
@@ -27,6 +26,7 @@ from understudy.bases import Base
 from understudy.config.preference import PreferenceTraining
 from understudy.config.training import Training
 from understudy.data.preferences import Label, PreferencePair
+from understudy.errors import TrainingError
 
 TRAINED, REFERENCE = "default", "ref"
 """PEFT's name of the adapter that learns, and TRL's of the frozen copy that it is compared with."""
@@ -95,9 +95,11 @@ def check_reference(model: PeftModel) -> None:
     for name, value in learning.items():
         copy = found.get(name.replace(f".{TRAINED}.", f".{REFERENCE}."))
         if copy is None or copy.requires_grad or not torch.equal(copy.float(), value.float()):
-            raise refuse(f"the trainer's reference is not the adapter it starts from ({name})", "please report this")
+            raise TrainingError(
+                f"the trainer's reference is not the adapter it starts from ({name}); please report this"
+            )
     if not learning:
-        raise refuse("the adapter it starts from has no weights that learn", "start from another revision")
+        raise TrainingError("the adapter it starts from has no weights that learn; start from another revision")
 
 
 def _in_float32(model: PeftModel, kept: dict[str, torch.Tensor]) -> None:
@@ -126,7 +128,7 @@ def _kto(model: Any, preference: Any, rows: Any, common: Any, given: Any, *_: ob
     good = sum(row.label for row in rows)
     bad = len(rows) - good
     if not good or not bad:
-        raise refuse(f"KTO needs wanted and unwanted answers: found {good} and {bad}", "collect more votes")
+        raise TrainingError(f"KTO needs wanted and unwanted answers: found {good} and {bad}; collect more votes")
     arguments = KTOConfig(
         **common,
         beta=preference.beta,
