@@ -1,3 +1,3 @@
 """Understudy: teach one model a new voice from a few examples, push it, and it is live."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
