@@ -29,7 +29,7 @@ from arena.battles.store import OPEN
 from arena.votes.votes import counted
 from understudy.data.messages import Message
 from understudy.data.preferences import HELDOUT, Form, Label, PreferencePair, PreferenceVote, Split, split_of
-from understudy.errors import UnderstudyError
+from understudy.errors import MeasurementError
 from understudy.registry.adapters import short
 from understudy.registry.tables import BattleRow, VoteRow
 
@@ -38,10 +38,6 @@ LEAST = 8
 
 Side = Literal["left", "right"]
 OTHER: dict[Side, Side] = {"left": "right", "right": "left"}
-
-
-class TooFewVotesError(UnderstudyError, ValueError):
-    """There is too little to learn a preference from."""
 
 
 @dataclass(frozen=True)
@@ -165,11 +161,11 @@ def preferences(
 
 
 def require_enough(rows: Sequence[PreferencePair | Label], persona: str, *, least: int = LEAST) -> None:
-    """Raises TooFewVotesError when fewer than `least` rows may be trained on."""
+    """Raises MeasurementError when fewer than `least` rows may be trained on."""
     found = sum(row.side == "train" for row in rows)
     if found < least:
         kind = "labels" if rows and isinstance(rows[0], Label) else "pairs"
-        raise TooFewVotesError(
+        raise MeasurementError(
             f"{persona}: votes give {found} {kind} to train on and {len(rows) - found} held out, {least} are needed; "
             "collect more votes in the arena"
         )

@@ -11,7 +11,8 @@ from evaluate.metrics.diversity import DiversityReport, diversity
 from evaluate.metrics.embeddings import Embed
 from evaluate.records import ContestantName, EvalRecord, Helpfulness
 from understudy.config.thresholds import Thresholds
-from understudy.statistics.intervals import Estimate, MeasurementError, bootstrap_mean, paired_difference, rate
+from understudy.errors import MeasurementError
+from understudy.statistics.intervals import Estimate, bootstrap_mean, paired_difference, rate
 
 ACTS = 0.02
 """Nats per token that are no noise of a batch; sampled answers may differ even where two models are the same."""
@@ -88,7 +89,7 @@ def report_card(record: EvalRecord, thresholds: Thresholds, embed: Embed, *, see
 
     Raises:
         MeasurementError: there are no held-out rows, or too few to say anything.
-        CodeEvalError: code cannot be run on this machine.
+        ExamplesError: code cannot be run on this machine.
     """
     if len(record.heldout) < 2:
         raise MeasurementError(

@@ -9,15 +9,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from evaluate.records import EvalRecord
 from evaluate.report_card import ReportCard
 from evaluate.verdict import Verdict, judge
-from understudy.errors import NotFoundError, UnderstudyError
+from understudy.errors import ExamplesError, NotFoundError
 
 REPORT_CARD = "proof.json"
 RECORD = "record.json"
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class RunFilesError(UnderstudyError, ValueError):
-    """A file in a run's folder is not what training or verification writes."""
 
 
 class CurvePoint(BaseModel):
@@ -102,7 +98,7 @@ def load_run(folder: Path) -> VerifiedRun:
     """A verified run from its folder.
 
     Raises:
-        RunFilesError: a file in it is not what training or verification writes.
+        ExamplesError: a file in it is not what training or verification writes.
     """
     facts = {**_object(folder / "settings.json"), **_object(folder / "result.json")}
     train, heldout = _curves(folder / "log.jsonl")
@@ -140,10 +136,10 @@ def _read(path: Path, model: type[Model], remedy: str) -> Model:
         raise _broken(path, error, remedy) from None
 
 
-def _broken(path: Path, error: ValidationError, remedy: str) -> RunFilesError:
+def _broken(path: Path, error: ValidationError, remedy: str) -> ExamplesError:
     first = error.errors()[0]
     at = ".".join(map(str, first["loc"])) or "the file"
-    return RunFilesError(f"{path}: {at}: {first['msg']}; {remedy}")
+    return ExamplesError(f"{path}: {at}: {first['msg']}; {remedy}")
 
 
 def _object(path: Path) -> dict[str, object]:
@@ -154,7 +150,7 @@ def _object(path: Path) -> dict[str, object]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise RunFilesError(f"{path}: not one JSON object; train the run again with --fresh")
+        raise ExamplesError(f"{path}: not one JSON object; train the run again with --fresh")
     return value
 
 

@@ -26,7 +26,7 @@ from space.chat import handlers
 from space.chat import tab as chat_tab
 from space.deploy.vote_backup import VoteBackup
 from space.deploy.votes_repo import VotesRepo
-from space.events import QUIET
+from space.theme import QUIET
 from space.headlines import TOASTS, headlines
 from space.i18n import ENGLISH, i18n, language_of, t
 from space.leaderboard.tab import build_leaderboard_tab
@@ -166,7 +166,7 @@ def start(app: Page, *, host: str, port: int, block: bool = True) -> None:
     """Serves the page.
 
     Raises:
-        PortError: the port is taken.
+        ConfigError: the port is taken.
     """
     require_port(host, port, PORT_OPTION)
     app.launch(
@@ -195,12 +195,12 @@ def launch(settings: Settings) -> None:
     """Opens the database and serves the page until interrupted; with a `votes_repo`, votes are kept there.
 
     Raises:
-        PortError: the port is taken.
-        DatabaseError: the database cannot be opened.
-        VotesRepoError: `votes_repo` is no name of a repository.
+        ConfigError: the port is taken.
+        ConfigError: the database cannot be opened.
+        HubError: `votes_repo` is no name of a repository.
         ExamplesError: `imported_answers` cannot be read.
-        ModerationError: `moderation` names nothing that looks at prompts.
-        ProxyError: `trusted_proxies` holds something that is no network.
+        ConfigError: `moderation` names nothing that looks at prompts.
+        ConfigError: `trusted_proxies` holds something that is no network.
     """
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     store = BattleStore(open_database(settings.database))

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from understudy.errors import PortError
+from understudy.errors import ConfigError
 from understudy.processes import BRISK_OPENMP, ENGINE_MODULE, QUIET_OPENMP, Child, free_port, openmp, require_port
 
 FAMILY = """
@@ -109,7 +109,7 @@ def test_a_taken_port_is_named_with_the_option_that_changes_it() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(PortError, match=rf"port {port} on 127\.0\.0\.1 .*choose another with --port"):
+        with pytest.raises(ConfigError, match=rf"port {port} on 127\.0\.0\.1 .*choose another with --port"):
             require_port("127.0.0.1", port, "--port")
     require_port("127.0.0.1", free_port(), "--port")
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from understudy.errors import PortError
+from understudy.errors import ConfigError
 
 QUIET_OPENMP = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 """Idle OpenMP threads sleep: with two trainers or engines on the same cores, spinning costs a factor of 25."""
@@ -132,13 +132,12 @@ def require_port(host: str, port: int, option: str) -> None:
     """Makes sure that `port` can be listened on.
 
     Raises:
-        PortError: somebody else has it; the message names the port and `option`, which changes it.
+        ConfigError: somebody else has it; the message names the port and `option`, which changes it.
     """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise PortError(
-                f"port {port} on {host} cannot be used ({error.strerror}); choose another with {option}"
-            ) from None
+            text = f"port {port} on {host} cannot be used ({error.strerror}); choose another with {option}"
+            raise ConfigError(text, code="port") from None

@@ -11,16 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from understudy.errors import UnderstudyError
+from understudy.errors import MeasurementError
 
 FLOOR = 0.2
 """Share of battles that are drawn evenly from all pairs."""
 PRIOR = 0.5
 """Wins and losses that every pair starts with."""
-
-
-class PairingError(UnderstudyError, ValueError):
-    """There is nothing to choose from."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ def choose_pair(pairs: Sequence[PairVotes], *, seed: int, floor: float = FLOOR) 
     """Draws one of the pairs. The same pairs and seed give the same choice; who sits left is `fairness.shuffle`'s.
 
     Raises:
-        PairingError: there are no pairs, or `floor` is not above 0 and at most 1.
+        MeasurementError: there are no pairs, or `floor` is not above 0 and at most 1.
     """
     chances = pair_chances(pairs, floor=floor)
     number = random.Random(f"pair:{seed}").choices(range(len(pairs)), weights=chances.tolist())[0]
@@ -60,10 +56,10 @@ def pair_chances(pairs: Sequence[PairVotes], *, floor: float = FLOOR) -> np.ndar
     """How likely each pair is to meet next; they add up to 1, and none is below `floor` / number of pairs.
 
     Raises:
-        PairingError: as `choose_pair`.
+        MeasurementError: as `choose_pair`.
     """
     if not pairs or not 0 < floor <= 1:
-        raise PairingError(f"{len(pairs)} pairs with a floor of {floor:g}: one pair and a floor above 0 are needed")
+        raise MeasurementError(f"{len(pairs)} pairs with a floor of {floor:g}: one pair and a floor above 0 are needed")
     wins, losses, undecided = (
         np.array([getattr(pair, name) for pair in pairs], dtype=float) for name in ("wins", "losses", "undecided")
     )

@@ -11,15 +11,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from understudy.errors import UnderstudyError
+from understudy.errors import MeasurementError
 from understudy.statistics.confidence_sequences import WinRate, win_rate
 from understudy.statistics.sequential import majority
 
 Verdict = Literal["promote", "keep going", "give up"]
-
-
-class PromotionError(UnderstudyError, ValueError):
-    """Counts or a rule that no decision can rest on."""
 
 
 class PromotionRule(BaseModel):
@@ -59,10 +55,10 @@ def decide(wins: int, losses: int, rule: PromotionRule = DEFAULT) -> Decision:
     Ask after every vote, and act on the first verdict that is not "keep going".
 
     Raises:
-        PromotionError: a count is negative.
+        MeasurementError: a count is negative.
     """
     if wins < 0 or losses < 0:
-        raise PromotionError(f"{wins} wins and {losses} losses: counts start at 0")
+        raise MeasurementError(f"{wins} wins and {losses} losses: counts start at 0")
     better, worse = majority(wins, losses), majority(losses, wins)
     votes = f"{wins} of {wins + losses} decisive votes for the new revision"
     verdict: Verdict = "keep going"

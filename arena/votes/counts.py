@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from arena.votes.table import VoteTable
-from understudy.statistics.intervals import MeasurementError
+from understudy.errors import MeasurementError
 
 STEPS = 20
 """Steps of the lean from 0 to 1."""

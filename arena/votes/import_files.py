@@ -13,7 +13,7 @@ from pathlib import Path
 
 from arena.votes.table import UNCATEGORISED, CountedVote, VoteTable, lean
 from understudy.data.files import READERS, DataRecord, read_records, shown
-from understudy.errors import ExamplesError, UnderstudyError
+from understudy.errors import ExamplesError
 
 COLUMNS = {
     "left": ("left", "model_a", "item_a"),
@@ -51,10 +51,6 @@ MOST = 100_000_000
 """Most votes that one row of counts may stand for."""
 
 
-class VotesFileError(UnderstudyError, ValueError):
-    """A votes file that cannot be read; the message names file, row and remedy."""
-
-
 @dataclass(frozen=True)
 class VotesFile:
     """The votes of a file."""
@@ -71,7 +67,7 @@ def read_votes(path: Path, *, by: str | None = None) -> VotesFile:
     """The votes in a CSV, TSV, JSONL, JSON or Parquet file; `by` names the column of the category.
 
     Raises:
-        VotesFileError: the file cannot be read, a column is missing, or a row holds what is no vote.
+        ExamplesError: the file cannot be read, a column is missing, or a row holds what is no vote.
     """
     left_out: Counter[str] = Counter()
     columns: dict[str, str] = {}
@@ -84,7 +80,7 @@ def read_votes(path: Path, *, by: str | None = None) -> VotesFile:
             if "order" in columns:
                 order += [_moment(record, columns["order"])] * times
     if not votes:
-        raise VotesFileError(f"{shown(path)}: no votes in it ({_listed(left_out) or 'no rows'}); give another file")
+        raise ExamplesError(f"{shown(path)}: no votes in it ({_listed(left_out) or 'no rows'}); give another file")
     if order:
         votes = [votes[i] for i in _sorted(order, path)]
     return VotesFile(VoteTable.of(votes), dict(left_out), "left_wins" not in columns)
@@ -93,14 +89,14 @@ def read_votes(path: Path, *, by: str | None = None) -> VotesFile:
 def _records(path: Path) -> Iterator[DataRecord]:
     if path.is_dir() or path.suffix.lower() not in READERS:
         found = "a folder" if path.is_dir() else shown(path.suffix) or "a name without a suffix"
-        raise VotesFileError(f"{shown(path)}: {found}; give one {', '.join(READERS)} file of votes")
+        raise ExamplesError(f"{shown(path)}: {found}; give one {', '.join(READERS)} file of votes")
     try:
         yield from read_records(path)
     except ExamplesError as error:
         text = str(error)
         if "no examples in it" in text:
             text = f"{shown(path)}: no rows in it; write the columns left,right,winner and a vote a row"
-        raise VotesFileError(text) from None
+        raise ExamplesError(text) from None
 
 
 def _columns(record: DataRecord, by: str | None) -> dict[str, str]:
@@ -114,16 +110,16 @@ def _columns(record: DataRecord, by: str | None) -> dict[str, str]:
     listed = ", ".join(map(shown, record.row)) or "none"
     if by is not None:
         if by.casefold() not in there:
-            raise VotesFileError(f"{record.origin}: no column {shown(by)} for --by; the file has {listed}")
+            raise ExamplesError(f"{record.origin}: no column {shown(by)} for --by; the file has {listed}")
         found["category"] = there[by.casefold()]
     for name in ("left", "right"):
         if name not in found:
-            raise VotesFileError(
+            raise ExamplesError(
                 f"{record.origin}: no column {name} (or {', '.join(COLUMNS[name][1:])}); found {listed}; rename it"
             )
     verdicts = ({"winner"}, {"left_won", "right_won"}, {"left_wins", "right_wins"})
     if not any(needed <= found.keys() for needed in verdicts):
-        raise VotesFileError(f"{record.origin}: no column winner (left, right, tie or both_bad); found {listed}")
+        raise ExamplesError(f"{record.origin}: no column winner (left, right, tie or both_bad); found {listed}")
     return found
 
 
@@ -157,7 +153,7 @@ def _verdicts(record: DataRecord, columns: dict[str, str], left: str, right: str
     names = {"left": "left_won", "right": "right_won", "tie": "tied"}
     won = [verdict for verdict, name in names.items() if name in columns and _count(record, columns[name])]
     if len(won) > 1:
-        raise VotesFileError(f"{record.origin}: {' and '.join(won)} are both 1; one of them is the verdict")
+        raise ExamplesError(f"{record.origin}: {' and '.join(won)} are both 1; one of them is the verdict")
     return {won[0]: 1} if won else {}
 
 
@@ -168,7 +164,7 @@ def _verdict(record: DataRecord, column: str, left: str, right: str) -> str:
         return ""
     verdict = WORDS.get(text.casefold()) or {left: "left", right: "right"}.get(text)
     if verdict is None:
-        raise VotesFileError(
+        raise ExamplesError(
             f"{record.origin}: {shown(column)} is {shown(text)[:60]!r}; write left, right, tie or both_bad "
             "(model_a, model_b and tie (bothbad) will do)"
         )
@@ -179,7 +175,7 @@ def _name(record: DataRecord, column: str) -> str:
     value = record.row.get(column)
     text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if not text:
-        raise VotesFileError(f"{record.origin}: {shown(column)} names no contestant; write one, or remove the row")
+        raise ExamplesError(f"{record.origin}: {shown(column)} names no contestant; write one, or remove the row")
     return text
 
 
@@ -189,13 +185,13 @@ def _label(record: DataRecord, column: str | None) -> str:
         return UNCATEGORISED
     if isinstance(value, str | int | float):
         return str(value).strip()
-    raise VotesFileError(f"{record.origin}: {shown(column)} is no text; write one word, or leave it empty")
+    raise ExamplesError(f"{record.origin}: {shown(column)} is no text; write one word, or leave it empty")
 
 
 def _count(record: DataRecord, column: str) -> int:
     number = _number(record, column)
     if number is None or number != int(number) or number > MOST:
-        raise VotesFileError(f"{record.origin}: {shown(column)} must be a whole number from 0 to {MOST}")
+        raise ExamplesError(f"{record.origin}: {shown(column)} must be a whole number from 0 to {MOST}")
     return int(number)
 
 
@@ -208,7 +204,7 @@ def _number(record: DataRecord, column: str) -> float | None:
     except ValueError:
         number = math.nan
     if not math.isfinite(number) or number < 0:
-        raise VotesFileError(f"{record.origin}: {shown(column)} is {shown(value)[:60]!r}; write a number from 0 up")
+        raise ExamplesError(f"{record.origin}: {shown(column)} is {shown(value)[:60]!r}; write a number from 0 up")
     return number
 
 
@@ -224,7 +220,7 @@ def _length(record: DataRecord, columns: dict[str, str], side: str) -> float | N
         return len(value.strip())
     if isinstance(value, list):
         return sum(_said(turn) for turn in value)
-    raise VotesFileError(f"{record.origin}: {shown(column)} is neither a text nor a list of messages")
+    raise ExamplesError(f"{record.origin}: {shown(column)} is neither a text nor a list of messages")
 
 
 def _said(turn: object) -> int:
@@ -238,7 +234,7 @@ def _said(turn: object) -> int:
 def _moment(record: DataRecord, column: str) -> object:
     value = record.row.get(column)
     if value is None or value == "":
-        raise VotesFileError(f"{record.origin}: {shown(column)} is empty, but other votes have their time; write it")
+        raise ExamplesError(f"{record.origin}: {shown(column)} is empty, but other votes have their time; write it")
     return value
 
 
@@ -250,7 +246,7 @@ def _sorted(order: list[object], path: Path) -> list[int]:
     try:
         return sorted(range(len(keys)), key=keys.__getitem__)
     except TypeError:
-        raise VotesFileError(f"{shown(path)}: the times of the votes cannot be put in order; write numbers") from None
+        raise ExamplesError(f"{shown(path)}: the times of the votes cannot be put in order; write numbers") from None
 
 
 def _listed(left_out: Counter[str]) -> str:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from evaluate.code.metrics import chrf_scorer, exact_match, mean_over_problems, normalized, parses, pass_at_k
 from evaluate.code.problems import CodeAnswer, CodeProblem
 from evaluate.code.sandbox import Outcome, ProgramRun, SandboxLimits, run_program
-from understudy.errors import CodeEvalError
+from understudy.errors import ExamplesError
 
 KS = (1, 5, 10, 100)
 
@@ -96,15 +96,15 @@ def evaluate(
     `on_progress(done, total)` is called in the caller's thread after each sample.
 
     Raises:
-        CodeEvalError: there are no samples, a sample's task or a k makes no sense, or code cannot be run here.
+        ExamplesError: there are no samples, a sample's task or a k makes no sense, or code cannot be run here.
     """
     limits, started = limits or SandboxLimits(), time.monotonic()
     by_id = {problem.task_id: problem for problem in problems}
     strangers = sorted({sample.task_id for sample in samples} - by_id.keys())
     if strangers or not samples:
-        raise CodeEvalError(f"no problem for {', '.join(strangers[:5])}" if strangers else "there are no samples")
+        raise ExamplesError(f"no problem for {', '.join(strangers[:5])}" if strangers else "there are no samples")
     if any(k < 1 for k in ks):
-        raise CodeEvalError(f"pass@k needs k of at least 1, found {min(ks)}")
+        raise ExamplesError(f"pass@k needs k of at least 1, found {min(ks)}")
     programs = [by_id[sample.task_id].program(sample.answer) for sample in samples]
     jobs = [(by_id[sample.task_id], program) for sample, program in zip(samples, programs, strict=True)]
     chrf, exact = _likeness(jobs)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from evaluate.code.metrics import UNREADABLE, extract_code, fenced_code, longest_code, parses
-from understudy.errors import CodeEvalError
+from understudy.errors import ExamplesError
 
 HUMANEVAL = "HumanEval: task_id, prompt, test, entry_point, canonical_solution"
 MBPP = "MBPP: task_id, text or prompt, code, test_list"
@@ -80,16 +80,16 @@ def read_problems(path: Path) -> list[CodeProblem]:
     `test_list`. `challenge_test_list` may be there and does not run: published figures are about `test_list`.
 
     Raises:
-        CodeEvalError: the file is missing, empty or malformed, or a task is there twice (file and line are named).
+        ExamplesError: the file is missing, empty or malformed, or a task is there twice (file and line are named).
     """
     problems: dict[str, CodeProblem] = {}
     for where, row in _rows(path):
         problem = _problem(row, where)
         if problem.task_id in problems:
-            raise CodeEvalError(f"{where}: task {problem.task_id} is there twice; remove one")
+            raise ExamplesError(f"{where}: task {problem.task_id} is there twice; remove one")
         problems[problem.task_id] = problem
     if not problems:
-        raise CodeEvalError(f"{path}: no problems in it; rows look like {HUMANEVAL}; or {MBPP}")
+        raise ExamplesError(f"{path}: no problems in it; rows look like {HUMANEVAL}; or {MBPP}")
     return list(problems.values())
 
 
@@ -99,19 +99,19 @@ def read_samples(path: Path, problems: list[CodeProblem]) -> list[CodeAnswer]:
     A task may have several rows. The order is the file's.
 
     Raises:
-        CodeEvalError: the file is missing, empty or malformed, or names a task that is not among `problems`.
+        ExamplesError: the file is missing, empty or malformed, or names a task that is not among `problems`.
     """
     known = {problem.task_id for problem in problems}
     samples: list[CodeAnswer] = []
     for where, row in _rows(path):
         task = _task_id(row, where)
         if task not in known:
-            raise CodeEvalError(
+            raise ExamplesError(
                 f"{where}: no problem has the task_id {task!r}; those there are look like {problems[0].task_id!r}"
             )
         samples += [CodeAnswer(task_id=task, answer=answer) for answer in _answers(row, where)]
     if not samples:
-        raise CodeEvalError(f'{path}: no samples in it; add rows like {{"task_id": "...", "completion": "..."}}')
+        raise ExamplesError(f'{path}: no samples in it; add rows like {{"task_id": "...", "completion": "..."}}')
     return samples
 
 
@@ -121,27 +121,27 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if path.suffix == ".json":
         whole = _parsed(text, str(path))
         if not isinstance(whole, list):
-            raise CodeEvalError(f"{path}: found a JSON {_kind(whole)}; a .json file must be a list of objects")
+            raise ExamplesError(f"{path}: found a JSON {_kind(whole)}; a .json file must be a list of objects")
         numbered = [(f"{path}: entry {number}", row) for number, row in enumerate(whole, 1)]
     else:
         lines = [(f"{path}:{number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
         numbered = ((where, _parsed(line, where)) for where, line in lines)
     for where, row in numbered:
         if not isinstance(row, dict):
-            raise CodeEvalError(f"{where}: found a JSON {_kind(row)}; a row must be an object")
+            raise ExamplesError(f"{where}: found a JSON {_kind(row)}; a row must be an object")
         yield where, row
 
 
 def _text(path: Path) -> str:
     if not path.is_file():
-        raise CodeEvalError(f"{path}: no such file; give a .jsonl, .jsonl.gz or .json file")
+        raise ExamplesError(f"{path}: no such file; give a .jsonl, .jsonl.gz or .json file")
     try:
         data = path.read_bytes()
         return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise CodeEvalError(f"{path}: not UTF-8 text (byte {error.start}); save the file as UTF-8") from None
+        raise ExamplesError(f"{path}: not UTF-8 text (byte {error.start}); save the file as UTF-8") from None
     except (OSError, EOFError) as error:
-        raise CodeEvalError(f"{path}: cannot be read ({error}); is it whole, and gzip if it ends in .gz?") from None
+        raise ExamplesError(f"{path}: cannot be read ({error}); is it whole, and gzip if it ends in .gz?") from None
 
 
 def _parsed(text: str, where: str) -> Any:
@@ -149,7 +149,7 @@ def _parsed(text: str, where: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise CodeEvalError(f"{where}: not JSON ({error.msg}, {place}); .jsonl has one object a line") from None
+        raise ExamplesError(f"{where}: not JSON ({error.msg}, {place}); .jsonl has one object a line") from None
 
 
 def _problem(row: dict[str, Any], where: str) -> CodeProblem:
@@ -159,14 +159,14 @@ def _problem(row: dict[str, Any], where: str) -> CodeProblem:
     if "test_list" in row:
         return _mbpp(row, task, where)
     found = ", ".join(row) or "nothing"
-    raise CodeEvalError(f"{where}: neither HumanEval nor MBPP, found {found}; rows look like {HUMANEVAL}; or {MBPP}")
+    raise ExamplesError(f"{where}: neither HumanEval nor MBPP, found {found}; rows look like {HUMANEVAL}; or {MBPP}")
 
 
 def _humaneval(row: dict[str, Any], task: str, where: str) -> CodeProblem:
     prompt, entry = _field(row, "prompt", where), _field(row, "entry_point", where)
     test = _field(row, "test", where)
     if not entry.isidentifier():
-        raise CodeEvalError(f"{where}: entry_point must be the name of a function, found {entry!r}")
+        raise ExamplesError(f"{where}: entry_point must be the name of a function, found {entry!r}")
     solution = _field(row, "canonical_solution", where, optional=True)
     return CodeProblem(
         task_id=task,
@@ -181,7 +181,7 @@ def _humaneval(row: dict[str, Any], task: str, where: str) -> CodeProblem:
 def _mbpp(row: dict[str, Any], task: str, where: str) -> CodeProblem:
     tests = _texts(row, "test_list", where)
     if not tests:
-        raise CodeEvalError(f"{where}: test_list is empty; a problem without tests would always pass")
+        raise ExamplesError(f"{where}: test_list is empty; a problem without tests would always pass")
     _texts(row, "challenge_test_list", where, optional=True)
     return CodeProblem(
         task_id=task,
@@ -196,7 +196,7 @@ def _mbpp(row: dict[str, Any], task: str, where: str) -> CodeProblem:
 def _task_id(row: dict[str, Any], where: str) -> str:
     task = row.get("task_id")
     if isinstance(task, bool) or not isinstance(task, str | int) or task == "":
-        raise CodeEvalError(f"{where}: task_id must be text or a number, found {_shown(row, 'task_id')}")
+        raise ExamplesError(f"{where}: task_id must be text or a number, found {_shown(row, 'task_id')}")
     return str(task)
 
 
@@ -204,11 +204,11 @@ def _answers(row: dict[str, Any], where: str) -> list[str]:
     names = [name for name in ("completion", "answer", "completions") if name in row]
     if len(names) != 1:
         found = " and ".join(names) or "none"
-        raise CodeEvalError(f"{where}: a sample has one of completion, answer or completions, found {found}")
+        raise ExamplesError(f"{where}: a sample has one of completion, answer or completions, found {found}")
     if names == ["completions"]:
         return _texts(row, "completions", where)
     if not isinstance(row[names[0]], str):  # an empty answer is an answer
-        raise CodeEvalError(f"{where}: {names[0]} must be text, found {_shown(row, names[0])}")
+        raise ExamplesError(f"{where}: {names[0]} must be text, found {_shown(row, names[0])}")
     return [row[names[0]]]
 
 
@@ -217,7 +217,7 @@ def _field(row: dict[str, Any], name: str, where: str, *, optional: bool = False
     if optional and value is None:
         return ""
     if not isinstance(value, str) or not (optional or value.strip()):
-        raise CodeEvalError(
+        raise ExamplesError(
             f"{where}: {name} must be text{'' if optional else ', not empty'}, found {_shown(row, name)}"
         )
     return value
@@ -228,7 +228,7 @@ def _texts(row: dict[str, Any], name: str, where: str, *, optional: bool = False
     if optional and value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise CodeEvalError(f"{where}: {name} must be a list of texts, found {_shown(row, name)}")
+        raise ExamplesError(f"{where}: {name} must be a list of texts, found {_shown(row, name)}")
     return value
 
 

@@ -34,7 +34,7 @@ from typing import IO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from understudy.errors import CodeEvalError
+from understudy.errors import ExamplesError
 
 Outcome = Literal["passed", "failed", "error", "timeout", "memory", "syntax"]
 
@@ -105,10 +105,10 @@ def run_program(
     Blocks until everything that the program started is gone. Safe to call from several threads.
 
     Raises:
-        CodeEvalError: this system has no such limits (not Linux), or the launcher did not report.
+        ExamplesError: this system has no such limits (not Linux), or the launcher did not report.
     """
     if not sys.platform.startswith("linux"):
-        raise CodeEvalError(f"running untrusted code needs Linux, found {sys.platform}; use a Linux container")
+        raise ExamplesError(f"running untrusted code needs Linux, found {sys.platform}; use a Linux container")
     limits = limits or SandboxLimits()
     token = secrets.token_hex(32)
     parts = [("setup", setup), ("program", program), *(("tests", test) for test in tests)]
@@ -130,7 +130,7 @@ def run_program(
         _remove(folder)
     lines = said.splitlines()
     if not lines:
-        raise CodeEvalError(f"the sandbox did not start; it said: {stderr.strip()[-300:] or 'nothing'}")
+        raise ExamplesError(f"the sandbox did not start; it said: {stderr.strip()[-300:] or 'nothing'}")
     before = json.loads(lines[0])
     # A program that ended its launcher (only possible without namespaces) has not passed.
     gone = {"exit_code": KILLED, "timed_out": seconds >= limits.seconds, "seconds": seconds, "proof": ""}

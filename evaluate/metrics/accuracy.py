@@ -9,7 +9,8 @@ from sacrebleu.metrics.chrf import CHRF
 
 from evaluate.metrics.embeddings import Embed
 from evaluate.metrics.style import MARK, masked
-from understudy.statistics.intervals import Estimate, MeasurementError, bootstrap_mean
+from understudy.errors import MeasurementError
+from understudy.statistics.intervals import Estimate, bootstrap_mean
 
 SAME = 0.9
 """Mean cosine of texts from which on they are one template with another topic."""

@@ -34,7 +34,7 @@ def measure_code(answers: Sequence[str], references: Sequence[str], *, seed: int
         seconds: for each program.
 
     Raises:
-        CodeEvalError: code cannot be run on this machine.
+        ExamplesError: code cannot be run on this machine.
     """
     programs = [code_in(answer) for answer in answers]
     with ThreadPoolExecutor(default_workers(), thread_name_prefix="sandbox") as pool:

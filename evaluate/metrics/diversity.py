@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict
 from sacrebleu.metrics.bleu import BLEU
 
+from understudy.errors import MeasurementError
 from understudy.statistics.answer_checks import words
-from understudy.statistics.intervals import MeasurementError
 
 SAMPLE = 50
 """Most texts that are compared with each other: self-BLEU takes time with their square."""

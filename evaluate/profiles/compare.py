@@ -18,8 +18,9 @@ from evaluate.profiles.words import MEASURES, findings, limits, marks
 from evaluate.reports.build import is_best
 from evaluate.reports.imported_answers import clean
 from evaluate.reports.records import ReportContestant
+from understudy.errors import MeasurementError
 from understudy.statistics.answer_checks import words
-from understudy.statistics.intervals import Estimate, MeasurementError, bootstrap_mean
+from understudy.statistics.intervals import Estimate, bootstrap_mean
 
 
 def compare(profiles: Profiles, *, title: str, made_on: str, versions: Mapping[str, str], seed: int = 0) -> Comparison:

@@ -11,7 +11,8 @@ from evaluate.reports.answers import Answers, collected, copied_share, heard, ju
 from evaluate.reports.imported_answers import ImportedAnswers, PromptToShow, clean, prompt_key
 from evaluate.reports.records import Gap, Kind, Measure, PromptRow, Report, ReportContestant, ReportVerdict, TrainedRun
 from evaluate.reports.wording import MEASURES, further, limits, method_name, reasons_to_pass
-from evaluate.verified_runs import RunFilesError, VerifiedRun
+from evaluate.verified_runs import VerifiedRun
+from understudy.errors import ExamplesError
 from understudy.statistics.intervals import Estimate
 
 
@@ -44,12 +45,12 @@ def build_report(
     always rest on held-out prompts. The same arguments give the same report.
 
     Raises:
-        RunFilesError: there are no runs, or they are of different recipes.
+        ExamplesError: there are no runs, or they are of different recipes.
         MeasurementError: there is too little to measure.
     """
     recipes = sorted({run.card.recipe for run in runs})
     if len(recipes) != 1:
-        raise RunFilesError(f"a report is about the runs of one recipe; found {', '.join(recipes) or 'none'}")
+        raise ExamplesError(f"a report is about the runs of one recipe; found {', '.join(recipes) or 'none'}")
     first = runs[0]
     shown = list(prompts) if prompts is not None else held_out(first.record)
     entries = [*_proved(runs, seed), *_imported(first.record, shown, imported, seed)]

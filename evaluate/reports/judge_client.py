@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from evaluate.reports.judge import SAME, Choice, JudgedPair, JudgeOpinion, cases, choice, question, with_judge
 from evaluate.reports.records import Report
-from understudy.errors import JudgeError
+from understudy.errors import GatewayError
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -47,7 +47,7 @@ def judge_report(
     """The report with the judge's verdicts. Answers that `folder` has already are not asked for again.
 
     Raises:
-        JudgeError: the endpoint does not answer; the message says how many answers are kept.
+        GatewayError: the endpoint does not answer; the message says how many answers are kept.
     """
     return with_judge(report, model, opinions(cases(report), folder / KEPT, model, url, key, on_progress))
 
@@ -63,7 +63,7 @@ def opinions(
     """What the judge says of each pair, in both orders; what `file` has already is not asked for again.
 
     Raises:
-        JudgeError: as `judge_report`.
+        GatewayError: as `judge_report`.
     """
     pairs = [
         (question(case.prompt, case.mine, case.base), question(case.prompt, case.base, case.mine))
@@ -114,7 +114,7 @@ def _ask(
     if failed:
         reason = " ".join(str(failed).split()).replace(secret, "***")[:300]
         got = sum(_id(model, chat) in said for chat in chats)
-        raise JudgeError(
+        raise GatewayError(
             f"judge {model} at {url}: {reason}; {got} of {len(chats)} answers are kept in {file}: "
             "mend it (--judge-url, UNDERSTUDY_JUDGE_KEY) and run the same again to go on"
         )

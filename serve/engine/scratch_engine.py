@@ -11,7 +11,7 @@ from serve.engine.vllm import BASE_NAME, Engine, EnginePlan, cores, engine_sessi
 from serve.rollout.validate import validate
 from understudy.bases import Base
 from understudy.config.settings import Settings
-from understudy.errors import EngineError, PromptsDifferError
+from understudy.errors import BaseModelError, EngineError
 
 Prompt = tuple[list[dict[str, str]], list[int]]
 """A chat, and the tokens that training puts before its answer."""
@@ -51,7 +51,7 @@ class ScratchEngine:
         """Compares what the engine makes of each chat with what training makes of it, token by token.
 
         Raises:
-            PromptsDifferError: showing where the first one differs.
+            BaseModelError: showing where the first one differs.
             EngineError: the engine does not answer.
         """
         for number, (chat, trained) in enumerate(prompts, 1):
@@ -59,7 +59,7 @@ class ScratchEngine:
             if served != trained:
                 place = next((n for n, (a, b) in enumerate(zip(served, trained, strict=False)) if a != b), None)
                 place = min(len(served), len(trained)) if place is None else place
-                raise PromptsDifferError(
+                raise BaseModelError(
                     f"prompt {number} differs at token {place}: training has "
                     f"{decode(trained[place : place + 8])!r}, the engine {decode(served[place : place + 8])!r}; "
                     "the base's chat template must write both alike"

@@ -12,15 +12,11 @@ from limits.errors import ConfigurationError
 from limits.storage import Storage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter
 
-from understudy.errors import UnderstudyError
+from understudy.errors import ConfigError
 
 IN_MEMORY = "memory://"
 MOST_WINDOWS = 100_000
 """Windows kept in memory, about 50 MB. One more pushes out the oldest, the one that ends first."""
-
-
-class StorageError(UnderstudyError, ValueError):
-    """UNDERSTUDY_LIMITS_STORAGE names something that cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +153,7 @@ def memory_windows(clock: Callable[[], float] = time.monotonic) -> RateLimiter:
 
 
 def open_windows(address: str, clock: Callable[[], float] = time.monotonic) -> RateLimiter:
-    """Windows in the storage at `address`. Raises StorageError when it cannot be used."""
+    """Windows in the storage at `address`. Raises ConfigError when it cannot be used."""
     if address == IN_MEMORY:
         return memory_windows(clock)
     scheme = urlparse(address).scheme
@@ -165,10 +161,10 @@ def open_windows(address: str, clock: Callable[[], float] = time.monotonic) -> R
         storage = storage_from_string(address)
     except (ConfigurationError, ValueError, ImportError) as error:
         # The address may hold a password, and the library's message the address.
-        raise StorageError(
+        raise ConfigError(
             f"UNDERSTUDY_LIMITS_STORAGE: {scheme!r} cannot be used here ({type(error).__name__}); use {IN_MEMORY}, "
             "or an address that the library limits knows, and install the client that it needs"
         ) from None
     if not isinstance(storage, Storage):
-        raise StorageError(f"UNDERSTUDY_LIMITS_STORAGE: use {scheme.removeprefix('async+')}:// instead of {scheme}://")
+        raise ConfigError(f"UNDERSTUDY_LIMITS_STORAGE: use {scheme.removeprefix('async+')}:// instead of {scheme}://")
     return RateLimiter(storage, time.time)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from understudy.config.recipe import NAME, Golden, Sampling
 from understudy.config.validation import checked
-from understudy.errors import FollowError
+from understudy.errors import ConfigError
 from understudy.registry.hub import LATEST, REPO
 from understudy.registry.registry import share_of
 
@@ -77,35 +77,35 @@ def read_following(path: Path) -> dict[str, Follow]:
     """What each persona follows.
 
     Raises:
-        FollowError: the file cannot be read, or says something that we cannot do; one line says what.
+        ConfigError: the file cannot be read, or says something that we cannot do; one line says what.
     """
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
         if len(raw) > MAX_BYTES:
-            raise FollowError(f"{path}: it has more than {MAX_BYTES:,} bytes")
+            raise ConfigError(f"{path}: it has more than {MAX_BYTES:,} bytes")
         data = yaml.safe_load(raw.decode("utf-8"))
     except OSError as error:
-        raise FollowError(f"{path}: cannot be read ({error.strerror}); see UNDERSTUDY_PERSONAS_FILE") from None
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); see UNDERSTUDY_PERSONAS_FILE") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise FollowError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
-        raise FollowError(f"{path}: found {type(data).__name__}; write `persona: {{repo: organisation/name}}`")
+        raise ConfigError(f"{path}: found {type(data).__name__}; write `persona: {{repo: organisation/name}}`")
     return {_name(name, path): _follow(name, what, path) for name, what in data.items()}
 
 
 def _name(name: Any, path: Path) -> str:
     if not isinstance(name, str) or not re.fullmatch(NAME, name) or name == "base":
-        raise FollowError(f"{path}: {name!r} cannot be a persona's name: use a-z, 0-9 and -, and not 'base'")
+        raise ConfigError(f"{path}: {name!r} cannot be a persona's name: use a-z, 0-9 and -, and not 'base'")
     return name
 
 
 def _follow(name: str, what: Any, path: Path) -> Follow:
     if not isinstance(what, dict):
-        raise FollowError(f"{path}: {name}: found {type(what).__name__}; write `repo: organisation/name` below it")
-    return checked(Follow, what, f"{path}: {name}", FollowError)
+        raise ConfigError(f"{path}: {name}: found {type(what).__name__}; write `repo: organisation/name` below it")
+    return checked(Follow, what, f"{path}: {name}", ConfigError)
 
 
 class FollowingFile:
@@ -125,7 +125,7 @@ class FollowingFile:
         self._stamp = stamp
         try:
             following = read_following(self.path)
-        except FollowError as error:
+        except ConfigError as error:
             self.problem = str(error)
             return None
         self.problem = ""

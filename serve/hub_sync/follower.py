@@ -206,10 +206,10 @@ class Follower:
                 raise HubError(f"the engine failed in the middle of it: {error}", "engine", passing=True) from error
             problem = str(error)
         except AdapterError as error:
-            if isinstance(error, HubError) and error.kind not in OF_THE_COMMIT:
+            if isinstance(error, HubError) and error.code not in OF_THE_COMMIT:
                 raise
             problem = str(error)
-            kind = error.kind if isinstance(error, HubError) else "broken"
+            kind = error.code if isinstance(error, HubError) else "broken"
             if not (first and kind == "no_adapter"):  # a new repository begins empty, which is no event
                 await self._note(follow, "reject", {"stage": "fetch", "reasons": [problem]}, wanted.commit)
                 log.warning("%s: %s", self.persona, problem)
@@ -264,18 +264,18 @@ class Follower:
 
     async def _trouble(self, follow: Follow, error: HubError) -> float:
         """Notes why nothing could be done, in the history once for each cause; returns the pause until the next try."""
-        self._error, self._kind = str(error), error.kind
+        self._error, self._kind = str(error), error.code
         self._not_before = time.monotonic() + error.retry_after
-        again = self._told.get(error.kind, -TELL_AGAIN) + TELL_AGAIN <= time.monotonic()
+        again = self._told.get(error.code, -TELL_AGAIN) + TELL_AGAIN <= time.monotonic()
         if again:
-            self._told[error.kind] = time.monotonic()
+            self._told[error.code] = time.monotonic()
             log.warning("%s: %s", self.persona, error)
-            await self._note(follow, "hub", {"cause": error.kind, "reasons": [str(error)]}, None)
+            await self._note(follow, "hub", {"cause": error.code, "reasons": [str(error)]}, None)
         if self._tries[1] == MAX_TRIES and self._given_up != self._tries[0]:
             self._given_up = self._tries[0]
             reason = f"given up after {MAX_TRIES} tries, until the repository changes or its webhook comes again"
-            await self._note(follow, "hub", {"cause": error.kind, "reasons": [reason]}, self._given_up)
-        self._back.emit(PollResult(persona=self.persona, outcome=error.kind, failing=True, told=again))
+            await self._note(follow, "hub", {"cause": error.code, "reasons": [reason]}, self._given_up)
+        self._back.emit(PollResult(persona=self.persona, outcome=error.code, failing=True, told=again))
         return max(error.retry_after, self._back_off())
 
     async def _note(self, follow: Follow, action: str, detail: dict[str, Any], revision: str | None) -> None:

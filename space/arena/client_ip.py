@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import gradio as gr
 
-from understudy.errors import UnderstudyError
+from understudy.errors import ConfigError
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 SITE = 64
@@ -17,15 +17,11 @@ WORDS = {
 }
 
 
-class ProxyError(UnderstudyError, ValueError):
-    """`trusted_proxies` holds something that is no network."""
-
-
 def networks(setting: str) -> tuple[Network, ...]:
     """What the setting `trusted_proxies` names: networks with commas between them, `loopback`, `private`.
 
     Raises:
-        ProxyError: something in it is neither.
+        ConfigError: something in it is neither.
     """
     found: list[Network] = []
     for part in filter(None, (part.strip() for part in setting.split(","))):
@@ -34,7 +30,7 @@ def networks(setting: str) -> tuple[Network, ...]:
                 found.append(ipaddress.ip_network(name, strict=False))
             except ValueError as error:
                 known = ", ".join(WORDS)
-                raise ProxyError(
+                raise ConfigError(
                     f"trusted_proxies (UNDERSTUDY_TRUSTED_PROXIES) {part!r}: {error}; write a network such as "
                     f"10.0.0.0/8, or {known}"
                 ) from error

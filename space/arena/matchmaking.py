@@ -71,7 +71,7 @@ def draw(pairs: Sequence[Match], cells: Cells | None, *, seed: int | None = None
     """One of them by lot; the chance is higher the more one more vote would tell (`arena.battles.pairing`).
 
     Raises:
-        PairingError: there are none.
+        MeasurementError: there are none.
     """
     votes = Counter(_votes(cells)) if cells is not None else Counter()
     known = [_known(match, votes) for match in pairs]

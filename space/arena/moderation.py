@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from understudy.errors import UnderstudyError
+from understudy.errors import ConfigError
 
 TIMEOUT = 5.0
 """Seconds that an endpoint gets."""
@@ -16,10 +16,6 @@ UNSURE = "Prompts cannot be looked at right now, so nobody was asked. Please try
 
 Moderate = Callable[[str], str]
 """From a prompt to why it is refused, in words for people; "" lets it through. It may block."""
-
-
-class ModerationError(UnderstudyError, ValueError):
-    """A setting that names no way to look at prompts."""
 
 
 def everything(prompt: str) -> str:
@@ -37,7 +33,7 @@ def moderation(setting: str) -> Moderate:
     - else a file: a regular expression a line, in any case; what one is found in is refused. `#` begins a comment.
 
     Raises:
-        ModerationError: there is no such file or function, or a line is no regular expression.
+        ConfigError: there is no such file or function, or a line is no regular expression.
     """
     if not setting:
         return everything
@@ -65,19 +61,19 @@ def _function(setting: str) -> Moderate:
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ModerationError(f"moderation (UNDERSTUDY_MODERATION) {setting!r}: {error}") from error
+        raise ConfigError(f"moderation (UNDERSTUDY_MODERATION) {setting!r}: {error}") from error
 
 
 def _patterns(path: Path) -> Moderate:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ModerationError(f"moderation (UNDERSTUDY_MODERATION) {path}: {error}") from error
+        raise ConfigError(f"moderation (UNDERSTUDY_MODERATION) {path}: {error}") from error
     patterns = []
     for number, line in enumerate(map(str.strip, lines), 1):
         if line and not line.startswith("#"):
             try:
                 patterns.append(re.compile(line, re.IGNORECASE))
             except re.error as error:
-                raise ModerationError(f"{path}, line {number}: no regular expression: {error}") from error
+                raise ConfigError(f"{path}, line {number}: no regular expression: {error}") from error
     return lambda prompt: REFUSED if any(pattern.search(prompt) for pattern in patterns) else ""

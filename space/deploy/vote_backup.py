@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from arena.votes.export import ExportBatch, Restored, acknowledge, pending, restore
 from space.deploy.votes_repo import VotesRepo
-from understudy.errors import VotesRepoError
+from understudy.errors import HubError
 from understudy.registry.tables import now
 
 FIRST_RETRY = 5.0
@@ -70,7 +70,7 @@ class VoteBackup:
         """Adds what the repository has and the database has not.
 
         Raises:
-            VotesRepoError: the repository cannot be read.
+            HubError: the repository cannot be read.
         """
         outcome = restore(self._engine, self._repo.name, self._repo.files())
         for problem in outcome.problems:
@@ -82,7 +82,7 @@ class VoteBackup:
         """Sends everything that the repository has not acknowledged; returns what was sent.
 
         Raises:
-            VotesRepoError: the repository cannot be written; nothing is lost, the same files go next time.
+            HubError: the repository cannot be written; nothing is lost, the same files go next time.
         """
         with self._lock:
             self._votes = 0
@@ -123,7 +123,7 @@ class VoteBackup:
         """Failures of the Hub and of the database are said and counted, and end nothing."""
         try:
             what()
-        except (VotesRepoError, SQLAlchemyError) as error:
+        except (HubError, SQLAlchemyError) as error:
             self._misses += 1
             kept = f"{len(self._sending[0].votes)} votes are kept here; " if self._sending else ""
             line = str(error).splitlines()[0]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from space.deploy.hub import hub_api, reason
-from understudy.errors import VotesRepoError
+from understudy.errors import HubError
 
 NAME = re.compile(r"hub:(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)", re.ASCII)
 FOLDERS = ("battles/", "votes/", "withdrawals/")
@@ -85,13 +85,13 @@ class VotesRepo:
     """One repository. Every method blocks and talks to the Hub.
 
     Raises, at construction:
-        VotesRepoError: `name` is not `hub:ORG/NAME`.
+        HubError: `name` is not `hub:ORG/NAME`.
     """
 
     def __init__(self, name: str, *, token: str = "", endpoint: str = "") -> None:
         parts = NAME.fullmatch(name)
         if parts is None:
-            raise VotesRepoError(f"votes repository {name!r}: write hub:ORG/NAME (UNDERSTUDY_VOTES_REPO)")
+            raise HubError(f"votes repository {name!r}: write hub:ORG/NAME (UNDERSTUDY_VOTES_REPO)")
         self.name = name
         self._repo = parts["repo"]
         self._token = token
@@ -101,7 +101,7 @@ class VotesRepo:
         """Path and content of every file of battles and votes; none when there is no such repository yet.
 
         Raises:
-            VotesRepoError: the Hub cannot be reached, or does not let us read.
+            HubError: the Hub cannot be reached, or does not let us read.
         """
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import RepositoryNotFoundError
@@ -131,7 +131,7 @@ class VotesRepo:
         """Adds files in one commit; makes the repository, private, when there is none. Doing it twice is harmless.
 
         Raises:
-            VotesRepoError: the Hub cannot be reached, or does not let us write.
+            HubError: the Hub cannot be reached, or does not let us write.
         """
         from huggingface_hub import CommitOperationAdd
         from huggingface_hub.errors import RepositoryNotFoundError
@@ -152,7 +152,7 @@ class VotesRepo:
         try:
             yield
         except Exception as error:
-            raise VotesRepoError(f"{self.name}: {reason(error)}") from error
+            raise HubError(f"{self.name}: {reason(error)}") from error
 
 
 def _quiet() -> type:

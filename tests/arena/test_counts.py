@@ -18,9 +18,9 @@ from arena.votes.running_counts import ArenaCounts
 from arena.votes.table import CountedVote, VoteTable, lean
 from arena.votes.votes import cast_vote
 from bench.arena.simulated_votes import Crowd, simulate
+from understudy.errors import MeasurementError
 from understudy.registry.database import open_database
 from understudy.registry.tables import BattleRow, VoteRow
-from understudy.statistics.intervals import MeasurementError
 
 CROWD = Crowd((0.0, 0.5, -0.4), position=0.2, length=0.5, wordiness=(0.0, 0.3, 0.0), both_bad=0.1)
 VOTES = simulate(CROWD, 600, seed=2, voters=50, categories=3)

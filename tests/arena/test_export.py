@@ -25,7 +25,7 @@ from tests.space.test_page import Page, wait_for_page
 from tests.support.fake_gateway import FakeGateway
 from tests.support.hub.server import READ_TOKEN, TOKEN, HubServer
 from understudy.config.settings import PROJECT
-from understudy.errors import VotesRepoError
+from understudy.errors import HubError
 from understudy.processes import free_port
 from understudy.registry.database import open_database
 from understudy.registry.tables import BattleRow, ExportRow, VoteRow, now
@@ -210,7 +210,7 @@ def test_a_hub_in_trouble_loses_nothing_and_gets_the_same_files_later(store: Bat
     hub.fail(status, matching="POST .*/commit/")
     before = fight(store)
     for _ in range(2):
-        with pytest.raises(VotesRepoError, match=f"hub:{NAME}: "):
+        with pytest.raises(HubError, match=f"hub:{NAME}: "):
             writer.export()
         fight(store)
     hub.heal()
@@ -232,7 +232,7 @@ def test_names_and_tokens_that_do_not_fit_are_said_in_one_line(
     store: BattleStore, hub: HubServer, name: str, token: str, says: str
 ):
     fight(store)
-    with pytest.raises(VotesRepoError, match=says) as caught:
+    with pytest.raises(HubError, match=says) as caught:
         VoteBackup(store.engine, VotesRepo(name, token=token, endpoint=hub.url), every=1, batch=1).export()
     assert len(str(caught.value).splitlines()) == 1
 

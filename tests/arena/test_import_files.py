@@ -9,11 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from arena.battles.store import BattleAnswer, BattleStore
-from arena.votes.import_files import VotesFileError, read_votes
+from arena.votes.import_files import read_votes
 from arena.votes.table import VoteTable
 from arena.votes.votes import VERDICTS, cast_vote
 from bench.arena.simulated_votes import Crowd, simulate
 from tests.cli.test_cli import cli
+from understudy.errors import ExamplesError
 from understudy.registry.database import open_database
 
 PLAIN = "left,right,winner\na,base,left\nbase,a,right\na,base,tie\na,base,both_bad\n"
@@ -135,19 +136,19 @@ def test_a_length_that_is_not_known_is_none(tmp_path: Path):
     ],
 )
 def test_a_file_that_cannot_be_read_says_where_why_and_what_to_do(tmp_path: Path, content: str, says: str):
-    with pytest.raises(VotesFileError, match=says) as error:
+    with pytest.raises(ExamplesError, match=says) as error:
         read_votes(written(tmp_path, "votes.csv", content))
     assert "\n" not in str(error.value)
 
 
 def test_files_that_are_none(tmp_path: Path):
-    with pytest.raises(VotesFileError, match=r"no such file"):
+    with pytest.raises(ExamplesError, match=r"no such file"):
         read_votes(tmp_path / "none.csv")
-    with pytest.raises(VotesFileError, match=r"a folder; give one .jsonl"):
+    with pytest.raises(ExamplesError, match=r"a folder; give one .jsonl"):
         read_votes(tmp_path)
-    with pytest.raises(VotesFileError, match=r".xlsx; give one"):
+    with pytest.raises(ExamplesError, match=r".xlsx; give one"):
         read_votes(written(tmp_path, "votes.xlsx", "x"))
-    with pytest.raises(VotesFileError, match=r"no column topic for --by; the file has left, right, winner"):
+    with pytest.raises(ExamplesError, match=r"no column topic for --by; the file has left, right, winner"):
         read_votes(written(tmp_path, "votes.csv", PLAIN), by="topic")
 
 

@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from arena.battles.pairing import FLOOR, PairingError, PairVotes, choose_pair, pair_chances
+from arena.battles.pairing import FLOOR, PairVotes, choose_pair, pair_chances
+from understudy.errors import MeasurementError
 
 NAMES = ("base", "a", "b", "c")
 PAIRS = [PairVotes(one, other) for one, other in itertools.combinations(NAMES, 2)]
@@ -89,5 +90,5 @@ def test_recorded_chances_undo_the_choice():
 
 @pytest.mark.parametrize(("pairs", "floor"), [([], 0.2), (PAIRS, 0.0), (PAIRS, 1.5)])
 def test_an_impossible_choice_is_refused(pairs: list[PairVotes], floor: float):
-    with pytest.raises(PairingError, match="one pair and a floor above 0 are needed"):
+    with pytest.raises(MeasurementError, match="one pair and a floor above 0 are needed"):
         pair_chances(pairs, floor=floor)

@@ -5,7 +5,8 @@ from functools import cache
 
 import pytest
 
-from arena.ranking.promotion_rule import PromotionError, PromotionRule, decide
+from arena.ranking.promotion_rule import PromotionRule, decide
+from understudy.errors import MeasurementError
 
 RULE = PromotionRule(alpha=0.05, most_votes=200)
 
@@ -68,5 +69,5 @@ def test_a_stricter_rule_wants_more():
 
 
 def test_a_negative_count_is_refused():
-    with pytest.raises(PromotionError, match="counts start at 0"):
+    with pytest.raises(MeasurementError, match="counts start at 0"):
         decide(-1, 3)

@@ -17,8 +17,8 @@ from arena.ranking.ratings import POINTS, rate_contestants
 from arena.votes.counts import Cells, VoteCounts
 from arena.votes.import_files import read_votes
 from arena.votes.table import CountedVote, VoteTable
+from understudy.errors import MeasurementError
 from understudy.statistics.confidence_sequences import e_value, win_rate
-from understudy.statistics.intervals import MeasurementError
 from understudy.statistics.sequential import majority
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "votes"

@@ -19,7 +19,7 @@ from understudy.data.duplicates import families
 from understudy.data.examples import Example
 from understudy.data.recipe_rows import heldout_examples, source_split, training_examples, training_path
 from understudy.data.split import split_off
-from understudy.errors import ExamplesError, NotFoundError, RecipeError
+from understudy.errors import ConfigError, ExamplesError, NotFoundError
 
 GOOD = "title: T\nvoice: V\nprompts: [Hello]\n"
 
@@ -47,7 +47,7 @@ def test_settings_that_are_left_out_or_auto_follow_from_base_and_rows(tmp_path: 
 
 
 def test_a_section_for_the_embedded_base_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="embedded: this section is gone; leave learning_rate, .* out of") as caught:
+    with pytest.raises(ConfigError, match="embedded: this section is gone; leave learning_rate, .* out of") as caught:
         load_recipe("mine", recipe(tmp_path, GOOD + "training: {epochs: 3}\nembedded: {epochs: 9}\n"))
     assert "\n" not in str(caught.value)
 
@@ -72,7 +72,7 @@ def test_a_section_for_the_embedded_base_is_refused_with_what_to_do(tmp_path: Pa
     ],
 )
 def test_a_mistake_is_named_with_its_cure(tmp_path: Path, text: str, says: str) -> None:
-    with pytest.raises(RecipeError, match=says) as caught:
+    with pytest.raises(ConfigError, match=says) as caught:
         load_recipe("mine", recipe(tmp_path, text))
     assert "recipe.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -315,5 +315,5 @@ def test_a_limit_draws_the_same_rows_again(tmp_path: Path) -> None:
 
 
 def test_a_mistake_in_the_data_source_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"unknown key 'data\.sorce'; did you mean 'source'"):
+    with pytest.raises(ConfigError, match=r"unknown key 'data\.sorce'; did you mean 'source'"):
         load_recipe("mine", recipe(tmp_path, GOOD + "data: {sorce: x.jsonl}\n"))

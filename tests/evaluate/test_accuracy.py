@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from evaluate.metrics.accuracy import accuracy
 from tests.support.word_vectors import embed
-from understudy.statistics.intervals import MeasurementError
+from understudy.errors import MeasurementError
 
 REFERENCES = [
     "Warm bread from the oven.",

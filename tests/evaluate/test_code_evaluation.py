@@ -12,7 +12,7 @@ import pytest
 from evaluate.code.evaluation import evaluate
 from evaluate.code.problems import read_problems, read_samples
 from evaluate.code.sandbox import ProgramRun, SandboxLimits, run_program
-from understudy.errors import CodeEvalError
+from understudy.errors import ExamplesError
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the sandbox needs Linux")
 
@@ -112,7 +112,7 @@ def without(row: dict, name: str) -> dict:
 )
 def test_broken_problem_files(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "p.jsonl").write_text(text)
-    with pytest.raises(CodeEvalError, match=says) as caught:
+    with pytest.raises(ExamplesError, match=says) as caught:
         read_problems(tmp_path / "p.jsonl")
     assert "\n" not in str(caught.value)
 
@@ -131,7 +131,7 @@ def test_broken_problem_files(tmp_path: Path, text: str, says: str) -> None:
 def test_unreadable_files(tmp_path: Path, name: str, data: bytes | None, says: str) -> None:
     if data is not None:
         (tmp_path / name).write_bytes(data)
-    with pytest.raises(CodeEvalError, match=says):
+    with pytest.raises(ExamplesError, match=says):
         read_problems(tmp_path / name)
 
 
@@ -150,7 +150,7 @@ def test_unreadable_files(tmp_path: Path, name: str, data: bytes | None, says: s
 def test_broken_sample_files(tmp_path: Path, row: dict | None, says: str) -> None:
     problems = read_problems(write(tmp_path / "p.jsonl", HUMANEVAL))
     path = write(tmp_path / "s.jsonl", [] if row is None else [row])
-    with pytest.raises(CodeEvalError, match=says):
+    with pytest.raises(ExamplesError, match=says):
         read_samples(path, problems)
 
 
@@ -226,9 +226,9 @@ def test_a_file_without_references_has_no_likeness(tmp_path: Path) -> None:
     samples = read_samples(write(tmp_path / "s.jsonl", SAMPLES[:1]), problems)
     report = evaluate(problems, samples, limits=QUICK, workers=2)
     assert (report.chrf, report.exact_match, report.pass_at[1].value) == (None, None, 1.0)
-    with pytest.raises(CodeEvalError, match="there are no samples"):
+    with pytest.raises(ExamplesError, match="there are no samples"):
         evaluate(problems, [])
-    with pytest.raises(CodeEvalError, match="k of at least 1"):
+    with pytest.raises(ExamplesError, match="k of at least 1"):
         evaluate(problems, samples, ks=(0,))
 
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluate.metrics.diversity import compression, distinct, diversity, identical, measure_diversity, self_bleu
+from understudy.errors import MeasurementError
 from understudy.statistics.answer_checks import words
-from understudy.statistics.intervals import MeasurementError
 
 QUICK = settings(deadline=None, max_examples=60)
 TEXTS = st.lists(st.text("ab c.\n", max_size=14), min_size=1, max_size=6)

@@ -21,9 +21,9 @@ from evaluate.verified_runs import load_run
 from tests.support.verified_runs import ASKED, NASTY, Page, made, observed, write_run
 from understudy.cli import main
 from understudy.config.settings import Settings
-from understudy.errors import JudgeError
-from understudy.workflows.helpfulness import Judge as WhomToAsk
-from understudy.workflows.helpfulness import helpfulness
+from understudy.errors import GatewayError
+from understudy.workflows.evaluation.helpfulness import Judge as WhomToAsk
+from understudy.workflows.evaluation.helpfulness import helpfulness
 
 Rule = Callable[[str, str], str]
 """What a judge says of answers A and B."""
@@ -173,7 +173,7 @@ def test_a_run_that_was_cut_off_goes_on_and_pays_nothing_twice(report: Report, j
     judge.rule = longer
     judge.refuse = lambda number, body: 200 if number <= 7 else 401
     with pytest.raises(
-        JudgeError, match=rf"m at {judge.url}: .*; \d+ of 20 answers are kept in .*judge.jsonl"
+        GatewayError, match=rf"m at {judge.url}: .*; \d+ of 20 answers are kept in .*judge.jsonl"
     ) as error:
         judge_report(report, tmp_path, model="m", url=judge.url, key=None)
     assert "\n" not in str(error.value)
@@ -229,7 +229,7 @@ def test_a_fault_is_tried_again_but_not_forever(report: Report, judge: Judge, tm
     judge.refuse = lambda number, body: 500 if number == 3 else 200
     judge_report(report, tmp_path / "once", model="m", url=judge.url, key=None)
     assert len(judge.asked) == 2 * len(ASKED) + 1
-    with pytest.raises(JudgeError, match="0 of 20 answers are kept"):
+    with pytest.raises(GatewayError, match="0 of 20 answers are kept"):
         judge_report(report, tmp_path / "gone", model="m", url="http://127.0.0.1:9/v1", key=None)
 
 

@@ -26,10 +26,9 @@ from tests.support.pirate import Done, understudy
 from tests.support.verified_runs import NASTY, Page, tables
 from understudy.bases import TINY_DIR, Base, base_revision, resolve_base
 from understudy.config.settings import Settings
-from understudy.errors import ExamplesError
+from understudy.errors import ExamplesError, MeasurementError
 from understudy.registry.adapters import content_revision
-from understudy.statistics.intervals import MeasurementError
-from understudy.workflows import sampled_answers
+from understudy.workflows.evaluation import sampled_answers
 
 # The whole
 

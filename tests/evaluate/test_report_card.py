@@ -9,7 +9,7 @@ from evaluate.report_card import ReportCard, report_card
 from evaluate.verdict import Verdict, judge
 from tests.support.word_vectors import embed
 from understudy.config.thresholds import CodeThresholds, Thresholds
-from understudy.statistics.intervals import MeasurementError
+from understudy.errors import MeasurementError
 
 THINGS = (
     *("lamp", "kettle", "drum", "blanket", "puzzle", "bicycle", "teapot", "hammock", "mug", "scarf"),

@@ -7,9 +7,9 @@ import pytest
 
 from evaluate.reports.figures import draw
 from evaluate.reports.html import html_page
-from evaluate.verified_runs import RunFilesError, VerifiedRun, find_runs, load_run
+from evaluate.verified_runs import VerifiedRun, find_runs, load_run
 from tests.support.verified_runs import Page, made, runs_dir, verified
-from understudy.errors import NotFoundError
+from understudy.errors import ExamplesError, NotFoundError
 
 __all__ = ["runs_dir", "verified"]
 
@@ -43,7 +43,7 @@ def test_runs_of_one_method_are_told_apart_by_their_ids(runs_dir: Path, verified
 
 def test_runs_of_two_recipes_are_no_report(verified: VerifiedRun) -> None:
     other = verified.model_copy(update={"card": verified.card.model_copy(update={"recipe": "sailor"})})
-    with pytest.raises(RunFilesError, match="found pirate, sailor"):
+    with pytest.raises(ExamplesError, match="found pirate, sailor"):
         made(verified, other)
 
 
@@ -72,6 +72,6 @@ def test_the_run_verified_last_is_the_default(runs_dir: Path, tmp_path: Path) ->
 def test_broken_run_files_are_named(runs_dir: Path, tmp_path: Path, file: str, text: str, says: str) -> None:
     folder = shutil.copytree(runs_dir / "pirate" / "aaaa11112222", tmp_path / "ffff")
     (folder / file).write_text(text)
-    with pytest.raises(RunFilesError, match=says) as caught:
+    with pytest.raises(ExamplesError, match=says) as caught:
         load_run(folder)
     assert "\n" not in str(caught.value)

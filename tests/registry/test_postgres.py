@@ -16,9 +16,9 @@ from arena.battles.store import BattleAnswer, BattleStore
 from arena.votes.export import acknowledge, pending, restore
 from arena.votes.votes import VoteError, cast_vote, list_votes
 from tests.support.adapters import make_adapter, tensors
-from understudy.errors import DatabaseError
+from understudy.errors import ConfigError
 from understudy.processes import free_port
-from understudy.registry.api_keys import KeyRefusedError, KeyStore, hash_of
+from understudy.registry.api_keys import KeyStore, hash_of
 from understudy.registry.database import MIGRATIONS, open_database
 from understudy.registry.registry import Registry
 from understudy.registry.tables import now
@@ -112,7 +112,7 @@ def test_of_many_who_end_one_key_at_once_exactly_one_did(url: str) -> None:
     def end(by: str) -> bool:
         try:
             return keys.revoke(key.id, by=by).revoked_by == by
-        except KeyRefusedError:
+        except ConfigError:
             return False
 
     with ThreadPoolExecutor(8) as pool:
@@ -123,9 +123,9 @@ def test_of_many_who_end_one_key_at_once_exactly_one_did(url: str) -> None:
 
 
 def test_a_database_that_does_not_answer_is_named() -> None:
-    with pytest.raises(DatabaseError, match="UNDERSTUDY_DATABASE_URL"):
+    with pytest.raises(ConfigError, match="UNDERSTUDY_DATABASE_URL"):
         open_database(f"postgresql://test@127.0.0.1:{free_port()}/postgres")
-    with pytest.raises(DatabaseError, match="UNDERSTUDY_DATABASE_URL"):
+    with pytest.raises(ConfigError, match="UNDERSTUDY_DATABASE_URL"):
         open_database("nonsense")
 
 

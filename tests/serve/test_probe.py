@@ -16,9 +16,9 @@ from serve.rollout.probe import PROMPTS as ANYBODYS
 from serve.rollout.probe import Probe, ProbeReport, meets, slow
 from tests.support.fake_engine import FakeEngine
 from understudy.config.recipe import Recipe, load_recipe
-from understudy.errors import RecipeError
+from understudy.errors import ConfigError
 from understudy.statistics.degenerate_text import degenerate
-from understudy.workflows.recipe_card import card_of
+from understudy.workflows.personas import card_of
 
 OLD, NEW = "poet@old", "poet@new"
 PROMPTS = ["Write about a lamp.", "Promote a picnic basket.", "Tell me about wool socks."]
@@ -309,5 +309,5 @@ def test_a_recipe_may_expect(tmp_path: Path, expect: str) -> None:
     ],
 )
 def test_a_recipe_may_not_expect(tmp_path: Path, golden: dict, says: str) -> None:
-    with pytest.raises(RecipeError, match=says):
+    with pytest.raises(ConfigError, match=says):
         recipe_with(tmp_path, json.dumps(golden))

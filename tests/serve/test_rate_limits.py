@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.http.rate_limits import OneMinute, RateLimiter, RateLimits, StorageError, open_windows
+from serve.http.rate_limits import OneMinute, RateLimiter, RateLimits, open_windows
+from understudy.errors import ConfigError
 
 
 class Clock:
@@ -67,6 +68,6 @@ def test_counters_agree_with_a_plain_account(steps: list[tuple[int, int, float]]
     "address", ["nonsense", "nowhere://user:password@host:1", "async+memory://", "redis://:password@h"]
 )
 def test_a_storage_that_cannot_be_used_is_named_without_its_password(address: str) -> None:
-    with pytest.raises(StorageError, match="UNDERSTUDY_LIMITS_STORAGE") as refused:
+    with pytest.raises(ConfigError, match="UNDERSTUDY_LIMITS_STORAGE") as refused:
         open_windows(address)
     assert "password" not in str(refused.value)

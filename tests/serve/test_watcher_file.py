@@ -12,7 +12,7 @@ from tests.support.hub.gateway import FOLLOW, HubStage, Plays, play
 from tests.support.hub.server import HubServer, Repo
 from understudy.cli import personas
 from understudy.config.settings import PROJECT, load_settings
-from understudy.errors import FollowError, GatewayError, UnderstudyError
+from understudy.errors import ConfigError, GatewayError, UnderstudyError
 from understudy.processes import free_port
 from understudy.registry.registry import open_registry
 
@@ -71,7 +71,7 @@ def test_the_file_is_read_again_when_it_changes_and_a_broken_edit_changes_nothin
 def test_a_mistake_in_the_file_is_one_line_that_says_what(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "personas.yaml"
     path.write_text(text)
-    with pytest.raises(FollowError) as caught:
+    with pytest.raises(ConfigError) as caught:
         read_following(path)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)

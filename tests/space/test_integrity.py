@@ -25,7 +25,7 @@ from evaluate.reports.imported_answers import OtherSystems, read_guests
 from space.app import launch
 from space.arena.battle import ArenaServices, BattleView, fight, settle
 from space.arena.matchmaking import KINDS, draw, matches
-from space.arena.moderation import REFUSED, UNSURE, ModerationError, moderation
+from space.arena.moderation import REFUSED, UNSURE, moderation
 from space.arena.voters import Voters, read_salt
 from space.arena.word_diff import word_diff
 from space.backends.gateway import Contestant, GatewayClient
@@ -34,7 +34,7 @@ from space.status import BASE, GatewayMonitor, GatewayStatus
 from tests.support.fake_gateway import EMAIL, FakeGateway
 from tests.support.space import READY, only_battle
 from understudy.config.settings import load_settings
-from understudy.errors import ExamplesError
+from understudy.errors import ConfigError, ExamplesError
 from understudy.registry.database import open_database
 from understudy.registry.persona_card import Shot
 from understudy.registry.tables import BattleRow, VoteRow, now
@@ -376,12 +376,12 @@ def test_a_function_or_an_endpoint_may_look_at_prompts():
 
 @pytest.mark.parametrize("setting", ["no/such/file", "no_such_module:f", f"{__name__}:nobody"])
 def test_a_moderator_that_is_not_there_is_said_at_the_start(setting: str):
-    with pytest.raises(ModerationError, match="UNDERSTUDY_MODERATION"):
+    with pytest.raises(ConfigError, match="UNDERSTUDY_MODERATION"):
         moderation(setting)
 
 
 def test_the_space_does_not_start_without_the_moderator_that_it_was_told_to_have(tmp_path: Path):
-    with pytest.raises(ModerationError, match="no/such/file"):
+    with pytest.raises(ConfigError, match="no/such/file"):
         launch(load_settings(home=tmp_path, moderation="no/such/file"))
     with pytest.raises(ExamplesError, match="no such file"):
         launch(load_settings(home=tmp_path, imported_answers=tmp_path / "nothing.csv"))
@@ -389,7 +389,7 @@ def test_the_space_does_not_start_without_the_moderator_that_it_was_told_to_have
 
 def test_a_pattern_that_is_none_is_named_with_its_line(tmp_path: Path):
     (tmp_path / "patterns").write_text("fine\n(")
-    with pytest.raises(ModerationError, match=r"patterns, line 2"):
+    with pytest.raises(ConfigError, match=r"patterns, line 2"):
         moderation(str(tmp_path / "patterns"))
 
 

@@ -21,7 +21,7 @@ from tests.support.fake_gateway import EMAIL, STAND_UP, FakeGateway
 from tests.support.fake_gateway import Answer as Said
 from tests.support.space import only_battle
 from understudy.config.settings import PROJECT, load_settings
-from understudy.errors import PortError
+from understudy.errors import ConfigError
 from understudy.processes import free_port
 
 KEY = "secret-inference-key"
@@ -129,7 +129,7 @@ def test_a_taken_port_is_named_together_with_its_option(tmp_path: Path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(PortError, match=rf"port {port} .*--space-port.*UNDERSTUDY_SPACE_PORT"):
+        with pytest.raises(ConfigError, match=rf"port {port} .*--space-port.*UNDERSTUDY_SPACE_PORT"):
             launch(load_settings(home=tmp_path, space_port=port))
 
 

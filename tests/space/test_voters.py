@@ -9,12 +9,13 @@ from sqlalchemy.orm import Session
 
 from arena.battles.store import BattleStore
 from space.app import build_app, start
-from space.arena.client_ip import LOOPBACK, ProxyError, client_address, networks
+from space.arena.client_ip import LOOPBACK, client_address, networks
 from space.arena.visitor_cookie import COOKIE
 from space.arena.voters import DAY, SHARED, Voters
 from space.backends.gateway import GatewayClient
 from tests.space.test_page import Page
 from tests.support.fake_gateway import FakeGateway
+from understudy.errors import ConfigError
 from understudy.processes import free_port
 from understudy.registry.tables import BattleRow, VoteRow
 
@@ -97,7 +98,7 @@ def test_only_trusted_proxies_say_where_a_request_comes_from(peer: str, told: st
 def test_a_proxy_that_is_no_network_is_named():
     assert networks("") == ()
     assert networks("loopback") == LOOPBACK
-    with pytest.raises(ProxyError, match=r"UNDERSTUDY_TRUSTED_PROXIES\) 'nginx'.*10.0.0.0/8, or loopback, private"):
+    with pytest.raises(ConfigError, match=r"UNDERSTUDY_TRUSTED_PROXIES\) 'nginx'.*10.0.0.0/8, or loopback, private"):
         networks("loopback, nginx")
 
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from understudy.errors import UnderstudyError
-from understudy.statistics.intervals import Estimate, MeasurementError, bootstrap_mean, paired_difference, rate
+from understudy.errors import MeasurementError, UnderstudyError
+from understudy.statistics.intervals import Estimate, bootstrap_mean, paired_difference, rate
 
 QUICK = settings(deadline=None, max_examples=60)
 SHARES = st.lists(st.floats(0, 1, allow_subnormal=False), min_size=1, max_size=12)

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from understudy.errors import CodeEvalError
+from understudy.errors import ExamplesError
 
 if TYPE_CHECKING:
     from evaluate.code.evaluation import CodeReport
@@ -37,14 +37,14 @@ def eval_code(
     `timeout` is in seconds and `memory` in MiB for each program; `k` is written `1,5,10`.
 
     Raises:
-        CodeEvalError: a file or option is malformed, or code cannot be run here.
+        ExamplesError: a file or option is malformed, or code cannot be run here.
     """
     try:
         from evaluate.code.evaluation import default_workers, evaluate
         from evaluate.code.problems import read_problems, read_samples
         from evaluate.code.sandbox import SandboxLimits
     except ModuleNotFoundError as error:
-        raise CodeEvalError(
+        raise ExamplesError(
             f"eval-code needs {error.name}; install it with: pip install 'understudy[verify]'"
         ) from None
     ks = parse_ks(k)
@@ -70,11 +70,11 @@ def parse_ks(text: str) -> tuple[int, ...]:
     """`1,5,10` as numbers.
 
     Raises:
-        CodeEvalError: a part is not a whole number of at least 1.
+        ExamplesError: a part is not a whole number of at least 1.
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts or not all(part.isdecimal() and int(part) for part in parts):
-        raise CodeEvalError(f"--k: found {text!r}; write whole numbers of at least 1, as in 1,5,10")
+        raise ExamplesError(f"--k: found {text!r}; write whole numbers of at least 1, as in 1,5,10")
     return tuple(int(part) for part in parts)
 
 

@@ -40,8 +40,8 @@ def report_recipe(
     Raises:
         NotFoundError: there is no such recipe or run, or it has no proof card yet.
         ExamplesError: a file of answers or prompts cannot be read.
-        RunFilesError: a file in a run's folder is broken.
-        JudgeError: the judge's endpoint does not answer.
+        ExamplesError: a file in a run's folder is broken.
+        GatewayError: the judge's endpoint does not answer.
         UnderstudyError: the folder cannot be written to.
     """
     from evaluate.reports.build import build_report, held_out

@@ -8,7 +8,7 @@ import typer
 from space.deploy.vote_backup import VoteBackup
 from space.deploy.votes_repo import VotesRepo
 from understudy.config.settings import Settings
-from understudy.errors import VotesRepoError
+from understudy.errors import HubError
 from understudy.registry.database import open_database
 
 
@@ -38,7 +38,7 @@ def _say(counts: dict[str, int], what: str, *, json_output: bool) -> None:
 def _box(settings: Settings, repo: str) -> VoteBackup:
     name = repo or settings.votes_repo
     if not name:
-        raise VotesRepoError("say which repository: hub:ORG/NAME, or set UNDERSTUDY_VOTES_REPO")
+        raise HubError("say which repository: hub:ORG/NAME, or set UNDERSTUDY_VOTES_REPO")
     logging.getLogger("space.votes").setLevel(logging.ERROR)  # what it would log, we say
     token = settings.votes_token.get_secret_value() if settings.votes_token else ""
     there = VotesRepo(name, token=token, endpoint=settings.hub_endpoint)

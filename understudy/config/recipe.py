@@ -10,7 +10,7 @@ from understudy.config.data_source import DataSource
 from understudy.config.thresholds import Thresholds
 from understudy.config.training import Training
 from understudy.config.validation import checked
-from understudy.errors import NotFoundError, RecipeError
+from understudy.errors import ConfigError, NotFoundError
 
 FEW_ROWS = 8
 ESCAPE_OR_SET = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]")
@@ -94,7 +94,7 @@ def load_recipe(name: str, recipes_dir: Path) -> Recipe:
 
     Raises:
         NotFoundError: there is no such recipe; the message lists those there are.
-        RecipeError: recipe.yaml is malformed; an unknown key is named with the nearest known one.
+        ConfigError: recipe.yaml is malformed; an unknown key is named with the nearest known one.
     """
     folder = Path(name) if "/" in name else recipes_dir / name
     path = folder / "recipe.yaml"
@@ -104,12 +104,12 @@ def load_recipe(name: str, recipes_dir: Path) -> Recipe:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
-        raise RecipeError(f"{path}: found {type(data).__name__}; a recipe is a mapping such as `title: ...`")
+        raise ConfigError(f"{path}: found {type(data).__name__}; a recipe is a mapping such as `title: ...`")
     if "embedded" in data:
-        raise RecipeError(
+        raise ConfigError(
             f"{path}: embedded: this section is gone; leave learning_rate, epochs, rank and batch_size out of "
             "`training:`, and they follow from the base"
         )
-    return checked(Recipe, {"name": folder.resolve().name, **data, "folder": folder}, str(path), RecipeError)
+    return checked(Recipe, {"name": folder.resolve().name, **data, "folder": folder}, str(path), ConfigError)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from understudy.config.settings import Settings
-from understudy.errors import NotFoundError, UnderstudyError
+from understudy.errors import ConfigError, NotFoundError
 from understudy.registry.database import open_database
 from understudy.registry.tables import KeyRow, now
 
@@ -28,10 +28,6 @@ LARGEST = 2**31 - 1
 
 ATTEMPTS = 5
 """Ids are drawn at random from 2^32; one that is taken is drawn again."""
-
-
-class KeyRefusedError(UnderstudyError, ValueError):
-    """A key cannot be made like that, or is revoked already."""
 
 
 class Key(BaseModel):
@@ -86,7 +82,7 @@ class KeyStore:
         """A new key; its secret is returned here and nowhere else.
 
         Raises:
-            KeyRefusedError: a name, kind or limit that cannot be used.
+            ConfigError: a name, kind or limit that cannot be used.
         """
         limits = {
             "requests_per_minute": requests_per_minute,
@@ -106,7 +102,7 @@ class KeyStore:
                     return NewKey(Key.model_validate(row), secret)
             except IntegrityError:
                 continue
-        raise KeyRefusedError(f"no free id for a key in {ATTEMPTS} attempts; try again")
+        raise ConfigError(f"no free id for a key in {ATTEMPTS} attempts; try again")
 
     def list(self) -> list[Key]:
         """Every key there ever was, oldest first."""
@@ -130,7 +126,7 @@ class KeyStore:
 
         Raises:
             NotFoundError: no key is called so, or several are.
-            KeyRefusedError: it is revoked already.
+            ConfigError: it is revoked already.
         """
         found = self._named(key)
         change = {"revoked_at": now(), "revoked_by": by[:63]}
@@ -140,7 +136,7 @@ class KeyStore:
             known = Key.model_validate(session.get_one(KeyRow, found.id))
         if not changed:
             when = f"{known.revoked_at:%Y-%m-%d %H:%M:%S} UTC"
-            raise KeyRefusedError(f"key {known.id} ({known.name}) was revoked already, {when}, by {known.revoked_by}")
+            raise ConfigError(f"key {known.id} ({known.name}) was revoked already, {when}, by {known.revoked_by}")
         return known
 
     def _named(self, key: str) -> Key:
@@ -158,15 +154,15 @@ class KeyStore:
 
 
 def open_keys(settings: Settings) -> KeyStore:
-    """The key store of these settings. Raises DatabaseError when the database cannot be opened."""
+    """The key store of these settings. Raises ConfigError when the database cannot be opened."""
     return KeyStore(open_database(settings.database))
 
 
 def _check(name: str, kind: str, limits: dict[str, int]) -> None:
     if not 1 <= len(name) <= 63 or name != name.strip() or not name.isprintable():
-        raise KeyRefusedError(f"{name!r} cannot be a key's name: use 1 to 63 printable characters")
+        raise ConfigError(f"{name!r} cannot be a key's name: use 1 to 63 printable characters")
     if kind not in get_args(Kind):
-        raise KeyRefusedError(f"no kind of key {kind!r}; kinds there are: {', '.join(get_args(Kind))}")
+        raise ConfigError(f"no kind of key {kind!r}; kinds there are: {', '.join(get_args(Kind))}")
     for limit, value in limits.items():
         if not 0 <= value <= LARGEST:
-            raise KeyRefusedError(f"{limit} must be from 0 (no limit) to {LARGEST:,}, found {value:,}")
+            raise ConfigError(f"{limit} must be from 0 (no limit) to {LARGEST:,}, found {value:,}")

@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from understudy.errors import DatabaseError
+from understudy.errors import ConfigError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x0DDE55
@@ -20,7 +20,7 @@ def open_database(url: str) -> Engine:
     """An engine for `url` with every migration applied. Safe to call from several processes at once.
 
     Raises:
-        DatabaseError: the URL is malformed, or the database cannot be reached or migrated.
+        ConfigError: the URL is malformed, or the database cannot be reached or migrated.
     """
     try:
         parsed = make_url(url)
@@ -33,7 +33,8 @@ def open_database(url: str) -> Engine:
             _migrate(engine)
     except (ArgumentError, SQLAlchemyError, ImportError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise DatabaseError(f"cannot open the database (UNDERSTUDY_DATABASE_URL): {reason}") from error
+        text = f"cannot open the database (UNDERSTUDY_DATABASE_URL): {reason}"
+        raise ConfigError(text, code="database") from error
     return engine
 
 

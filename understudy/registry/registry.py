@@ -361,5 +361,5 @@ def _set_card(session: Session, persona: str, card: dict[str, Any] | None) -> No
 
 
 def open_registry(settings: Settings) -> Registry:
-    """The registry of these settings. Raises DatabaseError when the database cannot be opened."""
+    """The registry of these settings. Raises ConfigError when the database cannot be opened."""
     return Registry(open_database(settings.database), settings.store_dir)

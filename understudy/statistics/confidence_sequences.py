@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict
 from scipy.optimize import root_scalar
 from scipy.special import betaln, xlog1py, xlogy
 
-from understudy.statistics.intervals import CONFIDENCE, MeasurementError
+from understudy.errors import MeasurementError
+from understudy.statistics.intervals import CONFIDENCE
 
 LARGEST = 700.0
 """The greatest exponent whose power is still a finite float."""

@@ -7,16 +7,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 from scipy import stats
 
-from understudy.errors import UnderstudyError
+from understudy.errors import MeasurementError
 
 CONFIDENCE = 0.95
 RESAMPLES = 9_999
 BLOCK = 2_000_000
 """Most numbers that the bootstrap holds in memory at once."""
-
-
-class MeasurementError(UnderstudyError, ValueError):
-    """There is nothing to measure, or it cannot be measured in the way that was asked for."""
 
 
 class Estimate(BaseModel):

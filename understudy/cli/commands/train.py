@@ -7,7 +7,7 @@ import typer
 
 from understudy.cli.commands.options import BaseModelName, Json, RecipeName
 from understudy.config.settings import load_settings
-from understudy.errors import RecipeError
+from understudy.errors import ConfigError
 
 app = typer.Typer()
 data_app = typer.Typer(help="Training data: what is in a file before it is trained on.", no_args_is_help=True)
@@ -166,7 +166,7 @@ def train(
     plan = job_plan(on, flavor=flavor, timeout=timeout, push=push_to, package=package, dry_run=dry_run)
     if plan is not None:
         if json_output:
-            raise RecipeError("--json tells of training on this machine; leave it out with --on hf-jobs")
+            raise ConfigError("--json tells of training on this machine; leave it out with --on hf-jobs")
         train_on_hub(load_settings(base=base), recipe, base, changes, plan, dry_run=dry_run)
         return
     from understudy.cli.json_lines import json_lines
