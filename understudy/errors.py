@@ -1,48 +1,52 @@
-"""What can go wrong. Each message says what was wrong, what was found and what to do, in one line."""
+"""The errors that a user can fix. Each message says what was wrong, what was found and what to do, in one line."""
 
 
 class UnderstudyError(Exception):
     """Root of every error that is the user's to fix; the command line prints it without a traceback."""
 
+    code: str = ""
+    """One word for the cause, for callers that choose a text or a remedy by it; empty where nobody needs to."""
 
-class RecipeError(UnderstudyError, ValueError):
-    """A recipe is missing, or its recipe.yaml says something we cannot follow."""
+    def __init__(self, message: str = "", *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code or self.code
+
+
+class ConfigError(UnderstudyError, ValueError):
+    """A recipe, a setting, an option, a configuration file or an address says something that cannot be used."""
 
 
 class ExamplesError(UnderstudyError, ValueError):
-    """An examples file is empty or malformed; the message names file and line."""
+    """A data file (rows, votes, problems, a run's records) is missing, empty or malformed; names file and line."""
 
 
 class BaseModelError(UnderstudyError, ValueError):
     """A base model cannot be found or does not fit what is asked of it."""
 
+    def __init__(self, message: str = "", *, code: str = "", reason: str = "") -> None:
+        """`reason` is the cause alone: the message without the base's name and without what to do instead."""
+        super().__init__(message, code=code)
+        self.reason = reason or message
+
 
 class AdapterError(UnderstudyError, ValueError):
-    """An adapter folder is not one that we can store, validate or serve."""
+    """An adapter folder cannot be stored, validated or served."""
 
 
 class HubError(AdapterError):
-    """The Hub does not give us an adapter: it is not there, closed to us, too large, or the Hub is in trouble."""
+    """The Hub refuses or fails: what was asked for is missing, closed to us or too large, or the Hub is in trouble."""
 
     def __init__(
-        self, message: str, kind: str = "unreachable", *, passing: bool = False, retry_after: float = 0.0
+        self, message: str, code: str = "unreachable", *, passing: bool = False, retry_after: float = 0.0
     ) -> None:
-        """`kind` is one word for the cause; `passing` means that it may be over by itself, and `retry_after` seconds
-        that the Hub wants us to wait at least."""
-        super().__init__(message)
-        self.kind, self.passing, self.retry_after = kind, passing, retry_after
-
-
-class FollowError(UnderstudyError, ValueError):
-    """The file that says which repositories are followed cannot be read; what was followed before still is."""
+        """`code` is one of `understudy.hub_errors`' kinds or the caller's own; `passing` means that it may be over by
+        itself, and `retry_after` is the least number of seconds that the Hub wants us to wait."""
+        super().__init__(message, code=code)
+        self.passing, self.retry_after = passing, retry_after
 
 
 class TrainingError(UnderstudyError, RuntimeError):
-    """A training run was refused before it started, or cannot go on."""
-
-
-class JobError(UnderstudyError, RuntimeError):
-    """A job for somebody else's machine cannot be written, was refused, or failed there."""
+    """A training run, here or as a job on another machine, was refused before it started, or failed."""
 
 
 class NotFoundError(UnderstudyError, LookupError):
@@ -50,7 +54,7 @@ class NotFoundError(UnderstudyError, LookupError):
 
 
 class PublishError(UnderstudyError, RuntimeError):
-    """A revision was refused by validation or by the probe; the incumbent is untouched."""
+    """A revision was refused by validation or by the probe; the live revision is untouched."""
 
     def __init__(self, message: str, reasons: list[str] | None = None) -> None:
         super().__init__(message)
@@ -60,38 +64,18 @@ class PublishError(UnderstudyError, RuntimeError):
 class EngineError(UnderstudyError, RuntimeError):
     """The engine did not start, died, or answered something that we cannot use."""
 
-    def __init__(self, message: str, *, passing: bool = False) -> None:
-        """`passing` means that asking again may help: it broke off, or said that the fault was its own."""
-        super().__init__(message)
+    def __init__(self, message: str, *, code: str = "", passing: bool = False) -> None:
+        """`passing` means that asking again may help: the answer broke off, or the engine reports a fault of its own."""
+        super().__init__(message, code=code)
         self.passing = passing
 
 
 class GatewayError(UnderstudyError, ConnectionError):
-    """The gateway cannot be reached, or refused an admin call."""
+    """The gateway, or a judge's endpoint, cannot be reached, or refuses the call."""
 
 
-class PromptsDifferError(UnderstudyError, ValueError):
-    """Training and serving write one chat in different tokens."""
-
-
-class PortError(UnderstudyError, OSError):
-    """A port is taken; the message says which one and which option changes it."""
-
-
-class DatabaseError(UnderstudyError, RuntimeError):
-    """The database cannot be opened or migrated."""
-
-
-class JudgeError(UnderstudyError, RuntimeError):
-    """A judge model's endpoint does not answer; what it has said so far is kept."""
-
-
-class CodeEvalError(UnderstudyError, ValueError):
-    """Problems or samples of a code evaluation cannot be read; the message names file and line."""
-
-
-class VotesRepoError(UnderstudyError, ConnectionError):
-    """A data set repository for votes is misnamed, closed to us, or cannot be reached."""
+class MeasurementError(UnderstudyError, ValueError):
+    """There is nothing to measure, or it cannot be measured in the way that was asked for."""
 
 
 class DeployError(UnderstudyError, RuntimeError):
