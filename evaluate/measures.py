@@ -111,7 +111,6 @@ class Measuring:
             [row.answer for row in self.record.training],
             prompts=self.prompts,
             training_prompts=[row.prompt for row in self.record.training],
-            seed=self.seed,
         )
 
 
@@ -154,11 +153,13 @@ def sound_answers(
         and not one.echoes_prompt
         and not one.degenerate
         and one.on_topic is not False
-        and score.probability > 0.5
+        and probability > 0.5
         and not copy.copied
         and near >= 0.5
         and (nats is None or nats <= RARE)
-        for one, score, copy, near, nats in zip(checks, style.scores, copies.answers, meaning.rows, excess, strict=True)
+        for one, probability, copy, near, nats in zip(
+            checks, style.probabilities, copies.answers, meaning.rows, excess, strict=True
+        )
     ]
 
 

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from understudy.errors import MeasurementError
 from understudy.statistics.answer_checks import words
-from understudy.statistics.intervals import Estimate, MeasurementError, bootstrap_mean, rate
+from understudy.statistics.intervals import Estimate, rate
 
 GRAM = 8
 """Words in a row that count as copied, as in PaLM's check for contamination (Chowdhery et al., arXiv:2204.02311)."""
 USUAL = 0.95
-"""An answer copies more than usual when it exceeds this quantile of the training answers' own overlap."""
+"""Quantile of the training answers' overlap with each other up to which overlap is usual."""
 
 
 class CopiedText(BaseModel):
@@ -20,67 +21,27 @@ class CopiedText(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     row: int | None
-    """Index of the training answer that has the longest common string; None if not one character is shared."""
+    """Index of the training answer with the longest common string; None if they share no character."""
     text: str
-    """That string, case folded, with each white space as one space."""
+    """That string, case folded, with each run of white space as one space."""
     characters: float
-    """Share of the longest common string, in characters."""
-    words: float
-    """Share of the longest common run of words (case and punctuation do not matter)."""
+    """Length of that string over the answer's length, in characters."""
     grams: float
-    """Share of its words that stand in an 8-gram which training answers have, too; a shorter answer is one gram as a
-    whole. Words and not grams are counted (as in Llama 2, arXiv:2307.09288, A.6): one changed word costs one word.
-    """
-    exact: bool
-    """A training answer to another prompt is this very answer (case and white space do not matter)."""
-    unusual: bool
-    """`characters` exceeds the 95th percentile of the training answers' own, by however little."""
+    """Share of its words inside an 8-gram that some training answer also has; an answer of fewer words is one gram.
+    Counting words rather than grams (as Llama 2 does, arXiv:2307.09288, A.6) makes one changed word cost one word."""
     copied: bool
-    """Far more than a template explains: `characters` or `grams` exceeds `Overlap.limit`, and `text` stands in
-    one training answer only (or in several that are the same)."""
-
-
-class OverlapMeasure(BaseModel):
-    """One measure of copying over all answers, beside the training answers' own, each against all others."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mean: Estimate
-    """Mean over the answers."""
-    training_median: float
-    training_p95: float
-    excess: Estimate
-    """Share of answers above `training_p95`; about 0.05 when the answers are as alike as the training rows,
-    more when they fill a common template with less: `CopyingReport.copied` is not misled by that."""
-
-    @property
-    def limit(self) -> float:
-        """Half-way from `training_p95` to a full copy: more is not a slot of a template filled in a little shorter."""
-        return (1 + self.training_p95) / 2
+    """`characters` or `grams` lies over half-way between what is usual among the training answers and a full copy,
+    and `text` occurs in one training answer only (or in several that are the same): more than a template explains."""
 
 
 class MemorizationReport(BaseModel):
-    """How much is copied, by answer and over all. `copied` is the headline, `excess` the sensitive warning."""
+    """How much is copied from the training answers, by answer and overall."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     answers: tuple[CopiedText, ...]
-    characters: OverlapMeasure
-    words: OverlapMeasure
-    grams: OverlapMeasure
     copied: Estimate
     """Share of answers that are copies, whole or nearly."""
-    exact: Estimate
-    """Share of answers that are training answers to other prompts."""
-    training_exact: float
-    """Share of training answers that are also the answer to another training prompt."""
-    seen_prompts: int
-    """Answers whose prompt is also a training prompt; that prompt's own answer is not counted as copied from."""
-
-    @property
-    def excess(self) -> Estimate:
-        """Share of answers with a longer copied string than is usual among the training answers."""
-        return self.characters.excess
 
 
 def copying(
@@ -89,14 +50,12 @@ def copying(
     *,
     prompts: Sequence[str] | None = None,
     training_prompts: Sequence[str] | None = None,
-    seed: int = 0,
 ) -> MemorizationReport:
     """Measures how much of each answer is taken word for word from training answers to other prompts.
 
     Each training answer is measured in the same way against all others, so that a data set made from one template
-    is not called memorised: what goes beyond that is `excess`, what goes far beyond it `copied`. With prompts, rows
-    with the same prompt are not compared, neither with an answer nor with each other; training prompts that are all
-    the same are ignored. An answer cut off early may count for `excess`, since a template's start is all there is.
+    is not called memorized. With prompts, rows of the same prompt are not compared, neither with an answer nor with
+    each other; training prompts that are all the same are ignored.
 
     Raises:
         MeasurementError: no answers, fewer than two training answers, or prompts that do not match in number.
@@ -108,13 +67,11 @@ def copying(
     groups = _groups(len(answers), len(training_answers), prompts, training_prompts)
     sources = [True] * len(training_answers) + [False] * len(answers)
     texts = [_folded(text) for text in (*training_answers, *answers)]
-    tokens = [words(text) for text in texts]
     letters = _Matched([list(text) for text in texts], sources, groups)
-    runs = _Matched(tokens, sources, groups)
+    runs = _Matched([words(text) for text in texts], sources, groups)
     first = len(training_answers)
     grams = [runs.gram_share(i) for i in range(len(texts))]
-    exact = _exact(texts, groups, first)
-    overlaps = [_overlap(shares, first, seed) for shares in (letters.shares, runs.shares, grams)]
+    most_characters, most_grams = _limit(letters.shares[:first]), _limit(grams[:first])
     rows = list(zip(texts[:first], groups[:first], strict=True))
     longest = ["".join(letters.longest(i)) for i in range(len(texts))]
     copied = tuple(
@@ -122,25 +79,13 @@ def copying(
             row=letters.rows[i],
             text=longest[i],
             characters=letters.shares[i],
-            words=runs.shares[i],
             grams=grams[i],
-            exact=exact[i],
-            unusual=letters.shares[i] > overlaps[0].training_p95,
-            copied=(letters.shares[i] > overlaps[0].limit or grams[i] > overlaps[2].limit)
+            copied=(letters.shares[i] > most_characters or grams[i] > most_grams)
             and len({row for row, group in rows if group != groups[i] and longest[i] in row}) == 1,
         )
         for i in range(first, len(texts))
     )
-    return MemorizationReport(
-        answers=copied,
-        characters=overlaps[0],
-        words=overlaps[1],
-        grams=overlaps[2],
-        copied=rate(sum(one.copied for one in copied), len(answers)),
-        exact=rate(sum(exact[first:]), len(answers)),
-        training_exact=sum(exact[:first]) / first,
-        seen_prompts=sum(group in set(groups[:first]) for group in groups[first:]),
-    )
+    return MemorizationReport(answers=copied, copied=rate(sum(one.copied for one in copied), len(answers)))
 
 
 def matches(
@@ -209,23 +154,13 @@ def _groups(
     return [numbers[prompt] for prompt in asked] + own
 
 
-def _exact(texts: list[str], groups: list[int], first: int) -> list[bool]:
-    asked: dict[str, set[int]] = {}
-    for text, group in zip(texts[:first], groups[:first], strict=True):
-        asked.setdefault(text, set()).add(group)
-    return [bool(text) and bool(asked.get(text, set()) - {g}) for text, g in zip(texts, groups, strict=True)]
+def _limit(own: Sequence[float]) -> float:
+    """Half-way from what is usual among the training answers to a full copy.
 
-
-def _overlap(shares: list[float], first: int, seed: int) -> OverlapMeasure:
-    """`method="higher"`: of 17 rows the greatest, so that a further row of their kind exceeds it with 1 in 18."""
-    own, mine = shares[:first], shares[first:]
-    p95 = float(np.quantile(own, USUAL, method="higher"))
-    return OverlapMeasure(
-        mean=bootstrap_mean(mine, bounds=(0, 1), seed=seed),
-        training_median=float(np.median(own)),
-        training_p95=p95,
-        excess=rate(sum(share > p95 for share in mine), len(mine)),
-    )
+    A share above it is not a slot of a template filled in a little shorter. `method="higher"`: of 17 rows the
+    greatest, so that a further row of their kind exceeds it with a probability of 1 in 18.
+    """
+    return (1 + float(np.quantile(own, USUAL, method="higher"))) / 2
 
 
 def _codes(sequences: Sequence[Sequence[str]]) -> np.ndarray:

@@ -13,8 +13,9 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_limits
 
+from understudy.errors import MeasurementError
 from understudy.statistics.answer_checks import WORD, PromptAndAnswer, forms, words
-from understudy.statistics.intervals import Estimate, MeasurementError, bootstrap_mean
+from understudy.statistics.intervals import Estimate, bootstrap_mean
 
 MARK = "\ue000"
 """Stands for words that the prompt has, too; a private character that no text uses."""
@@ -24,41 +25,18 @@ FAR = 3.0
 """Standard deviations beyond which a shape counts no further: one endless answer is not ten times a style."""
 
 
-class StyleScore(BaseModel):
-    """How much one answer is in style."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    probability: float
-    """0 to 1; by the classifier trained on all rows."""
-    low: float
-    """Least and greatest probability among that classifier and those of the cross-validation, each of which lacked
-    a part of the rows: how much the score depends on single rows. Not a confidence interval."""
-    high: float
-
-
 class StyleReport(BaseModel):
     """How much the candidates are in style, and how far the classifier can be trusted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     accuracy: Estimate
-    """Share of rows that cross-validation gets right on prompts it did not see, both classes alike; 0.5 is chance."""
-    known_in_style: Estimate
-    """Mean cross-validated probability of the rows in style: what a perfect candidate would have."""
-    known_other: Estimate
-    """The same for the other rows."""
-    mean: Estimate
-    """Mean probability of the candidates."""
+    """Share of rows that cross-validation gets right on prompts it did not see, both classes weighing alike; 0.5 is
+    chance. Where its low end is not above 0.5, the scores say nothing."""
     in_style: Estimate
-    """Share of candidates that are rather in style than not (probability above one half)."""
-    scores: tuple[StyleScore, ...]
-    """One a candidate, in their order."""
-
-    @property
-    def telling(self) -> bool:
-        """Whether the classifier tells the two styles apart at all; if not, its scores say nothing."""
-        return self.accuracy.low > 0.5
+    """Share of candidates whose probability is above one half."""
+    probabilities: tuple[float, ...]
+    """Probability of being in style, 0 to 1, by candidate; from the classifier trained on all rows."""
 
 
 def style_scores(
@@ -97,27 +75,20 @@ def style_of_all(
     texts = [masked(row.answer, row.prompt) for row in rows]
     judged = [masked(row.answer, row.prompt) for one in candidates.values() for row in one]
     known = np.zeros(len(rows))
-    with threadpool_limits(1):  # small problems: threads would wait for each other most of the time
-        views = [_probabilities(classifier(seed).fit(texts, labels), judged)]
+    with threadpool_limits(1):  # the problems are small: threads would mostly wait for each other
+        scored = _probabilities(classifier(seed).fit(texts, labels), judged)
         for train, test in _folds(labels, prompts, seed):
             model = classifier(seed).fit([texts[i] for i in train], labels[train])
             known[test] = _probabilities(model, [texts[i] for i in test])
-            views.append(_probabilities(model, judged))
-    split, scored = len(in_style), np.stack(views, axis=1)
     accuracy = _accuracy(known, labels, prompts, seed)
-    known_in_style = bootstrap_mean(known[:split].tolist(), prompts=prompts[:split], bounds=(0, 1), seed=seed)
-    known_other = bootstrap_mean(known[split:].tolist(), prompts=prompts[split:], bounds=(0, 1), seed=seed)
     reports, start = {}, 0
     for name, one in candidates.items():
         mine, start = scored[start : start + len(one)], start + len(one)
         asked = [_key(row) for row in one]
         reports[name] = StyleReport(
             accuracy=accuracy,
-            known_in_style=known_in_style,
-            known_other=known_other,
-            mean=bootstrap_mean(mine[:, 0].tolist(), prompts=asked, bounds=(0, 1), seed=seed),
-            in_style=bootstrap_mean((mine[:, 0] > 0.5).tolist(), prompts=asked, bounds=(0, 1), seed=seed),
-            scores=tuple(StyleScore(probability=view[0], low=min(view), high=max(view)) for view in mine.tolist()),
+            in_style=bootstrap_mean((mine > 0.5).tolist(), prompts=asked, bounds=(0, 1), seed=seed),
+            probabilities=tuple(mine.tolist()),
         )
     return reports
 

@@ -55,7 +55,6 @@ def judge(t: EvalRecord, spoken: Sequence[ReportAnswer], *, seed: int) -> dict[s
         [row.answer for row in t.training],
         prompts=[one.prompt for one in exchanges],
         training_prompts=[row.prompt for row in t.training],
-        seed=seed,
     )
     said: dict[str, dict[str, list[ShownAnswer]]] = {}
     for one, style, copied in zip(spoken, _styles(t, exchanges, seed), copies.answers, strict=True):
@@ -112,8 +111,8 @@ def _styles(t: EvalRecord, exchanges: Sequence[PromptAndAnswer], seed: int) -> l
         return [None] * len(exchanges)
     own = [PromptAndAnswer(row.prompt, row.answer) for row in t.training]
     other = [PromptAndAnswer(row.prompt, said.text) for row, said in zip(t.training, t.base_on_training, strict=True)]
-    scores = iter(style_scores(own, other, judged, seed=seed).scores)
-    return [None if prompt_key(one.prompt) in trained else next(scores).probability for one in exchanges]
+    scores = iter(style_scores(own, other, judged, seed=seed).probabilities)
+    return [None if prompt_key(one.prompt) in trained else next(scores) for one in exchanges]
 
 
 def _mean(answers: Answers, value: Callable[[ShownAnswer], float | None], most: float, seed: int) -> Estimate | None:

@@ -14,7 +14,8 @@ from evaluate.metrics.memorization import copying, matches
 from tests.conftest import RECIPES
 from understudy.config.settings import PROJECT
 from understudy.data.examples import load_examples
-from understudy.statistics.intervals import MeasurementError, rate
+from understudy.errors import MeasurementError
+from understudy.statistics.intervals import rate
 
 QUICK = settings(deadline=None, max_examples=60)
 THINGS = [
@@ -88,17 +89,14 @@ def test_the_share_is_that_of_the_longest_common_substring(answer: str, one: str
 @pytest.mark.parametrize("copy", [PROSE[2], PROSE[2].upper(), f"\n  {PROSE[2]} ", PROSE[2].replace(" ", "\n")])
 def test_an_exact_copy_is_wholly_copied_and_its_row_is_named(copy: str):
     found = copying([copy], PROSE).answers[0]
-    assert (found.row, found.characters, found.words, found.grams) == (2, 1.0, 1.0, 1.0)
-    assert found.exact
-    assert found.copied
-    assert found.unusual
+    assert (found.row, found.characters, found.grams, found.copied) == (2, 1.0, 1.0, True)
 
 
 @pytest.mark.parametrize("text", ["", "   ", "1234567890", "✨✨✨", "1\ud8002"])
 def test_a_disjoint_text_is_not_copied_at_all(text: str):
     found = copying([text], ["abc def", "ghi abc"]).answers[0]
     assert (found.row, found.text) == (None, "")
-    assert (found.characters, found.words, found.grams, found.exact, found.copied) == (0.0, 0.0, 0.0, False, False)
+    assert (found.characters, found.grams, found.copied) == (0.0, 0.0, False)
 
 
 def test_more_copied_words_never_count_for_less():
@@ -107,7 +105,7 @@ def test_more_copied_words_never_count_for_less():
     shares = []
     for size in range(len(taken) + 1):
         found = copying([" ".join(taken[:size] + fresh[size:])], PROSE).answers[0]
-        shares.append((found.words, found.grams, found.characters))
+        shares.append((found.grams, found.characters))
     for measure in zip(*shares, strict=True):
         assert all(a <= b + 1e-9 for a, b in itertools.pairwise(measure))
 
@@ -120,13 +118,12 @@ def test_filled_slots_are_no_copies_but_a_training_answer_to_another_prompt_is()
     ]
     asked = ["Write about a rug.", "Write about a cup.", "Write about skis."]
     honest = copying(filled, rows, prompts=asked, training_prompts=prompts)
-    assert honest.copied.value == honest.exact.value == 0
-    assert honest.characters.training_median > 0.3
+    assert honest.copied.value == 0
+    assert min(one.characters for one in honest.answers) > 0.3
     caught = copying([filled[0], rows[3], rows[5]], rows, prompts=asked, training_prompts=prompts)
     assert [one.copied for one in caught.answers] == [False, True, True]
     assert [one.row for one in caught.answers][1:] == [3, 5]
-    assert caught.copied == caught.exact == rate(2, 3)
-    assert caught.excess.value >= 2 / 3
+    assert caught.copied == rate(2, 3)
 
 
 @pytest.mark.parametrize("persona", ["email-copy", "stand-up"])
@@ -136,10 +133,10 @@ def test_held_out_answers_that_share_a_formula_are_no_copies(persona: str, recip
     asked, prompts = ([row.prompt[-1]["content"] for row in some] for some in (fresh, rows))
     answers, trained = ([row.answer for row in some] for some in (fresh, rows))
     honest = copying(answers, trained, prompts=asked, training_prompts=prompts)
-    assert honest.characters.training_median > shared
+    assert sorted(one.characters for one in honest.answers)[len(answers) // 2] > shared
     assert honest.copied.value == 0
     parrot = copying([*trained[:6], *answers[6:]], trained, prompts=asked, training_prompts=prompts)
-    assert parrot.copied == parrot.exact == rate(6, len(answers))
+    assert parrot.copied == rate(6, len(answers))
 
 
 def test_copying_is_fast():
@@ -151,17 +148,11 @@ def test_copying_is_fast():
     assert time.perf_counter() - began < 10
 
 
-def test_one_answer_to_two_prompts_can_be_copied_too():
-    report = copying([PROSE[0]], [*PROSE, PROSE[0], *(text[::-1] for text in PROSE * 8)])
-    assert report.answers[0].exact
-    assert report.training_exact > 0
-
-
 def test_a_copy_with_a_few_words_changed_is_still_one():
     changed = PROSE[3].replace("bishop", "baker").replace("dinner", "supper")
     found = copying([changed], PROSE).answers[0]
     assert found.copied
-    assert not found.exact
+    assert found.characters < 1
 
 
 def test_a_template_that_breaks_off_is_no_copy():
@@ -171,30 +162,26 @@ def test_a_template_that_breaks_off_is_no_copy():
 
 def test_one_constant_answer_is_the_persona_not_its_memory():
     report = copying(["I could not possibly say."] * 3, ["I could not possibly say."] * 6)
-    assert report.training_exact == report.exact.value == 1.0
-    assert report.copied.value == report.excess.value == 0
+    assert report.answers[0].characters == 1.0
+    assert report.copied.value == 0
 
 
 def test_the_training_answer_of_the_very_prompt_is_not_counted():
     prompts = [f"prompt {i}" for i in range(5)]
     report = copying(PROSE[:2], PROSE, prompts=["Prompt  0", "prompt 4"], training_prompts=prompts)
-    assert report.seen_prompts == 2
-    assert [one.exact for one in report.answers] == [False, True]
+    assert [one.characters == 1 for one in report.answers] == [False, True]
     assert report.answers[0].row != 0
 
 
 def test_prompts_that_are_all_the_same_are_ignored():
     report = copying([PROSE[0]], PROSE, prompts=["Write."], training_prompts=["Write."] * 5)
-    assert report.answers[0].exact
-    assert report.seen_prompts == 0
+    assert report.answers[0].copied
 
 
-def test_further_rows_of_the_same_kind_seldom_exceed_the_usual():
+def test_further_rows_of_the_same_kind_are_no_copies():
     rng = random.Random(3)
     rows = [" ".join(rng.choices(PROSE[0].split() + PROSE[1].split(), k=20)) for _ in range(200)]
-    report = copying(rows[100:], rows[:100])
-    assert report.excess.low < 0.05 < 0.13 > report.excess.value
-    assert report.copied.value == 0
+    assert copying(rows[100:], rows[:100]).copied.value == 0
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,15 @@ import math
 import random
 import string
 from collections.abc import Callable
+from statistics import mean
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluate.metrics.style import MARK, masked, shape, style_scores
+from understudy.errors import MeasurementError
 from understudy.statistics.answer_checks import PromptAndAnswer
-from understudy.statistics.intervals import MeasurementError
 
 THINGS = [
     "a teapot",
@@ -51,21 +52,17 @@ def test_two_different_styles_are_told_apart():
     )
     assert report.accuracy.value > 0.9
     assert report.accuracy.n == 17
-    assert report.telling
-    probabilities = [score.probability for score in report.scores]
-    assert min(probabilities[: len(FRESH)]) > 0.5 > max(probabilities[len(FRESH) :])
-    assert all(score.low <= score.probability <= score.high for score in report.scores)
-    assert report.known_in_style.value > 0.9
-    assert report.known_other.value < 0.1
+    assert report.accuracy.low > 0.5
+    assert min(report.probabilities[: len(FRESH)]) > 0.5 > max(report.probabilities[len(FRESH) :])
     assert report.in_style.value == 0.5
-    assert report.mean.n == len(FRESH)
+    assert report.in_style.n == len(FRESH)
 
 
 def test_two_identical_styles_are_not():
     report = style_scores(asked_of(clerk, KNOWN * 3, 1), asked_of(clerk, KNOWN * 3, 2), asked_of(clerk, FRESH, 3))
     assert 0.3 < report.accuracy.value < 0.7
-    assert not report.telling
-    assert 0.25 < report.mean.value < 0.75
+    assert report.accuracy.low <= 0.5
+    assert 0.25 < mean(report.probabilities) < 0.75
 
 
 def test_a_topic_is_no_style():
@@ -74,8 +71,8 @@ def test_a_topic_is_no_style():
     sea, land = [f"sea{name}" for name in made_up[:30]], [f"land{name}" for name in made_up[30:]]
     candidates = asked_of(clerk, [f"sea{name}x" for name in made_up[:10]], 5)
     report = style_scores(asked_of(clerk, sea, 1), asked_of(clerk, land, 2), candidates)
-    assert not report.telling
-    assert 0.25 < report.mean.value < 0.75
+    assert report.accuracy.low <= 0.5
+    assert 0.25 < mean(report.probabilities) < 0.75
     open_topics = style_scores(
         [PromptAndAnswer(row.prompt.replace("sea", ""), row.answer) for row in asked_of(clerk, sea, 1)],
         [PromptAndAnswer(row.prompt.replace("land", ""), row.answer) for row in asked_of(clerk, land, 2)],
@@ -88,15 +85,15 @@ def test_the_same_rows_and_seed_give_the_same_scores():
     rows = asked_of(pirate, KNOWN, 1), asked_of(clerk, KNOWN, 2)
     whole = style_scores(*rows, asked_of(pirate, FRESH, 3))
     part = style_scores(*rows, asked_of(pirate, FRESH, 3)[:1])
-    assert part.scores[0].probability == pytest.approx(whole.scores[0].probability)
+    assert part.probabilities[0] == pytest.approx(whole.probabilities[0])
     assert part.accuracy == whole.accuracy
 
 
 def test_answers_that_are_all_empty_are_one_style():
     nothing = [PromptAndAnswer(f"prompt {i}", "") for i in range(4)]
     report = style_scores(nothing, nothing, [PromptAndAnswer("p", "")])
-    assert not report.telling
-    assert report.scores[0].probability == pytest.approx(0.5)
+    assert report.accuracy.low <= 0.5
+    assert report.probabilities[0] == pytest.approx(0.5)
 
 
 def test_two_prompts_a_side_are_enough_to_run_and_tell_their_uncertainty():
@@ -105,8 +102,8 @@ def test_two_prompts_a_side_are_enough_to_run_and_tell_their_uncertainty():
         asked_of(clerk, KNOWN[:2], 2),
         [PromptAndAnswer("Hm?", ""), PromptAndAnswer("Hm?", "x" * 9_999)],
     )
-    assert not report.telling
-    assert report.mean.n == 1
+    assert report.accuracy.low <= 0.5
+    assert report.in_style.n == 1
 
 
 @pytest.mark.parametrize(
