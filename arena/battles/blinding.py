@@ -4,6 +4,7 @@ import random
 import re
 import secrets
 from dataclasses import dataclass
+from typing import Literal
 
 BASE = "base"
 """The contestant that is the shared model itself."""
@@ -66,24 +67,33 @@ def names_in(text: str, names: tuple[str, ...]) -> str:
     return ""
 
 
-def fault(left: str, right: str, *, prompt: str = "", names: tuple[str, ...] = ()) -> str:
-    """Why these two answers make no fair battle, as a short reason; "" if they do.
+@dataclass(frozen=True)
+class Fault:
+    """Why two answers make no fair battle."""
+
+    code: Literal["empty", "same", "identity"]
+    reason: str
+    """As the database keeps it."""
+
+
+def fault(left: str, right: str, *, prompt: str = "", names: tuple[str, ...] = ()) -> Fault | None:
+    """Why these two answers make no fair battle; None if they do.
 
     `names` are those that would give a contestant away (never plain "base": it is a common word). A name that
     the prompt itself uses gives nothing away.
     """
     left, right = left.strip(), right.strip()
     if not left and not right:
-        return "both answers are empty"
+        return Fault("empty", "both answers are empty")
     if left == right:
-        return "both answers are the same"
+        return Fault("same", "both answers are the same")
     telling = tuple(name for name in names if name and name != BASE and not names_in(prompt, (name,)))
     for side, text in (("left", left), ("right", right)):
         if names_in(text, telling):
-            return f"identity leak: the {side} answer names a contestant"
+            return Fault("identity", f"identity leak: the {side} answer names a contestant")
         if any(pattern.search(text) for pattern in _INTRODUCTIONS):
-            return f"identity leak: the {side} answer says which model it is"
-    return ""
+            return Fault("identity", f"identity leak: the {side} answer says which model it is")
+    return None
 
 
 @dataclass(frozen=True)

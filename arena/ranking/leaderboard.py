@@ -8,10 +8,19 @@ from scipy.special import expit
 from scipy.stats import binomtest
 
 from arena.battles.blinding import BASE
-from arena.ranking.leaderboard_records import Category, Hidden, Leaderboard, Length, PairRecord, Position, Row
+from arena.ranking.leaderboard_records import (
+    Category,
+    Hidden,
+    Leaderboard,
+    LeaderboardNote,
+    Length,
+    PairRecord,
+    Position,
+    Row,
+)
 from arena.ranking.ratings import Coefficient, RatingModel, rate_contestants
 from arena.votes.counts import Cells, VoteCounts
-from arena.votes.table import BOTH_BAD, LEFT, RIGHT, TIE, UNCATEGORISED
+from arena.votes.counts import BOTH_BAD, LEFT, RIGHT, TIE, UNCATEGORISED
 from understudy.statistics.confidence_sequences import WinRate, win_rate
 from understudy.statistics.intervals import CONFIDENCE
 
@@ -179,31 +188,41 @@ def _categories(cells: Cells, min_votes: int, options: dict) -> list[Category]:
     return sorted(found, key=lambda one: (-one.votes, one.name))
 
 
-def _notes(board: Leaderboard, base: str) -> list[str]:
-    notes = []
-    if board.base is None:
-        notes.append(f"{base!r} has too few votes or none, so strengths are against the average of all shown.")
+def _notes(board: Leaderboard, base: str) -> list[LeaderboardNote]:
     model = board.overall
     if not board.rows:
-        return [f"Everybody has fewer than {board.min_votes} votes that can be ranked, so nobody is shown yet."]
+        text = f"Everybody has fewer than {board.min_votes} votes that can be ranked, so nobody is shown yet."
+        return [_note("nobody", text, votes=board.min_votes)]
+    notes = []
+    if board.base is None:
+        text = f"{base!r} has too few votes or none, so strengths are against the average of all shown."
+        notes.append(_note("no_base", text, base=repr(base)))
     if model is None:
-        return [*notes, "Nobody has won a battle between shown contestants yet, so there is no ranking."]
+        text = "Nobody has won a battle between shown contestants yet, so there is no ranking."
+        return [*notes, _note("no_wins", text)]
     if model.groups > 1:
         parts = [", ".join(one.name for one in model.ratings if one.group == group) for group in range(model.groups)]
-        notes.append(f"No votes connect these groups, so only ranks within one mean something: {'; '.join(parts)}.")
+        text = f"No votes connect these groups, so only ranks within one mean something: {'; '.join(parts)}."
+        notes.append(_note("groups", text, groups="; ".join(parts)))
     if model.penalised:
-        notes.append("Somebody never lost (or never won): half a win was added to each side of each pair that met.")
+        text = "Somebody never lost (or never won): half a win was added to each side of each pair that met."
+        notes.append(_note("penalised", text))
     if model.intervals == "information" and not model.penalised:
-        notes.append(f"{model.clusters} voters are too few to allow for their habits: intervals take votes one by one.")
+        text = f"{model.clusters} voters are too few to allow for their habits: intervals take votes one by one."
+        notes.append(_note("voters", text, voters=model.clusters))
     if board.position and board.position.left.e_value >= 1 / (1 - board.confidence):
         side = "left" if (board.position.left.value or 0) > 0.5 else "right"
-        notes.append(f"The {side} answer wins more often than chance: read the controlled strengths.")
+        text = f"The {side} answer wins more often than chance: read the controlled strengths."
+        notes.append(_note(f"{side}_wins", text))
     if board.controlled and board.controlled.length and not _contains(board.controlled.length, 0.0):
-        notes.append(
-            f"{'Longer' if board.controlled.length.value > 0 else 'Shorter'} answers win more often: "
-            "read the controlled strengths."
-        )
+        length = "longer" if board.controlled.length.value > 0 else "shorter"
+        text = f"{length.title()} answers win more often: read the controlled strengths."
+        notes.append(_note(length, text))
     return notes
+
+
+def _note(code: str, text: str, **values: str | int) -> LeaderboardNote:
+    return LeaderboardNote(code=code, text=text, values=values)
 
 
 def _contains(interval: Coefficient, value: float) -> bool:

@@ -1,6 +1,6 @@
 """What the leaderboard says, as records. docs/arena.md explains each figure."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_serializer
 
 from arena.ranking.ratings import Coefficient, RatingModel
 from understudy.statistics.confidence_sequences import WinRate
@@ -77,6 +77,19 @@ class Category(LeaderboardRecord):
     model: RatingModel | None
 
 
+class LeaderboardNote(LeaderboardRecord):
+    """What a reader must know to read the figures rightly; in JSON it is its text alone."""
+
+    code: str
+    values: dict[str, str | int] = Field(default_factory=dict)
+    """What the text says besides its code's fixed words, for pages that translate it."""
+    text: str
+
+    @model_serializer
+    def _as_text(self) -> str:
+        return self.text
+
+
 class Leaderboard(LeaderboardRecord):
     """Every figure of the page."""
 
@@ -106,8 +119,7 @@ class Leaderboard(LeaderboardRecord):
     categories: list[Category]
     pairs: list[PairRecord]
     """Each two shown contestants that have met."""
-    notes: list[str]
-    """What a reader must know to read the figures rightly, a sentence each."""
+    notes: list[LeaderboardNote]
     rankings: dict[str, dict[str, float | None]] = Field(default_factory=dict)
     """Score by contestant by method, of methods that others use (`arena.ranking.other_methods`)."""
     left_out: dict[str, int] = Field(default_factory=dict)

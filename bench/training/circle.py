@@ -111,8 +111,8 @@ class Crowd:
             prompt=prompt, persona=one, rival=other, session=session, temperature=TEMPERATURE, max_tokens=MAX_TOKENS
         )
         left, right = self._ask(battle, battle.left, 0), self._ask(battle, battle.right, 1)
-        if reason := fault(left.text, right.text, prompt=prompt, names=(RECIPE,)):
-            self.store.void(battle.id, reason, left, right)
+        if found := fault(left.text, right.text, prompt=prompt, names=(RECIPE,)):
+            self.store.void(battle.id, found.reason, left, right)
             return None
         self.store.finish(battle.id, left, right)
         verdict = self.taste(left.text, right.text, chance)

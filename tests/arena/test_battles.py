@@ -89,15 +89,15 @@ def test_seeds_fit_their_columns_and_are_not_repeated():
     ],
 )
 def test_faults(left: str, right: str, expected: str):
-    assert (
-        fault(left, right, prompt="Hi", names=("base", "email-copy", "Email copywriter", "3fa91c0d2b7e", ""))
-        == expected
-    )
+    found = fault(left, right, prompt="Hi", names=("base", "email-copy", "Email copywriter", "3fa91c0d2b7e", ""))
+    assert (found.reason if found else "") == expected
 
 
 def test_a_name_that_the_prompt_uses_gives_nothing_away():
-    assert fault("Stand-up is hard.", "Yes.", prompt="Is stand-up hard?", names=("stand-up",)) == ""
-    assert fault("Stand-up is hard.", "Yes.", prompt="Is it hard?", names=("stand-up",)).startswith("identity leak")
+    assert fault("Stand-up is hard.", "Yes.", prompt="Is stand-up hard?", names=("stand-up",)) is None
+    found = fault("Stand-up is hard.", "Yes.", prompt="Is it hard?", names=("stand-up",))
+    assert found
+    assert found.code == "identity"
 
 
 # The pace

@@ -149,7 +149,7 @@ def test_who_never_lost_gets_a_finite_score_by_a_stated_rule():
     board = build_leaderboard(cells, min_votes=1)
     assert board.overall is not None
     assert board.overall.penalised
-    assert any("half a win" in note for note in board.notes)
+    assert any("half a win" in note.text for note in board.notes)
     new = board.overall.ratings[0]
     assert (new.name, new.strength) == ("new", pytest.approx(math.log(10.5 / 0.5), abs=1e-4))
     assert new.high - new.strength == pytest.approx(1.96 * math.sqrt(1 / 10.5 + 1 / 0.5), rel=1e-3)
@@ -170,7 +170,7 @@ def test_groups_without_a_common_opponent_are_told_apart():
     assert board.overall.groups == 2
     groups = {one.name: one.group for one in board.overall.ratings}
     assert groups["a"] == groups["base"] != groups["x"] == groups["y"]
-    assert any("No votes connect" in note for note in board.notes)
+    assert any("No votes connect" in note.text for note in board.notes)
     scores = {one.name: one.strength for one in board.overall.ratings}
     assert scores["base"] == 0
     assert scores["x"] == pytest.approx(-scores["y"])

@@ -86,7 +86,7 @@ def test_length_control_takes_out_a_preference_for_long_answers():
     assert plain.low > 0.5, "the wordy one looks better"
     assert fair.low < 0 < fair.high, "and is not, at equal length"
     assert board.length.coefficient.low < 3 < board.length.coefficient.high
-    assert any("Longer answers" in note for note in board.notes)
+    assert any("Longer answers" in note.text for note in board.notes)
 
 
 def test_length_control_leaves_a_preference_for_the_contestant():

@@ -92,7 +92,7 @@ def print_leaderboard(board: "Leaderboard") -> None:
         _print_category(category)
     _print_hidden(board.hidden, board.min_votes)
     for note in board.notes:
-        out.print(f"Note: {note}", style="yellow", markup=False)
+        out.print(f"Note: {note.text}", style="yellow", markup=False)
 
 
 def _print_votes(board: "Leaderboard") -> None:
