@@ -35,10 +35,9 @@ COMMANDS = {"--help": ["--help"], "personas": ["personas"], "validate": ["valida
 """Cheap commands by what they need: nothing, the registry, the checks of an adapter (a folder that is none)."""
 PARTS = {
     "command line": "import understudy.cli.app",
-    "trainer": "from train.light import import_lightly; import_lightly(); import train.sft",
-    "trainer, all imports": "import train.sft",
-    "verification": "from train.light import import_lightly; import_lightly(); import evaluate.report_card",
-    "gateway": "import serve.run, serve.app, serve.state",
+    "trainer": "import train.sft",
+    "verification": "import evaluate.report_card",
+    "gateway": "import serve.app, serve.state",
     "Space": "import space.app",
     "engine (vLLM's server)": "import vllm.entrypoints.openai.api_server",
 }

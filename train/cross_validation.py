@@ -41,7 +41,7 @@ class Folds(BaseModel):
     """Standard error of each mean, over folds."""
 
 
-def resolve(
+def resolve_epochs(
     base: Base,
     tokenizer: PreTrainedTokenizerBase,
     training: Training,

@@ -1,4 +1,6 @@
-"""Preflight of a whole recipe, before anything is trained: `understudy check RECIPE`. It fails closed."""
+"""Checks a recipe before anything is trained: `understudy train` stops at the first failed check, `understudy check`
+shows them all.
+"""
 
 import json
 from collections.abc import Callable, Sequence
@@ -9,17 +11,10 @@ from pydantic import BaseModel, ConfigDict
 from transformers import PreTrainedTokenizerBase
 
 from train.hyperparameters import settled
-from train.memory import MemoryEstimate, check_memory
+from train.memory import check_memory
 from train.model.load import load_model, load_tokenizer, lora_config, quiet, stop_tokens
-from train.model.tokenize import (
-    IGNORED,
-    TokenRow,
-    TrainingRow,
-    check_lengths,
-    check_stop_trained,
-    token_rows,
-    training_rows,
-)
+from train.model.loss_mask import IGNORED, TokenRow, check_stop_trained
+from train.model.tokenize import TrainingRow, check_lengths, token_rows, training_rows
 from understudy.bases import Base, adapter_pin
 from understudy.config.recipe import Recipe
 from understudy.config.training import Training
@@ -41,7 +36,7 @@ class PreflightCheck(BaseModel):
 
 
 class TokenSpan(BaseModel):
-    """Tokens in a row that are alike: text, and whether it carries loss."""
+    """Neighbouring tokens of a row that all carry loss, or all do not."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -50,34 +45,53 @@ class TokenSpan(BaseModel):
 
 
 class Preflight:
-    """The recipe in tokens, and the questions asked about it."""
+    """A recipe's rows as the model sees them, and every check that needs no engine; computed once, when it is made."""
 
-    def __init__(self, recipe: Recipe, base: Base, training: Training) -> None:
-        """Reads data and tokenizer. Raises ExamplesError, BaseModelError."""
+    tokenizer: PreTrainedTokenizerBase
+    training: Training
+    """The settings, with a number in place of every `auto`."""
+    chats: list[TrainingRow]
+    rows: list[TokenRow]
+    """The same rows in tokens; empty when the chat template failed."""
+    checks: list[PreflightCheck]
+    """In order. When the chat template fails, those that need tokens are left out."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        base: Base,
+        training: Training,
+        *,
+        examples: Sequence[Example] | None = None,
+        processes: int = 1,
+    ) -> None:
+        """Read data and tokenizer, and run the checks.
+
+        Args:
+            examples: the recipe's training rows, if they have been read already.
+            processes: how many processes train together on this machine.
+
+        Raises:
+            ExamplesError, BaseModelError: the data or the base cannot be used.
+        """
         quiet()
-        self.recipe, self.base = recipe, base
-        self.examples, self.heldout = training_examples(recipe, base.name), heldout_examples(recipe, base.name)
+        self.recipe, self.base, self.processes = recipe, base, processes
+        self.examples = training_examples(recipe, base.name) if examples is None else examples
+        self.heldout = heldout_examples(recipe, base.name)
         self.training = settled(training, base, len(self.examples))
-        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(base)
-        self.chats: list[TrainingRow] = training_rows(self.examples)
-        self.rows: list[TokenRow] = []
-        """Filled by the first finding."""
+        self.tokenizer = load_tokenizer(base)
+        self.chats = training_rows(self.examples)
+        self.rows = []
+        self.checks = self._run_checks()
 
-    def findings(self) -> list[PreflightCheck]:
-        """All questions that need no engine, in order; where the template fails, the ones that need tokens are left
-        out, and the preflight has failed."""
-        found = [_asked("the chat template writes prompts as they will be served", self._template)]
-        if found[0].passed:
-            found += [
-                _asked("every row fits into max_length", self._lengths),
-                _asked("the end of turn carries loss, prompts do not", self._mask),
-                _asked("there is enough memory", self._memory),
-            ]
-        found.append(_asked("no held-out row stands in the examples", self._leaks))
-        return found
+    def require_passed(self) -> None:
+        """Raise TrainingError with the detail of the first failed check, if there is one."""
+        failed = next((check for check in self.checks if not check.passed), None)
+        if failed:
+            raise TrainingError(failed.detail)
 
     def pieces(self, row: int) -> list[TokenSpan]:
-        """A row as the model sees it, in pieces with and without loss."""
+        """Return a row as the model sees it, in pieces with and without loss."""
         tokens, pieces = self.rows[row], []
         start = 0
         for end in range(1, len(tokens.input_ids) + 1):
@@ -88,13 +102,13 @@ class Preflight:
         return pieces
 
     def prompts(self, count: int) -> list[tuple[list[dict[str, str]], list[int]]]:
-        """Some prompts as chats, each with the tokens that training puts before the answer."""
+        """Return `count` prompts as chats, each with the tokens that training puts before the answer."""
         step = max(1, len(self.rows) // count)
         chosen = list(zip(self.chats, self.rows, strict=True))[::step][:count]
         return [(chat.prompt, row.input_ids[: row.labels.count(IGNORED)]) for chat, row in chosen]
 
     def planned_adapter(self, folder: Path) -> Path:
-        """Writes an adapter as training will make it, its matrices as they are before the first step."""
+        """Write the adapter that training will start from: its shape is final, its weights are initial."""
         if self.training.method == "full":
             raise TrainingError("method full makes no adapter; there is nothing to load")
         model = get_peft_model(load_model(self.base, self.training), lora_config(self.training))  # pyright: ignore
@@ -103,6 +117,19 @@ class Preflight:
         names = {"base_model_name_or_path": self.base.public_name, "revision": adapter_pin(self.base)}
         path.write_text(json.dumps({**json.loads(path.read_text()), **names}))
         return folder
+
+    def _run_checks(self) -> list[PreflightCheck]:
+        template = _checked("the chat template writes prompts as they will be served", self._template)
+        leaks = _checked("no held-out row stands in the examples", self._leaks)
+        if not template.passed:
+            return [template, leaks]
+        return [
+            template,
+            _checked("every row fits into max_length", self._lengths),
+            _checked("the end of turn carries loss, prompts do not", self._mask),
+            _checked("there is enough memory", self._memory),
+            leaks,
+        ]
 
     def _template(self) -> str:
         self.rows = token_rows(self.chats, self.tokenizer)
@@ -120,7 +147,8 @@ class Preflight:
         return f"{trained:,} of {sum(len(row.labels) for row in self.rows):,} tokens carry loss"
 
     def _memory(self) -> str:
-        needed: MemoryEstimate | None = check_memory(self.base, self.training, max(len(r.input_ids) for r in self.rows))
+        longest = max(len(row.input_ids) for row in self.rows)
+        needed = check_memory(self.base, self.training, longest, processes=self.processes)
         return f"about {needed}" if needed else "not known: the base is not on this machine yet"
 
     def _leaks(self) -> str:
@@ -128,7 +156,7 @@ class Preflight:
 
 
 def check_leaks(examples: Sequence[Example], heldout: Sequence[Example], source: Path) -> str:
-    """Refuses held-out rows whose prompt is also trained on; says how alike the others are.
+    """Refuse held-out rows whose prompt is also trained on; return how similar the others are, in words.
 
     Raises:
         TrainingError: naming the rows.
@@ -139,13 +167,12 @@ def check_leaks(examples: Sequence[Example], heldout: Sequence[Example], source:
     if overlap.exact + overlap.normalised:
         raise TrainingError(
             f"{source}: {overlap.exact + overlap.normalised} of {overlap.rows} held-out prompts are training prompts, "
-            f"too (rows {', '.join(overlap.origins)}); "
-            "take them out of one of the two files, or scores will flatter"
+            f"too (rows {', '.join(overlap.origins)}); take them out of one of the two files, or scores will flatter"
         )
     return f"none of {overlap.rows} prompts; half of the words of {overlap.contained} rows stand in the examples"
 
 
-def _asked(question: str, answer: Callable[[], str]) -> PreflightCheck:
+def _checked(question: str, answer: Callable[[], str]) -> PreflightCheck:
     try:
         return PreflightCheck(question=question, passed=True, detail=answer())
     except UnderstudyError as error:

@@ -8,9 +8,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from train.model.precision import resolved
+from understudy.bases import Base, base_revision
 from understudy.config.recipe import Recipe
 from understudy.config.training import Method, Training
-from understudy.data.examples import Example, fingerprint
 from understudy.registry.adapters import CONFIG
 
 
@@ -60,10 +60,8 @@ class Run:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def run_settings(
-    recipe: Recipe, training: Training, examples: list[Example], base: str, base_revision: str | None
-) -> RunSettings:
-    """The resolved settings of a run about to start."""
+def run_settings(recipe: Recipe, training: Training, base: Base, *, rows: int, examples_sha256: str) -> RunSettings:
+    """Return the resolved settings of a run about to start, with the versions of the libraries that will train it."""
     import bitsandbytes
     import peft
     import torch
@@ -73,11 +71,11 @@ def run_settings(
     modules = (torch, transformers, trl, peft, bitsandbytes)
     return RunSettings(
         recipe=recipe.name,
-        base=base,
-        base_revision=base_revision,
+        base=base.name,
+        base_revision=base_revision(base),
         training=resolved(training),
-        rows=len(examples),
-        examples_sha256=fingerprint(examples),
+        rows=rows,
+        examples_sha256=examples_sha256,
         versions={m.__name__: m.__version__ for m in modules},
     )
 

@@ -8,7 +8,7 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from train.model.load import load_model, load_served, load_tokenizer, quiet
-from train.model.tokenize import IGNORED, TokenRow
+from train.model.loss_mask import IGNORED, TokenRow
 from understudy.bases import Base
 from understudy.config.training import Training
 

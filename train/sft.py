@@ -1,36 +1,43 @@
-"""Teaches a base a persona with TRL's SFTTrainer: `understudy train RECIPE`."""
+"""Trains a persona's adapter with TRL's SFTTrainer: `understudy train RECIPE`."""
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
-from train.cross_validation import resolve
+from train.cross_validation import resolve_epochs
 from train.distributed import count, joined, main_process, shared, wait_for_all
 from train.hub.model_card import adapter_card
 from train.hyperparameters import settled
-from train.memory import check_memory, peak_memory, tokens_seen
-from train.model.load import load_tokenizer, stop_tokens
-from train.model.tokenize import TokenRow, check_lengths, token_rows, training_rows
-from train.preflight import check_leaks
+from train.memory import peak_memory, tokens_seen
+from train.model.load import stop_tokens
+from train.preflight import Preflight
 from train.runs import Run, RunSettings, name_base, run_settings
-from train.sft_trainer import CHECKPOINT_SECONDS, Progress, ProgressCallback, Trainer, build_trainer, check_trainer
-from train.tracking import Tracker, tracking
-from understudy.bases import Base, adapter_pin, base_revision, resolve_base
+from train.sft_trainer import (
+    CHECKPOINT_SECONDS,
+    Progress,
+    ProgressCallback,
+    Tracker,
+    Trainer,
+    build_trainer,
+    check_trainer,
+    tracking,
+)
+from understudy.bases import adapter_pin, resolve_base
 from understudy.config.recipe import Recipe
 from understudy.config.training import Training
-from understudy.data.examples import Example
-from understudy.data.recipe_rows import heldout_examples, heldout_path, training_examples, training_path
+from understudy.data.examples import Example, fingerprint
+from understudy.data.recipe_rows import training_examples
 from understudy.errors import TrainingError
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run left behind."""
+    """The result of a run."""
 
     run: Run
     settings: RunSettings
@@ -39,12 +46,12 @@ class Trained:
     loss: float | None
     seconds: float
     tokens_per_second: float
-    """Without padding; of the last part where a run was interrupted."""
+    """Without padding; after an interruption, of the last part only."""
     peak_memory_mib: float
     reused: bool
-    """True when this very run had finished before and nothing was trained."""
+    """True if the same run had finished before, so that nothing was trained."""
     resumed_at: int
-    """Step from which an interrupted run went on; 0 for a run from the start."""
+    """Step from which an interrupted run continued; 0 for a run from the start."""
 
 
 def train(
@@ -60,40 +67,43 @@ def train(
     on_step: Progress,
     on_fold: Callable[[int, int], None] = lambda done, total: None,
 ) -> Trained:
-    """Trains `recipe` on `base` and writes `runs/<recipe>/<id>/adapter/`, ready to be pushed; a full fine-tune
-    writes `model/`, a base of its own.
+    """Train `recipe` on `base` and write `runs/<recipe>/<id>/adapter/`, ready to be pushed.
 
-    The same settings and data are the same run: finished, it is returned as it is; interrupted, it goes on
-    from its last checkpoint. `fresh` forgets what is there. `on_fold` is told about cross-validation.
-    Several processes (`train.distributed`) that call this alike take the steps of one together; the main one writes.
+    A full fine-tune writes `model/`, a base of its own. The same settings and data are the same run: a finished one is
+    returned as it is, an interrupted one continues from its last checkpoint. When several processes
+    (`train.distributed`) make the same call, they share the steps of one run, and the main one writes.
 
     Args:
-        examples: the recipe's rows, where they have been read already.
+        examples: the recipe's rows, if they have been read already.
+        fresh: forget what an earlier run left.
         checkpoint_seconds: least time between two checkpoints of one process.
+        on_fold: called with (folds done, folds in all) during cross-validation.
 
     Raises:
         ExamplesError, BaseModelError: the data or the base cannot be used.
-        TrainingError: preflight refused the run, there is not enough memory for it, its batch cannot be divided
-            among the processes, or the loss is not a number any more.
+        TrainingError: a check of the preflight failed, the batch cannot be divided among the processes, or the loss
+            is no longer a number.
     """
     resolved = resolve_base(base)
     examples = training_examples(recipe, resolved.name) if examples is None else examples
     training = settled(training, resolved, len(examples))
-    settings = run_settings(recipe, training, examples, resolved.name, base_revision(resolved))
+    sha256 = fingerprint(examples)
+    settings = run_settings(recipe, training, resolved, rows=len(examples), examples_sha256=sha256)
     run = Run(runs_dir / recipe.name / settings.id, training.method)
     training = shared(training, count())
     with joined():
         reused = _open(run, settings, fresh=fresh)
         if reused:
             return reused
-        trainer, rows = _prepare(
-            recipe, resolved, training, examples, run, tracker, on_step, on_fold, checkpoint_seconds
-        )
-        return _run(trainer, run, settings, recipe, resolved, rows)
+        preflight = Preflight(recipe, resolved, training, examples=examples, processes=count())
+        preflight.require_passed()
+        callbacks = [ProgressCallback(on_step), *tracking(tracker, run.folder)]
+        trainer = _trainer(preflight, run, callbacks, on_fold, checkpoint_seconds)
+        return _run(trainer, run, settings, preflight)
 
 
 def _open(run: Run, settings: RunSettings, *, fresh: bool) -> Trained | None:
-    """Makes the run's folder; what the run left where it had finished before."""
+    """Make the run's folder, or return what the run left where it had finished before."""
     if fresh and main_process():
         run.clear()
     wait_for_all()
@@ -106,37 +116,34 @@ def _open(run: Run, settings: RunSettings, *, fresh: bool) -> Trained | None:
     return None
 
 
-def _prepare(
-    recipe: Recipe,
-    base: Base,
-    training: Training,
-    examples: list[Example],
+def _trainer(
+    preflight: Preflight,
     run: Run,
-    tracker: Tracker,
-    on_step: Progress,
+    callbacks: Sequence[TrainerCallback],
     on_fold: Callable[[int, int], None],
     checkpoint_seconds: float,
-) -> tuple[Trainer, list[TokenRow]]:
-    """Everything that can refuse the run, before its first step."""
-    tokenizer = load_tokenizer(base)
-    chats = training_rows(examples)
-    rows = token_rows(chats, tokenizer)
-    check_lengths(rows, training.max_length, training_path(recipe, base.name))
-    check_leaks(examples, heldout_examples(recipe, base.name), heldout_path(recipe, base.name))
-    check_memory(base, training, max(len(row.input_ids) for row in rows), processes=count())
-    callbacks: list[TrainerCallback] = [ProgressCallback(on_step), *tracking(tracker, run)]
-    training = resolve(base, tokenizer, training, examples, run.folder / "folds.json", on_fold=on_fold)
+) -> Trainer:
+    """Choose the number of epochs, build the trainer, and check what it made of the rows."""
+    base, tokenizer = preflight.base, preflight.tokenizer
+    folds = run.folder / "folds.json"
+    training = resolve_epochs(base, tokenizer, preflight.training, preflight.examples, folds, on_fold=on_fold)
     trainer = build_trainer(
-        base, tokenizer, training, chats, run.checkpoints, checkpoint_seconds=checkpoint_seconds, callbacks=callbacks
+        base,
+        tokenizer,
+        training,
+        preflight.chats,
+        run.checkpoints,
+        checkpoint_seconds=checkpoint_seconds,
+        callbacks=callbacks,
     )
-    trainer.args.project, trainer.args.run_name = "understudy", f"{recipe.name} {run.folder.name}"  # for trackers
-    check_trainer(trainer, rows, stop_tokens(tokenizer, base))
-    return trainer, rows
+    name = f"{preflight.recipe.name} {run.folder.name}"
+    trainer.args.project, trainer.args.run_name = "understudy", name  # for trackers
+    check_trainer(trainer, preflight.rows, stop_tokens(tokenizer, base))
+    return trainer
 
 
-def _run(
-    trainer: Trainer, run: Run, settings: RunSettings, recipe: Recipe, base: Base, rows: list[TokenRow]
-) -> Trained:
+def _run(trainer: Trainer, run: Run, settings: RunSettings, preflight: Preflight) -> Trained:
+    """Train from the last checkpoint on, and write adapter, log and result."""
     checkpoint = run.last_checkpoint()
     resumed_at = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     started = time.monotonic()
@@ -145,7 +152,8 @@ def _run(
     state = trainer.state
     losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
     if losses and not all(map(_finite, losses)):
-        raise TrainingError("the loss is not a number any more; lower training.learning_rate and train again")
+        raise TrainingError("the loss is no longer a number; lower training.learning_rate and train again")
+    rows = preflight.rows
     share = (state.global_step - resumed_at) / max(state.global_step, 1)
     seen = tokens_seen([len(row.input_ids) for row in rows], len(rows) * (state.epoch or 0) * share)
     result = {
@@ -157,26 +165,26 @@ def _run(
         "peak_memory_mib": round(peak_memory()),
     }
     if main_process():
-        _save(trainer, run, settings, recipe, base)
+        _save(trainer, run, settings, preflight)
         run.log.write_text("".join(json.dumps(entry) + "\n" for entry in state.log_history))
         run.result.write_text(json.dumps(result))
     wait_for_all()
     return Trained(run, settings, **result, reused=False, resumed_at=resumed_at)
 
 
-def _save(trainer: Trainer, run: Run, settings: RunSettings, recipe: Recipe, base: Base) -> None:
-    """Writes the adapter under names that mean the same on every machine (PEFT writes local paths)."""
+def _save(trainer: Trainer, run: Run, settings: RunSettings, preflight: Preflight) -> None:
+    """Write the product and its card, under names that mean the same on every machine (PEFT writes local paths)."""
     model, tokenizer = trainer.model, trainer.processing_class
     assert isinstance(model, torch.nn.Module)
     model.save_pretrained(str(run.product))  # pyright: ignore[reportCallIssue]
     (run.product / "training.json").write_text(settings.model_dump_json(indent=2))
-    (run.product / "README.md").write_text(adapter_card(recipe, settings))
+    (run.product / "README.md").write_text(adapter_card(preflight.recipe, settings))
     if settings.training.method == "full":
         assert isinstance(model, PreTrainedModel)
         assert isinstance(tokenizer, PreTrainedTokenizerBase)
         tokenizer.save_pretrained(str(run.product))
         return
-    name_base(run.product, base.public_name, adapter_pin(base))
+    name_base(run.product, preflight.base.public_name, adapter_pin(preflight.base))
 
 
 def _finite(loss: float) -> bool:

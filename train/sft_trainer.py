@@ -1,9 +1,10 @@
 """TRL's SFTTrainer as we use it: settings, quiet, LoRA+, and a last look at what it made of the rows."""
 
+import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from datasets import Dataset, disable_progress_bars
@@ -17,17 +18,22 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.integrations.integration_utils import TensorBoardCallback, TrackioCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
-from train.answer_loss import answer_loss, bare_model, fits
-from train.distributed import count
+from train.cpu import PackedRows, answer_loss, bare_model, fits
+from train.distributed import count, main_process
 from train.model.load import keep_trainable, load_model, lora_config, quiet
+from train.model.loss_mask import TokenRow, check_masks, check_stop_trained
 from train.model.precision import computed_in
-from train.model.tokenize import TokenRow, TrainingRow, check_masks, check_stop_trained
-from train.packed_rows import PackedRows
+from train.model.tokenize import TrainingRow
 from understudy.bases import Base
 from understudy.config.training import Training
+from understudy.errors import TrainingError
+
+Tracker = Literal["tensorboard", "trackio", "none"]
+"""Where a run's losses can be watched while it trains (`--tracker`)."""
 
 Progress = Callable[[int, int, float | None], None]
 """Called with (steps done, steps in all, last loss)."""
@@ -194,8 +200,29 @@ class ProgressCallback(TrainerCallback):
             self.on_step(state.global_step, state.max_steps, loss)
 
 
+def tracking(tracker: Tracker, folder: Path) -> list[TrainerCallback]:
+    """Return what logs the run: TensorBoard into its folder, Trackio where `trackio show` looks for it.
+
+    Raises:
+        TrainingError: the tracker is not installed.
+    """
+    if tracker == "none":
+        return []
+    if importlib.util.find_spec(tracker) is None:
+        raise TrainingError(
+            f"{tracker} is not installed; install it with `pip install {tracker}`, or leave --tracker out"
+        )
+    if not main_process():
+        return []
+    if tracker == "trackio":
+        return [TrackioCallback()]
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+    return [TensorBoardCallback(SummaryWriter(log_dir=str(folder / "tensorboard")))]
+
+
 def passes(training: Training) -> float:
-    """The number of epochs of settings that were resolved (`train.cross_validation.resolve`)."""
+    """The number of epochs of settings that were resolved (`train.cross_validation.resolve_epochs`)."""
     assert isinstance(training.epochs, float | int), "epochs must be resolved first"
     return training.epochs
 

@@ -7,8 +7,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from train.model.load import load_tokenizer, stop_tokens
+from train.model.loss_mask import check_stop_trained
 from train.model.prepare import SAMPLE, prepare_base
-from train.model.tokenize import check_stop_trained, token_rows, training_rows
+from train.model.tokenize import token_rows, training_rows
 from understudy.bases import TINY_DIR, resolve_base, weight_shapes
 from understudy.config.settings import PROJECT
 from understudy.errors import BaseModelError, TrainingError

@@ -1,19 +1,11 @@
-"""Preflight: what the model will see is what it will be served, only answers carry loss, and it learns to stop."""
+"""Rows in tokens: one row an answer, and what is too long or has no template is refused."""
 
 from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from train.model.tokenize import (
-    IGNORED,
-    TokenRow,
-    check_lengths,
-    check_masks,
-    check_stop_trained,
-    token_rows,
-    training_rows,
-)
+from train.model.tokenize import check_lengths, token_rows, training_rows
 from understudy.bases import TINY_DIR
 from understudy.data.examples import Example, Message
 from understudy.errors import TrainingError
@@ -38,36 +30,11 @@ def test_every_answer_of_a_chat_is_taught_with_what_came_before() -> None:
     assert [row.origin for row in rows] == [1, 2, 2]
 
 
-def test_loss_is_on_the_answer_and_its_end_only(tokenizer: PreTrainedTokenizerBase) -> None:
-    example = chat("Tell me about tea.", "Tea is hot.")
-    (row,) = token_rows(training_rows([example]), tokenizer)
-    trained = [label for label in row.labels if label != IGNORED]
-    assert tokenizer.decode(trained) == "Tea is hot." + str(tokenizer.eos_token)
-    prompt = tokenizer.apply_chat_template(example.prompt, add_generation_prompt=True, tokenize=False)
-    assert tokenizer.decode(row.input_ids[: -len(trained)]) == prompt, "training and serving prompts must be equal"
-
-
 def test_a_tokenizer_without_chat_template_is_refused() -> None:
     bare = AutoTokenizer.from_pretrained(TINY_DIR)
     bare.chat_template = None
     with pytest.raises(TrainingError, match="no chat template.*use the base's instruct or chat version"):
         token_rows(training_rows([chat("a", "b")]), bare)
-
-
-def test_a_template_that_rewrites_the_prompt_is_refused() -> None:
-    odd = AutoTokenizer.from_pretrained(TINY_DIR)
-    odd.chat_template = "{% for m in messages %}{{ m['content'] }}{{ messages|length }}{% endfor %}"
-    with pytest.raises(TrainingError, match="example 1: the chat template writes the prompt differently"):
-        token_rows(training_rows([chat("a", "b")]), odd)
-
-
-def test_a_template_that_does_not_end_answers_is_refused() -> None:
-    endless = AutoTokenizer.from_pretrained(TINY_DIR)
-    endless.chat_template = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
-    rows = token_rows(training_rows([chat("a", "b")]), endless)
-    assert isinstance(endless.eos_token_id, int)
-    with pytest.raises(TrainingError, match="end-of-turn token .* is not trained, so the answers would never stop"):
-        check_stop_trained([row.labels for row in rows], {endless.eos_token_id})
 
 
 def test_rows_that_are_too_long_are_named_with_the_number_that_would_fit(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -78,19 +45,3 @@ def test_rows_that_are_too_long_are_named_with_the_number_that_would_fit(tokeniz
     ):
         check_lengths(rows, 32, Path("x.jsonl"))
     check_lengths(rows, longest, Path("x.jsonl"))
-
-
-@pytest.mark.parametrize("labels", [[[IGNORED, IGNORED]], [[5, 6, 7]], [[1, 5, 6, 7]]])
-def test_rows_without_a_trained_stop_are_refused(labels: list[list[int]]) -> None:
-    with pytest.raises(TrainingError, match="row 1"):
-        check_stop_trained(labels, {1})
-
-
-def test_a_trainer_that_masks_something_else_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
-    rows = token_rows(training_rows([chat("a", "b")]), tokenizer)
-    check_masks(list(rows), rows)
-    on_prompt = [TokenRow(rows[0].input_ids, rows[0].input_ids, 1)]
-    with pytest.raises(TrainingError, match="row 1: the trainer's tokens or loss mask"):
-        check_masks(on_prompt, rows)
-    with pytest.raises(TrainingError, match="made 0 rows of 1"):
-        check_masks([], rows)

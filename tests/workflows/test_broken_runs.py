@@ -16,7 +16,7 @@ import train.sft_trainer
 from evaluate.records import EvalRecord
 from tests.support.pirate import Done, hold_out, home, items, only_run, understudy
 from tests.support.pirate import train as train_pirate
-from train.model.tokenize import IGNORED
+from train.model.loss_mask import IGNORED
 from understudy.bases import TINY_DIR
 
 __all__ = ["home"]

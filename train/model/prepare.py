@@ -14,7 +14,8 @@ from pathlib import Path
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from train.model.load import first_line
-from train.model.tokenize import check_stop_trained, token_rows, training_rows
+from train.model.loss_mask import check_stop_trained
+from train.model.tokenize import token_rows, training_rows
 from understudy.data.examples import Example, Message
 from understudy.errors import BaseModelError, TrainingError
 

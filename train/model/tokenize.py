@@ -1,4 +1,4 @@
-"""Before training: what the model will see, which tokens carry the loss, and whether it learns to stop."""
+"""Rows in tokens, exactly as the chat template writes them when the model is served."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,16 +6,14 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from train.model.loss_mask import TokenRow, masked
 from understudy.data.examples import Example
 from understudy.errors import TrainingError
-
-IGNORED = -100
-"""The label of a token that carries no loss (PyTorch's cross_entropy ignore_index)."""
 
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """One row as TRL gets it: chat messages before the answer, and the answer."""
+    """One row as TRL gets it: the chat messages before the answer, and the answer."""
 
     prompt: list[dict[str, str]]
     completion: list[dict[str, str]]
@@ -23,17 +21,8 @@ class TrainingRow:
     """Number of the example it comes from, counted from 1."""
 
 
-@dataclass(frozen=True)
-class TokenRow:
-    """One row in tokens; `labels` is IGNORED outside the answer."""
-
-    input_ids: list[int]
-    labels: list[int]
-    origin: int
-
-
 def training_rows(examples: Sequence[Example]) -> list[TrainingRow]:
-    """One row for each assistant message, with everything before it as its prompt.
+    """Return one row for each assistant message, with everything before it as its prompt.
 
     So a chat of two turns teaches both answers, with any chat template, and loss never falls on a prompt.
     """
@@ -47,29 +36,25 @@ def training_rows(examples: Sequence[Example]) -> list[TrainingRow]:
 
 
 def token_rows(rows: Sequence[TrainingRow], tokenizer: PreTrainedTokenizerBase) -> list[TokenRow]:
-    """The rows as the chat template writes them, exactly as the served model will be prompted.
+    """Return the rows in tokens, with their loss masks.
 
     Raises:
         TrainingError: the tokenizer has no chat template, or the template writes the prompt of a row
-            differently once the answer follows (the model would be trained on prompts it never meets).
+            differently once the answer follows (the model would be trained on prompts that it is never served).
     """
     if not tokenizer.chat_template:
         raise TrainingError(
             "the base's tokenizer has no chat template, so prompts would be continued instead of answered; "
             "use the base's instruct or chat version"
         )
-    return [_tokens(row, tokenizer) for row in rows]
-
-
-def _tokens(row: TrainingRow, tokenizer: PreTrainedTokenizerBase) -> TokenRow:
-    prompt = _render(tokenizer, row.prompt, add_generation_prompt=True)
-    full = _render(tokenizer, row.prompt + row.completion, add_generation_prompt=False)
-    if full[: len(prompt)] != prompt:
-        raise TrainingError(
-            f"example {row.origin}: the chat template writes the prompt differently when an answer follows; "
-            "use a base whose template keeps prompts as they are"
+    return [
+        masked(
+            _render(tokenizer, row.prompt, add_generation_prompt=True),
+            _render(tokenizer, row.prompt + row.completion, add_generation_prompt=False),
+            row.origin,
         )
-    return TokenRow(full, [IGNORED] * len(prompt) + full[len(prompt) :], row.origin)
+        for row in rows
+    ]
 
 
 def _render(
@@ -83,7 +68,7 @@ def _render(
 
 
 def check_lengths(rows: Sequence[TokenRow], max_length: int, source: Path) -> None:
-    """Refuses rows over `max_length` tokens: a cut row loses its end of turn and teaches endless answers.
+    """Refuse rows over `max_length` tokens: a cut row loses its end of turn and teaches endless answers.
 
     Raises:
         TrainingError: naming the rows and the longest.
@@ -97,41 +82,3 @@ def check_lengths(rows: Sequence[TokenRow], max_length: int, source: Path) -> No
             f"(example {names}; the longest has {longest} tokens); "
             f"shorten them or set training.max_length to {longest}"
         )
-
-
-def check_stop_trained(labels: Sequence[Sequence[int]], stops: set[int]) -> None:
-    """Refuses rows in which no end-of-turn token carries loss; such a model never stops.
-
-    Args:
-        labels: what the trainer will use, one sequence a row.
-        stops: ids of the tokens that end an answer when it is served.
-
-    Raises:
-        TrainingError: naming the first such row.
-    """
-    for number, row in enumerate(labels, 1):
-        trained = [label for label in row if label != IGNORED]
-        if not trained:
-            raise TrainingError(f"row {number}: no token of its answer carries loss; check the row and max_length")
-        if not stops.intersection(trained[-3:]):
-            raise TrainingError(
-                f"row {number}: the end-of-turn token (one of {sorted(stops)}) is not trained, "
-                "so the answers would never stop; "
-                "use a base whose chat template ends an answer with its eos token"
-            )
-
-
-def check_masks(made: Sequence[TokenRow], expected: Sequence[TokenRow]) -> None:
-    """Refuses when the trainer's own rows and loss masks are not the expected ones.
-
-    Raises:
-        TrainingError: naming the first row that differs.
-    """
-    if len(made) != len(expected):
-        raise TrainingError(f"the trainer made {len(made)} rows of {len(expected)}; please report this")
-    for number, (row, wanted) in enumerate(zip(made, expected, strict=True), 1):
-        if row.input_ids != wanted.input_ids or row.labels != wanted.labels:
-            raise TrainingError(
-                f"row {number}: the trainer's tokens or loss mask are not those of the chat template; "
-                "please report this with the base's name"
-            )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from train.model.tokenize import IGNORED, TokenRow
+from train.model.loss_mask import IGNORED, TokenRow
 from train.preference.dataset import Prepared, pairs_of, tokens_of
 from train.preference.reward_model import RewardModel, judged
 from train.scoring import Scorer

@@ -7,7 +7,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from train.model.tokenize import IGNORED, TokenRow, TrainingRow, check_stop_trained, token_rows
+from train.model.loss_mask import IGNORED, TokenRow, check_stop_trained
+from train.model.tokenize import TrainingRow, token_rows
 from understudy.config.preference import PreferenceMethod
 from understudy.data.messages import Message
 from understudy.data.preferences import Label, PreferencePair, labels_of

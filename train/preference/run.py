@@ -10,7 +10,8 @@ import torch
 import transformers
 
 from train.hub.model_card import adapter_card
-from train.hyperparameters import LORA, base_rate, settled
+from train.hyperparameters import settled
+from train.learning_rate import LORA, base_rate
 from train.memory import check_memory, peak_memory
 from train.model.load import load_tokenizer, stop_tokens
 from train.preference.agreement import Agreement, measure
@@ -23,6 +24,7 @@ from understudy.bases import Base, adapter_pin, base_revision, resolve_base
 from understudy.config.preference import PreferenceTraining
 from understudy.config.recipe import Recipe
 from understudy.config.training import Training
+from understudy.data.examples import fingerprint as data_fingerprint
 from understudy.data.preferences import fingerprint
 from understudy.data.recipe_rows import training_examples
 from understudy.errors import TrainingError
@@ -136,7 +138,7 @@ def _run(trainer: transformers.Trainer, run: Run) -> dict[str, object]:
     run.log.write_text("".join(json.dumps(entry) + "\n" for entry in state.log_history))
     losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
     if not all(bool(torch.isfinite(torch.tensor(loss))) for loss in losses):
-        raise TrainingError("the loss is not a number any more; lower learning_rate and train again")
+        raise TrainingError("the loss is no longer a number; lower learning_rate and train again")
     return {
         "steps": state.global_step,
         "epochs": round(state.epoch or 0, 2),
@@ -191,9 +193,9 @@ def _settings(
     ready: Prepared,
     judge: str,
 ) -> PreferenceSettings:
-    known = run_settings(recipe, training, training_examples(recipe, base.name), base.name, base_revision(base))
+    known = run_settings(recipe, training, base, rows=made.rows, examples_sha256=made.examples_sha256)
     return PreferenceSettings(
-        **{**known.model_dump(), **made.data},
+        **known.model_dump(),
         preference=preference,
         parent=content_revision(parent),
         preferences_sha256=fingerprint([*ready.train, *ready.heldout]),
@@ -204,15 +206,19 @@ def _settings(
 
 @dataclass(frozen=True)
 class _Made:
-    """How the adapter that is continued was made, as its `training.json` says."""
+    """How the adapter that is continued was made: its settings, and the rows that it was trained on."""
 
     training: Training
-    data: dict[str, object]
-    """Rows and their hash."""
+    rows: int
+    examples_sha256: str
 
 
 def _made_with(parent: Path, recipe: Recipe, base: Base) -> _Made:
-    """Raises TrainingError when it was made for another base."""
+    """Read the adapter's `training.json`; what it does not say is taken from the recipe as it is now.
+
+    Raises:
+        TrainingError: the adapter was made for another base.
+    """
     try:
         known = json.loads((parent / SETTINGS).read_text())
     except (OSError, json.JSONDecodeError):
@@ -222,13 +228,17 @@ def _made_with(parent: Path, recipe: Recipe, base: Base) -> _Made:
     if made_for and here and made_for != here:
         raise TrainingError(
             f"{parent.name[:12]} was trained on {known.get('base', 'another base')} at {made_for}, "
-            f"{base.name} here is at {here}; "
-            "name the base it was made for with --base"
+            f"{base.name} here is at {here}; name the base it was made for with --base"
         )
-    if "training" not in known:
-        return _Made(settled(recipe.training, base, len(training_examples(recipe, base.name))), {})
-    data = {name: known[name] for name in ("rows", "examples_sha256") if name in known}
-    return _Made(Training.model_validate(known["training"]), data)
+    if {"training", "rows", "examples_sha256"} <= known.keys():
+        return _Made(Training.model_validate(known["training"]), known["rows"], known["examples_sha256"])
+    examples = training_examples(recipe, base.name)
+    training = known.get("training")
+    return _Made(
+        settled(recipe.training, base, len(examples)) if training is None else Training.model_validate(training),
+        known.get("rows", len(examples)),
+        known.get("examples_sha256", data_fingerprint(examples)),
+    )
 
 
 def _as_needed(preference: PreferenceTraining, training: Training) -> Training:

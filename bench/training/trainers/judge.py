@@ -16,9 +16,6 @@ from understudy.data.examples import Example, load_examples
 def main(path: str) -> None:
     """Prints a JSON object: the tokens and number of the job's `examples`, the base's own loss on its `heldout` rows,
     and for each name in its `products` what was found."""
-    from train.light import import_lightly
-
-    import_lightly()
     job = json.loads(Path(path).read_text())
     base, heldout = resolve_base("tiny"), load_examples(Path(job["heldout"]))
     lengths = row_lengths(base, load_examples(Path(job["examples"])))

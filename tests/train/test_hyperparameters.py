@@ -9,7 +9,8 @@ import torch
 from bitsandbytes.nn.modules import Linear4bit
 from peft import PeftModel
 
-from train.hyperparameters import settled, steps
+from train.hyperparameters import settled
+from train.learning_rate import steps
 from train.model import load as models
 from train.model.load import load_model, load_tokenizer
 from train.model.tokenize import training_rows
