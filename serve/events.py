@@ -1,7 +1,7 @@
-"""News for whoever listens at GET /events: "a new revision of stand-up just went live", as server-sent events.
+"""Streams what happens in the gateway at GET /events as server-sent events: "a new revision of poet just went live".
 
-A client that comes back with `Last-Event-ID` gets what it missed, as far as it is remembered (`0` gets all of that).
-Where something was lost on the way it is told so with an event `missed`.
+A client that reconnects with `Last-Event-ID` gets the events that it missed, as far as they are remembered (`0` gets
+all of those). An event `missed` says that some were lost.
 """
 
 import asyncio
@@ -23,26 +23,26 @@ from starlette.types import Receive, Scope, Send
 
 from serve.http.errors import error_response
 
-log = logging.getLogger("understudy.news")
+log = logging.getLogger("understudy.events")
 
 Kind: TypeAlias = Literal[
     "learning", "live", "canary", "promoted", "rolled_back", "refused", "hub_trouble", "engine_ready", "engine_down"
 ]
 
 HISTORY = 200
-"""News remembered for clients that come back."""
+"""Events remembered for clients that reconnect."""
 
 QUEUE = 64
-"""News that wait for a slow client; beyond that it loses the oldest."""
+"""Events queued for a slow client; beyond that it loses the oldest."""
 
 SUBSCRIBERS = 500
 """Clients that may listen at the same time."""
 
 HEARTBEAT = 15.0
-"""Seconds between two signs of life on a quiet stream."""
+"""Seconds between two pings on a quiet stream."""
 
 SEND_TIMEOUT = 30.0
-"""Seconds after which a client that takes nothing any more is let go."""
+"""Seconds after which a client that reads nothing is disconnected."""
 
 RETRY_AFTER = 30
 """Seconds after which a client may try again when too many listen."""
@@ -55,16 +55,16 @@ FAREWELL = 1.0
 
 
 class EventMessage(BaseModel):
-    """One piece of news, as it is sent."""
+    """One event, as it is sent."""
 
     model_config = ConfigDict(frozen=True)
 
     id: int
-    """Milliseconds since 1970, or one more than the item before: it grows, across restarts, too."""
+    """Milliseconds since 1970, or one more than the event before: it grows, across restarts, too."""
     at: datetime
     kind: Kind
     persona: str
-    """Empty for news about the engine."""
+    """Empty for events of the engine."""
     revision: str
     previous: str | None
     title: str
@@ -73,11 +73,11 @@ class EventMessage(BaseModel):
 
 
 class TooManySubscribersError(Exception):
-    """As many clients listen as may."""
+    """The limit of subscribers is reached, or the stream is closed."""
 
 
 class Subscriber:
-    """One listening client: what it is still to be sent."""
+    """One connected client and the events still to be sent to it."""
 
     def __init__(self, size: int, backlog: list[EventMessage], lost: bool) -> None:
         self._queue: asyncio.Queue[EventMessage | None] = asyncio.Queue(size)
@@ -86,12 +86,12 @@ class Subscriber:
         self._missed = 0
 
     def put(self, item: EventMessage) -> None:
-        """Queues `item`; never waits. When the queue is full the oldest item makes room."""
+        """Queues `item` without waiting; a full queue drops its oldest item."""
         self._make_room()
         self._queue.put_nowait(item)
 
     def end(self) -> None:
-        """The stream ends after what is queued."""
+        """Ends the stream after what is queued."""
         self._make_room()
         self._queue.put_nowait(None)
 
@@ -100,8 +100,8 @@ class Subscriber:
             self._missed += self._queue.get_nowait() is not None
 
     async def events(self) -> AsyncIterator[ServerSentEvent]:
-        """Everything for this client, until `end`."""
-        yield ServerSentEvent(comment="understudy news", retry=RECONNECT)
+        """Yields the events for this client until `end`."""
+        yield ServerSentEvent(comment="understudy events", retry=RECONNECT)
         if self._lost:
             yield _missed(None)
         for item in self._backlog:
@@ -118,12 +118,12 @@ def _event(item: EventMessage) -> ServerSentEvent:
 
 
 def _missed(count: int | None) -> ServerSentEvent:
-    """`count` is None when nobody knows. It has no id: the client's last one stays."""
+    """`count` is None when it is unknown. The event has no id, so the client keeps its last one."""
     return ServerSentEvent(f'{{"missed": {"null" if count is None else count}}}', event="missed")
 
 
 class EventStream:
-    """Tells all listening clients what happens. To be used on the event loop's thread."""
+    """Sends events to all subscribers. To be used on the event loop's thread."""
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class EventStream:
         previous: str | None = None,
         title: str = "",
     ) -> EventMessage:
-        """Tells everybody; never waits for anybody."""
+        """Queues an event for every subscriber, without waiting."""
         now = self._clock()
         self._last = max(self._last + 1, int(now * 1000))
         item = EventMessage(
@@ -183,10 +183,10 @@ class EventStream:
 
     @contextlib.contextmanager
     def subscribe(self, last_event_id: str = "") -> Iterator[Subscriber]:
-        """A client, for as long as the block lasts.
+        """Subscribes a client for as long as the block lasts.
 
         Raises:
-            FullError: too many listen, or the news are closed.
+            TooManySubscribersError: the limit is reached, or the stream is closed.
         """
         if self._closed or self.listening >= self._limit:
             raise TooManySubscribersError
@@ -200,7 +200,7 @@ class EventStream:
             self._subscribers.discard(subscriber)
 
     def close(self) -> None:
-        """Ends all streams and takes no more; a server that drains before it stops calls this first.
+        """Ends all streams and accepts no more; a server that drains before it stops calls this first.
 
         Without it they end by themselves within a second of uvicorn's SIGTERM.
         """
@@ -209,7 +209,7 @@ class EventStream:
             subscriber.end()
 
     async def respond(self, last_event_id: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one client until it or the server goes."""
+        """Serves one client until it or the server stops."""
         try:
             with self.subscribe(last_event_id[:19]) as subscriber:
                 stopping = anyio.Event()
@@ -227,18 +227,18 @@ class EventStream:
                     shutdown_grace_period=FAREWELL,
                 )(scope, receive, send)
         except TooManySubscribersError:
-            message = "too many clients listen to the news, or the gateway is stopping; try again later"
+            message = "too many clients read /events, or the gateway is stopping; try again later"
             await error_response(503, message, code="overloaded", retry_after=RETRY_AFTER)(scope, receive, send)
         except SendTimeoutError:
-            log.info("a client of the news took nothing for %.0f s and was let go", self._send_timeout)
+            log.info("a client of /events read nothing for %.0f s and was disconnected", self._send_timeout)
 
 
 class _Stream(Response):
     """The subscription begins when the response is sent and ends with it, so that none is left behind."""
 
-    def __init__(self, news: EventStream, last_event_id: str) -> None:
+    def __init__(self, events: EventStream, last_event_id: str) -> None:
         super().__init__()
-        self._news, self._last_event_id = news, last_event_id
+        self._events, self._last_event_id = events, last_event_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._news.respond(self._last_event_id, scope, receive, send)
+        await self._events.respond(self._last_event_id, scope, receive, send)

@@ -1,6 +1,7 @@
-"""Personas that are not live yet: who is being trained or checked, how far that is, and who was refused.
+"""Personas that are not live yet: which are being trained or checked, how far, and which were refused.
 
-Whoever trains them says so with `PUT /admin/learning/{persona}`; `GET /v1/models` lists them beside the models.
+The process that trains one reports it with `PUT /admin/learning/{persona}`; `GET /v1/models` lists them beside the
+models.
 """
 
 from collections.abc import Container
@@ -9,11 +10,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 MOST = 64
-"""Personas that are remembered; beyond that the one that was heard of longest ago is forgotten."""
+"""Personas that are remembered; beyond that the one with the oldest report is forgotten."""
 
 
 class LearningStatus(BaseModel):
-    """How one persona gets on: the body of `PUT /admin/learning/{persona}`."""
+    """The progress of one persona: the body of `PUT /admin/learning/{persona}`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -27,7 +28,7 @@ class LearningStatus(BaseModel):
 
     @property
     def text(self) -> str:
-        """The same in a sentence."""
+        """The progress in one sentence."""
         if self.state == "refused":
             return f"{self.title} was refused: {self.reason}"
         doing = f"learning, {self.percent} %" if self.state == "learning" else "being checked before it goes live"
@@ -35,20 +36,20 @@ class LearningStatus(BaseModel):
 
 
 class LearningRegistry:
-    """What is known of each of them, in memory. To be used on the event loop's thread."""
+    """The last report of each persona, in memory. To be used on the event loop's thread."""
 
     def __init__(self) -> None:
         self._learners: dict[str, LearningStatus] = {}
 
     def put(self, persona: str, learner: LearningStatus) -> bool:
-        """Notes how `persona` gets on; returns whether that is news."""
-        news = self._learners.pop(persona, None) != learner
+        """Stores the progress of `persona`; returns whether that changed."""
+        changed = self._learners.pop(persona, None) != learner
         self._learners[persona] = learner
         while len(self._learners) > MOST:
             del self._learners[next(iter(self._learners))]
-        return news
+        return changed
 
     def listed(self, live: Container[str]) -> list[dict[str, Any]]:
-        """Everybody who is not live, by name; those who are have arrived and are forgotten."""
+        """Lists the personas that are not live, by name, and forgets those that are."""
         self._learners = {name: learner for name, learner in self._learners.items() if name not in live}
         return [{"persona": name, **learner.model_dump()} for name, learner in sorted(self._learners.items())]

@@ -1,4 +1,4 @@
-"""The gateway's parts, put together, and what it tells about itself: models, metrics, news."""
+"""Assembles the gateway's parts, and turns what happens in them into models, metrics and events."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from serve.engine.supervisor import Status, Supervisor
 from serve.engine.vllm import BASE_NAME, Engine, plan_engine, slots_for
 from serve.events import EventStream
 from serve.http.auth import Authenticator
-from serve.hub_sync.adapter_cache import AdapterCache
+from serve.hub_sync.adapter_cache import AdapterCache, cache_folder
 from serve.hub_sync.follower import FollowerContext, PollResult
 from serve.hub_sync.on_demand import OnDemandAdapters
 from serve.hub_sync.watcher import Watcher
@@ -36,33 +36,29 @@ from understudy.statistics.sequential import VoteSource
 log = logging.getLogger("understudy.gateway")
 
 NOTE_USE = 60.0
-"""Seconds between two writes of which personas were used."""
+"""Seconds between two writes of when each persona was last asked."""
 
 
 class Gateway:
-    """Everything that the routes need; made when the application starts."""
+    """Everything that the routes need; created when the application starts."""
 
     def __init__(self, settings: Settings, session: aiohttp.ClientSession, votes: VoteSource | None) -> None:
         self.settings, self.session, self.votes = settings, session, votes
-        self.table, self.metrics, self.news, self.learning = (
-            RoutingTable(),
-            Metrics(),
-            EventStream(),
-            LearningRegistry(),
-        )
+        self.table, self.metrics = RoutingTable(), Metrics()
+        self.events, self.learning = EventStream(), LearningRegistry()
         self.registry = open_registry(settings)
-        self.admission = Authenticator(settings, KeyStore(self.registry.engine))
+        self.authenticator = Authenticator(settings, KeyStore(self.registry.engine))
         self.engine = self._make_engine()
         plan = self.engine.plan
         self._sampling = base_sampling(plan.base)
-        self.slots = FairScheduler(max(1, plan.slots - 1))  # one is kept for whoever is being probed
+        self.scheduler = FairScheduler(max(1, plan.slots - 1))  # one is kept for the candidate being probed
         loader = Loader(
             self.registry, self.table, self.engine, session, drain_timeout=settings.drain_timeout, emit=self._emit
         )
         self.publisher = Publisher(
             self.registry, self.table, loader, emit=self._emit, trial_answers=settings.canary_answers
         )
-        self.entrances = LazyLoader(self.table, self.publisher.enter)
+        self.lazy_loader = LazyLoader(self.table, self.publisher.load_live)
         self.supervisor = Supervisor(
             self.engine,
             self.publisher,
@@ -74,12 +70,12 @@ class Gateway:
         self.traffic = Traffic()
         self.evaluations = Evaluations(self.engine, session, self.registry, self.traffic)
         self.metrics.watch_adapters(lambda: len(self.table.loaded), plan.slots)
-        self.guests = self._make_guests(loader)
+        self.on_demand = self._make_on_demand(loader)
         self.watcher = self._make_watcher()
         self.watcher.prepare()
 
     def _make_engine(self) -> Engine:
-        """Our own, unless somebody else runs it."""
+        """Our own engine, or the one at UNDERSTUDY_ENGINE_URL."""
         settings, personas = self.settings, self.registry.count()
         if settings.engine_url:
             return RemoteEngine(plan_remote(settings, resolve_base(settings.base), personas), settings.engine_url)
@@ -88,68 +84,69 @@ class Gateway:
 
     def _make_watcher(self) -> Watcher:
         settings = self.settings
-        backstage = FollowerContext(
+        context = FollowerContext(
             registry=self.registry,
             publisher=self.publisher,
             ready=lambda: self.supervisor.status.status == "ready",
-            well=self._well,
-            emit=self._looked,
+            engine_healthy=self._engine_healthy,
+            emit=self._polled,
             endpoint=settings.hub_endpoint,
             poll=settings.hub_poll,
         )
-        return Watcher(settings.personas_file, backstage, lambda problem: self.metrics.follow_file(bool(problem)))
+        return Watcher(settings.personas_file, context, lambda problem: self.metrics.follow_file(bool(problem)))
 
-    def _make_guests(self, loader: Loader) -> OnDemandAdapters | None:
-        """None when nobody's adapters may be asked for by their Hub id."""
+    def _make_on_demand(self, loader: Loader) -> OnDemandAdapters | None:
+        """None when no organisation's adapters may be asked for by their Hub id."""
         settings, endpoint = self.settings, self.settings.hub_endpoint
         if not settings.hub_orgs.strip(" ,"):
             return None
-        store = AdapterCache(settings.home / "guests", settings.hub_store_bytes, endpoint)
+        cache = AdapterCache(cache_folder(settings), settings.hub_store_bytes, endpoint)
         return OnDemandAdapters(
             settings.hub_orgs,
             self.table,
             loader,
             self.engine,
-            store,
-            well=self._well,
-            emit=self.metrics.guest,
+            cache,
+            engine_healthy=self._engine_healthy,
+            emit=self.metrics.on_demand,
             endpoint=endpoint,
         )
 
-    async def _well(self) -> bool:
+    async def _engine_healthy(self) -> bool:
         return await self.engine.healthy(self.session)
 
     async def ensure_loaded(self, model: str) -> str:
-        """Makes sure that the engine has `model`, a persona that rests or a Hub id; the name that leads to it.
+        """Loads `model` if it is a Hub id or an unloaded persona; returns the name under which the table knows it.
 
         Raises:
-            RefusedError: as `Guests.ensure_loaded` and `Entrances.ensure_loaded`.
+            HttpRefusalError: as `OnDemandAdapters.ensure_loaded` and `LazyLoader.ensure_loaded`.
         """
-        if "/" in model:
-            return await self.guests.ensure_loaded(model) if self.guests else model
-        await self.entrances.ensure_loaded(model)
+        if "/" not in model:  # as in every persona's name
+            await self.lazy_loader.ensure_loaded(model)
+        elif self.on_demand is not None:
+            return await self.on_demand.ensure_loaded(model)
         return model
 
     async def note_use(self) -> None:
-        """Writes down which personas are asked, until cancelled."""
+        """Stores when personas were last asked, again and again until cancelled."""
         while True:
             await asyncio.sleep(NOTE_USE)
             await asyncio.to_thread(self.write_use)
 
     def write_use(self) -> None:
-        """Writes down which personas were asked since the last time; blocks on the database."""
+        """Stores which personas were asked since the last write; blocks on the database."""
         used, self.table.used = self.table.used, {}
         try:
             self.registry.used({name: at for name, at in used.items() if "/" not in name})
         except SQLAlchemyError as error:
-            log.warning("which personas were used is not written down: %s", type(error).__name__)
+            log.warning("the use of personas could not be stored: %s", type(error).__name__)
 
     def models(self) -> list[dict[str, Any]]:
-        """What /v1/models lists: the base and every live persona, with what people are told about them."""
+        """What /v1/models lists: the base and every live persona, each with its card."""
         return [self._base(), *(self._persona(name, revision) for name, revision in self.table.shown().items())]
 
     def model(self, name: str) -> dict[str, Any]:
-        """One of them. Raises NotFoundError."""
+        """One entry of `models`. Raises NotFoundError."""
         if name == BASE_NAME:
             return self._base()
         live = self.table.live.get(name)
@@ -177,44 +174,44 @@ class Gateway:
             "sampling": {},
             **self.table.cards.get(name, {}),
         }
-        # What the persona's card leaves open is the base's own: vLLM fills it in, too.
+        # vLLM, too, takes what the card does not set from the base's generation_config.json.
         own = {key: value for key, value in (card["sampling"] or {}).items() if value is not None}
         card["sampling"] = self._sampling | own
         about = {"kind": "persona", "revision": short(revision.id), **card, "others": self.table.others(name)}
         if name in self.table.unloaded:
-            about["resting"] = True
+            about["unloaded"] = about["resting"] = True  # the latter is the older name
         return _model(name, int(revision.created_at.timestamp()), about)
 
     def _size(self) -> int:
-        """Slots for the engine's next start, from the registry; blocks on the database."""
+        """Counts the slots for the engine's next start from the registry; blocks on the database."""
         slots = slots_for(self.settings, self.registry.count())
-        self.slots.capacity = max(1, slots - 1)
+        self.scheduler.capacity = max(1, slots - 1)
         self.metrics.watch_adapters(lambda: len(self.table.loaded), slots)
         return slots
 
     def _engine_changed(self, before: Status, status: Status, seconds: float) -> None:
-        """Tells metrics and followers how the engine is; `seconds` since its start."""
+        """Passes a change of the engine to metrics and events; `seconds` since its start."""
         if status.status == "ready":
             self.metrics.engine_ready(seconds)
             kept = {(x.revision.persona, short(x.revision.id)) for x in self.table.loaded.values()}
             self.metrics.forget_others(kept)
-            self.news.announce("engine_ready", "", "", "The stage is open.")
+            self.events.announce("engine_ready", "", "", "The engine is ready.")
         elif status.status == "starting" and before.status != "starting":
             self.metrics.engine_starting()
         elif status.status == "down":
             self.metrics.engine_down()
-            self.news.announce("engine_down", "", "", status.detail)
+            self.events.announce("engine_down", "", "", status.detail)
 
-    def _looked(self, it: PollResult) -> None:
-        """Tells metrics and followers what a look at a persona's repository came to."""
-        self.metrics.looked(it.persona, it.outcome, it.failing)
-        if it.told:
+    def _polled(self, it: PollResult) -> None:
+        """Passes the result of polling a persona's repository to metrics and events."""
+        self.metrics.polled(it.persona, it.outcome, it.failing)
+        if it.announce:
             title = self.table.cards.get(it.persona, {}).get("title", it.persona)
-            text = f"{title}: its repository cannot be used now ({it.outcome}); what is on stage stays."
-            self.news.announce("hub_trouble", it.persona, "", text, title=title)
+            text = f"{title}: its repository cannot be used now ({it.outcome}); the live revision stays."
+            self.events.announce("hub_trouble", it.persona, "", text, title=title)
 
     def _emit(self, it: RolloutEvent) -> None:
-        """Tells metrics and followers what happened to a persona."""
+        """Passes what happened to a persona to metrics and events."""
         revision, persona, metrics = short(it.revision), it.persona, self.metrics
         title = self.table.cards.get(persona, {}).get("title", persona)
         facts = {"previous": short(it.previous or ""), "title": title}
@@ -224,36 +221,38 @@ class Gateway:
             metrics.forget(persona, revision)
         elif it.kind == "rejected":
             metrics.rejected(persona, it.stage)
-            text = f"{title}: a new revision was refused ({it.stage}); what is on stage stays."
-            self.news.announce("refused", persona, revision, text, **facts)
+            text = f"{title}: a new revision was refused ({it.stage}); the live revision stays."
+            self.events.announce("refused", persona, revision, text, **facts)
         elif it.kind == "canary":
             metrics.canary(persona, it.share)
             share = f"{100 * it.share:g}%"
-            self.news.announce("canary", persona, revision, f"{title}: a new revision is on trial ({share}).", **facts)
+            self.events.announce(
+                "canary", persona, revision, f"{title}: a new revision is on trial ({share}).", **facts
+            )
         elif it.kind == "withdrawn":
             metrics.canary(persona, 0)
             metrics.canary_decided(persona, "rolled_back")
             metrics.rolled_back(persona, "canary" if it.reason == "canary" else "manual")
             text = f"{title}: the revision on trial was withdrawn."
-            self.news.announce("rolled_back", persona, revision, text, **facts)
+            self.events.announce("rolled_back", persona, revision, text, **facts)
         else:
-            self._tell_live(it, revision, title, facts)
+            self._emit_live(it, revision, title, facts)
 
-    def _tell_live(self, it: RolloutEvent, revision: str, title: str, facts: dict[str, str]) -> None:
+    def _emit_live(self, it: RolloutEvent, revision: str, title: str, facts: dict[str, str]) -> None:
         persona, metrics = it.persona, self.metrics
         metrics.canary(persona, 0)
         if it.kind == "rolled_back":
             metrics.swapped(persona, "rollback", it.seconds)
             metrics.rolled_back(persona, "manual")
-            self.news.announce("rolled_back", persona, revision, f"{title} went back to {revision}.", **facts)
+            self.events.announce("rolled_back", persona, revision, f"{title} went back to {revision}.", **facts)
         elif it.kind == "promoted":
             metrics.swapped(persona, "promote", it.seconds)
             metrics.canary_decided(persona, "promoted")
             text = f"{title}: the revision on trial passed and is live now."
-            self.news.announce("promoted", persona, revision, text, **facts)
+            self.events.announce("promoted", persona, revision, text, **facts)
         else:
             metrics.swapped(persona, "publish", it.seconds)
-            self.news.announce("live", persona, revision, f"A new revision of {title} just went live.", **facts)
+            self.events.announce("live", persona, revision, f"A new revision of {title} just went live.", **facts)
 
 
 def _model(name: str, created: int, about: dict[str, Any]) -> dict[str, Any]:

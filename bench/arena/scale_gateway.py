@@ -65,7 +65,7 @@ def _asked(stage: Stage) -> dict[str, float]:
         "one on stage": statistics.median(_ask(stage, name) for name in list(status["live"])[:ASKED]),
         "GET /v1/models": _timed(lambda: httpx.get(f"{stage.url}/v1/models", timeout=60)),
     }
-    unloaded = list(status["resting"])[:ASKED]
+    unloaded = list(status["unloaded"])[:ASKED]
     if unloaded:
         values["first request to one that rests"] = statistics.median(_ask(stage, name) for name in unloaded)
         values["second request to it"] = statistics.median(_ask(stage, name) for name in unloaded)

@@ -17,7 +17,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.llm import LLMConfig, LLMServer
 from understudy_privacy import listen_privately
 
-from serve.hub_sync.adapter_folders import AdapterFolders
+from serve.hub_sync.adapter_cache import AdapterFolders
 from understudy.config.settings import load_settings
 from understudy.errors import UnderstudyError
 

@@ -1,8 +1,8 @@
-"""Fair slots when more adapters are asked for than the engine can have in a batch.
+"""Shares the slots of the engine's batch fairly when more adapters are asked for than it has slots.
 
-vLLM lets requests of adapters that are in its batch overtake all others for as long as they keep coming
-(vllm#16876). That is the quickest order, and it is ours, too, until an adapter has waited too long: then the one that
-has had its slot longest takes no new requests, its answers in flight finish, and the slot changes hands.
+vLLM lets requests of adapters in its batch overtake all others for as long as they keep coming (vllm#16876). That
+order is the fastest, and this scheduler keeps it until an adapter has waited too long. Then the adapter that has had
+its slot longest gets no new requests, its answers in flight finish, and the waiting adapter takes the slot.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 PATIENCE = 2.0
-"""Seconds that an adapter waits for a slot before another one must make room for it."""
+"""Seconds that an adapter waits for a slot before another one must give up its own."""
 
 
 class FairScheduler:
@@ -23,9 +23,9 @@ class FairScheduler:
         self.capacity = capacity
         self._patience, self._clock = patience, clock
         self._running: dict[str, int] = {}
-        """Requests in the engine, by adapter; whoever has had its slot longest comes first."""
+        """Requests in the engine, by adapter; the adapter that has had its slot longest comes first."""
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
-        """By adapter; whoever has waited longest comes first."""
+        """By adapter; the one that has waited longest comes first."""
         self._since: dict[str, float] = {}
         """When each waiting adapter began to wait."""
 
@@ -36,8 +36,8 @@ class FairScheduler:
 
     @contextlib.asynccontextmanager
     async def turn(self, adapter: str) -> AsyncIterator[None]:
-        """Waits for a slot for `adapter`, and holds it."""
-        if adapter not in self._waiting and self._ensure_persona(adapter):
+        """Waits for a slot for `adapter`, and holds it for the block."""
+        if adapter not in self._waiting and self._may_run(adapter):
             self._enter(adapter)
         else:
             await self._wait(adapter)
@@ -46,14 +46,14 @@ class FairScheduler:
         finally:
             self._leave(adapter)
 
-    def _ensure_persona(self, adapter: str) -> bool:
-        """Whether its requests may go on to the engine now."""
+    def _may_run(self, adapter: str) -> bool:
+        """Whether a request of `adapter` may go to the engine now."""
         if adapter in self._running:
             return adapter not in self._making_room()
         return len(self._running) < self.capacity
 
     def _making_room(self) -> list[str]:
-        """One running adapter for each that has waited too long."""
+        """The running adapters that must give up their slot: one for each that has waited too long."""
         latest = self._clock() - self._patience
         overdue = sum(since <= latest for name, since in self._since.items() if name not in self._running)
         return list(self._running)[:overdue]
@@ -68,8 +68,8 @@ class FairScheduler:
         self._admit()
 
     def _admit(self) -> None:
-        """Lets in everybody who may come in, those first who have waited longest."""
-        while adapter := next(filter(self._ensure_persona, self._waiting), None):
+        """Admits every waiting request that may run, the longest waiting adapter first."""
+        while adapter := next(filter(self._may_run, self._waiting), None):
             del self._since[adapter]
             for future in self._waiting.pop(adapter):
                 if not future.done():

@@ -1,4 +1,4 @@
-"""Keeps the engine running: starts it, puts the personas on stage, and does so again when it dies."""
+"""Keeps the engine running: starts it, loads the personas, and restarts it when it dies."""
 
 import asyncio
 import logging
@@ -19,11 +19,11 @@ BACK_OFF = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before the first, second, … restart in a row."""
 
 WATCH = 1.0
-"""Seconds between two looks at the engine."""
+"""Seconds between two health checks."""
 
 
 class Status(BaseModel):
-    """What /ready tells."""
+    """What /ready answers."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,7 +47,7 @@ class Supervisor:
         size: Callable[[], int],
         on_change: OnChange = lambda before, status, seconds: None,
     ) -> None:
-        """`size` says, in a thread, how many slots the next start needs."""
+        """`size` returns how many slots the next start needs; it is called in a thread."""
         self._engine, self._publisher, self._session, self._timeout = engine, publisher, session, timeout
         self._size, self._on_change = size, on_change
         self._started = time.monotonic()
@@ -57,8 +57,8 @@ class Supervisor:
 
     @property
     def status(self) -> Status:
-        """How the engine is. With every change `on_change` is told the old one, the new one, and the seconds since
-        the start."""
+        """The engine's status. Every change calls `on_change` with the old one, the new one, and the seconds since the
+        start."""
         return self._status
 
     @status.setter
@@ -70,7 +70,7 @@ class Supervisor:
         """Starts, watches and restarts the engine until cancelled; then ends it."""
         try:
             while True:
-                await self._one_life()
+                await self._run_once()
                 wait = BACK_OFF[min(self._failures, len(BACK_OFF) - 1)]
                 self._failures += 1
                 self.restarts += 1
@@ -79,21 +79,21 @@ class Supervisor:
         finally:
             await self._engine.stop()
 
-    async def _one_life(self) -> None:
+    async def _run_once(self) -> None:
         self._started = time.monotonic()
         self.status = Status(status="starting", detail="The engine is loading the base.")
         try:
             self._engine.resize(await asyncio.to_thread(self._size))
             self._engine.start()
             await self._engine.wait_ready(self._session, self._timeout)
-            self.status = Status(status="starting", detail="The personas are being put on stage.")
+            self.status = Status(status="starting", detail="The personas are being loaded.")
             missing = await self._publisher.replay(engine_died=self.restarts > 0)
         except EngineError as error:
             log.error("%s", error)
-            self.status = Status(status="down", detail="The engine did not start; it is tried again.")
+            self.status = Status(status="down", detail="The engine did not start; it is being started again.")
             await self._engine.stop()
             return
-        gone = f" Not on stage: {', '.join(missing)}." if missing else ""
+        gone = f" Not loaded: {', '.join(missing)}." if missing else ""
         self.status = Status(status="ready", detail=f"Ready.{gone}")
         self._failures = 0
         await self._until_dead()

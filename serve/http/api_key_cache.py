@@ -1,4 +1,4 @@
-"""The active keys in memory, read again often enough that a revoked key ends and a new one begins."""
+"""Caches the active API keys, and reads them often enough that a revoked key ends and a new one works."""
 
 import asyncio
 import logging
@@ -10,34 +10,36 @@ from understudy.registry.api_keys import SECRET, Key, KeyStore, hash_of
 log = logging.getLogger("understudy.gateway")
 
 FRESH = 2.0
-"""Seconds after which what is known is read again before it is used: how long a revoked key may still work."""
+"""Seconds for which the keys are used without a new read: how long a revoked key may still work."""
 
 SPACING = 0.5
-"""Seconds from one read to the next, however many wrong keys are tried."""
+"""Least seconds between two reads, however many wrong keys are tried."""
 
 PATIENCE = 2.0
-"""Seconds that a request waits for a database that does not answer, before what was known last is used."""
+"""Seconds that a request waits for the database before the keys that were read last are used."""
 
 
 class KeysUnknownError(Exception):
-    """The keys could not be read even once."""
+    """The keys could not be read, not even once."""
 
 
 class ApiKeyCache:
-    """Knows active keys by their secret. It belongs to one event loop; the database is read in a thread."""
+    """Finds active keys by their secret. It belongs to one event loop; the database is read in a thread."""
 
     def __init__(self, store: KeyStore, clock: Callable[[], float]) -> None:
         self._store, self._clock = store, clock
         self._keys: dict[str, Key] | None = None
         self.locked = False
-        """Whether an inference key was ever made, as of the last `find`."""
+        """Whether an inference key was ever created, as of the last read."""
         self._read_at = -math.inf
-        """When the last read began, whatever came of it."""
+        """When the last read began, whether or not it succeeded."""
         self._reading: asyncio.Task[None] | None = None
 
     async def find(self, secret: str) -> Key | None:
-        """The active key with that secret. One that is not known yet is looked for in a read that begins after this
-        call, so that a new key works at once; such calls share a read, at most one every SPACING seconds.
+        """Returns the active key with that secret, or None.
+
+        A key that is not cached is looked up in a read that begins after this call, so that a new key works at once;
+        such calls share a read, at most one every SPACING seconds.
 
         Raises:
             KeysUnknownError: the database has never answered.
@@ -45,7 +47,7 @@ class ApiKeyCache:
         arrived = self._clock()
         await self._read_since(arrived - FRESH if self._keys is not None else arrived)
         if self._keys is None:
-            # Nobody may come in without a key either: there may be keys, which close the door to the others.
+            # Anonymous callers are refused, too: if there are keys, the gateway is closed to them.
             raise KeysUnknownError("the keys cannot be read at the moment; try again")
         if not SECRET.fullmatch(secret):
             return None
@@ -55,7 +57,7 @@ class ApiKeyCache:
         return self._keys.get(digest)
 
     async def _read_since(self, moment: float) -> None:
-        """Returns when a read has ended that began at `moment` or later, or when patience has."""
+        """Returns when a read that began at `moment` or later has ended, or after PATIENCE."""
         while self._read_at < moment:
             if self._reading is None:
                 self._reading = asyncio.create_task(self._read())
@@ -68,14 +70,14 @@ class ApiKeyCache:
             await asyncio.sleep(max(0.0, self._read_at + SPACING - self._clock()))
             began = self._clock()
             try:
-                self._keys, self.locked = await asyncio.to_thread(self._look)
+                self._keys, self.locked = await asyncio.to_thread(self._read_store)
             except Exception as error:
-                # Any failure of any database: what was known goes on being used, and the next request tries again.
+                # Any failure of any database: the cached keys stay in use, and the next request tries again.
                 log.warning("the keys cannot be read: %s", type(error).__name__)
             self._read_at = began
         finally:
             self._reading = None
 
-    def _look(self) -> tuple[dict[str, Key], bool]:
+    def _read_store(self) -> tuple[dict[str, Key], bool]:
         keys = self._store.active()
         return keys, self.locked or self._store.has_ever_locked()

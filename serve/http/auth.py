@@ -1,4 +1,4 @@
-"""Who may come in, and how much: keys, the anonymous tier, limits a minute, answers at once."""
+"""Authenticates callers and enforces their limits: keys, the anonymous tier, rates per minute, answers at once."""
 
 import asyncio
 import contextlib
@@ -14,10 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
-from starlette.responses import JSONResponse
-
 from serve.http.api_key_cache import ApiKeyCache, KeysUnknownError
-from serve.http.errors import error_response
+from serve.http.errors import HttpRefusalError
 from serve.http.rate_limits import RateLimiter, RateLimits, RateLimitState, WindowState, memory_windows, open_windows
 from understudy.config.settings import Settings
 from understudy.registry.api_keys import PREFIX, Key, KeyStore
@@ -25,36 +23,23 @@ from understudy.registry.api_keys import PREFIX, Key, KeyStore
 log = logging.getLogger("understudy.gateway")
 
 PLACEHOLDER = "none"
-"""What clients send that must send a key and have none."""
+"""Sent by clients that must send a key and have none."""
 
 ACCEPTED = {"inference": ("inference",), "metrics": ("metrics", "admin"), "admin": ("admin",)}
-"""Which kinds of key open what."""
+"""Kinds of key that each kind of route accepts."""
 
 NO_LIMITS = RateLimits()
 
 STORAGE_PATIENCE = 1.0
-"""Seconds that a request waits for a shared storage of limits, before it comes in uncounted."""
+"""Seconds that a request waits for a shared storage of limits before it is admitted uncounted."""
 
 SOON = 1
-"""Seconds after which it is worth trying again when too many answers are in progress."""
-
-
-class NotAdmittedError(Exception):
-    """A request that is turned away at the door."""
-
-    def __init__(self, status: int, message: str, code: str, retry_after: int | None = None) -> None:
-        super().__init__(message)
-        self.status, self.message, self.code, self.retry_after = status, message, code, retry_after
-
-    @property
-    def response(self) -> JSONResponse:
-        """The refusal in OpenAI's shape."""
-        return error_response(self.status, self.message, code=self.code, retry_after=self.retry_after)
+"""Seconds after which a client may ask again when too many answers are in progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. Safe to log: it holds neither a secret nor an address."""
+    """The caller of a request. Safe to log: it holds neither a secret nor an address."""
 
     id: str
     """`key:<id>`, `env`, or `anonymous:<hash of the address>`."""
@@ -64,29 +49,29 @@ class Caller:
 
 
 class AdmittedRequest:
-    """One admitted request."""
+    """One admitted request and what its caller has left."""
 
-    def __init__(self, caller: Caller, standing: RateLimitState, charge: Callable[[Caller, int], None]) -> None:
-        self.caller, self._standing, self._charge = caller, standing, charge
+    def __init__(self, caller: Caller, state: RateLimitState, charge: Callable[[Caller, int], None]) -> None:
+        self.caller, self._state, self._charge = caller, state, charge
 
     def charge(self, tokens: int) -> None:
-        """Takes the tokens of the answer (prompt and completion) from the caller's minute. Never waits or fails."""
+        """Charges the tokens of prompt and answer to the caller's minute. Never waits or fails."""
         self._charge(self.caller, tokens)
 
     def headers(self) -> list[tuple[str, str]]:
-        """OpenAI's rate-limit headers, as things stood when the request came in; empty without limits."""
-        return [*_headers("requests", self._standing.requests), *_headers("tokens", self._standing.tokens)]
+        """OpenAI's rate-limit headers, as of the request's arrival; empty without limits."""
+        return [*_headers("requests", self._state.requests), *_headers("tokens", self._state.tokens)]
 
 
 class Authenticator:
-    """The doorkeeper. It belongs to one event loop.
+    """Authenticates and admits callers. It belongs to one event loop.
 
     Raises:
-        StorageError: the storage for the limits cannot be used.
+        ConfigError: the storage for the limits cannot be used.
     """
 
     def __init__(self, settings: Settings, keystore: KeyStore, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._settings, self._ring = settings, ApiKeyCache(keystore, clock)
+        self._settings, self._keys = settings, ApiKeyCache(keystore, clock)
         self._api_key = settings.api_key.get_secret_value() if settings.api_key else ""
         self._shared = open_windows(settings.limits_storage, clock)
         self._private = self._shared if not self._shared.blocks else memory_windows(clock)
@@ -98,16 +83,16 @@ class Authenticator:
         )
         self._in_progress: Counter[str] = Counter()
         self._threads = ThreadPoolExecutor(8, "limits") if self._shared.blocks else None
-        """Threads of its own: a storage that hangs must not keep the keys from being read."""
+        """Separate threads: a storage that hangs must not block the reading of keys."""
         self._charges: set[asyncio.Future[None]] = set()
         self.in_progress = 0
         """Answers in progress in the whole gateway."""
 
     async def caller(self, authorization: str, address: str) -> Caller:
-        """Who sends an inference request with this Authorization header from this address.
+        """Authenticates an inference request by its Authorization header and address.
 
         Raises:
-            NotAdmittedError: 401 for no key or a wrong one, 403 for one of another kind, 503 if keys cannot be read.
+            HttpRefusalError: 401 for no key or a wrong one, 403 for one of another kind, 503 if keys cannot be read.
         """
         secret = _bearer(authorization)
         if _same(secret, self._api_key):
@@ -122,7 +107,7 @@ class Authenticator:
         return Caller(f"anonymous:{self._hidden(address)}", "anonymous", "anonymous", self._anonymous)
 
     async def require(self, kind: Literal["admin", "metrics"], authorization: str) -> Caller:
-        """Who sends an admin request, or one for figures. Raises NotAdmittedError as `caller`."""
+        """Authenticates an admin request, or one for metrics. Raises HttpRefusalError as `caller`."""
         secret = _bearer(authorization)
         if _same(secret, self._settings.admin_secret):
             return Caller("env", "UNDERSTUDY_ADMIN_KEY", "admin")
@@ -135,19 +120,19 @@ class Authenticator:
 
     @contextlib.asynccontextmanager
     async def enter(self, caller: Caller) -> AsyncIterator[AdmittedRequest]:
-        """Wraps the whole answer: it takes a place and one request, and gives the place back however the answer ends.
+        """Admits one request for the block: takes a place and one request of the minute, and gives the place back.
 
         Raises:
-            NotAdmittedError: 429, `overloaded` when the gateway is full, `rate_limit_exceeded` when the caller is.
+            HttpRefusalError: 429, `overloaded` when the gateway is full, `rate_limit_exceeded` when the caller is.
         """
         self._check_places(caller)
         self.in_progress += 1
         self._in_progress[caller.id] += 1
         try:
-            standing = await self._take(caller)
-            if standing.refused:
-                raise _used_up(standing)
-            yield AdmittedRequest(caller, standing, self._charge)
+            state = await self._take(caller)
+            if state.refused:
+                raise _used_up(state)
+            yield AdmittedRequest(caller, state, self._charge)
         finally:
             self.in_progress -= 1
             self._in_progress[caller.id] -= 1
@@ -156,11 +141,12 @@ class Authenticator:
 
     def _check_places(self, caller: Caller) -> None:
         if self.in_progress >= self._settings.max_concurrent:
-            raise NotAdmittedError(429, "too many answers are in progress here; try again", "overloaded", SOON)
+            message = "too many answers are in progress here; try again"
+            raise HttpRefusalError(429, message, reason="overloaded", code="overloaded", retry_after=SOON)
         most = caller.limits.max_concurrent
         if most and self._in_progress[caller.id] >= most:
             message = f"{most} of your answers are in progress, and no more are allowed at once"
-            raise NotAdmittedError(429, message, "rate_limit_exceeded", SOON)
+            raise _rate_limited(message, SOON)
 
     async def _take(self, caller: Caller) -> RateLimitState:
         if not (caller.limits.requests_per_minute or caller.limits.tokens_per_minute):
@@ -174,7 +160,7 @@ class Authenticator:
             async with asyncio.timeout(STORAGE_PATIENCE):
                 return await taking
         except Exception as error:  # each storage has errors of its own
-            # The places still bound the load, so an outage of the counters is none of the gateway.
+            # The number of answers at once still bounds the load, so the counters' outage is not the gateway's.
             log.warning("limits are not counted, their storage fails: %s", type(error).__name__)
             return RateLimitState()
 
@@ -196,32 +182,32 @@ class Authenticator:
             log.warning("tokens are not counted, the limits' storage fails: %s", type(error).__name__)
 
     def _windows(self, caller: Caller) -> RateLimiter:
-        """What is known of addresses stays in this process."""
+        """Anonymous callers are counted in this process: their addresses must not leave it."""
         return self._private if caller.kind == "anonymous" else self._shared
 
     async def _known(self, secret: str) -> Key | None:
         try:
-            return await self._ring.find(secret)
+            return await self._keys.find(secret)
         except KeysUnknownError as error:
-            raise NotAdmittedError(503, str(error), "keys_unknown", SOON) from None
+            raise HttpRefusalError(503, str(error), reason="key", code="keys_unknown", retry_after=SOON) from None
 
     def _is_open(self) -> bool:
         if self._settings.anonymous is not None:
             return self._settings.anonymous
-        return not self._api_key and not self._ring.locked
+        return not self._api_key and not self._keys.locked
 
     def _means_a_key(self, secret: str) -> bool:
-        """Whoever shows a wrong or revoked key is told so, and not let in as somebody else. Clients that must send
-        something and have no key send anything."""
+        """Whether the secret is meant as a key: a wrong or revoked one is refused rather than taken as anonymous.
+        Clients that must send something and have no key send anything."""
         return secret.startswith(PREFIX) or bool(self._api_key and secret not in ("", PLACEHOLDER))
 
     def _hidden(self, address: str) -> str:
-        """The address, in a form that is of no use outside this process."""
+        """The address as a keyed hash, which is of no use outside this process."""
         return hashlib.blake2b(_network(address).encode(), digest_size=8, key=self._salt).hexdigest()
 
 
 def _network(address: str) -> str:
-    """Whom to count an address as: IPv6 hands out 2^64 of them to each customer."""
+    """The unit an address is counted by: a customer has 2^64 IPv6 addresses, so the first 64 bits."""
     if ":" not in address:
         return address
     try:
@@ -237,7 +223,7 @@ def _bearer(authorization: str) -> str:
 
 
 def _same(secret: str, known: str) -> bool:
-    """In constant time; an empty secret is none."""
+    """Compares in constant time; an empty `known` matches nothing."""
     return bool(known) and hmac.compare_digest(secret.encode("utf-8", "replace"), known.encode())
 
 
@@ -248,20 +234,25 @@ def _checked(key: Key, wanted: str) -> Caller:
     return Caller(f"key:{key.id}", key.name, key.kind, limits)
 
 
-def _no_key(kind: str) -> NotAdmittedError:
+def _no_key(kind: str) -> HttpRefusalError:
     message = f"missing or wrong {kind} key; send it as 'Authorization: Bearer KEY'"
-    return NotAdmittedError(401, message, "invalid_api_key")
+    return HttpRefusalError(401, message, reason="key", code="invalid_api_key")
 
 
-def _wrong_kind(kind: str, wanted: str) -> NotAdmittedError:
-    return NotAdmittedError(403, f"this key is for {kind}; here one for {wanted} is needed", "wrong_kind_of_key")
+def _wrong_kind(kind: str, wanted: str) -> HttpRefusalError:
+    message = f"this key is for {kind}; this route needs one for {wanted}"
+    return HttpRefusalError(403, message, reason="key", code="wrong_kind_of_key")
 
 
-def _used_up(standing: RateLimitState) -> NotAdmittedError:
-    left = standing.tokens if standing.refused == "tokens" else standing.requests
+def _used_up(state: RateLimitState) -> HttpRefusalError:
+    left = state.tokens if state.refused == "tokens" else state.requests
     assert left
-    message = f"all {left.limit:,} {standing.refused} of this minute are used; try again in {left.reset} s"
-    return NotAdmittedError(429, message, "rate_limit_exceeded", max(SOON, left.reset))
+    message = f"all {left.limit:,} {state.refused} of this minute are used; try again in {left.reset} s"
+    return _rate_limited(message, max(SOON, left.reset))
+
+
+def _rate_limited(message: str, seconds: int) -> HttpRefusalError:
+    return HttpRefusalError(429, message, reason="rate_limit", code="rate_limit_exceeded", retry_after=seconds)
 
 
 def _headers(what: str, left: WindowState | None) -> list[tuple[str, str]]:

@@ -1,9 +1,11 @@
-"""Errors in the shape that OpenAI's clients understand."""
+"""Refusals and errors in the shape that OpenAI's clients understand."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from starlette.responses import JSONResponse
+
+from serve.request_metrics import Refusal
 
 TYPES = {
     400: "invalid_request_error",
@@ -44,3 +46,64 @@ def error_response(
     if reasons:
         body["error"]["reasons"] = list(reasons)
     return JSONResponse(body, status, headers)
+
+
+ENGINE_RETRY_AFTER = 5
+"""Seconds after which a client may ask again while the engine is down."""
+
+
+class HttpRefusalError(Exception):
+    """A request is turned away; every layer of the gateway raises it, and it leaves as `response`."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        reason: Refusal = "body",
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: int | None = None,
+        reasons: Sequence[str] = (),
+    ) -> None:
+        """`reason` is what the metrics count it under; `retry_after` in seconds."""
+        super().__init__(message)
+        self.status, self.message, self.reasons = status, message, list(reasons)
+        self.reason: Refusal = reason
+        self.param, self.code, self.retry_after = param, code, retry_after
+
+    @property
+    def response(self) -> JSONResponse:
+        """The refusal in OpenAI's shape."""
+        return error_response(
+            self.status,
+            self.message,
+            param=self.param,
+            code=self.code,
+            retry_after=self.retry_after,
+            reasons=self.reasons,
+        )
+
+    def retried_after(self, seconds: float) -> "HttpRefusalError":
+        """A copy to raise again, with the seconds that are left to wait; without any if it had none."""
+        return HttpRefusalError(
+            self.status,
+            self.message,
+            reason=self.reason,
+            param=self.param,
+            code=self.code,
+            retry_after=None if self.retry_after is None else max(1, int(seconds)),
+            reasons=self.reasons,
+        )
+
+
+def engine_not_ready(message: str, code: str = "engine_down") -> HttpRefusalError:
+    """503: the engine is starting, down, or failed before its answer began."""
+    return HttpRefusalError(503, message, reason="engine", code=code, retry_after=ENGINE_RETRY_AFTER)
+
+
+def model_not_ready(
+    message: str, seconds: float, *, reason: Refusal, code: str = "model_not_ready"
+) -> HttpRefusalError:
+    """503: the model cannot answer now; the client may ask again after so many seconds."""
+    return HttpRefusalError(503, message, reason=reason, param="model", code=code, retry_after=max(1, int(seconds)))

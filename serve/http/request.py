@@ -2,57 +2,23 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 
-from serve.http.errors import error_response
-from serve.metrics import Refusal
+from serve.http.errors import HttpRefusalError
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 BODY_TIMEOUT = 30.0
-"""Seconds that a client gets to send its body; its place is kept for that long."""
-
-
-class HttpRefusalError(Exception):
-    """A request that never reaches the engine."""
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        reason: Refusal = "body",
-        param: str | None = None,
-        code: str | None = None,
-        retry_after: int | None = None,
-        reasons: Sequence[str] = (),
-    ) -> None:
-        super().__init__(message)
-        self.status, self.message, self.reasons = status, message, list(reasons)
-        self.reason: Refusal = reason
-        self.param, self.code, self.retry_after = param, code, retry_after
-
-    @property
-    def response(self) -> JSONResponse:
-        """The refusal in OpenAI's shape."""
-        return error_response(
-            self.status,
-            self.message,
-            param=self.param,
-            code=self.code,
-            retry_after=self.retry_after,
-            reasons=self.reasons,
-        )
+"""Seconds that a client gets to send its body; it counts as an answer in progress meanwhile."""
 
 
 async def read_body(request: Request, *, max_bytes: int) -> dict:
-    """The body of an inference request: a JSON object that names a model.
+    """Reads the body of an inference request: a JSON object that names a model.
 
     Raises:
-        RefusedError: it is something else, too large, or does not arrive; the message says what was found.
+        HttpRefusalError: it is something else, too large, or does not arrive; the message says what was found.
         ClientDisconnect: the client went away.
     """
     if request.method != "POST":
@@ -64,7 +30,7 @@ async def read_body(request: Request, *, max_bytes: int) -> dict:
 
 
 async def read_object(request: Request, *, max_bytes: int) -> dict:
-    """The body of a request: a JSON object. Raises as `read_body`."""
+    """Reads the body of a request: a JSON object. Raises as `read_body`."""
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
             raw = await _read(request, max_bytes)
@@ -81,10 +47,12 @@ async def read_object(request: Request, *, max_bytes: int) -> dict:
 
 
 def check_messages(messages: object) -> None:
-    """What vLLM leaves to the chat template, which may drop it without a word: roles, and messages that say nothing.
+    """Refuses messages without a known role or without content.
+
+    vLLM leaves both to the chat template, which may drop such a message silently.
 
     Raises:
-        RefusedError: naming the message.
+        HttpRefusalError: naming the message.
     """
     if not isinstance(messages, list) or not messages:
         raise HttpRefusalError(400, "'messages' must be a list with at least one message", param="messages")
@@ -97,7 +65,7 @@ def check_messages(messages: object) -> None:
 
 
 def user_of(body: Mapping[str, object], headers: Mapping[str, str], caller: str) -> str:
-    """Who is being answered, for sticky trials: whom the client names, else the caller."""
+    """Whose answer it is, so that a trial is sticky: the user that the client names, else the caller."""
     for name in (body.get("safety_identifier"), body.get("user"), headers.get("x-understudy-user")):
         if isinstance(name, str) and name:
             return name
@@ -115,7 +83,7 @@ async def _read(request: Request, max_bytes: int) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    """Why it is not JSON, in words that can be sent back whatever the body holds."""
+    """Explain why the body is not JSON, in text that is safe to send back."""
     if isinstance(error, UnicodeEncodeError):
         return "it holds half of a surrogate pair"
     return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
@@ -123,4 +91,4 @@ def _reason(error: Exception) -> str:
 
 def _refuse_constant(name: str) -> None:
     """NaN and Infinity are Python's, not JSON's, and would reach the sampler."""
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

@@ -1,4 +1,4 @@
-"""The gateway's own routes: health and readiness for all, models for callers, figures and changes for the admin."""
+"""The gateway's own routes: health for all, models for callers, metrics for monitoring, changes for the admin."""
 
 from typing import Annotated, Any, Literal
 
@@ -11,17 +11,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from serve.engine.evaluation import EvaluationRequest, Operation
 from serve.engine.vllm import BASE_NAME
-from serve.http.auth import NotAdmittedError
-from serve.http.errors import error_body, error_response
+from serve.http.errors import HttpRefusalError, engine_not_ready, error_response
 from serve.learning import LearningStatus
 from serve.rollout.publisher import Published
 from serve.state import Gateway
 from understudy.config.recipe import NAME
 from understudy.errors import EngineError, NotFoundError, PublishError
 from understudy.registry.adapters import short
-
-PUBLISH_AGAIN = 5
-"""Seconds after which an admin may ask again while the engine is down."""
 
 
 class PublishRequest(BaseModel):
@@ -36,9 +32,9 @@ class PublishRequest(BaseModel):
     """Of the users, 0 to 1; below 1 the revision goes on trial (publish only)."""
     actor: str = Field(default="admin", max_length=63)
     when: Literal["now", "better"] = "now"
-    """better: not now, and not for want of evidence against it, but when asked again (promote only)."""
+    """better: the trial is no longer promoted for lack of evidence against it, but by a later call (promote only)."""
     reason: str = Field(default="asked for", max_length=200)
-    """What the history says about it (promote only)."""
+    """Recorded in the history (promote only)."""
 
 
 def gateway_of(request: Request) -> Gateway:
@@ -51,12 +47,12 @@ GatewayOf = Annotated[Gateway, Depends(gateway_of)]
 
 async def _require_caller(request: Request, gateway: GatewayOf) -> None:
     address = request.client.host if request.client else ""
-    await gateway.admission.caller(request.headers.get("authorization", ""), address)
+    await gateway.authenticator.caller(request.headers.get("authorization", ""), address)
 
 
 def _require(kind: Literal["admin", "metrics"]) -> Any:
     async def check(request: Request, gateway: GatewayOf) -> None:
-        await gateway.admission.require(kind, request.headers.get("authorization", ""))
+        await gateway.authenticator.require(kind, request.headers.get("authorization", ""))
 
     return Depends(check)
 
@@ -67,12 +63,12 @@ def open_routes() -> APIRouter:
 
     @router.get("/health")
     async def health() -> dict[str, str]:
-        """The gateway runs; it says nothing about the engine."""
+        """200 while the gateway runs; says nothing about the engine."""
         return {"status": "ok"}
 
     @router.get("/ready")
     async def ready(gateway: GatewayOf) -> JSONResponse:
-        """200 when the engine answers and as many personas are on stage as there are slots for, else 503."""
+        """200 when the engine answers and as many personas are loaded as there are slots for, else 503."""
         status = gateway.supervisor.status
         return JSONResponse(status.model_dump(), 200 if status.status == "ready" else 503)
 
@@ -80,7 +76,7 @@ def open_routes() -> APIRouter:
 
 
 def caller_routes() -> APIRouter:
-    """Routes for whoever may ask for answers."""
+    """Routes for callers who may ask for answers."""
     router = APIRouter(dependencies=[Depends(_require_caller)])
 
     @router.get("/v1/models")
@@ -91,13 +87,13 @@ def caller_routes() -> APIRouter:
 
     @router.get("/v1/models/{name}")
     async def model(name: str, gateway: GatewayOf) -> dict[str, Any]:
-        """One of them."""
+        """One entry of /v1/models."""
         return gateway.model(name)
 
     @router.get("/events")
     async def events(request: Request, gateway: GatewayOf) -> Response:
         """Server-sent events: which revision went live, on trial, or back, and how the engine is."""
-        return gateway.news.stream(request)
+        return gateway.events.stream(request)
 
     return router
 
@@ -108,42 +104,42 @@ def figure_routes() -> APIRouter:
 
     @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics(gateway: GatewayOf) -> Response:
-        """Ours, for Prometheus."""
+        """The gateway's metrics, for Prometheus."""
         body, content_type = gateway.metrics.render()
         return Response(body, media_type=content_type)
 
     @router.get("/metrics/engine", response_class=PlainTextResponse)
     async def engine_metrics(gateway: GatewayOf) -> Response:
-        """vLLM's own, for Prometheus."""
+        """vLLM's own metrics, for Prometheus."""
         try:
             timeout = aiohttp.ClientTimeout(total=5)
             async with gateway.session.get(f"{gateway.engine.url}/metrics", timeout=timeout) as response:
                 return Response(await response.read(), response.status, media_type=response.headers["content-type"])
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise EngineError("vLLM does not answer /metrics") from error
+            raise engine_not_ready("vLLM does not answer /metrics") from error
 
     return router
 
 
 def admin_routes() -> APIRouter:
-    """Routes that change what people get."""
+    """Routes that change what callers get."""
     router = APIRouter(prefix="/admin", dependencies=[_require("admin")])
 
     @router.post("/publish")
     async def publish(body: PublishRequest, gateway: GatewayOf) -> Published:
-        """Puts a registered revision on stage without a pause, or on trial with a share of the users."""
+        """Makes a registered revision live without a pause, or puts it on trial with a share of the users."""
         _require_ready(gateway)
         return await gateway.publisher.publish(body.persona, body.revision, actor=body.actor, share=body.share)
 
     @router.post("/rollback")
     async def rollback(body: PublishRequest, gateway: GatewayOf) -> Published:
-        """Withdraws a trial, or puts an earlier revision back on stage."""
+        """Withdraws a trial, or makes an earlier revision live again."""
         _require_ready(gateway)
         return await gateway.publisher.rollback(body.persona, body.revision, actor=body.actor)
 
     @router.post("/promote")
     async def promote(body: PublishRequest, gateway: GatewayOf) -> Published:
-        """Makes the revision on trial live, or lets only proof that it is better do so."""
+        """Makes the revision on trial live; with `when: better`, only later, when it is proved to be better."""
         _require_ready(gateway)
         if body.when == "better":
             return gateway.publisher.hold(body.persona)
@@ -153,55 +149,57 @@ def admin_routes() -> APIRouter:
     async def learning(
         persona: Annotated[str, Path(pattern=NAME)], body: LearningStatus, gateway: GatewayOf
     ) -> LearningStatus:
-        """Tells people how a persona that is not live yet gets on. Forgotten when it is live, and at a restart."""
+        """Announces the progress of a persona that is not live yet; forgotten when it is live, and at a restart."""
         if persona == BASE_NAME:
-            raise StarletteHTTPException(400, f"{BASE_NAME!r} is the base, not a persona")
+            raise HttpRefusalError(400, f"{BASE_NAME!r} is the base, not a persona", param="persona")
         if gateway.learning.put(persona, body):
-            gateway.news.announce("learning", persona, text=body.text, title=body.title)
+            gateway.events.announce("learning", persona, text=body.text, title=body.title)
         return body
 
     @router.post("/evaluation")
     async def evaluation(body: EvaluationRequest, gateway: GatewayOf) -> dict[str, str]:
-        """Loads a registered revision to be evaluated; `model` is the name under which it is asked."""
+        """Loads a registered revision to be evaluated; `model` is its name in requests."""
         _require_ready(gateway)
         return {"model": await gateway.evaluations.load(body)}
 
     @router.delete("/evaluation")
     async def end_evaluation(gateway: GatewayOf) -> dict[str, str]:
-        """Unloads it again."""
+        """Unloads the revision that is evaluated."""
         await gateway.evaluations.unload()
         return {"status": "ended"}
 
     @router.post("/evaluation/{operation}")
     async def ask(operation: Operation, body: dict[str, Any], gateway: GatewayOf) -> dict[str, Any]:
-        """Asks the base or the revision that is evaluated, when the engine serves nobody else."""
+        """Asks the base or the revision that is evaluated, while the engine serves no other request."""
         _require_ready(gateway)
         return await gateway.evaluations.ask(operation, body)
 
     @router.get("/status")
     async def status(gateway: GatewayOf) -> dict[str, Any]:
-        """What the engine has loaded, who is on trial, what follows which repository, and what goes on right now."""
+        """What the engine has loaded, which revisions are on trial, which repositories are followed, and the load."""
         table = gateway.table
+        unloaded = {name: short(revision.id) for name, revision in sorted(table.unloaded.items())}
         return {
             "engine": gateway.supervisor.status.model_dump() | {"restarts": gateway.supervisor.restarts},
-            "slots": {"capacity": gateway.slots.capacity, "waiting": gateway.slots.waiting},
-            "in_progress": gateway.admission.in_progress,
+            "slots": {"capacity": gateway.scheduler.capacity, "waiting": gateway.scheduler.waiting},
+            "in_progress": gateway.authenticator.in_progress,
             "loaded": {name: loaded.in_flight for name, loaded in sorted(table.loaded.items())},
             "live": {name: short(loaded.revision.id) for name, loaded in sorted(table.live.items())},
-            "resting": {name: short(revision.id) for name, revision in sorted(table.unloaded.items())},
+            "unloaded": unloaded,
+            "resting": unloaded,  # its older name
             "trials": {
                 name: {"revision": short(trial.loaded.revision.id), **trial.figures()}
                 for name, trial in sorted(table.trials.items())
             },
             "following": gateway.watcher.status(),
-            "on_demand": gateway.guests.status() if gateway.guests else None,
+            "on_demand": gateway.on_demand.status() if gateway.on_demand else None,
         }
 
     return router
 
 
 def shape_errors(app: FastAPI) -> None:
-    """Every error leaves in OpenAI's shape."""
+    """Sends every error in OpenAI's shape."""
 
     @app.exception_handler(StarletteHTTPException)
     async def _(request: Request, error: StarletteHTTPException) -> JSONResponse:
@@ -214,8 +212,8 @@ def shape_errors(app: FastAPI) -> None:
         param = ".".join(str(part) for part in first["loc"][1:])
         return error_response(400, f"{param or 'body'}: {first['msg']}", param=param or None)
 
-    @app.exception_handler(NotAdmittedError)
-    async def _(request: Request, error: NotAdmittedError) -> JSONResponse:
+    @app.exception_handler(HttpRefusalError)
+    async def _(request: Request, error: HttpRefusalError) -> JSONResponse:
         return error.response
 
     @app.exception_handler(NotFoundError)
@@ -224,16 +222,14 @@ def shape_errors(app: FastAPI) -> None:
 
     @app.exception_handler(PublishError)
     async def _(request: Request, error: PublishError) -> JSONResponse:
-        body = error_body(409, str(error), code="refused")
-        body["error"]["reasons"] = error.reasons
-        return JSONResponse(body, 409)
+        return error_response(409, str(error), code="refused", reasons=error.reasons)
 
     @app.exception_handler(EngineError)
     async def _(request: Request, error: EngineError) -> JSONResponse:
-        return error_response(503, str(error), code="engine_down", retry_after=PUBLISH_AGAIN)
+        return engine_not_ready(str(error)).response
 
 
 def _require_ready(gateway: Gateway) -> None:
     status = gateway.supervisor.status
     if status.status != "ready":
-        raise EngineError(status.detail)
+        raise engine_not_ready(status.detail, f"engine_{status.status}")

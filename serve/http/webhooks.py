@@ -1,7 +1,7 @@
-"""The Hub's webhook: "look at this repository now". What it says beyond that is not believed; the Hub is asked.
+"""The Hub's webhook, which asks for a poll of one repository. Nothing else in it is believed; the Hub itself is asked.
 
 https://huggingface.co/docs/hub/webhooks: the secret comes in a header, and a delivery may come twice, late, or in
-another order. Whatever it says, all it can do is that a followed repository is looked at once more.
+another order. All that it can cause is one more poll of a repository that is followed.
 """
 
 import hmac
@@ -11,8 +11,8 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from serve.http.errors import error_response
-from serve.http.request import HttpRefusalError, read_object
+from serve.http.errors import HttpRefusalError
+from serve.http.request import read_object
 from serve.state import Gateway
 
 MAX_BODY = 256 * 1024
@@ -21,36 +21,36 @@ MAX_BODY = 256 * 1024
 SECRET = "x-webhook-secret"
 
 
-def hook_routes() -> APIRouter:
-    """The one route."""
+def webhook_routes() -> APIRouter:
+    """The webhook's route."""
     router = APIRouter()
 
-    @router.post("/hooks/hub", status_code=202, responses={202: {"description": "It is looked at soon."}})
+    @router.post("/hooks/hub", status_code=202, responses={202: {"description": "The repository is polled soon."}})
     async def hub(request: Request) -> Response:
-        """The Hub says that a repository changed (header X-Webhook-Secret)."""
+        """The Hub reports that a repository changed (header X-Webhook-Secret)."""
         gateway: Gateway = request.app.state.gateway
         known = gateway.settings.webhook_secret
         if known is None or not known.get_secret_value():
             raise HTTPException(404)
         given = request.headers.get(SECRET, "")
         if not hmac.compare_digest(given.encode("utf-8", "replace"), known.get_secret_value().encode()):
-            gateway.metrics.hook("refused")
-            return error_response(401, "missing or wrong webhook secret", code="invalid_webhook_secret")
+            gateway.metrics.webhook("refused")
+            raise HttpRefusalError(401, "missing or wrong webhook secret", code="invalid_webhook_secret")
         try:
             repo = _repo(await read_object(request, max_bytes=MAX_BODY))
-        except HttpRefusalError as error:
-            gateway.metrics.hook("refused")
-            return error.response
+        except HttpRefusalError:
+            gateway.metrics.webhook("refused")
+            raise
         accepted = gateway.watcher.request_poll(repo)
-        gateway.metrics.hook("accepted" if accepted else "unknown")
+        gateway.metrics.webhook("accepted" if accepted else "unknown")
         return JSONResponse({"status": "accepted" if accepted else "ignored"}, 202)
 
     return router
 
 
 def _repo(payload: dict[str, Any]) -> str:
-    """The model repository that it is about; nobody follows the empty one."""
+    """The model repository that the webhook is about; empty for another kind of repository, which nothing follows."""
     repo = payload.get("repo")
     if not isinstance(repo, dict) or not isinstance(repo.get("name"), str):
-        raise HttpRefusalError(400, "no repo.name in it; this is for webhooks of the Hub", param="repo")
+        raise HttpRefusalError(400, "the body has no repo.name; this route is for webhooks of the Hub", param="repo")
     return repo["name"] if repo.get("type") == "model" else ""

@@ -1,4 +1,4 @@
-"""Blocking work in threads that nobody waits for at the end: a Hub that hangs must not keep the gateway from ending."""
+"""Runs blocking work in daemon threads, so that a Hub that hangs does not keep the gateway from ending."""
 
 import asyncio
 import contextlib
@@ -11,17 +11,17 @@ T = TypeVar("T")
 
 
 async def run_in_background(timeout: float, work: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
-    """What `work` returns or raises, in a daemon thread of its own.
+    """Runs `work` in a daemon thread of its own; returns or raises what it does.
 
     Raises:
-        TimeoutError: it took longer than `timeout` seconds. The thread goes on by itself; its work must end some time.
+        TimeoutError: it took longer than `timeout` seconds. The thread continues, so its work must end at some time.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
     def settle(result: T | None, error: Exception | None) -> None:
         if future.done():
-            return  # nobody waits any more
+            return  # the caller has left
         if error is not None:
             future.set_exception(error)
         else:
@@ -33,7 +33,7 @@ async def run_in_background(timeout: float, work: Callable[P, T], *args: P.args,
             result = work(*args, **more)
         except Exception as raised:
             error = raised
-        with contextlib.suppress(RuntimeError):  # the loop has ended
+        with contextlib.suppress(RuntimeError):  # the event loop has ended
             loop.call_soon_threadsafe(settle, result, error)
 
     threading.Thread(target=run, name=f"background {getattr(work, '__name__', '')}", daemon=True).start()

@@ -1,4 +1,4 @@
-"""Which persona follows which repository of the Hub: `personas.yaml`, checked key by key, read again when it changes.
+"""Reads personas.yaml: which persona follows which repository of the Hub. It is read again when it changes.
 
 email-copy:
   repo: ann/email-copy
@@ -26,7 +26,7 @@ CARD = ("title", "voice", "prompts", "sampling", "golden")
 
 
 class Follow(BaseModel):
-    """What one persona follows."""
+    """The repository and revisions that one persona follows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,7 +35,7 @@ class Follow(BaseModel):
     follow: str = Field(default=LATEST, min_length=1, max_length=100)
     """`latest` (the head of main), a pattern of tags such as `v*`, or one tag or commit that is never left."""
     canary: float = 1.0
-    """Share of the users who get a new revision on trial first; 1 means straight live."""
+    """Share of the users who get a new revision on trial first; 1 means that it goes live at once."""
     title: str | None = None
     voice: str | None = None
     prompts: list[str] | None = Field(default=None, max_length=50)
@@ -63,18 +63,17 @@ class Follow(BaseModel):
         return share_of(str(canary))
 
     def card(self, known: dict[str, Any]) -> dict[str, Any]:
-        """What people are told about the persona: what is said here, over what was known."""
-        said = self.model_dump(include=set(CARD), exclude_none=True)
-        return known | said
+        """The persona's card: what is set here, over `known`."""
+        return known | self.model_dump(include=set(CARD), exclude_none=True)
 
     @property
     def actor(self) -> str:
-        """Who acts when the repository changes, for the history."""
+        """The actor of its publishes, in the history."""
         return f"hub:{self.repo}"
 
 
 def read_following(path: Path) -> dict[str, Follow]:
-    """What each persona follows.
+    """Reads what each persona follows.
 
     Raises:
         ConfigError: the file cannot be read, or says something that we cannot do; one line says what.
@@ -109,17 +108,17 @@ def _follow(name: str, what: Any, path: Path) -> Follow:
 
 
 class FollowingFile:
-    """The file, read again when it changes; a broken edit leaves things as they were."""
+    """The file, read again when it changes; an invalid edit changes nothing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.problem = ""
-        """Why the file as it is now is not used; empty when it is."""
+        """Why the current file is not used; empty when it is."""
         self._stamp: tuple[int, ...] | None = None
 
     def changed(self) -> dict[str, Follow] | None:
-        """What the file says, if it says something new that can be used. Blocks on the disk."""
-        stamp = self._look()
+        """Returns the file's content if it changed and is valid. Blocks on the disk."""
+        stamp = self._stat()
         if stamp == self._stamp:
             return None
         self._stamp = stamp
@@ -131,7 +130,7 @@ class FollowingFile:
         self.problem = ""
         return following
 
-    def _look(self) -> tuple[int, ...]:
+    def _stat(self) -> tuple[int, ...]:
         try:
             stat = self.path.stat()
         except OSError:

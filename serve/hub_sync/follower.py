@@ -1,4 +1,4 @@
-"""One persona that follows one repository of the Hub: look, fetch, publish; and what is done when that fails."""
+"""Follows one repository of the Hub for one persona: poll, fetch, publish, and retry what fails."""
 
 import asyncio
 import logging
@@ -23,39 +23,39 @@ from understudy.registry.tables import now
 
 log = logging.getLogger("understudy.watch")
 
-LOOK_SECONDS = 30.0
-"""For one look at a repository: two requests of 10 s each, and room."""
+POLL_SECONDS = 30.0
+"""Timeout of one poll: two requests of 10 s each, and some slack."""
 
 DOWNLOAD_SECONDS = 1800.0
-"""For one try to download a revision; the next one goes on where it stopped."""
+"""Timeout of one attempt to download a revision; the next one resumes it."""
 
 MIN_GAP = 1.0
-"""Seconds between two looks at one repository, however often somebody knocks."""
+"""Seconds between two polls of one repository, however often one is requested."""
 
 MAX_PAUSE = 600.0
-"""Seconds: the longest pause between two looks at a repository that cannot be read."""
+"""Longest pause, in seconds, between two polls of a repository that cannot be read."""
 
-MAX_TRIES = 6
-"""Failed tries to bring one commit on stage, after which it is given up until somebody knocks."""
+MAX_ATTEMPTS = 6
+"""Failed attempts to publish one commit, after which it is given up until a poll is requested."""
 
-TELL_AGAIN = 3600.0
-"""Seconds after which a cause that was told in the history is told again."""
+REPEAT_AFTER = 3600.0
+"""Seconds after which a cause is written to the history again."""
 
 OF_THE_COMMIT = ("no_adapter", "too_large")
-"""Causes that no retry can change: the commit itself is at fault."""
+"""Codes of errors that a retry cannot change: the commit itself is at fault."""
 
 
 class PollResult(BaseModel):
-    """What a look came to, for metrics and for people who follow."""
+    """The result of a poll, for metrics and events."""
 
     model_config = ConfigDict(frozen=True)
 
     persona: str
     outcome: str
-    """same, published, refused, left (nobody looks any more), or in one word what kept us from it."""
+    """same, published, refused, left (no longer followed), or one word for what failed."""
     failing: bool = False
-    told: bool = False
-    """Whether it is worth a piece of news: once for each cause."""
+    announce: bool = False
+    """Whether it is sent as an event: once for each cause."""
 
 
 @dataclass(frozen=True)
@@ -65,20 +65,20 @@ class FollowerContext:
     registry: Registry
     publisher: Publisher
     ready: Callable[[], bool]
-    """Whether the engine is on stage, and anything can be published."""
-    well: Callable[[], Awaitable[bool]]
-    """Asks the engine itself: after a refusal, was it the engine's fault?"""
+    """Whether the engine is ready, so that a revision can be published."""
+    engine_healthy: Callable[[], Awaitable[bool]]
+    """Asks the engine itself, to tell after a refusal whether it was the engine's fault."""
     emit: Callable[[PollResult], None]
     endpoint: str
     poll: float
 
 
 class Follower:
-    """Looks at a repository when somebody knocks, and now and then; one look at a time."""
+    """Polls a repository on request and at intervals, one poll at a time."""
 
-    def __init__(self, persona: str, follow: Follow, backstage: FollowerContext) -> None:
+    def __init__(self, persona: str, follow: Follow, context: FollowerContext) -> None:
         self.persona, self.follow = persona, follow
-        self._back = backstage
+        self._context = context
         self._poll_requested = asyncio.Event()
         self._leaving = False
         self._seen: ResolvedRevision | None = None
@@ -88,28 +88,28 @@ class Follower:
         self._next: datetime | None = None
         self._began = 0.0
         self._not_before = 0.0
-        """When the Hub allows us to ask again."""
+        """Monotonic time at which the Hub allows the next request."""
         self._failures = 0
-        self._tries = ("", 0)
-        """The commit that is being brought on stage, and how often that was tried."""
+        self._attempts = ("", 0)
+        """The commit that is being published, and the number of attempts."""
         self._given_up = ""
-        self._told: dict[str, float] = {}
+        self._recorded: dict[str, float] = {}
 
     def request_poll(self) -> None:
-        """Something may have changed: look soon. Any number of knocks before the look are one."""
-        self._tries = ("", 0)
+        """Polls soon; any number of requests before that poll are one."""
+        self._attempts = ("", 0)
         self._poll_requested.set()
 
     def change(self, follow: Follow) -> None:
-        """Follows something else, or otherwise, from the next look on."""
+        """Applies a changed configuration from the next poll on."""
         if follow != self.follow:
             self.follow, self._failures, self._not_before = follow, 0, 0.0
-            self._told.clear()
+            self._recorded.clear()
         self._leaving = False
         self.request_poll()
 
     def leave(self) -> None:
-        """Stops after the look that is in progress."""
+        """Stops after the poll in progress."""
         self._leaving = True
         self._poll_requested.set()
 
@@ -126,22 +126,22 @@ class Follower:
         }
 
     async def run(self) -> None:
-        """Looks and waits until told to leave."""
+        """Polls and waits until `leave`."""
         while not self._leaving:
             self._poll_requested.clear()
             self._began, self._next = time.monotonic(), None
             try:
-                pause = await self._look(self.follow)
-            except Exception as error:  # whatever it was, the persona goes on following
-                log.exception("%s: looking at %s failed", self.persona, self.follow.repo)
+                pause = await self._poll(self.follow)
+            except Exception as error:  # the follower outlives any error
+                log.exception("%s: polling %s failed", self.persona, self.follow.repo)
                 self._error, self._kind = f"{type(error).__name__}, see the gateway's log", "internal"
-                self._back.emit(PollResult(persona=self.persona, outcome=self._kind, failing=True))
+                self._context.emit(PollResult(persona=self.persona, outcome=self._kind, failing=True))
                 pause = self._back_off()
             await self._wait(pause)
-        self._back.emit(PollResult(persona=self.persona, outcome="left"))
+        self._context.emit(PollResult(persona=self.persona, outcome="left"))
 
     async def _wait(self, pause: float) -> None:
-        pause *= random.uniform(0.9, 1.1)  # so that a fleet of gateways does not ask in step
+        pause *= random.uniform(0.9, 1.1)  # so that several gateways do not poll in step
         pause = max(pause, self._not_before - time.monotonic())
         self._next = now() + timedelta(seconds=pause)
         try:
@@ -152,82 +152,82 @@ class Follower:
         earliest = max(self._not_before, self._began + MIN_GAP)
         await asyncio.sleep(0 if self._leaving else max(0.0, earliest - time.monotonic()))
 
-    async def _look(self, follow: Follow) -> float:
-        """One look, and what follows from it; returns the seconds until the next."""
-        if not self._back.ready():
+    async def _poll(self, follow: Follow) -> float:
+        """Polls once and publishes what is new; returns the seconds until the next poll."""
+        if not self._context.ready():
             return MIN_GAP
         self._last = now()
         try:
-            handled = await asyncio.to_thread(self._back.registry.handled, self.persona)
+            handled = await asyncio.to_thread(self._context.registry.handled, self.persona)
             handled = handled if handled and handled.repo == follow.repo else None
             wanted = self._seen = await self._wanted(follow, handled)
             if handled is not None and handled.commit == wanted.commit:
                 outcome = "same"
                 await self._remember(follow, wanted, handled)
-            elif self._tries == (wanted.commit, MAX_TRIES):
+            elif self._attempts == (wanted.commit, MAX_ATTEMPTS):
                 return self._back_off()
             else:
-                outcome = await self._bring(follow, wanted, first=handled is None)
+                outcome = await self._publish_commit(follow, wanted, first=handled is None)
         except HubError as error:
             return await self._trouble(follow, error)
         except EngineError as error:
             return await self._trouble(follow, HubError(str(error), "engine", passing=True))
-        if self._kind:  # that is over; a refusal stays the last error until something is published
+        if self._kind:  # that error is over; a refusal stays until something is published
             self._error, self._kind = "", ""
         self._failures, self._not_before = 0, 0.0
-        self._back.emit(PollResult(persona=self.persona, outcome=outcome))
-        return self._back.poll
+        self._context.emit(PollResult(persona=self.persona, outcome=outcome))
+        return self._context.poll
 
     async def _wanted(self, follow: Follow, handled: HandledCommit | None) -> ResolvedRevision:
         pinned = follow.follow != LATEST and not WILDCARD.search(follow.follow)
         if pinned and handled and handled.wanted == follow.follow:
-            return ResolvedRevision(commit=handled.commit, name=follow.follow)  # a tag that is moved moves nobody
-        where = f"{follow.repo}: looking for {follow.follow}"
-        return await _patiently(
-            where, LOOK_SECONDS, wanted_commit, follow.repo, follow.follow, endpoint=self._back.endpoint
+            return ResolvedRevision(commit=handled.commit, name=follow.follow)  # a moved tag changes nothing
+        where = f"{follow.repo}: looking up {follow.follow}"
+        return await _with_timeout(
+            where, POLL_SECONDS, wanted_commit, follow.repo, follow.follow, endpoint=self._context.endpoint
         )
 
-    async def _bring(self, follow: Follow, wanted: ResolvedRevision, *, first: bool) -> str:
-        """Brings a new commit on stage; says whether it was `published` or `refused`. `first` of its repository?
+    async def _publish_commit(self, follow: Follow, wanted: ResolvedRevision, *, first: bool) -> str:
+        """Publishes a new commit; returns `published` or `refused`. `first`: the repository has no earlier one.
 
         Raises:
-            HubError, EngineError: neither: something else is wrong, which may be over later.
+            HubError, EngineError: something else failed, which may be over later.
         """
         log.info("%s: %s has %s (%s)", self.persona, follow.repo, short(wanted.commit), wanted.name)
-        commit, tries = self._tries
-        self._tries = (wanted.commit, tries + 1 if commit == wanted.commit else 1)
+        commit, attempts = self._attempts
+        self._attempts = (wanted.commit, attempts + 1 if commit == wanted.commit else 1)
         problem = ""
         try:
             revision = await self._stored(follow, wanted)
             await self._publish(follow, revision)
-            await self._tell_card(follow, revision)
-        except PublishError as error:  # it is in the history already
-            if not await self._back.well():
-                raise HubError(f"the engine failed in the middle of it: {error}", "engine", passing=True) from error
+            await self._update_card(follow, revision)
+        except PublishError as error:  # the history has it already
+            if not await self._context.engine_healthy():
+                raise HubError(f"the engine failed during the publish: {error}", "engine", passing=True) from error
             problem = str(error)
         except AdapterError as error:
             if isinstance(error, HubError) and error.code not in OF_THE_COMMIT:
                 raise
             problem = str(error)
             kind = error.code if isinstance(error, HubError) else "broken"
-            if not (first and kind == "no_adapter"):  # a new repository begins empty, which is no event
+            if not (first and kind == "no_adapter"):  # a new repository is empty at first; that is not an event
                 await self._note(follow, "reject", {"stage": "fetch", "reasons": [problem]}, wanted.commit)
                 log.warning("%s: %s", self.persona, problem)
-                self._back.emit(PollResult(persona=self.persona, outcome=kind, told=True))
+                self._context.emit(PollResult(persona=self.persona, outcome=kind, announce=True))
         await self._remember(follow, wanted, None)
-        self._error, self._kind = problem, ""  # no await since it was remembered: the status tells both or neither
+        self._error, self._kind = problem, ""  # no await since _remember, so that the status shows both or neither
         return "refused" if problem else "published"
 
     async def _remember(self, follow: Follow, wanted: ResolvedRevision, before: HandledCommit | None) -> None:
-        """The commit is dealt with: neither a poll nor a restart tries it again."""
+        """Stores that the commit was handled: neither a poll nor a restart tries it again."""
         done = HandledCommit(repo=follow.repo, wanted=follow.follow, commit=wanted.commit)
         if done != before:
-            await asyncio.to_thread(self._back.registry.set_handled, self.persona, done)
+            await asyncio.to_thread(self._context.registry.set_handled, self.persona, done)
         self._handled = wanted.commit
 
     async def _stored(self, follow: Follow, wanted: ResolvedRevision) -> Revision:
-        """The commit in our own store, fetched if it is not there yet."""
-        registry = self._back.registry
+        """Returns the revision of the commit, fetched into our store if it is not there yet."""
+        registry = self._context.registry
         try:
             revision = await asyncio.to_thread(registry.revision, self.persona, wanted.commit)
             registry.path(revision)
@@ -235,8 +235,8 @@ class Follower:
         except NotFoundError:
             pass
         where = f"{follow.repo}@{wanted.name}"
-        folder, _ = await _patiently(
-            where, DOWNLOAD_SECONDS, fetch_adapter, follow.repo, wanted.commit, endpoint=self._back.endpoint
+        folder, _ = await _with_timeout(
+            where, DOWNLOAD_SECONDS, fetch_adapter, follow.repo, wanted.commit, endpoint=self._context.endpoint
         )
         source = f"hub:{where}"
         return await asyncio.to_thread(
@@ -244,15 +244,15 @@ class Follower:
         )
 
     async def _publish(self, follow: Follow, revision: Revision) -> None:
-        live = self._back.publisher.live(self.persona)
+        live = self._context.publisher.live(self.persona)
         if live == revision.id:
             return
-        share = follow.canary if live else 1.0  # the first one has no rival
-        await self._back.publisher.publish(self.persona, revision.id, actor=follow.actor, share=share)
+        share = follow.canary if live else 1.0  # the first revision has nothing to be compared with
+        await self._context.publisher.publish(self.persona, revision.id, actor=follow.actor, share=share)
 
-    async def _tell_card(self, follow: Follow, revision: Revision) -> None:
-        """What the revision says of itself is what people are told, unless personas.yaml says something else."""
-        registry = self._back.registry
+    async def _update_card(self, follow: Follow, revision: Revision) -> None:
+        """Sets the persona's card from the revision, where personas.yaml does not set it."""
+        registry = self._context.registry
 
         def combined() -> dict[str, Any]:
             known = registry.persona(self.persona).card
@@ -260,35 +260,35 @@ class Follower:
             registry.ensure_persona(self.persona, card)
             return card
 
-        self._back.publisher.set_card(self.persona, await asyncio.to_thread(combined))
+        self._context.publisher.set_card(self.persona, await asyncio.to_thread(combined))
 
     async def _trouble(self, follow: Follow, error: HubError) -> float:
-        """Notes why nothing could be done, in the history once for each cause; returns the pause until the next try."""
+        """Records why the poll failed, in the history once for each cause; returns the seconds until the next poll."""
         self._error, self._kind = str(error), error.code
         self._not_before = time.monotonic() + error.retry_after
-        again = self._told.get(error.code, -TELL_AGAIN) + TELL_AGAIN <= time.monotonic()
+        again = self._recorded.get(error.code, -REPEAT_AFTER) + REPEAT_AFTER <= time.monotonic()
         if again:
-            self._told[error.code] = time.monotonic()
+            self._recorded[error.code] = time.monotonic()
             log.warning("%s: %s", self.persona, error)
             await self._note(follow, "hub", {"cause": error.code, "reasons": [str(error)]}, None)
-        if self._tries[1] == MAX_TRIES and self._given_up != self._tries[0]:
-            self._given_up = self._tries[0]
-            reason = f"given up after {MAX_TRIES} tries, until the repository changes or its webhook comes again"
+        if self._attempts[1] == MAX_ATTEMPTS and self._given_up != self._attempts[0]:
+            self._given_up = self._attempts[0]
+            reason = f"given up after {MAX_ATTEMPTS} attempts, until the repository changes or its webhook calls again"
             await self._note(follow, "hub", {"cause": error.code, "reasons": [reason]}, self._given_up)
-        self._back.emit(PollResult(persona=self.persona, outcome=error.code, failing=True, told=again))
+        self._context.emit(PollResult(persona=self.persona, outcome=error.code, failing=True, announce=again))
         return max(error.retry_after, self._back_off())
 
     async def _note(self, follow: Follow, action: str, detail: dict[str, Any], revision: str | None) -> None:
-        registry = self._back.registry
+        registry = self._context.registry
         await asyncio.to_thread(registry.note, self.persona, revision, actor=follow.actor, action=action, detail=detail)
 
     def _back_off(self) -> float:
         self._failures += 1
-        return min(max(MAX_PAUSE, self._back.poll), self._back.poll * 2.0 ** min(self._failures - 1, 20))
+        return min(max(MAX_PAUSE, self._context.poll), self._context.poll * 2.0 ** min(self._failures - 1, 20))
 
 
-async def _patiently(where: str, seconds: float, work: Callable[..., Any], *args: str, **more: str) -> Any:
-    """Work on the Hub, in a thread; no answer within `seconds` is a HubError like others."""
+async def _with_timeout(where: str, seconds: float, work: Callable[..., Any], *args: str, **more: str) -> Any:
+    """Runs work on the Hub in a thread; a timeout after `seconds` is a HubError like others."""
     try:
         return await run_in_background(seconds, work, *args, **more)
     except TimeoutError:

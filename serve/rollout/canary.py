@@ -1,7 +1,7 @@
-"""A revision on trial: a share of the users gets it, and evidence promotes or withdraws it.
+"""A revision on trial: a share of the users gets it, and the evidence promotes or withdraws it.
 
-Three questions are asked after every answer, each by a test that stays honest under this constant looking
-(understudy.statistics.sequential): does it fail more often than the incumbent, is it slower, do people vote against it?
+Three sequential tests (understudy.statistics.sequential), which stay valid when they are evaluated after every answer,
+compare it with the live revision: does it fail more often, is it slower, do people vote against it?
 """
 
 import hashlib
@@ -9,27 +9,27 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from serve.rollout.routing import Loaded
+from serve.rollout.loaded import Loaded
 from understudy.registry.tables import now
 from understudy.statistics.sequential import RateIncreaseTest, VoteOutcome, majority
 
 ALPHA = 0.01
-"""Chance that a trial which is no worse is withdrawn, for each of the three questions."""
+"""Probability that a trial which is not worse is withdrawn, for each of the three tests."""
 
 SLOWER = 1.5
-"""A trial answer counts as slower when its time for a token is more than this times the incumbent's last one."""
+"""An answer on trial counts as slower above this multiple of the live revision's last time per token."""
 
 TIMED_TOKENS = 8
-"""Answers shorter than this, in tokens, say nothing about speed."""
+"""Answers with fewer tokens do not count for speed."""
 
 
 class AnswerOutcome(BaseModel):
-    """What became of one answer of a persona, as far as it tells something about the revision."""
+    """How one answer ended, as evidence about its revision."""
 
     model_config = ConfigDict(frozen=True)
 
     failed: bool
-    """It broke off, or had no text."""
+    """Whether it broke off or had no text."""
     tokens: int = 0
     seconds: float = 0.0
 
@@ -50,9 +50,9 @@ class Trial:
         self.loaded, self.share = loaded, share
         self.began = now()
         self.held = False
-        """Whether it is promoted only when somebody asks for it (who has proof that it is better)."""
+        """Whether it is promoted only on request, by a caller who has proof that it is better."""
         self._answers = answers
-        """Answers after which a trial without evidence against it is promoted."""
+        """Number of answers after which a trial without evidence against it is promoted."""
         self._failures = RateIncreaseTest()
         self._losses = RateIncreaseTest()
         self._slower = {True: 0, False: 0}
@@ -60,12 +60,12 @@ class Trial:
         self._counted: set[str] = set()
 
     def takes(self, user: str) -> bool:
-        """Whether this user gets the trial: always the same answer for the same user and revision."""
+        """Whether this user gets the revision on trial; always the same for one user and revision."""
         digest = hashlib.sha256(f"{self.loaded.revision.id}\0{user}".encode()).digest()
         return int.from_bytes(digest[:8], "big") < self.share * 2**64
 
     def see(self, loaded: Loaded, outcome: AnswerOutcome) -> TrialDecision | None:
-        """Notes an answer of the trial or of the incumbent; a verdict when there is enough evidence."""
+        """Counts an answer of the revision on trial or of the live one; returns as `verdict`."""
         on_trial = loaded is self.loaded
         if on_trial:
             self._failures.see_trial(outcome.failed)
@@ -76,7 +76,7 @@ class Trial:
         return self.verdict()
 
     def count(self, ballots: Sequence[VoteOutcome]) -> TrialDecision | None:
-        """Notes votes that are new since the last count."""
+        """Counts the votes that are new since the last call; returns as `verdict`."""
         for ballot in ballots:
             if ballot.battle in self._counted:
                 continue
@@ -88,7 +88,7 @@ class Trial:
         return self.verdict()
 
     def verdict(self) -> TrialDecision | None:
-        """The trial's end, or None while it goes on."""
+        """The decision that ends the trial, or None while there is too little evidence."""
         limit = 1 / ALPHA
         if self._failures.e_value >= limit:
             return TrialDecision(promote=False, reason=f"it fails more often: {_against(self._failures)}")
@@ -103,7 +103,7 @@ class Trial:
         return None
 
     def figures(self) -> dict[str, object]:
-        """What is known so far, for the history and the curious."""
+        """The counts so far, for the history and /admin/status."""
         return {
             "share": self.share,
             "failed": _against(self._failures),

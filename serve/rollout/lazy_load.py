@@ -1,94 +1,63 @@
-"""Personas that rest, live in the registry but not in the engine, come on stage when somebody asks for them.
+"""Loads a persona on its first request, when it is live in the registry but the engine does not have it.
 
-The first request waits for it: its adapter is validated, loaded and proved to work, as at a publish. After that vLLM
-itself keeps the adapters that were asked for last in memory, and reads the others from disk again.
+The first request waits: the adapter is validated, loaded and probed, as at a publish. After that vLLM itself keeps the
+adapters that were asked for last in memory, and reads the others from disk again.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from serve.http.request import HttpRefusalError
+from serve.rollout.load_queue import RETRY_AFTER, LoadQueue
 from serve.rollout.routing import RoutingTable
 from understudy.errors import EngineError, NotFoundError, PublishError
 
 log = logging.getLogger("understudy.publish")
 
-PATIENCE = 60.0
-"""Seconds that a request waits for its persona; the loading goes on without it."""
+REFUSED_FOR = 60.0
+"""Seconds after which a persona whose adapter did not pass is tried again."""
 
-FORGIVEN = 60.0
-"""Seconds after which a persona that could not come is tried again."""
-
-COMING = 64
-"""Personas on their way at a time; they come one after the other."""
-
-SOON = 5
+MAX_LOADING = 64
+"""Personas that wait to be loaded at a time; they are loaded one after the other."""
 
 
 class LazyLoader:
-    """Brings each persona once, however many ask for it and however many of them go away."""
+    """Loads each unloaded persona once, however many requests ask for it."""
 
     def __init__(
         self,
         table: RoutingTable,
-        enter: Callable[[str], Awaitable[None]],
+        load: Callable[[str], Awaitable[None]],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`enter` puts a persona on stage; it raises PublishError, NotFoundError or EngineError."""
-        self._table, self._enter, self._clock = table, enter, clock
-        self._coming: dict[str, asyncio.Task[None]] = {}
-        self._failed: dict[str, tuple[float, str]] = {}
-        """When to try again, and what was wrong."""
+        """`load` loads a persona; it raises PublishError, NotFoundError or EngineError."""
+        self._table, self._load_persona, self._clock = table, load, clock
+        self._queue: LoadQueue[None] = LoadQueue("personas", MAX_LOADING, reason="engine", clock=clock)
 
     async def ensure_loaded(self, model: str) -> None:
-        """Returns when `model` is on stage, or is none that rests.
+        """Returns once the adapter is loaded, or at once if nothing has to be loaded.
 
         Raises:
-            RefusedError: 503, it cannot come now; the message says why.
+            HttpRefusalError: 503, it cannot be loaded now; the message says why.
         """
-        if not self._table.is_unloaded(model):
-            return
-        persona = model.partition("@")[0]
-        until, problem = self._failed.get(persona, (0.0, ""))
-        if until > self._clock():
-            raise _not_now(problem, until - self._clock())
-        task = self._coming.get(persona)
-        if task is None:
-            if len(self._coming) >= COMING:
-                raise _not_now("too many personas are on their way to the stage; try again")
-            task = self._coming[persona] = asyncio.create_task(self._bring(persona))
-            task.add_done_callback(lambda _: self._coming.pop(persona, None))
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await asyncio.shield(task)
-        except TimeoutError:
-            raise _not_now(f"{persona} is on its way to the stage; try again") from None
         if self._table.is_unloaded(model):
-            raise _not_now(self._failed.get(persona, (0.0, f"{persona} cannot come on stage now"))[1])
+            persona = model.partition("@")[0]
+            await self._queue.run(persona, lambda: self._load(persona))
 
     async def close(self) -> None:
-        """Stops whoever is on the way."""
-        tasks = list(self._coming.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Cancels what is being loaded."""
+        await self._queue.close()
 
-    async def _bring(self, persona: str) -> None:
-        """Whatever goes wrong is kept for those who wait."""
+    async def _load(self, persona: str) -> None:
         began = self._clock()
         try:
-            await self._enter(persona)
-            self._failed.pop(persona, None)
-            log.info("%s rested and came on stage in %.2f s", persona, self._clock() - began)
+            await self._load_persona(persona)
         except (PublishError, NotFoundError, EngineError) as error:
-            log.error("%s is not on stage: %s", persona, error)
-            wait = SOON if isinstance(error, EngineError) else FORGIVEN
-            self._failed[persona] = self._clock() + wait, f"{persona} cannot come on stage now: {error}"
-
-
-def _not_now(message: str, seconds: float = SOON) -> HttpRefusalError:
-    wait = max(1, int(seconds))
-    return HttpRefusalError(503, message, reason="engine", param="model", code="model_not_ready", retry_after=wait)
+            log.error("%s could not be loaded: %s", persona, error)
+            seconds = RETRY_AFTER if isinstance(error, EngineError) else REFUSED_FOR
+            refusal = self._queue.not_ready(f"{persona} cannot be loaded now: {error}", seconds)
+            raise self._queue.refuse(persona, refusal, seconds) from error
+        if persona in self._table.unloaded:  # the engine was restarted in the meantime
+            raise self._queue.not_ready(f"{persona} cannot be loaded now; try again")
+        log.info("%s was loaded on its first request in %.2f s", persona, self._clock() - began)

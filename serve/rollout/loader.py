@@ -1,4 +1,4 @@
-"""From a registered revision to one that the engine has and that was proved to work; and back."""
+"""Validates, loads and probes registered revisions, and unloads them after their last answer."""
 
 import asyncio
 import contextlib
@@ -12,9 +12,10 @@ import aiohttp
 from pydantic import BaseModel, ConfigDict
 
 from serve.engine.vllm import Engine
-from serve.metrics import Stage
+from serve.metrics import CheckStage
+from serve.rollout.loaded import Loaded
 from serve.rollout.probe import Probe
-from serve.rollout.routing import Loaded, RoutingTable
+from serve.rollout.routing import RoutingTable
 from serve.rollout.validate import validate
 from understudy.errors import AdapterError, EngineError, PublishError
 from understudy.registry.persona_card import read_card
@@ -24,17 +25,17 @@ log = logging.getLogger("understudy.publish")
 
 
 class AdapterRefusedError(Exception):
-    """An adapter did not pass; its text names the stage and the first reasons."""
+    """An adapter did not pass; the message names the stage and the first reasons."""
 
-    def __init__(self, stage: Stage, problems: list[str], figures: dict[str, Any] | None = None) -> None:
+    def __init__(self, stage: CheckStage, problems: list[str], figures: dict[str, Any] | None = None) -> None:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         super().__init__(f"{stage}: {'; '.join(problems[:3])}{more}")
-        self.stage: Stage = stage
+        self.stage: CheckStage = stage
         self.problems, self.figures = problems, figures or {}
 
 
 class RolloutEvent(BaseModel):
-    """Something that happened to a persona, for metrics and for people who follow."""
+    """A change of a persona, for metrics and events."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,7 +45,7 @@ class RolloutEvent(BaseModel):
     previous: str | None = None
     seconds: float = 0.0
     share: float = 1.0
-    stage: Stage = "validation"
+    stage: CheckStage = "validation"
     """Of a rejection."""
     reason: str = ""
 
@@ -53,7 +54,7 @@ EventSink = Callable[[RolloutEvent], None]
 
 
 class Loader:
-    """Loads and unloads, one revision at a time: so one spare slot is enough for all candidates."""
+    """Loads and unloads one revision at a time, so that one spare slot is enough for all candidates."""
 
     def __init__(
         self,
@@ -69,43 +70,43 @@ class Loader:
         self._probe = Probe(engine, session)
         self._drain_timeout, self._emit = drain_timeout, emit
         self.locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        """By persona: whoever changes what its name means, or unloads one of its revisions, holds it."""
-        self._one = asyncio.Lock()
+        """By persona: held while its live revision changes or one of its revisions is unloaded."""
+        self._engine_lock = asyncio.Lock()
         self._drains: set[asyncio.Task[None]] = set()
 
     @property
-    def room(self) -> int:
-        """Adapters that fit on stage with a slot to spare for a candidate."""
+    def capacity(self) -> int:
+        """Adapters that fit into the slots with one to spare for a candidate."""
         return max(1, self._engine.plan.slots - 1)
 
     async def load_and_probe(self, revision: Revision, actor: str) -> Loaded:
-        """Validates, loads and probes, unless that was done in this life of the engine. Hold the persona's lock.
+        """Validates, loads and probes a revision, unless this engine process has it. Hold the persona's lock.
 
         Raises:
             PublishError: refused; nothing stays loaded, and the reasons are in the history.
         """
         if (loaded := self._table.loaded.get(revision.served_name)) is not None:
             return loaded
-        async with self._one:
-            return await self._prove(revision, actor)
+        async with self._engine_lock:
+            return await self._load_persona(revision, actor)
 
     async def load_on_demand(self, revision: Revision, folder: Path) -> Loaded:
-        """The same for an adapter of no persona, which nobody but its own name leads to.
+        """Validates, loads and probes an adapter by its Hub id, which only its own name leads to.
 
         Raises:
-            NotFitError: refused; nothing stays loaded.
-            EngineError: the engine was started anew meanwhile.
+            AdapterRefusedError: refused; nothing stays loaded.
+            EngineError: the engine was restarted meanwhile.
         """
-        async with self._one:
+        async with self._engine_lock:
             return await self._try(revision, folder, {}, None)
 
-    async def unload_on_demand(self, guest: Loaded) -> None:
-        """Unloads an adapter of no persona that no answer is in flight on; its name is unknown at once."""
-        self._table.remove(guest)
-        async with self._one:
-            await self._unload(guest)
+    async def unload_on_demand(self, adapter: Loaded) -> None:
+        """Unloads such an adapter, which must have no answer in flight; its name is unknown at once."""
+        self._table.remove(adapter)
+        async with self._engine_lock:
+            await self._unload(adapter)
 
-    async def _prove(self, revision: Revision, actor: str) -> Loaded:
+    async def _load_persona(self, revision: Revision, actor: str) -> Loaded:
         self._emit(RolloutEvent(kind="ordered", persona=revision.persona, revision=revision.id))
         persona = await asyncio.to_thread(self._registry.persona, revision.persona)
         card = self._table.cards[persona.name] = persona.card
@@ -116,7 +117,7 @@ class Loader:
             raise await self._refuse(revision, actor, error) from error
 
     async def _try(self, revision: Revision, folder: Path, card: dict[str, Any], live: str | None) -> Loaded:
-        """Validates, loads and probes. Raises NotFitError and EngineError as `load_on_demand`."""
+        """Validates, loads and probes. Raises as `load_on_demand`."""
         plan, engine_generation, name = self._engine.plan, self._table.engine_generation, revision.served_name
         problems = await asyncio.to_thread(validate, folder, plan.base, max_rank=plan.max_rank)
         if problems:
@@ -131,21 +132,21 @@ class Loader:
             raise AdapterRefusedError("load", [str(error)]) from error
         report = await self._probe.check(name, card.get("prompts", []), golden=card.get("golden", []), live=live)
         if report.problems:
-            with contextlib.suppress(EngineError):  # the refusal is what counts; a dead engine is noticed elsewhere
+            with contextlib.suppress(EngineError):  # the refusal matters; the supervisor notices a dead engine
                 await self._engine.unload(self._session, name)
             raise AdapterRefusedError("probe", report.problems, report.figures)
         if engine_generation != self._table.engine_generation:
-            raise EngineError("the engine was started anew in the meantime; try again")
+            raise EngineError("the engine was restarted in the meantime; try again")
         return self._table.add(revision, engine_generation, report.figures)
 
     def retire(self, loaded: Loaded) -> None:
-        """Unloads a revision that nobody needs any more, after its last answer; returns at once."""
+        """Starts to unload a revision that is no longer needed, after its last answer; returns at once."""
         task = asyncio.create_task(self._drain(loaded))
         self._drains.add(task)
         task.add_done_callback(self._drains.discard)
 
     async def close(self) -> None:
-        """Stops waiting for drains; the engine is about to end anyway."""
+        """Cancels the drains; the engine is about to end anyway."""
         for task in self._drains:
             task.cancel()
         await asyncio.gather(*self._drains, return_exceptions=True)
@@ -153,11 +154,11 @@ class Loader:
     async def _drain(self, old: Loaded) -> None:
         if not await old.idle(self._drain_timeout):
             log.warning("%s still has %d answers in flight; unloading it anyway", old.name, old.in_flight)
-        async with self.locks[old.revision.persona], self._one:
+        async with self.locks[old.revision.persona], self._engine_lock:
             if self._table.needed(old) or self._table.loaded.get(old.name) is not old:
-                return  # it is back on stage, or the engine that had it is gone
+                return  # it is needed again, or the engine that had it is gone
             self._table.remove(old)
-            await old.idle(self._drain_timeout)  # somebody may have called it by its pinned name a moment ago
+            await old.idle(self._drain_timeout)  # a request may have named the revision a moment ago
             await self._unload(old)
 
     async def _unload(self, old: Loaded) -> None:
@@ -171,11 +172,11 @@ class Loader:
         problems, stage = error.problems, error.stage
         detail = {"stage": stage, "reasons": problems} | ({"checks": error.figures} if error.figures else {})
         await asyncio.to_thread(self._registry.record, revision, actor=actor, action="reject", detail=detail)
-        said = f"{revision.served_name} was refused by {error}"
-        log.warning("%s", said)
+        message = f"{revision.served_name} was refused by {error}"
+        log.warning("%s", message)
         self._emit(
             RolloutEvent(
                 kind="rejected", persona=revision.persona, revision=revision.id, stage=stage, reason=problems[0]
             )
         )
-        return PublishError(said, problems)
+        return PublishError(message, problems)

@@ -201,7 +201,7 @@ class _Probing:
         """As many expectations met as the incumbent meets, but for the tolerance; without an incumbent half."""
         total = self.figures["golden"] = len(self.golden)
         met, of_rival = (met_of(self.golden, a) if total and a else None for a in (self.asked, rival))
-        self.figures |= {"golden_met": met, "golden_met_incumbent": of_rival}
+        self.figures |= {"golden_met": met, "golden_met_live": of_rival}
         if met is None:
             return
         least = math.ceil(total / 2) if of_rival is None else of_rival - math.floor(GOLDEN_TOLERANCE * total)

@@ -1,4 +1,4 @@
-"""Publishing: validate, load under a new name, prove that it works, flip the persona's name, drain the old one."""
+"""Publishes revisions: validate, load under a new name, probe, flip the persona's name, drain the old one."""
 
 import asyncio
 import contextlib
@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from serve.rollout.canary import AnswerOutcome, Trial, TrialDecision
+from serve.rollout.loaded import Loaded
 from serve.rollout.loader import EventSink, Loader, RolloutEvent
-from serve.rollout.routing import Loaded, RoutingTable
+from serve.rollout.routing import RoutingTable
 from understudy.errors import EngineError, NotFoundError, PublishError
 from understudy.registry.adapters import short
 from understudy.registry.registry import Registry, Revision
@@ -19,20 +20,20 @@ from understudy.statistics.sequential import VoteSource
 log = logging.getLogger("understudy.publish")
 
 GATEWAY = "gateway"
-"""Who acts when nobody asked: replays after a restart, and verdicts on trials."""
+"""The actor of changes that no caller asked for: replays after a restart, and verdicts on trials."""
 
 COUNT_VOTES = 10.0
 """Seconds between two counts of the votes on a trial."""
 
 
 class Published(BaseModel):
-    """What a publish, a promotion or a rollback did."""
+    """The result of a publish, a promotion or a rollback."""
 
     model_config = ConfigDict(frozen=True)
 
     persona: str
     revision: str
-    """What it was about; live now, or on trial when `share` is below 1."""
+    """Live now, or on trial when `share` is below 1."""
     previous: str | None
     """The revision that was live before."""
     changed: bool
@@ -42,7 +43,7 @@ class Published(BaseModel):
 
 
 class Publisher:
-    """Changes what personas' names mean, one change at a time for each persona; requests go on all the while."""
+    """Changes the live revisions of personas, one change at a time for each persona, while requests go on."""
 
     def __init__(
         self, registry: Registry, table: RoutingTable, loader: Loader, *, emit: EventSink, trial_answers: int
@@ -54,25 +55,25 @@ class Publisher:
     async def publish(
         self, persona: str, revision: str = "", *, actor: str, share: float = 1.0, action: str = "publish"
     ) -> Published:
-        """Makes a registered revision (by prefix; empty means the newest) what `persona` answers with.
+        """Makes a registered revision (by prefix; empty means the newest) the live one of `persona`.
 
-        With a `share` below 1 it goes on trial: that share of the users gets it, the others get what is live.
+        With a `share` below 1 it goes on trial: that share of the users gets it, the others keep the live revision.
 
         Raises:
             NotFoundError: there is no such persona or revision.
-            PublishError: it was refused; the reasons are in the error and in the history, and the incumbent
-                goes on answering.
+            PublishError: it was refused; the reasons are in the error and in the history, and the live revision
+                stays.
         """
         async with self._loader.locks[persona]:
             candidate = await asyncio.to_thread(self._registry.revision, persona, revision)
             started = time.monotonic()
-            with contextlib.suppress(PublishError, NotFoundError, EngineError):  # then the new one has no rival
-                await self._come(persona)
+            with contextlib.suppress(PublishError, NotFoundError, EngineError):  # then there is no live revision
+                await self._load_live(persona)
             live = self._table.live.get(persona)
-            if self._stands(candidate, share):
+            if self._is_published(candidate, share):
                 return _published(candidate, live, started, share=share, changed=False)
             if share < 1:
-                self._require_rival(candidate, live)
+                self._require_live(candidate, live)
             loaded = await self._loader.load_and_probe(candidate, actor)
             try:
                 if share < 1:
@@ -85,9 +86,9 @@ class Publisher:
             return _published(candidate, live, started, share=share)
 
     async def rollback(self, persona: str, revision: str = "", *, actor: str) -> Published:
-        """Goes back: withdraws a trial, or puts an earlier revision on stage (by default what was live before).
+        """Withdraws a trial, or makes an earlier revision live again (by default the previous one).
 
-        What was live before is still loaded, so this is one assignment.
+        The previous revision is still loaded, so this is one assignment.
 
         Raises:
             NotFoundError, PublishError: as `publish`; also when there is nothing to go back to.
@@ -108,7 +109,7 @@ class Publisher:
         return _published(trial.loaded.revision, live, started)
 
     def hold(self, persona: str) -> Published:
-        """Keeps a trial from being promoted for want of evidence against it; `promote` still does.
+        """Keeps a trial from being promoted for lack of evidence against it; `promote` still works.
 
         It holds until the trial or this process ends. Raises NotFoundError when there is no trial.
         """
@@ -117,21 +118,21 @@ class Publisher:
         return _published(trial.loaded.revision, self._table.live.get(persona), 0, share=trial.share, changed=False)
 
     def live(self, persona: str) -> str | None:
-        """The revision that it answers with, or would if it were asked; None when there is none."""
+        """The live revision of a persona, loaded or not; None when there is none."""
         loaded, unloaded = self._table.live.get(persona), self._table.unloaded.get(persona)
         return loaded.revision.id if loaded else unloaded.id if unloaded else None
 
     def set_card(self, persona: str, card: dict[str, Any]) -> None:
-        """What people are told about a persona from now on."""
+        """Sets the persona's card in /v1/models."""
         self._table.cards[persona] = card
 
     def answered(self, loaded: Loaded | None, outcome: AnswerOutcome) -> None:
-        """Notes what became of an answer; it may decide a trial."""
+        """Counts the outcome of an answer; it may decide a trial."""
         trial = self._table.trials.get(loaded.revision.persona) if loaded else None
         if loaded is None or trial is None:
             return
         if loaded not in (trial.loaded, self._table.live.get(loaded.revision.persona)):
-            return  # an answer in flight on what was live earlier
+            return  # it began on a revision that was live earlier
         verdict = trial.see(loaded, outcome)
         if verdict is not None:
             task = asyncio.create_task(self._end_trial(trial, verdict, GATEWAY))
@@ -141,11 +142,11 @@ class Publisher:
     def _trial(self, persona: str) -> Trial:
         trial = self._table.trials.get(persona)
         if trial is None:
-            raise NotFoundError(f"{persona} has no revision on trial; begin one with `understudy publish --canary 10%`")
+            raise NotFoundError(f"{persona} has no revision on trial; start one with `understudy publish --canary 10%`")
         return trial
 
     async def count_votes(self, votes: VoteSource) -> None:
-        """Looks for votes on revisions on trial until cancelled."""
+        """Counts votes on revisions on trial until cancelled."""
         while True:
             await asyncio.sleep(COUNT_VOTES)
             for persona, trial in list(self._table.trials.items()):
@@ -154,42 +155,42 @@ class Publisher:
                     await self._end_trial(trial, verdict, GATEWAY)
 
     async def replay(self, *, engine_died: bool = False) -> list[str]:
-        """Loads and proves live revisions in a fresh engine, those with a trial and the latest used first; returns
-        the personas that could not be. Those for which there is no room rest until they are asked.
+        """Loads and probes the live revisions in a fresh engine, those with a trial and the latest used first.
 
-        A trial goes on after a restart of the gateway, but not when the engine died during it.
+        Returns the personas that failed. Those beyond the slots stay unloaded until their first request. A trial
+        continues after a restart of the gateway, but not when the engine died during it.
         """
         self._table.clear()
         live = await asyncio.to_thread(self._registry.live)
         self._table.cards |= {persona.name: persona.card for persona, _ in live}
         self._table.unloaded = {persona.name: revision for persona, revision in live}
         missing = []
-        for name in [one.name for place, (one, _) in enumerate(live) if place < self._loader.room or one.candidate]:
+        for name in [one.name for place, (one, _) in enumerate(live) if place < self._loader.capacity or one.candidate]:
             async with self._loader.locks[name]:
                 try:
-                    await self._come(name, engine_died=engine_died)
+                    await self._load_live(name, engine_died=engine_died)
                 except (PublishError, NotFoundError) as error:
-                    log.error("%s is not on stage: %s", name, error)
+                    log.error("%s could not be loaded: %s", name, error)
                     self._table.unloaded.pop(name, None)
                     missing.append(name)
         if self._table.unloaded:
-            log.info("%d personas rest until they are asked", len(self._table.unloaded))
+            log.info("%d personas stay unloaded until their first request", len(self._table.unloaded))
         return missing
 
-    async def enter(self, persona: str) -> None:
-        """Puts a persona that rests on stage. Raises PublishError, NotFoundError and EngineError; then it rests on."""
+    async def load_live(self, persona: str) -> None:
+        """Loads an unloaded persona. Raises PublishError, NotFoundError or EngineError if it stays unloaded."""
         async with self._loader.locks[persona]:
-            await self._come(persona)
+            await self._load_live(persona)
 
     async def close(self) -> None:
-        """Stops what goes on in the background; the engine is about to end anyway."""
+        """Cancels the background tasks; the engine is about to end anyway."""
         for task in self._endings:
             task.cancel()
         await asyncio.gather(*self._endings, return_exceptions=True)
         await self._loader.close()
 
-    async def _come(self, name: str, *, engine_died: bool = False) -> None:
-        """Puts a persona on stage if it rests, with its trial. Hold its lock. Raises as `enter`."""
+    async def _load_live(self, name: str, *, engine_died: bool = False) -> None:
+        """Loads a persona and its trial if it is unloaded. Hold its lock. Raises as `load_live`."""
         if name not in self._table.unloaded:
             return
         persona = await asyncio.to_thread(self._registry.persona, name)
@@ -219,8 +220,9 @@ class Publisher:
         self._flip(loaded)
         log.info("%s now answers with %s (was %s)", revision.persona, short(revision.id), previous and short(previous))
         kind = "rolled_back" if action == "rollback" else "live"
-        happening = RolloutEvent(kind=kind, persona=revision.persona, revision=revision.id, previous=previous)
-        self._emit(happening.model_copy(update={"seconds": seconds}))
+        self._emit(
+            RolloutEvent(kind=kind, persona=revision.persona, revision=revision.id, previous=previous, seconds=seconds)
+        )
 
     async def _begin_trial(self, loaded: Loaded, share: float, actor: str, started: float) -> None:
         revision, persona = loaded.revision, loaded.revision.persona
@@ -239,7 +241,7 @@ class Publisher:
         revision, persona = trial.loaded.revision, trial.loaded.revision.persona
         async with self._loader.locks[persona]:
             if self._table.trials.get(persona) is not trial:
-                return  # somebody else ended it in the meantime
+                return  # it was ended in the meantime
             detail = {"reason": verdict.reason, **trial.figures()}
             log.info("%s: the trial of %s ends: %s", persona, short(revision.id), verdict.reason)
             if not verdict.promote:
@@ -259,7 +261,7 @@ class Publisher:
         self._emit(RolloutEvent(kind="withdrawn", persona=revision.persona, revision=revision.id, reason=reason))
 
     def _flip(self, loaded: Loaded) -> None:
-        if not self._current(loaded):  # the engine is being replaced, and whoever rests comes as the registry says
+        if not self._current(loaded):  # the engine was restarted; the next request loads it from the registry
             self._table.unloaded[loaded.revision.persona] = loaded.revision
             return
         for unneeded in self._table.flip(loaded):
@@ -268,15 +270,15 @@ class Publisher:
     def _current(self, loaded: Loaded) -> bool:
         return loaded.engine_generation == self._table.engine_generation
 
-    def _stands(self, candidate: Revision, share: float) -> bool:
-        """Whether everything is as asked for already."""
+    def _is_published(self, candidate: Revision, share: float) -> bool:
+        """Whether the candidate is live, or on trial with this share, already."""
         trial = self._table.trials.get(candidate.persona)
         if trial is not None:
             return trial.loaded.revision.id == candidate.id and trial.share == share
         live = self._table.live.get(candidate.persona)
         return live is not None and live.revision.id == candidate.id and share == 1
 
-    def _require_rival(self, candidate: Revision, live: Loaded | None) -> None:
+    def _require_live(self, candidate: Revision, live: Loaded | None) -> None:
         if live is None:
             raise PublishError(f"{candidate.persona} has no live revision to compare with; publish without --canary")
         if live.revision.id == candidate.id:

@@ -1,79 +1,38 @@
-"""Which name leads to which revision, and how many answers are in flight on each."""
+"""Maps the names that requests use to loaded revisions."""
 
-from __future__ import annotations
-
-import asyncio
 import contextlib
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from serve.engine.vllm import BASE_NAME
+from serve.rollout.canary import Trial
+from serve.rollout.loaded import Loaded
 from understudy.errors import NotFoundError
 from understudy.registry.adapters import SHORT, short
 from understudy.registry.registry import NAMED, Revision
 from understudy.registry.tables import now
 
-if TYPE_CHECKING:
-    from serve.rollout.canary import Trial
-
-
-class Loaded:
-    """A revision that the engine has in memory and that was proved to work there."""
-
-    def __init__(self, revision: Revision, engine_generation: int, checks: dict[str, Any]) -> None:
-        self.revision = revision
-        self.engine_generation = engine_generation
-        """Which life of the engine it was loaded in."""
-        self.checks = checks
-        """What the probe measured."""
-        self.in_flight = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    @property
-    def name(self) -> str:
-        """Its name in the engine."""
-        return self.revision.served_name
-
-    def enter(self) -> None:
-        self.in_flight += 1
-        self._idle.clear()
-
-    def leave(self) -> None:
-        self.in_flight -= 1
-        if self.in_flight == 0:
-            self._idle.set()
-
-    async def idle(self, timeout: float) -> bool:
-        """Waits until no answer is in flight; False when `timeout` seconds were not enough."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._idle.wait()
-        except TimeoutError:
-            return False
-        return True
-
 
 class Target:
-    """Where one request goes."""
+    """The model in the engine that answers one request."""
 
     def __init__(self, loaded: Loaded | None) -> None:
         self.loaded = loaded
         """None for the base."""
         self.engine_name = loaded.name if loaded else BASE_NAME
-        """Model name for the engine."""
+        """The model's name in the engine."""
         self.persona = loaded.revision.persona if loaded else BASE_NAME
         self.revision = short(loaded.revision.id) if loaded else BASE_NAME
         """What the answer is labelled with: `base`, or 12 hex digits."""
 
 
 class RoutingTable:
-    """The truth of the moment, in memory: every change is one assignment, so no request sees half of it."""
+    """The current routes, in memory: every change is one assignment, so no request sees half of it."""
 
     def __init__(self) -> None:
         self.engine_generation = 0
-        """Counts the engine's lives: what was loaded in an earlier one is gone."""
+        """Counts the engine's starts: what was loaded before the last one is gone."""
         self.loaded: dict[str, Loaded] = {}
         """By name in the engine."""
         self.live: dict[str, Loaded] = {}
@@ -83,58 +42,58 @@ class RoutingTable:
         self.previous: dict[str, Loaded] = {}
         """By persona: what was live before, kept loaded so that a rollback is one assignment."""
         self.unloaded: dict[str, Revision] = {}
-        """By persona: live, but the engine does not have it until somebody asks (`serve.rollout.lazy_load`)."""
+        """By persona: live, but not loaded before the first request (`serve.rollout.lazy_load`)."""
         self.used: dict[str, datetime] = {}
         """By persona: when it was last asked."""
         self.cards: dict[str, dict[str, Any]] = {}
-        """By persona: what people are told about it."""
+        """By persona: title, voice, prompts and so on, for /v1/models."""
 
     def add(self, revision: Revision, engine_generation: int, checks: dict[str, Any]) -> Loaded:
-        """Notes that the engine has `revision`; it can be called as `persona@revision` from now on."""
+        """Adds a revision that the engine has loaded; requests may name it as `persona@revision` from now on."""
         return self.loaded.setdefault(revision.served_name, Loaded(revision, engine_generation, checks))
 
     def flip(self, loaded: Loaded) -> list[Loaded]:
-        """Makes `loaded` what its persona's name means, and ends a trial; returns what nobody needs any more."""
+        """Makes `loaded` live and ends its persona's trial; returns the revisions that are no longer needed."""
         persona = loaded.revision.persona
-        trial, before, wing = self.trials.get(persona), self.live.get(persona), self.previous.get(persona)
+        trial, before, oldest = self.trials.get(persona), self.live.get(persona), self.previous.get(persona)
         self.live[persona] = loaded
         self.unloaded.pop(persona, None)
         self.trials.pop(persona, None)
         if before is not None and before is not loaded:
             self.previous[persona] = before
-        leaving = [wing, trial.loaded if trial else None]
+        leaving = [oldest, trial.loaded if trial else None]
         return [x for x in leaving if x is not None and not self.needed(x)]
 
     def needed(self, loaded: Loaded) -> bool:
-        """Whether it is live, on trial, or waits in the wings."""
+        """Whether it is live, on trial, or kept for a rollback."""
         persona = loaded.revision.persona
         trial = self.trials.get(persona)
         roles = (self.live.get(persona), self.previous.get(persona), trial.loaded if trial else None)
         return any(loaded is role for role in roles)
 
     def others(self, persona: str) -> list[str]:
-        """Revisions beside the live one that answer as `persona@revision`: what is on trial, what was live before."""
+        """Lists the revisions beside the live one that answer as `persona@revision`: on trial, or live before."""
         trial = self.trials.get(persona)
         roles = (self.previous.get(persona), trial.loaded if trial else None)
         kept = {x.name: x for x in roles if x is not None and x is not self.live.get(persona)}
         return sorted(short(x.revision.id) for x in kept.values() if self.loaded.get(x.name) is x)
 
     def shown(self) -> dict[str, Revision]:
-        """What each persona that can be asked answers with, by name, whether the engine has it or it rests."""
+        """The live revision of each persona, by name, loaded or not."""
         return dict(sorted((self.unloaded | {name: loaded.revision for name, loaded in self.live.items()}).items()))
 
     def is_unloaded(self, model: str) -> bool:
-        """Whether `model`, a persona or `persona@revision`, has to come on stage before it can answer."""
+        """Whether `model`, a persona or `persona@revision`, must be loaded before it can answer."""
         persona, _, revision = model.partition("@")
         unloaded = self.unloaded.get(persona)
         return unloaded is not None and unloaded.id.startswith(revision)
 
     def remove(self, loaded: Loaded) -> None:
-        """Forgets a revision; its name is unknown from now on."""
+        """Removes a revision; its name is unknown from now on."""
         self.loaded.pop(loaded.name, None)
 
     def clear(self) -> None:
-        """Forgets everything: the engine that had it is gone."""
+        """Removes everything, since the engine that had it is gone."""
         self.engine_generation += 1
         self.loaded, self.live, self.trials, self.previous, self.unloaded = {}, {}, {}, {}, {}
 
@@ -142,10 +101,10 @@ class RoutingTable:
     def lease(self, model: str, user: str = "") -> Iterator[Target]:
         """Resolves `model` (`base`, a persona, or `persona@revision`) and counts the request until it ends.
 
-        While a revision is on trial, `user` decides who gets it: the same user always gets the same revision.
+        While a revision is on trial, the same `user` always gets the same revision.
 
         Raises:
-            NotFoundError: nothing of that name; the message lists the names there are.
+            NotFoundError: there is no such model; the message lists those that exist.
         """
         if model == BASE_NAME:
             yield Target(None)

@@ -62,8 +62,8 @@ def known_names() -> set[str]:
     metrics.canary("poet", 0.1)
     metrics.canary_decided("poet", "promoted")
     metrics.key_used("1a2b3c4d")
-    metrics.looked("poet", "same", failing=False)
-    metrics.guest("loaded")
+    metrics.polled("poet", "same", failing=False)
+    metrics.on_demand("loaded")
     page = metrics.render()[0].decode()
     return {re.split(r"[{ ]", line, maxsplit=1)[0] for line in page.splitlines() if not line.startswith("#")}
 

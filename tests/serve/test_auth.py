@@ -7,7 +7,8 @@ from collections.abc import Awaitable
 import pytest
 
 from serve.http import api_key_cache
-from serve.http.auth import AdmittedRequest, Authenticator, Caller, NotAdmittedError
+from serve.http.auth import AdmittedRequest, Authenticator, Caller
+from serve.http.errors import HttpRefusalError
 from serve.http.rate_limits import RateLimits
 from tests.support.api_callers import HERE, WRONG, CountingKeys, doorkeeper, keys, refusal
 from understudy.config.settings import Settings
@@ -45,7 +46,7 @@ def test_each_key_opens_what_it_is_for(
     async def outcome(coming: Awaitable[Caller]) -> str | int:
         try:
             return (await coming).id.partition(":")[0]
-        except NotAdmittedError as error:
+        except HttpRefusalError as error:
             return error.status
 
     async def scene() -> None:
@@ -232,7 +233,7 @@ def test_a_ticket_shows_no_secret(settings: Settings, keys: CountingKeys) -> Non
         caller = await door.caller(f"Bearer {secret}", HERE)
         async with door.enter(caller) as ticket:
             assert isinstance(ticket, AdmittedRequest)
-            shown = repr([ticket, vars(ticket), caller, door, door._ring, await door.caller("Bearer very-secret", "")])
+            shown = repr([ticket, vars(ticket), caller, door, door._keys, await door.caller("Bearer very-secret", "")])
             assert secret[12:] not in shown
             assert "very-secret" not in shown
 

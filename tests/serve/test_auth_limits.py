@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from limits.storage import MemoryStorage
 
 from serve.http import auth
-from serve.http.auth import Authenticator, Caller, NotAdmittedError
+from serve.http.auth import Authenticator, Caller
+from serve.http.errors import HttpRefusalError
 from serve.http.rate_limits import RateLimits
 from tests.serve.test_rate_limits import Clock
 from tests.support.api_callers import HERE, CountingKeys, ask, doorkeeper, keys, named, refusal
@@ -39,7 +40,7 @@ def test_requests_of_a_minute_are_used_up_and_come_back(settings: Settings, keys
         clock.now += 17.5
         await ask(door, caller)
         assert dict(await ask(door, caller))["x-ratelimit-remaining-requests"] == "0"
-        with pytest.raises(NotAdmittedError, match="all 3 requests of this minute are used; try again in 43 s") as full:
+        with pytest.raises(HttpRefusalError, match="all 3 requests of this minute are used; try again in 43 s") as full:
             await ask(door, caller)
         error = full.value
         assert (error.status, error.code, error.retry_after) == (429, "rate_limit_exceeded", 43)
@@ -62,7 +63,7 @@ def test_tokens_are_taken_after_the_answer_even_more_than_there_were(settings: S
         await ask(door, caller, tokens=99)
         assert dict(await ask(door, caller, tokens=500))["x-ratelimit-remaining-tokens"] == "1"
         for _ in range(5):
-            with pytest.raises(NotAdmittedError, match="all 100 tokens of this minute are used; try again in 60 s"):
+            with pytest.raises(HttpRefusalError, match="all 100 tokens of this minute are used; try again in 60 s"):
                 await ask(door, caller)
         clock.now += 60.1
         headers = dict(await ask(door, caller))
@@ -102,7 +103,7 @@ def test_places_are_counted_for_each_caller_and_for_all(settings: Settings, keys
             other = Caller("env", "UNDERSTUDY_API_KEY", "inference")
             async with door.enter(other):
                 assert door.in_progress == 3
-                with pytest.raises(NotAdmittedError) as full:
+                with pytest.raises(HttpRefusalError) as full:
                     await ask(door, other)
                 assert (full.value.status, full.value.code, full.value.retry_after) == (429, "overloaded", 1)
         assert dict(await ask(door, few))["x-ratelimit-remaining-requests"] == "2", "refusals took no request"
@@ -123,7 +124,7 @@ def test_every_place_is_given_back_however_an_answer_ends(tmp_path_factory, ends
                 await go.wait()
                 if end == "error":
                     raise OSError
-        except NotAdmittedError as error:
+        except HttpRefusalError as error:
             return error.code
         return "in"
 
@@ -191,7 +192,7 @@ def test_a_shared_storage_counts_keys_and_never_sees_addresses(settings: Setting
         caller, anonymous = named(requests_per_minute=2, tokens_per_minute=10), await door.caller("", HERE)
         assert dict(await ask(door, caller, tokens=10))["x-ratelimit-reset-requests"] in ("60s", "59s")
         await all_charged(door)
-        with pytest.raises(NotAdmittedError, match="all 10 tokens") as full:
+        with pytest.raises(HttpRefusalError, match="all 10 tokens") as full:
             await ask(door, caller)
         assert 55 <= (full.value.retry_after or 0) <= 60
         assert await ask(door, anonymous)

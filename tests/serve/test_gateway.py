@@ -123,7 +123,7 @@ MESSAGES = [{"role": "user", "content": "Hello"}]
         (b"\xff\xfe\x00", 400, "not JSON"),
         ("[" * 100_000, 400, "not JSON"),
         ('{"model": "\\ud800", "messages": []}', 400, "half of a surrogate pair"),
-        ('{"model": "base", "messages": [], "temperature": NaN}', 400, "NaN is no JSON"),
+        ('{"model": "base", "messages": [], "temperature": NaN}', 400, "NaN is not JSON"),
         ({}, 400, "'model' must be a string, found None"),
         ({"model": 7, "messages": MESSAGES}, 400, "'model' must be a string, found 7"),
         ({"model": "base"}, 400, "messages"),

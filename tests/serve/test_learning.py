@@ -28,7 +28,7 @@ async def listed(stage: HubStage) -> list[dict[str, Any]]:
 def test_a_persona_is_listed_with_its_progress_until_it_is_live(play: Plays) -> None:
     async def scene(stage: HubStage) -> None:
         assert await listed(stage) == []
-        with stage.gateway.news.subscribe() as subscriber:
+        with stage.gateway.events.subscribe() as subscriber:
             assert await put(stage, "poet", BODY) == (200, BODY)
             assert await put(stage, "poet", BODY) == (200, BODY)
             assert await put(stage, "other", {"title": "Other", "state": "refused", "reason": "babble"}) == (

@@ -6,7 +6,8 @@ import re
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serve.metrics import LINGER, Metrics
+from serve.metrics import Metrics
+from serve.request_metrics import LINGER
 
 REVISION = "3fa9c1d2e4b5"
 OF_POET = {"persona": "poet", "revision": REVISION}

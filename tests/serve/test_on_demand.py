@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from serve.hub_sync import on_demand
+from serve.hub_sync import commit_lookup
 from serve.hub_sync.adapter_cache import AdapterCache
 from serve.hub_sync.on_demand import MODEL
-from serve.hub_sync.on_demand_errors import REMEMBERED, CachedLookup, LookupCache
+from serve.rollout.load_queue import REMEMBERED, ExpiringCache
 from tests.support.adapters import make_adapter, tensors
 from tests.support.hub.gateway import HubStage, Plays, play
 from tests.support.hub.server import HubServer, Repo
@@ -148,7 +148,7 @@ def test_head_is_asked_again_only_after_a_while_and_the_old_commit_answers_on_me
         assert stage.count("/refs") == asked
         await stage.until_answering(second, "ann/poet")
 
-    monkeypatch.setattr(on_demand, "FRESH", 1.0)
+    monkeypatch.setattr(commit_lookup, "FRESH", 1.0)
     play(scene, **OPEN)
 
 
@@ -230,7 +230,7 @@ def test_while_the_hub_is_down_what_is_loaded_answers_and_the_rest_is_503(
 
         await stage.until(back)
 
-    monkeypatch.setattr(on_demand, "FRESH", 0.1)
+    monkeypatch.setattr(commit_lookup, "FRESH", 0.1)
     play(scene, **OPEN)
 
 
@@ -318,7 +318,7 @@ def test_guessing_names_does_not_use_up_the_hub(play: Plays, monkeypatch: pytest
         assert answers == ["404"] * 5 + ["503"] * 3
         assert stage.count("/refs") == 5
 
-    monkeypatch.setattr(on_demand, "LOOKS_A_MINUTE", 5)
+    monkeypatch.setattr(commit_lookup, "LOOKUPS_PER_MINUTE", 5)
     play(scene, **OPEN)
 
 
@@ -330,7 +330,7 @@ def test_the_disk_is_bounded_and_what_is_in_use_stays(tmp_path: Path, hub: HubSe
     one = sum(len(data) for data in hub.repos["ann/a0"].files().values())
     store = AdapterCache(tmp_path / "guests", int(2.5 * one), hub.url)
     for number, commit in enumerate(commits):
-        revision, folder = store.bring(f"ann/a{number}", commit)
+        revision, folder = store.fetch(f"ann/a{number}", commit)
         assert (revision.id, folder.name) == (commit, commit)
         assert not any(path.is_symlink() for path in folder.iterdir())
         time.sleep(0.01)
@@ -340,9 +340,9 @@ def test_the_disk_is_bounded_and_what_is_in_use_stays(tmp_path: Path, hub: HubSe
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    memory = LookupCache()
+    memory: ExpiringCache[str] = ExpiringCache()
     for number in range(REMEMBERED + 50):
-        memory.keep(str(number), CachedLookup(float("inf")))
+        memory.keep(str(number), "known", float("inf"))
     assert len(memory) == REMEMBERED
     assert memory.fresh("0") is None
     assert memory.fresh(str(REMEMBERED)) is not None

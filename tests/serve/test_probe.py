@@ -80,7 +80,7 @@ def test_a_good_candidate_passes_and_what_was_measured_is_told(live: str | None,
     assert figures["noise"] == 0
     assert figures["golden"] == len(golden)
     assert figures["golden_met"] == (4 if golden else None)
-    assert figures["golden_met_incumbent"] == (4 if golden and live else None)
+    assert figures["golden_met_live"] == (4 if golden and live else None)
     assert figures["reference"] == (live or "base")
     assert 0 < figures["seconds"] < 5  # pyright: ignore[reportOperatorIssue]
     json.dumps(figures, allow_nan=False)
@@ -195,7 +195,7 @@ def test_golden_prompts_are_measured_against_the_incumbent(met: int, of_incumben
 
     engine.voices |= {NEW: voice(met, -0.2), OLD: voice(of_incumbent or 0, -0.3)}
     report = probe(engine, GOLDEN, None if of_incumbent is None else OLD)
-    assert (report.figures["golden_met"], report.figures["golden_met_incumbent"]) == (met, of_incumbent)
+    assert (report.figures["golden_met"], report.figures["golden_met_live"]) == (met, of_incumbent)
     if passes:
         assert report.problems == []
     else:

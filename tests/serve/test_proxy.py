@@ -12,14 +12,15 @@ from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from serve.app import RequestIds
 from serve.engine.fair_scheduler import FairScheduler
 from serve.engine.supervisor import Status
 from serve.http.auth import Authenticator
-from serve.http.middleware import RequestIds
 from serve.http.proxy import Proxy, ProxyContext
 from serve.metrics import Metrics
 from serve.rollout.canary import AnswerOutcome
-from serve.rollout.routing import Loaded, RoutingTable
+from serve.rollout.loaded import Loaded
+from serve.rollout.routing import RoutingTable
 from tests.support.adapters import make_adapter
 from tests.support.fake_engine import FakeEngine
 from understudy.config.settings import Settings
@@ -37,23 +38,28 @@ class Door:
     def __init__(self, engine: FakeEngine, session: aiohttp.ClientSession, url: str) -> None:
         self.engine, self.session, self.url, self.table = engine, session, url, RoutingTable()
         self.status = Status(status="ready", detail="Ready.")
-        self.metrics, self.slots = Metrics(), FairScheduler(4)
+        self.metrics, self.scheduler = Metrics(), FairScheduler(4)
         self.outcomes: list[tuple[Loaded | None, AnswerOutcome]] = []
 
     def app(self, settings: Settings) -> RequestIds:
-        self.admission = Authenticator(settings, KeyStore(open_registry(settings).engine))
-        desk = ProxyContext(
+        self.authenticator = Authenticator(settings, KeyStore(open_registry(settings).engine))
+        context = ProxyContext(
             engine=self.engine,
             table=self.table,
-            slots=self.slots,
+            scheduler=self.scheduler,
             session=self.session,
-            admission=self.admission,
+            authenticator=self.authenticator,
             metrics=self.metrics,
             status=lambda: self.status,
             answered=lambda loaded, outcome: self.outcomes.append((loaded, outcome)),
             max_body=10_000,
+            ensure_loaded=self.known,
         )
-        return RequestIds(Starlette(routes=[Route(CHAT, Proxy(CHAT, desk))]))
+        return RequestIds(Starlette(routes=[Route(CHAT, Proxy(CHAT, context))]))
+
+    async def known(self, model: str) -> str:
+        """Every model here is loaded."""
+        return model
 
     def metric(self, name: str, **labels: str) -> float:
         """A sample of what Prometheus would read."""
@@ -216,7 +222,7 @@ def test_a_full_gateway_says_so_and_has_room_again_afterwards(settings: Settings
         async with door.ask() as answer:
             assert answer.status == 200
             await answer.read()
-        assert door.admission.in_progress == 0
+        assert door.authenticator.in_progress == 0
 
     play(settings.model_copy(update={"max_concurrent": 1}), tmp_path, scene)
 
@@ -277,14 +283,14 @@ def test_requests_for_more_adapters_than_slots_wait_their_turn_and_give_it_up_wh
     settings: Settings, tmp_path: Path
 ) -> None:
     async def scene(door: Door) -> None:
-        door.slots.capacity = 0
+        door.scheduler.capacity = 0
         waiting = asyncio.create_task(door.session.post(f"{door.url}{CHAT}", json=BODY))
-        while not door.slots.waiting:
+        while not door.scheduler.waiting:
             await asyncio.sleep(0.01)
         async with door.ask(model="base") as response:
             assert response.status == 200, "the base needs no slot"
         waiting.cancel()
-        while door.slots.waiting or door.table.live["poet"].in_flight:
+        while door.scheduler.waiting or door.table.live["poet"].in_flight:
             await asyncio.sleep(0.01)
 
     play(settings, tmp_path, scene)

@@ -14,7 +14,7 @@ from huggingface_hub import HfApi, constants
 from serve.app import build_gateway
 from serve.engine import remote
 from serve.engine.remote import RemoteEngine, plan_remote
-from serve.hub_sync.adapter_folders import AdapterFolders
+from serve.hub_sync.adapter_cache import AdapterFolders
 from tests.support.adapters import make_adapter, tensors
 from tests.support.fake_engine import USAGE
 from tests.support.hub.server import TOKEN, HubServer

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 from sqlalchemy import event
 
-from serve.http.request import HttpRefusalError
-from serve.rollout.lazy_load import FORGIVEN, LazyLoader
+from serve.http.errors import HttpRefusalError
+from serve.rollout.lazy_load import REFUSED_FOR, LazyLoader
 from serve.rollout.loader import Loader
 from serve.rollout.publisher import Publisher
 from serve.rollout.routing import RoutingTable
@@ -36,7 +36,7 @@ class Company:
         self.loader = Loader(registry, self.table, engine, session, drain_timeout=5, emit=emit)
         self.publisher = Publisher(registry, self.table, self.loader, emit=emit, trial_answers=20)
         self.now = 0.0
-        self.entrances = LazyLoader(self.table, self.publisher.enter, clock=lambda: self.now)
+        self.lazy_loader = LazyLoader(self.table, self.publisher.load_live, clock=lambda: self.now)
 
     def hire(self, *names: str) -> None:
         for name in names:
@@ -64,7 +64,7 @@ def play(settings: Settings, folder: Path, scene: Callable[[Company], Awaitable[
             company = Company(open_registry(settings), engine, session, folder)
             async with asyncio.timeout(60):
                 await scene(company)
-            await company.entrances.close()
+            await company.lazy_loader.close()
             await company.publisher.close()
 
     asyncio.run(run())
@@ -114,7 +114,7 @@ def test_many_who_ask_for_one_that_rests_wait_for_one_load_and_nobody_ends_it_by
         await company.publisher.replay()
         name, revision = next(iter(company.table.unloaded.items()))
         company.engine.load_gate.clear()
-        asking = [asyncio.create_task(company.entrances.ensure_loaded(name)) for _ in range(10)]
+        asking = [asyncio.create_task(company.lazy_loader.ensure_loaded(name)) for _ in range(10)]
         await asyncio.sleep(0.05)
         asking.pop(0).cancel()
         company.engine.load_gate.set()  # the fake engine refuses a second load of one name
@@ -132,9 +132,9 @@ def test_a_pinned_name_wakes_only_the_revision_that_is_meant(settings: Settings,
         company.hire(*named(9))
         await company.publisher.replay()
         (name, revision), (other, _) = company.table.unloaded.items()
-        await company.entrances.ensure_loaded(f"{name}@{revision.id[:12]}")
-        await company.entrances.ensure_loaded(f"{other}@{'0' * 12}")
-        await company.entrances.ensure_loaded("nobody")
+        await company.lazy_loader.ensure_loaded(f"{name}@{revision.id[:12]}")
+        await company.lazy_loader.ensure_loaded(f"{other}@{'0' * 12}")
+        await company.lazy_loader.ensure_loaded("nobody")
         assert name in company.on_stage
         assert other not in company.on_stage
         with company.table.lease(f"{name}@{revision.id[:12]}") as target:
@@ -150,14 +150,14 @@ def test_who_cannot_come_is_refused_with_the_reason_and_tried_again_later(settin
         name = next(iter(company.table.unloaded))
         company.engine.misbehave = "refuse load"
         for _ in range(3):
-            with pytest.raises(HttpRefusalError, match=f"{name} cannot come on stage now.*no room") as refused:
-                await company.entrances.ensure_loaded(name)
+            with pytest.raises(HttpRefusalError, match=f"{name} cannot be loaded now.*no room") as refused:
+                await company.lazy_loader.ensure_loaded(name)
             assert (refused.value.status, refused.value.code) == (503, "model_not_ready")
         rejects = [one for one in company.registry.history(name) if one.action == "reject"]
         assert len(rejects) == 1, "asking again and again is no new try"
         company.engine.misbehave = ""
-        company.now += FORGIVEN + 1
-        await company.entrances.ensure_loaded(name)
+        company.now += REFUSED_FOR + 1
+        await company.lazy_loader.ensure_loaded(name)
         assert name in company.on_stage
 
     play(settings, tmp_path, scene)

@@ -23,7 +23,7 @@ def test_a_push_goes_live_by_the_poll_and_says_where_it_came_from(play: Plays) -
         assert (revision.id, revision.source) == (second, "hub:ann/poet@main")
         assert status["wanted"] == {"commit": second, "name": "main"}
         assert status["last_error"] is None
-        assert stage.metric("hub_looks_total", persona="poet", outcome="published") == 2
+        assert stage.metric("hub_polls_total", persona="poet", outcome="published") == 2
 
     play(scene, FOLLOW)
 
@@ -41,7 +41,7 @@ def test_a_webhook_is_enough_and_many_are_one_look(play: Plays) -> None:
         await stage.until_answering(second)
         assert answers == [202] * 40
         assert stage.count("/refs") - before <= 3
-        assert stage.metric("hooks_total", outcome="accepted") == 41
+        assert stage.metric("webhooks_total", outcome="accepted") == 41
 
     play(scene, FOLLOW, **SLOWLY)
 

@@ -60,7 +60,7 @@ def test_while_a_repository_cannot_be_read_the_incumbent_stays_and_the_reason_is
         await stage.until_trouble(says)
 
         async def tried_thrice() -> bool:
-            return stage.metric("hub_looks_total", persona="poet", outcome=kind) >= 3
+            return stage.metric("hub_polls_total", persona="poet", outcome=kind) >= 3
 
         async def well() -> bool:
             return stage.metric("hub_failing", persona="poet") == 0
@@ -69,7 +69,7 @@ def test_while_a_repository_cannot_be_read_the_incumbent_stays_and_the_reason_is
         assert not await well()
         [event] = [e for e in stage.history(action="hub") if e.detail["cause"] == kind]
         assert says in event.detail["reasons"][0]
-        assert sum(f"({kind})" in item.text for item in stage.gateway.news._history) == 1
+        assert sum(f"({kind})" in item.text for item in stage.gateway.events._history) == 1
         assert await stage.answering() == good[:12]
         # And it is over as soon as it is.
         stage.hub.repos.update(before)
@@ -141,7 +141,7 @@ def test_a_download_that_keeps_failing_is_given_up_until_somebody_knocks(
         await stage.hook({"repo": {"name": "ann/poet", "type": "model"}})
         await stage.until_answering(commit)
 
-    monkeypatch.setattr(follower, "MAX_TRIES", 3)
+    monkeypatch.setattr(follower, "MAX_ATTEMPTS", 3)
     play(scene, FOLLOW)
 
 
@@ -201,5 +201,5 @@ def test_a_hub_that_says_nothing_is_left_after_a_while(play: Plays, monkeypatch:
         await stage.until_trouble("the Hub took longer than 1 s")
         await stage.until_answering(stage.push())
 
-    monkeypatch.setattr(follower, "LOOK_SECONDS", 0.6)
+    monkeypatch.setattr(follower, "POLL_SECONDS", 0.6)
     play(scene, FOLLOW)

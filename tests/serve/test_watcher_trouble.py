@@ -26,7 +26,7 @@ def test_a_refused_commit_is_tried_once_and_the_incumbent_answers_on(play: Plays
         assert [e.revision for e in stage.history(action="reject")] == [bad]
         assert await stage.answering() == good[:12]
         assert stage.metric("rejects_total", persona="poet", stage="validation") == 1
-        kinds = [item.kind for item in stage.gateway.news._history]
+        kinds = [item.kind for item in stage.gateway.events._history]
         assert kinds.count("refused") == 1
         better = stage.push()
         await stage.until_answering(better)
@@ -46,7 +46,7 @@ def test_what_the_probe_refuses_is_refused_unless_the_engine_was_at_fault(play: 
         await stage.until_answering(good)
         stage.engine.misbehave = "500"
         commit = stage.push()
-        status = await stage.until_trouble("the engine failed in the middle of it")
+        status = await stage.until_trouble("the engine failed during the publish")
         assert status["handled"] == good
         stage.engine.misbehave = ""
         await stage.until_answering(commit)
@@ -109,7 +109,7 @@ def test_a_broken_commit_is_told_once_and_never_tried_again(
         [refusal] = stage.history(action="reject")
         assert says in " ".join(refusal.detail["reasons"])
         assert refusal.revision == status["handled"]
-        assert sum(item.kind in ("refused", "hub_trouble") for item in stage.gateway.news._history) == 1
+        assert sum(item.kind in ("refused", "hub_trouble") for item in stage.gateway.events._history) == 1
         assert await stage.answering() == good[:12]
 
     play(scene, FOLLOW)

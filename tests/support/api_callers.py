@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from serve.http.auth import Authenticator, Caller, NotAdmittedError
+from serve.http.auth import Authenticator, Caller
+from serve.http.errors import HttpRefusalError
 from serve.http.rate_limits import RateLimits
 from understudy.config.settings import Settings, load_settings
 from understudy.registry.api_keys import Key, KeyStore, open_keys
@@ -40,7 +41,7 @@ def named(**limits: int) -> Caller:
 
 
 async def refusal(coming: Awaitable[object]) -> tuple[int, str]:
-    with pytest.raises(NotAdmittedError) as refused:
+    with pytest.raises(HttpRefusalError) as refused:
         await coming
     return refused.value.status, refused.value.code
 

@@ -14,7 +14,7 @@ from huggingface_hub import constants
 
 from serve.app import build_gateway
 from serve.engine.vllm import EnginePlan
-from serve.hub_sync import follower, on_demand, watcher
+from serve.hub_sync import commit_lookup, follower, on_demand, watcher
 from serve.state import Gateway
 from tests.support.adapters import make_adapter, tensors
 from tests.support.fake_engine import FakeEngine
@@ -168,9 +168,10 @@ class Plays:
         monkeypatch.delenv("HF_TOKEN", raising=False)
         for module, name, seconds in (
             (follower, "MIN_GAP", 0.05),
-            (watcher, "FILE_LOOK", 0.05),
-            (on_demand, "STAY", 0.0),
-            (on_demand, "REST", 1.0),
+            (watcher, "FILE_POLL", 0.05),
+            (on_demand, "MIN_STAY", 0.0),
+            (commit_lookup, "PAUSE", 1.0),
+            (on_demand, "PAUSE", 1.0),
         ):
             monkeypatch.setattr(module, name, seconds)
 
