@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from understudy.data.files import READERS, DataRecord, read_records, shown
+from understudy.data.files import READERS, read_records
+from understudy.data.records import DataRecord, shown
 from understudy.errors import ExamplesError
 
 PROMPT = ("prompt",)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from space.deploy.files import SpaceSpec, files
-from space.deploy.hub import reason
 from understudy.errors import DeployError
+from understudy.hub_errors import hub_failure
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -113,7 +113,7 @@ def deploy(api: "HfApi", wish: SpaceSpec, values: Values, *, private: bool, dry_
     except DeployError:
         raise
     except Exception as error:  # the client's transport has errors of its own, and they change with its version
-        raise DeployError(f"Space {wish.repo}: {reason(error)}") from error
+        raise DeployError(f"Space {wish.repo}: {hub_failure(error, writing=True).sentence}") from error
 
 
 def _there(api: "HfApi", repo: str) -> Any:

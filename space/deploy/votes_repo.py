@@ -6,11 +6,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from space.deploy.hub import hub_api, reason
 from understudy.errors import HubError
+from understudy.registry.hub import hub_api, hub_error
 
 NAME = re.compile(r"hub:(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)", re.ASCII)
 FOLDERS = ("battles/", "votes/", "withdrawals/")
+
+TIMEOUT = 15.0
+"""Seconds that the Hub gets for each answer."""
 
 # The types are said because `datasets` guesses them from the first file, where a column may be empty.
 CARD = """---
@@ -91,7 +94,7 @@ class VotesRepo:
     def __init__(self, name: str, *, token: str = "", endpoint: str = "") -> None:
         parts = NAME.fullmatch(name)
         if parts is None:
-            raise HubError(f"votes repository {name!r}: write hub:ORG/NAME (UNDERSTUDY_VOTES_REPO)")
+            raise HubError(f"votes repository {name!r}: write hub:ORG/NAME (UNDERSTUDY_VOTES_REPO)", "name")
         self.name = name
         self._repo = parts["repo"]
         self._token = token
@@ -108,7 +111,7 @@ class VotesRepo:
 
         with self._explained():
             try:
-                commit = hub_api(self._endpoint, self._token).dataset_info(self._repo).sha
+                commit = hub_api(self._endpoint, self._token, timeout=TIMEOUT).dataset_info(self._repo).sha
             except RepositoryNotFoundError:
                 return []
             with tempfile.TemporaryDirectory() as cache:
@@ -138,7 +141,7 @@ class VotesRepo:
 
         operations = [CommitOperationAdd(path, content) for path, content in files.items()]
         with self._explained():
-            api = hub_api(self._endpoint, self._token)
+            api = hub_api(self._endpoint, self._token, timeout=TIMEOUT)
             try:
                 api.create_commit(self._repo, operations, commit_message=message, repo_type="dataset")
             except RepositoryNotFoundError:
@@ -152,7 +155,7 @@ class VotesRepo:
         try:
             yield
         except Exception as error:
-            raise HubError(f"{self.name}: {reason(error)}") from error
+            raise hub_error(error, self.name, writing=True) from error
 
 
 def _quiet() -> type:

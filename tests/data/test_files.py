@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from understudy.config.settings import PROJECT
-from understudy.data.files import RowProblem, read_records, scan_records
+from understudy.data.files import read_records, scan_records
 from understudy.data.hub import _choose, _reason
+from understudy.data.records import RowProblem
 from understudy.errors import ExamplesError
 from understudy.processes import free_port
 

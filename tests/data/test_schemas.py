@@ -7,8 +7,8 @@ import pytest
 
 from understudy.data.convert import to_example
 from understudy.data.examples import load_examples
-from understudy.data.files import DataRecord
 from understudy.data.load import load_data, read_data
+from understudy.data.records import DataRecord
 from understudy.data.schemas import detect_schema
 from understudy.errors import ExamplesError
 

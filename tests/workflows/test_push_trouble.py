@@ -13,8 +13,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from tests.support.hub.server import READ_TOKEN, TOKEN, HubServer, Repo, Space
 from tests.support.pirate import home
 from tests.support.pushes import REPO, TO, files, make_run, push, pushed, verify
+from understudy.hub_errors import hub_failure
 from understudy.registry.adapters import WEIGHTS
-from understudy.registry.hub import write_reason
 
 __all__ = ["home"]
 
@@ -82,8 +82,8 @@ def test_a_hub_that_repeats_the_token_is_not_believed(monkeypatch: pytest.Monkey
         403, request=httpx2.Request("POST", "http://hub"), headers={"X-Error-Message": f"no: {TOKEN}"}
     )
     error = HfHubHTTPError("403", response=answer, server_message=f"{TOKEN} may not")
-    _, _, reason = write_reason(error)
-    assert reason.startswith("the token may not write there (the Hub says: *** may not); set HF_TOKEN")
+    told = hub_failure(error, writing=True).sentence
+    assert told.startswith("the token may not write there (the Hub says: *** may not); set HF_TOKEN")
 
 
 def meanwhile(hub: HubServer, asked: str, do: Callable[[], object]) -> threading.Thread:

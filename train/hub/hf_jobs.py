@@ -22,8 +22,8 @@ from train.hub.hf_job_script import Job
 from understudy.bases import TINY_DIR, resolve_base
 from understudy.config.recipe import Recipe
 from understudy.config.settings import PROJECT
-from understudy.data.files import HUB
 from understudy.data.recipe_rows import SHIPPED, heldout_examples, heldout_path
+from understudy.data.records import HUB
 from understudy.errors import TrainingError
 
 IMAGE = "ghcr.io/astral-sh/uv:python3.11-bookworm"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from train.hub.release import PROOF, TOKENIZER
 from understudy.errors import HubError
 from understudy.registry.adapters import CONFIG, KEPT
-from understudy.registry.hub import REPO, TIMEOUT, write_reason
+from understudy.registry.hub import REPO, TIMEOUT, hub_api, hub_error
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -99,7 +99,7 @@ def push_release(
 
 
 def _api(endpoint: str, progress: bool) -> "HfApi":
-    from huggingface_hub import HfApi, get_session, get_token
+    from huggingface_hub import get_token
     from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
     from huggingface_hub.utils import logging as hub_logging
 
@@ -107,8 +107,7 @@ def _api(endpoint: str, progress: bool) -> "HfApi":
         raise HubError("no token for the Hub: run `hf auth login`, or set HF_TOKEN to a token that may write", "token")
     hub_logging.set_verbosity_error()
     (enable_progress_bars if progress else disable_progress_bars)()
-    get_session().timeout = PATIENCE  # without it, the client waits for ever for a Hub that accepts and says nothing
-    return HfApi(endpoint=endpoint or None)
+    return hub_api(endpoint, timeout=PATIENCE)
 
 
 def _head(api: "HfApi", repo: str) -> _Head | None:
@@ -211,11 +210,12 @@ def _number(tag: str) -> int:
 
 @contextlib.contextmanager
 def _explained(repo: str) -> Iterator[None]:
-    """Turns whatever the client raises into a HubError: its transport has errors of its own, which change with it."""
+    """Turns whatever the client raises in the block into a HubError that says whether pushing again helps."""
     try:
         yield
     except HubError:
         raise
     except Exception as error:
-        kind, passing, reason = write_reason(error)
-        raise HubError(f"{repo}: {reason}", kind, passing=passing) from error
+        failed = hub_error(error, repo, revision="main", writing=True)
+        again = "; push again: large files that arrived are not sent twice" if failed.passing else ""
+        raise HubError(f"{failed}{again}", failed.code, passing=failed.passing) from error

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from understudy.data.files import Kind, shown
 from understudy.data.messages import Example
+from understudy.data.records import ProblemKind, shown
 from understudy.data.schemas import Schema
 from understudy.errors import ExamplesError
 
@@ -22,9 +22,9 @@ ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "
 class RowError(ExamplesError):
     """One row cannot be an example."""
 
-    def __init__(self, kind: Kind, text: str) -> None:
+    def __init__(self, kind: ProblemKind, text: str) -> None:
         super().__init__(text)
-        self.kind: Kind = kind
+        self.kind: ProblemKind = kind
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def _pair(row: Mapping[str, object], schema: Schema) -> list[dict[str, str]]:
     return [*messages, {"role": "user", "content": asked}, {"role": "assistant", "content": completion}]
 
 
-def _required(value: object, name: str, if_blank: Kind) -> str:
-    kind: Kind = "null" if is_null(value) else "wrong_type" if not isinstance(value, str) else if_blank
+def _required(value: object, name: str, if_blank: ProblemKind) -> str:
+    kind: ProblemKind = "null" if is_null(value) else "wrong_type" if not isinstance(value, str) else if_blank
     if isinstance(value, str) and value.strip() and kind != "null":
         return value
     raise RowError(kind, f"{shown(name)} must be text that is not empty, found {_found(value)}")
@@ -107,7 +107,7 @@ def _found(value: object) -> str:
 
 def _turns(value: object, column: str, emptied: list[str]) -> list[dict[str, object]]:
     if not isinstance(value, list):
-        kind: Kind = "null" if is_null(value) else "wrong_type"
+        kind: ProblemKind = "null" if is_null(value) else "wrong_type"
         shape = "role and content" if column == "messages" else "from and value, or role and content"
         raise RowError(kind, f"{shown(column)} must be a list of objects with {shape}, found {_found(value)}")
     messages = []

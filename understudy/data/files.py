@@ -1,62 +1,21 @@
-"""Data files: rows from JSONL, JSON, CSV, TSV and Parquet, folders of them, and the Hub, each with where it stands."""
+"""Reads rows from JSONL, JSON, CSV, TSV and Parquet files, folders of them, and the Hub, each with its origin."""
 
 import csv
 import io
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from understudy.data.hub import read_hub
+from understudy.data.records import HUB, DataRecord, RowProblem, shown
 from understudy.errors import ExamplesError
 
-Kind = Literal[
-    "not_json",
-    "uneven",
-    "wrong_type",
-    "no_schema",
-    "unknown_column",
-    "null",
-    "empty",
-    "blank_answer",
-    "bad_turns",
-    "duplicate",
-    "conflict",
-]
-"""What can be wrong with a row. `duplicate` and `conflict` are worth knowing; each of the others makes the row bad."""
-
-HUB = "hub:"
 UTF8_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 LONGEST_NAME = 100
 """Characters; a longer cell in the first row of a CSV file is no name of a column."""
-
-
-class RowProblem(BaseModel):
-    """One thing to know about one row."""
-
-    model_config = ConfigDict(frozen=True)
-
-    origin: str
-    """`file:line`, or `file row N` where a format has no lines."""
-    kind: Kind
-    text: str
-    """What was found and what to do, never the row's own text."""
-
-    def __str__(self) -> str:
-        return f"{self.origin}: {self.text}"
-
-
-@dataclass(frozen=True, slots=True)
-class DataRecord:
-    """One row as it stands in the file."""
-
-    origin: str
-    row: dict[str, object]
 
 
 def read_records(source: str | Path) -> Iterator[DataRecord]:
@@ -74,23 +33,16 @@ def read_records(source: str | Path) -> Iterator[DataRecord]:
 
 
 def scan_records(source: str | Path) -> Iterator[DataRecord | RowProblem]:
-    """As `read_records`, but a single row that cannot be read comes as a Problem, and reading goes on.
+    """As `read_records`, but yields a RowProblem for a single row that cannot be read, and goes on.
 
     Raises:
         ExamplesError: a whole file cannot be read, or holds no rows.
     """
     if str(source).startswith(HUB):
-        from understudy.data.hub import read_hub
-
         yield from read_hub(str(source))
         return
     for path in _files(Path(source)):
         yield from _scan_file(path)
-
-
-def shown(text: object) -> str:
-    """The text in one printable line: what cannot be printed is written as its escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def _files(path: Path) -> list[Path]:
@@ -126,7 +78,8 @@ def _scan_file(path: Path) -> Iterator[DataRecord | RowProblem]:
             f"{where}: cannot be read ({reason}); see that the file is whole and yours to read"
         ) from None
     if not count:
-        raise ExamplesError(f'{where}: no examples in it; add rows like {{"prompt": "...", "completion": "..."}}')
+        text = f'{where}: no examples in it; add rows like {{"prompt": "...", "completion": "..."}}'
+        raise ExamplesError(text, code="empty")
 
 
 def _require_plain_data(path: Path, where: str) -> None:

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterator
 
-from understudy.data.files import HUB, DataRecord, shown
+from understudy.data.records import HUB, DataRecord, shown
 from understudy.errors import ExamplesError
+from understudy.hub_errors import hub_failure
 
 TIMEOUT = 10.0
 """Seconds that the Hub gets to say whether it has a data set."""
@@ -42,7 +43,7 @@ def read_hub(source: str) -> Iterator[DataRecord]:
             yield DataRecord(f"{source} row {number}", dict(row))
     except ExamplesError:
         raise
-    except Exception as error:  # the libraries below have errors of their own, and they change with their versions
+    except Exception as error:  # the libraries have errors of their own, which change with their versions
         raise ExamplesError(f"{source}: {_reason(error, revision)}") from error
 
 
@@ -67,23 +68,17 @@ def _choose(wanted: str | None, splits: list[str], source: str) -> str:
 
 
 def _reason(error: Exception, revision: str | None) -> str:
-    """What went wrong and what to do, in one line."""
-    from huggingface_hub import errors
-
-    status = getattr(getattr(error, "response", None), "status_code", None)
+    """What went wrong and what to do, in one line. `datasets` wraps the Hub's refusals in errors of its own."""
     text = shown(" ".join(str(error).split()) or type(error).__name__)
-    if isinstance(error, errors.GatedRepoError) or "gated" in text:
+    failure = hub_failure(error, revision=revision or "")
+    if "gated" in text:
         return "it is gated; accept its terms on the Hub and set HF_TOKEN"
-    if isinstance(error, errors.RevisionNotFoundError):
-        return f"the data set has no revision {revision!r}; give a branch, a tag or a commit"
-    if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 403):
-        return "not on the Hub, or private; check the name, and set HF_TOKEN if it is private"
-    if status is not None:
-        return f"the Hub answered {status}; try again later"
     if "Config name is missing" in text:
         return "it has several configurations; download one of them as Parquet or JSONL and give that file"
-    if "OfflineMode" in text or isinstance(error, errors.OfflineModeIsEnabled):
+    if "OfflineMode" in text or failure.kind == "offline":
         return "HF_HUB_OFFLINE is set and it is not in the cache; unset it, or give a file"
+    if failure.kind != "unreachable":
+        return failure.sentence
     if isinstance(error, ConnectionError) or "httpx" in type(error).__module__:
-        return f"the Hub cannot be reached ({text[:120]}); try again, or give a file"
+        return f"{failure.sentence}; try again, or give a file"
     return f"cannot be read as rows ({text[:120]}); download it and give the file"

@@ -8,10 +8,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from understudy.data.contamination import Contamination, measure_overlap
-from understudy.data.files import Kind, RowProblem, shown
 from understudy.data.lint import FindingKind, findings
 from understudy.data.load import NOTES, LoadedData, read_data
 from understudy.data.messages import Example
+from understudy.data.records import ProblemKind, RowProblem, shown
 from understudy.errors import BaseModelError
 
 SHOWN = 5
@@ -36,7 +36,7 @@ class Distribution(Frozen):
 class ProblemGroup(Frozen):
     """The problems of one kind."""
 
-    kind: Kind
+    kind: ProblemKind
     count: int
     bad: bool
     """Whether such a row cannot be trained on."""
@@ -158,7 +158,7 @@ def inspect_data(
 
 
 def _groups(problems: Sequence[RowProblem]) -> tuple[ProblemGroup, ...]:
-    by_kind: dict[Kind, list[RowProblem]] = {}
+    by_kind: dict[ProblemKind, list[RowProblem]] = {}
     for problem in problems:
         by_kind.setdefault(problem.kind, []).append(problem)
     groups = [

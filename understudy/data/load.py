@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from understudy.data.convert import RowError, to_example
-from understudy.data.files import DataRecord, RowProblem, scan_records, shown
+from understudy.data.files import scan_records
 from understudy.data.messages import Example
+from understudy.data.records import DataRecord, RowProblem, shown
 from understudy.data.schemas import Detection, detect_schema
 from understudy.errors import ExamplesError
 

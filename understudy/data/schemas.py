@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from understudy.data.files import DataRecord, shown
 from understudy.data.messages import Example
+from understudy.data.records import DataRecord, shown
 from understudy.errors import ExamplesError
 
 CARRIED = tuple(name for name in Example.model_fields if name != "messages")

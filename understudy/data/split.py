@@ -8,9 +8,9 @@ from pathlib import Path
 
 from understudy.config.data_source import DataSource
 from understudy.data.duplicates import families
-from understudy.data.files import HUB
 from understudy.data.load import LoadedData, load_data
 from understudy.data.messages import Example
+from understudy.data.records import HUB
 from understudy.errors import ExamplesError
 
 MOST_HELDOUT = 500

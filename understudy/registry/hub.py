@@ -4,7 +4,6 @@ Everything here blocks, for a bounded time; the Hub's client is imported only wh
 """
 
 import contextlib
-import errno
 import fnmatch
 import hashlib
 import re
@@ -16,6 +15,7 @@ from packaging.version import InvalidVersion, Version
 from pydantic import BaseModel, ConfigDict
 
 from understudy.errors import HubError
+from understudy.hub_errors import hub_failure
 from understudy.registry.adapters import COMMIT, CONFIG, KEPT, WEIGHTS, short
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ TIMEOUT = 10.0
 MAX_BYTES = 5 * 2**30
 """Largest sum of kept files that we download."""
 
-MAX_WAIT = 3600.0
-"""Seconds: the longest pause that we let the Hub ask for."""
-
 LATEST = "latest"
 """The policy that follows the head of main."""
 
@@ -37,8 +34,6 @@ WILDCARD = re.compile(r"[*?\[]")
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 """What a repository may be called; nothing that fits is a path, and nothing is ever joined to one."""
-
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
 
 class ResolvedRevision(BaseModel):
@@ -128,7 +123,7 @@ def fetch_adapter(
             super().__init__(*args, **{**more, "disable": True})
 
     with _explained(f"{repo}@{revision}", revision):
-        info = _api(endpoint).model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
+        info = hub_api(endpoint).model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
         kept = [s for s in info.siblings or [] if KEPT.fullmatch(s.rfilename)]
         commit = info.sha or ""
         _require_adapter({s.rfilename: s.size or 0 for s in kept}, f"{repo}@{short(commit)}", max_bytes)
@@ -146,16 +141,26 @@ def fetch_adapter(
         return Path(folder), commit
 
 
-def _api(endpoint: str) -> "HfApi":
+def hub_api(endpoint: str = "", token: str = "", *, timeout: float = TIMEOUT) -> "HfApi":
+    """The Hub's own client, which gives up after `timeout` seconds without an answer.
+
+    Empty means the client's own choice: HF_ENDPOINT, and HF_TOKEN or the token that `hf auth login` left.
+    """
     from huggingface_hub import HfApi, get_session
 
-    get_session().timeout = TIMEOUT  # without it, the client waits for ever for a Hub that accepts and says nothing
-    return HfApi(endpoint=endpoint or None)
+    get_session().timeout = timeout  # without it, the client waits for ever for a Hub that accepts and says nothing
+    return HfApi(endpoint=endpoint or None, token=token or None)
+
+
+def hub_error(error: Exception, where: str, *, revision: str = "", writing: bool = False) -> HubError:
+    """The HubError for what the Hub's client raised; its message begins with `where`."""
+    kind, sentence, retry_after, passing = hub_failure(error, revision=revision, writing=writing)
+    return HubError(f"{where}: {sentence}", kind, passing=passing, retry_after=retry_after)
 
 
 def _refs(repo: str, endpoint: str) -> tuple[dict[str, str], dict[str, str]]:
     """Branches and tags of a repository, by name, and the commits that they mean."""
-    refs = _api(endpoint).list_repo_refs(repo)
+    refs = hub_api(endpoint).list_repo_refs(repo)
     return {r.name: r.target_commit for r in refs.branches}, {r.name: r.target_commit for r in refs.tags}
 
 
@@ -170,7 +175,7 @@ def _published(repo: str, start: str, names: dict[str, str], endpoint: str) -> R
     """The one commit that begins with `start`, among those that have a name and those of main."""
     commits = {commit for commit in names.values() if commit.startswith(start)}
     if not commits:
-        history = _api(endpoint).list_repo_commits(repo, revision="main")
+        history = hub_api(endpoint).list_repo_commits(repo, revision="main")
         commits = {c.commit_id for c in history if c.commit_id.startswith(start)}
     commits = {commit for commit in commits if COMMIT.fullmatch(commit)}
     if len(commits) != 1:
@@ -206,93 +211,10 @@ def _require_adapter(sizes: dict[str, int], where: str, max_bytes: int) -> None:
 
 @contextlib.contextmanager
 def _explained(where: str, revision: str) -> Iterator[None]:
-    """Turns whatever the client raises into a HubError: its transport has errors of its own, which change with it."""
+    """Turns whatever the client raises in the block into a HubError."""
     try:
         yield
     except HubError:
         raise
     except Exception as error:
-        causes = list(causes_of(error))
-        kind, passing, reason = _cause(causes, revision)
-        raise HubError(f"{where}: {reason}", kind, passing=passing, retry_after=_pause(causes)) from error
-
-
-def causes_of(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it came from: the client hides a refusal behind "not in the cache"."""
-    for _ in range(8):
-        if error is None:
-            return
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _cause(causes: list[BaseException], revision: str) -> tuple[str, bool, str]:
-    """One word for the cause, whether it may pass by itself, and what went wrong and what to do, in one line."""
-    from huggingface_hub import errors
-
-    def among(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(e, kinds) for e in causes)
-
-    status = next((s for e in causes if (s := getattr(getattr(e, "response", None), "status_code", None))), None)
-    if among(errors.GatedRepoError):
-        return "gated", False, "it is gated; accept its terms on the Hub and set HF_TOKEN"
-    if among(errors.RevisionNotFoundError):
-        text = f"the repository has no revision {revision!r}; give a branch, a tag or a commit"
-        return "revision", False, text
-    if status == 403:
-        return "closed", False, "the token may not read it; set an HF_TOKEN that may"
-    if among(errors.RepositoryNotFoundError) or status == 401:
-        text = "not on the Hub, or private; check the name, and set HF_TOKEN if it is private"
-        return "missing", False, text
-    if among(errors.HFValidationError):
-        return "missing", False, "that is no name of a repository; it looks like organisation/name"
-    if status == 429:
-        return "rate_limited", True, "the Hub says that we ask too often; it is asked again later"
-    if status is not None:
-        return "hub_error", status >= 500 or status == 408, f"the Hub answered {status}; try again later"
-    if among(errors.OfflineModeIsEnabled):
-        return "offline", False, "HF_HUB_OFFLINE is set, so nothing is fetched from the Hub"
-    if any(isinstance(e, OSError) and e.errno in NO_ROOM for e in causes):
-        return "disk", True, f"it cannot be stored: {causes[0]}"
-    text = " ".join(str(causes[0]).split()) or type(causes[0]).__name__
-    if "Consistency check failed" in text:
-        return "cut", True, "the download broke off; it goes on where it stopped"
-    return "unreachable", True, f"the Hub cannot be reached ({text})"
-
-
-def _pause(causes: list[BaseException]) -> float:
-    """Seconds that the Hub wants us to wait; 0 when it does not say."""
-    from huggingface_hub.utils import parse_ratelimit_headers
-
-    for error in causes:
-        headers = getattr(getattr(error, "response", None), "headers", None)
-        if headers is None:
-            continue
-        said = str(headers.get("retry-after", ""))
-        limit = parse_ratelimit_headers(headers)
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        spent = limit.reset_in_seconds if limit and status == 429 else 0
-        return min(MAX_WAIT, float(max(int(said) if said.isdecimal() else 0, spent)))
-    return 0.0
-
-
-def write_reason(error: Exception) -> tuple[str, bool, str]:
-    """What went wrong with writing to a repository, told like `_cause` tells it of reading. No token is ever in it."""
-    from huggingface_hub import get_token
-
-    causes = list(causes_of(error))
-    refused = next((e for e in causes if getattr(e, "response", None) is not None), None)
-    status = getattr(getattr(refused, "response", None), "status_code", None)
-    said = " ".join(str(getattr(refused, "server_message", None) or "").split())[:200]
-    heard = f" (the Hub says: {said.replace(get_token() or ' ', '***')})" if said else ""
-    if status in (401, 403):
-        kind = "token" if status == 401 else "closed"
-        text = "set HF_TOKEN to one that may, or give another organisation"
-        return kind, False, f"the token may not write there{heard}; {text}"
-    if status == 412:
-        return "conflict", True, "somebody else pushed there at the same time; look at it, then push again"
-    if status in (400, 413, 422) or isinstance(error, ValueError):
-        return "refused", False, f"the Hub does not take it{heard or f': {causes[0]}'}"
-    kind, passing, text = _cause(causes, "main")
-    again = "; push again: large files that arrived are not sent twice" if passing else ""
-    return kind, passing, f"{text}{heard}{again}"
+        raise hub_error(error, where, revision=revision) from error
