@@ -1,29 +1,38 @@
-"""The page in people's own language: one table of texts for each, in `space/texts/`.
+"""The page in the visitor's language: one table of translations for each language, in `space/texts/`.
 
-`t(key)` is for labels of the layout: the browser puts in its own language. `say(key, language, **values)` is for what a
-handler says: `language_of(request)` tells the visitor's language. `reword` is for sentences from elsewhere.
+`t(key)` is for labels of the layout, which the browser translates. `say(key, language, **values)` is for what a handler
+returns. A `Notice` is a text by its key, made where the visitor's language is not known yet.
 """
 
 import functools
 import html
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import gradio as gr
 from gradio.i18n import I18nData
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from space.theme import MASTHEAD
+from understudy.errors import UnderstudyError
 
 ENGLISH = "en"
 LANGUAGES = (ENGLISH, "de", "fr")
-TABLES = Path(__file__).parent / "texts"
-PLACE = re.compile(r"\{(\w+)\}")
+TRANSLATIONS = Path(__file__).parent / "texts"
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+OVERRIDE = "<script>Object.defineProperty(navigator, 'language', {{value: '{language}'}})</script>"
+"""Gradio's page takes its language from the browser only."""
 
 
 @functools.cache
-def table(language: str) -> dict[str, str]:
+def translations(language: str) -> dict[str, str]:
     """Every text of one language, by key."""
-    return json.loads((TABLES / f"{language}.json").read_text(encoding="utf-8"))
+    return json.loads((TRANSLATIONS / f"{language}.json").read_text(encoding="utf-8"))
 
 
 def t(key: str) -> I18nData:
@@ -32,36 +41,81 @@ def t(key: str) -> I18nData:
     Raises:
         KeyError: there is no such text.
     """
-    if key not in table(ENGLISH):
-        raise KeyError(f"{key}: no such text in {TABLES / 'en.json'}")
-    return I18nData(key)
+    return I18nData(_known(key))
 
 
 def say(key: str, language: str = ENGLISH, **values: object) -> str:
-    """The text in that language; each `{name}` in it becomes the value, which is escaped where it is a `str`.
+    """Returns the text as HTML; each `{name}` in it becomes the value, which is escaped where it is a `str`.
 
     Raises:
         KeyError: there is no such text, or a value is missing.
     """
-    text = table(language if language in LANGUAGES else ENGLISH)[key]
     safe = {
         name: html.escape(value, quote=False) if isinstance(value, str) else value for name, value in values.items()
     }
-    return PLACE.sub(lambda place: str(safe[place[1]]), text)
+    return _fill(key, language, safe)
 
 
-def reword(english: str, language: str) -> str:
-    """A sentence that other modules say in English, in that language where the tables have it; not escaped."""
-    if language == ENGLISH or language not in LANGUAGES:
-        return english
-    for key, pattern in _sentences():
-        if found := pattern.fullmatch(english):
-            return PLACE.sub(lambda place: reword(found[place[1]], language), table(language)[key])
-    return english
+@dataclass(frozen=True)
+class Notice:
+    """Something to tell a visitor: a text by its key, or the words of another program, which stay as they are."""
+
+    key: str = ""
+    values: Mapping[str, object] = field(default_factory=dict)
+    """What replaces the placeholders; a value may be a notice itself."""
+    words: str = ""
+
+    def text(self, language: str = ENGLISH) -> str:
+        """Plain text, not escaped; "" for an empty notice."""
+        if not self.key:
+            return self.words
+        values = {k: v.text(language) if isinstance(v, Notice) else v for k, v in self.values.items()}
+        return _fill(self.key, language, values)
+
+    def html(self, language: str = ENGLISH) -> str:
+        """The text, escaped."""
+        return html.escape(self.text(language), quote=False)
+
+    def __bool__(self) -> bool:
+        return bool(self.key or self.words)
+
+
+NO_NOTICE = Notice()
+
+
+def notice(key: str, **values: object) -> Notice:
+    """A notice with a text of the tables.
+
+    Raises:
+        KeyError: there is no such text.
+    """
+    return Notice(_known(key), values)
+
+
+def error_notice(error: UnderstudyError) -> Notice:
+    """The text for an error's code; the error's own message where there is none."""
+    return coded_notice(error.code, str(error))
+
+
+def coded_notice(code: str, message: str) -> Notice:
+    """The text `error_CODE`; `message` where there is none."""
+    key = f"error_{code}"
+    return Notice(key) if key in translations(ENGLISH) else Notice(words=message)
+
+
+def _known(key: str) -> str:
+    if key not in translations(ENGLISH):
+        raise KeyError(f"{key}: no such text in {TRANSLATIONS / 'en.json'}")
+    return key
+
+
+def _fill(key: str, language: str, values: Mapping[str, object]) -> str:
+    text = translations(language if language in LANGUAGES else ENGLISH)[key]
+    return PLACEHOLDER.sub(lambda place: str(values[place[1]]), text)
 
 
 def language_of(request: gr.Request | None) -> str:
-    """`?lang=` of the page that asks, else the first language of its browser that we speak, else English."""
+    """`?lang=` of the page that asks, else the first language of its browser that we have, else English."""
     headers = dict(getattr(request, "headers", None) or {})
     wished = parse_qs(urlsplit(headers.get("referer", "")).query).get("lang", [])
     return choose(",".join([*wished, headers.get("accept-language", "")]))
@@ -79,21 +133,49 @@ def choose(accepted: str) -> str:
 
 def i18n() -> gr.I18n:
     """The tables, as the browser gets them."""
-    return gr.I18n(**{language: table(language) for language in LANGUAGES})
+    return gr.I18n(**{language: translations(language) for language in LANGUAGES})
 
 
-def _safe(value: object) -> str:
-    return html.escape(value, quote=False) if isinstance(value, str) else str(value)
+class PageLanguage:
+    """Middleware that translates the page at `/` before any script runs; `?lang=` overrides the browser's language.
+
+    It must run inside the middleware that compresses.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] != "/":
+            await self._app(scope, receive, send)
+            return
+        wished = parse_qs(scope["query_string"].decode("latin-1")).get("lang", [""])[0]
+        language = choose(",".join([wished, Headers(scope=scope).get("accept-language", "")]))
+        head: list[Message] = []
+        body = bytearray()
+
+        async def send_translated(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                head.append(message)
+                return
+            body.extend(message.get("body", b""))
+            if message.get("more_body"):
+                return
+            page = translate_page(bytes(body), language, override=wished in LANGUAGES)
+            MutableHeaders(scope=head[0])["content-length"] = str(len(page))
+            await send(head[0])
+            await send({"type": "http.response.body", "body": page})
+
+        await self._app(scope, receive, send_translated)
 
 
-@functools.cache
-def _sentences() -> list[tuple[str, re.Pattern[str]]]:
-    """English texts as patterns; those of the model server and its client, which have no language of their own."""
-    kept = [(key, text) for key, text in table(ENGLISH).items() if key.startswith("said_")]
-    return [(key, re.compile(_pattern(text), re.DOTALL)) for key, text in kept]
+def translate_page(page: bytes, language: str, *, override: bool) -> bytes:
+    """The HTML with the right `lang`, and with the masthead that shows until Gradio's scripts have built the page.
 
-
-def _pattern(text: str) -> str:
-    """A pattern whose named groups are the places of the text."""
-    parts = PLACE.split(text)
-    return "".join(f"(?P<{part}>.+)" if i % 2 else re.escape(part) for i, part in enumerate(parts))
+    `override` makes Gradio's scripts use this language instead of the browser's.
+    """
+    page = page.replace(f'lang="{ENGLISH}"'.encode(), f'lang="{language}"'.encode(), 1)
+    opening = f'<div id="opening">{MASTHEAD.replace("${value}", say("masthead", language))}</div><gradio-app'
+    page = page.replace(b"<gradio-app", opening.encode(), 1)
+    script = OVERRIDE.format(language=language).encode()
+    return page.replace(b"<head>", b"<head>" + script, 1) if override else page

@@ -1,7 +1,7 @@
-"""News of the gateway for everyone who has the page open: one reader a Space, and a stream for each page.
+"""Tells every open page when to refresh: one reader of the gateway's events for the whole Space, one stream per page.
 
-A page is told when to look, not what there is to see: what it shows it gets as always (`space.app`). Pages listen at
-/news. While the gateway's own stream (`GET /events`) is not to be had they are told so, and look every few seconds.
+A page is told when to refresh, not what has changed: it gets that from `space.app`. Pages listen at /news. While the
+gateway's own stream (`GET /events`) is away, pages poll every few seconds.
 """
 
 import asyncio
@@ -12,101 +12,126 @@ from collections.abc import AsyncIterator, Iterator
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
+from space.backends.errors import ModelServerError
 from space.backends.gateway import GatewayClient
-from space.status import POLL, GatewayMonitor
-from understudy.errors import GatewayError
+from space.chat.persona_cards import title
+from space.i18n import ENGLISH, say
+from space.status import POLL, GatewayMonitor, GatewayStatus
 
-LISTENERS = 1_000
-"""Pages that may listen; those beyond look every few seconds instead."""
-SLOW = 30.0
-"""Seconds between two looks of a page that would be told of news: win rates change without any."""
+MAX_PAGES = 1_000
+"""Pages that may listen; those beyond poll instead."""
+SLOW_POLL = 30.0
+"""Seconds between two refreshes of a page that gets events: win rates change without an event."""
 HEARTBEAT = 15.0
 """Seconds between two signs of life, so that no proxy takes a quiet stream for a dead one."""
-GLANCE = 1.0
-"""Seconds until an open stream notices that the page is closing down."""
+CLOSE_CHECK = 1.0
+"""Seconds until an open stream notices that the Space is closing."""
 PAUSES = (1.0, 2.0, 5.0, 15.0, 60.0)
-"""Seconds between two tries to hear the gateway's news; the last one goes on."""
+"""Seconds between two tries to read the gateway's events; the last one goes on."""
 
-LOOK, TOLD, ALONE = "look", "told", "alone"
-"""What pages hear: look now; you will be told; nobody tells you anything, so look yourself."""
+REFRESH, PUSH, POLLING = "refresh", "push", "poll"
+"""What pages are told: refresh now; events will come; no events come, so poll."""
 
 LISTEN = f"""() => {{
-  if (window.understudyNews) return;
-  window.understudyNews = true;
+  if (window.understudyUpdates) return;
+  window.understudyUpdates = true;
   const address = (window.gradio_config?.root || '') + '/news';
-  let source = null, told = false, looked = Date.now(), again = 0;
-  const look = () => {{ looked = Date.now(); document.getElementById('look')?.click(); }};
-  const hush = () => {{ source?.close(); source = null; told = false; }};
+  let source = null, pushed = false, refreshed = Date.now(), retryAt = 0;
+  const refresh = () => {{ refreshed = Date.now(); document.getElementById('refresh')?.click(); }};
+  const stop = () => {{ source?.close(); source = null; pushed = false; }};
   const listen = () => {{
-    if (source || document.hidden || Date.now() < again) return;
-    again = Date.now() + 10000;
+    if (source || document.hidden || Date.now() < retryAt) return;
+    retryAt = Date.now() + 10000;
     source = new EventSource(address);
     source.onmessage = event => {{
-      if (event.data !== '{LOOK}') told = event.data === '{TOLD}';
-      if (event.data !== '{TOLD}') look();
+      if (event.data !== '{REFRESH}') pushed = event.data === '{PUSH}';
+      if (event.data !== '{PUSH}') refresh();
     }};
-    source.onerror = () => {{ told = false; if (source?.readyState === EventSource.CLOSED) hush(); }};
+    source.onerror = () => {{ pushed = false; if (source?.readyState === EventSource.CLOSED) stop(); }};
   }};
   document.addEventListener('visibilitychange', () => {{
-    if (document.hidden) return hush();
-    again = 0;
+    if (document.hidden) return stop();
+    retryAt = 0;
     listen();
-    look();
+    refresh();
   }});
   setInterval(() => {{
     if (document.hidden) return;
     listen();
-    const calm = told && !document.querySelector('#banner .banner');
-    if (Date.now() - looked >= (calm ? {1000 * SLOW:.0f} : {1000 * POLL:.0f})) look();
+    const calm = pushed && !document.querySelector('#banner .banner');
+    if (Date.now() - refreshed >= (calm ? {1000 * SLOW_POLL:.0f} : {1000 * POLL:.0f})) refresh();
   }}, 500);
   listen();
 }}"""
-"""In the page. A tab that nobody sees holds no connection: browsers allow six to a host, over all tabs."""
+"""Runs in the page. A hidden tab holds no connection: browsers allow six to a host, over all tabs."""
+
+TOASTS = '<div class="toasts" role="status" aria-live="polite">${value}</div>'
+"""Template of the place for toasts; screen readers read out what is added to it."""
+
+
+def toasts(before: GatewayStatus | None, now: GatewayStatus, language: str = ENGLISH) -> str:
+    """HTML with a toast for each persona that is new or has a new revision.
+
+    Empty when nothing changed, or when the page has shown no status yet. Each toast is an element with a name of its
+    own, so that the page replaces one that has faded instead of changing its text.
+    """
+    if before is None or not (before.personas or before.ready):
+        return ""
+    revisions = {one.name: one.revision for one in before.personas}
+    shown = []
+    for one in now.personas:
+        if revisions.get(one.name) != one.revision:
+            key = "toast_live" if one.name in revisions else "toast_new"
+            text = say(key, language, who=title(one, language), revision=one.revision)
+            tag = f"toast-{one.revision if one.revision.isalnum() else 'new'}"
+            shown.append(f'<{tag} class="toast">{text}</{tag}>')
+    return "".join(shown)
 
 
 class LiveUpdates:
-    """Reads the gateway's news while anybody listens."""
+    """Reads the gateway's events while any page listens, and passes them on."""
 
-    def __init__(self, gateway: GatewayClient, backend: GatewayMonitor, *, pauses: tuple[float, ...] = PAUSES) -> None:
+    def __init__(self, gateway: GatewayClient, monitor: GatewayMonitor, *, pauses: tuple[float, ...] = PAUSES) -> None:
         self._gateway = gateway
-        self._backend = backend
+        self._monitor = monitor
         self._pauses = pauses
         self._pages: set[asyncio.Queue[str]] = set()
         self._reader: asyncio.Task[None] | None = None
-        self._state = ALONE
+        self._state = POLLING
         self._last = ""
         self._closed = threading.Event()
 
     async def stream(self, request: Request) -> Response:
-        """The endpoint /news: an endless stream, or 503 when too many listen."""
-        if len(self._pages) >= LISTENERS or self._closed.is_set():
+        """The endpoint /news: an endless stream, or 503 when too many pages listen."""
+        if len(self._pages) >= MAX_PAGES or self._closed.is_set():
             return PlainTextResponse("too many pages listen", 503)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(self._told(), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(self.messages(), media_type="text/event-stream", headers=headers)
 
     def close(self) -> None:
         """Ends every stream within about a second. May be called from any thread."""
         self._closed.set()
 
-    async def _told(self) -> AsyncIterator[str]:
-        with self._listening() as page:
+    async def messages(self) -> AsyncIterator[str]:
+        """Server-sent events for one page."""
+        with self._subscribed() as page:
             yield f"data: {self._state}\n\n"
             quiet = 0.0
             while not self._closed.is_set():
                 try:
-                    async with asyncio.timeout(GLANCE):
-                        news = await page.get()
+                    async with asyncio.timeout(CLOSE_CHECK):
+                        message = await page.get()
                 except TimeoutError:
-                    quiet += GLANCE
+                    quiet += CLOSE_CHECK
                     if quiet >= HEARTBEAT:
                         quiet = 0.0
                         yield ": still here\n\n"
                 else:
                     quiet = 0.0
-                    yield f"data: {news}\n\n"
+                    yield f"data: {message}\n\n"
 
     @contextlib.contextmanager
-    def _listening(self) -> Iterator[asyncio.Queue[str]]:
+    def _subscribed(self) -> Iterator[asyncio.Queue[str]]:
         page: asyncio.Queue[str] = asyncio.Queue()
         self._pages.add(page)
         if self._reader is None:
@@ -117,36 +142,37 @@ class LiveUpdates:
             self._pages.discard(page)
             if not self._pages:
                 self._reader.cancel()
-                self._reader, self._state, self._last = None, ALONE, ""
+                self._reader, self._state, self._last = None, POLLING, ""
 
     async def _read(self) -> None:
-        """Passes the gateway's news on, and comes back to a stream that broke; never ends by itself."""
-        misses = 0
+        """Reads the gateway's events and reconnects when the stream breaks, until it is cancelled."""
+        failures = 0
         while True:
             try:
-                async with contextlib.aclosing(self._gateway.news(self._last)) as bulletins:
-                    async for bulletin in bulletins:
-                        misses = 0
-                        self._last = bulletin.id or self._last
-                        self._hear(bulletin.kind)
-            except GatewayError:
-                self._set(ALONE)
-            pause = self._pauses[min(misses, len(self._pauses) - 1)]
-            misses += 1
+                async with contextlib.aclosing(self._gateway.events(self._last)) as events:
+                    async for event in events:
+                        failures = 0
+                        self._last = event.id or self._last
+                        self._handle(event.kind)
+            except ModelServerError:
+                self._set_state(POLLING)
+            pause = self._pauses[min(failures, len(self._pauses) - 1)]
+            failures += 1
             await asyncio.sleep(pause)
 
-    def _hear(self, kind: str) -> None:
+    def _handle(self, kind: str) -> None:
+        """An event makes pages refresh; the sign that the stream is open (no kind) makes them wait for events."""
         if kind:
-            self._backend.expire()
-            self._tell(LOOK)
+            self._monitor.expire()
+            self._broadcast(REFRESH)
         else:
-            self._set(TOLD)
+            self._set_state(PUSH)
 
-    def _set(self, state: str) -> None:
+    def _set_state(self, state: str) -> None:
         if state != self._state:
             self._state = state
-            self._tell(state)
+            self._broadcast(state)
 
-    def _tell(self, what: str) -> None:
+    def _broadcast(self, message: str) -> None:
         for page in self._pages:
-            page.put_nowait(what)
+            page.put_nowait(message)

@@ -1,41 +1,39 @@
-"""The state of the model server, asked once for everyone who looks, and the banner that shows it."""
+"""The gateway's status, asked once for all pages, and the banner that shows it."""
 
 import asyncio
-import html
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from space.backends.gateway import GatewayClient, Readiness
-from space.backends.listing import Contestant
-from space.i18n import ENGLISH, reword, say
+from space.backends.errors import ModelServerError, Readiness
+from space.backends.gateway import GatewayClient
+from space.backends.listing import Contestant, LearningPersona
+from space.i18n import ENGLISH, say
 from space.leaderboard.win_rates import PersonaWinRate
-from space.learning import LearningPersona
-from understudy.errors import GatewayError
 
 POLL = 3.0
-"""Seconds between two looks of a page that is not told of news (`space.live_updates`)."""
+"""Seconds between two refreshes of a page that gets no events (`space.live_updates`)."""
 FRESH = 1.5
 """Seconds for which one answer of the gateway serves every page."""
 BACK_OFF = (1, 1, 2, 2, 4, 6)
-"""Times that many seconds pass between two looks at a gateway that is away; the last one goes on."""
+"""Multiples of `FRESH` between two requests to a gateway that is away; the last one goes on."""
 
 BASE = Contestant(name="base", kind="base", title="Base model", voice="The model that every persona shares.")
-"""Who there is while the gateway has told us nothing."""
+"""The only contestant until the gateway has listed others."""
 
 
 @dataclass(frozen=True)
 class GatewayStatus:
-    """The model server at one moment."""
+    """The gateway at one moment."""
 
     readiness: Readiness
     contestants: tuple[Contestant, ...] = (BASE,)
     away: int = 0
-    """Seconds since it was last seen ready, or since we first looked; 0 while it is ready."""
+    """Seconds since it was last ready, or since the first request; 0 while it is ready."""
     again: int = 0
-    """Seconds until the next look at a server that is away."""
-    standings: tuple[PersonaWinRate, ...] = ()
-    """What the arena's votes say of the personas."""
+    """Seconds until a gateway that is away is asked again."""
+    win_rates: tuple[PersonaWinRate, ...] = ()
+    """The personas' results in the arena's votes."""
     learners: tuple[LearningPersona, ...] = ()
     """Personas that are not live yet."""
 
@@ -54,7 +52,7 @@ class GatewayStatus:
 
 
 class GatewayMonitor:
-    """Looks at the gateway at most every `fresh` seconds, however many pages are open; more rarely while it is away."""
+    """Asks the gateway at most every `fresh` seconds, however many pages are open; less often while it is away."""
 
     def __init__(
         self, gateway: GatewayClient, *, fresh: float = FRESH, clock: Callable[[], float] = time.monotonic
@@ -63,27 +61,27 @@ class GatewayMonitor:
         self._fresh = fresh
         self._clock = clock
         self._lock = asyncio.Lock()
-        self._looked = self._left = float("-inf")
+        self._asked_at = self._away_since = float("-inf")
         self._misses = 0
         self._expired = False
         self._last = GatewayStatus(Readiness(status="starting"))
 
-    async def look(self, *, at_once: bool = False) -> GatewayStatus:
-        """The newest snapshot; the contestants known before stay while the gateway cannot list them.
+    async def status(self, *, at_once: bool = False) -> GatewayStatus:
+        """The newest status; the contestants known before stay while the gateway cannot list them.
 
-        `at_once` asks without the back-off: somebody wants something now.
+        `at_once` skips the back-off, for a visitor who waits for an answer.
         """
         async with self._lock:
-            due = self._clock() - self._looked >= (self._fresh if at_once else self._pause())
+            due = self._clock() - self._asked_at >= (self._fresh if at_once else self._pause())
             if due or self._expired:
-                self._expired = False  # before asking: news that come meanwhile are not in the answer
+                self._expired = False  # before asking: the answer may miss an event that arrives meanwhile
                 self._last = await self._ask()
-                self._looked = self._clock()
+                self._asked_at = self._clock()
                 self._count()
-            return self._clocked()
+            return self._timed()
 
     def expire(self) -> None:
-        """What was seen last is old news: the next look asks the gateway."""
+        """Makes the next `status` ask the gateway."""
         self._expired = True
 
     def _pause(self) -> float:
@@ -94,15 +92,15 @@ class GatewayMonitor:
             self._misses = 0
             return
         if not self._misses:
-            self._left = self._looked
+            self._away_since = self._asked_at
         self._misses += 1
 
-    def _clocked(self) -> GatewayStatus:
+    def _timed(self) -> GatewayStatus:
         if self._last.ready:
             return self._last
         now = self._clock()
-        again = max(0, round(self._looked + self._pause() - now))
-        return replace(self._last, away=int(now - self._left), again=again)
+        again = max(0, round(self._asked_at + self._pause() - now))
+        return replace(self._last, away=int(now - self._away_since), again=again)
 
     async def _ask(self) -> GatewayStatus:
         readiness = await self._gateway.readiness()
@@ -110,36 +108,49 @@ class GatewayMonitor:
             return GatewayStatus(readiness, self._last.contestants)
         try:
             listing = await self._gateway.listing()
-        except GatewayError as error:
+        except ModelServerError as error:
             if readiness.status == "ready":
-                readiness = Readiness(status="down", detail=str(error))
+                readiness = Readiness(status="down", detail=error.notice)
             return GatewayStatus(readiness, self._last.contestants)
         return GatewayStatus(readiness, listing.contestants or (BASE,), learners=listing.learners)
 
 
-def banner(
-    readiness: Readiness, *, away: int = 0, again: int = 0, recorded: bool = False, language: str = ENGLISH
-) -> str:
-    """HTML of the banner; empty while all is well. `away` and `again` as in `GatewayStatus`.
+def banner(status: GatewayStatus, *, recorded: bool = False, language: str = ENGLISH) -> str:
+    """HTML of the banner: why the gateway is not ready, and a line for each persona that is not live yet.
 
-    `recorded`: the arena has battles to show meanwhile.
+    Empty while there is nothing to show. `recorded`: the arena has recorded battles to show meanwhile.
     """
-    if readiness.status == "ready":
+    return _outage(status, recorded, language) + _learning(status.learners, language)
+
+
+def _outage(status: GatewayStatus, recorded: bool, language: str) -> str:
+    if status.ready:
         return ""
-    headline = say(f"banner_{readiness.status}", language)
-    detail = html.escape(reword(readiness.detail.strip(), language))
+    state = status.readiness.status
     clock = ""
-    if away:
-        when = "banner_clock_in" if again else "banner_clock_now"
-        clock = say(when, language, span=_span(away), again=again) + " "
+    if status.away:
+        when = "banner_clock_in" if status.again else "banner_clock_now"
+        clock = say(when, language, span=_duration(status.away), again=status.again) + " "
     meanwhile = f" {say('banner_meanwhile', language)}" if recorded else ""
     return (
-        f'<div class="banner {readiness.status}" role="status"><span class="dot"></span>'
-        f"<div><strong>{headline}</strong> {detail} "
+        f'<div class="banner {state}" role="status"><span class="dot"></span>'
+        f"<div><strong>{say(f'banner_{state}', language)}</strong> {status.readiness.detail.html(language)} "
         f'<span class="clock">{clock}</span><span>{say("banner_notices", language)}{meanwhile}</span>'
         "</div></div>"
     )
 
 
-def _span(seconds: int) -> str:
+def _duration(seconds: int) -> str:
     return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"
+
+
+def _learning(learners: tuple[LearningPersona, ...], language: str) -> str:
+    """One line for each persona that is not live yet; empty where there is none."""
+    lines = "".join(_learning_line(one, language) for one in learners)
+    return f'<ul class="learning">{lines}</ul>' if lines else ""
+
+
+def _learning_line(one: LearningPersona, language: str) -> str:
+    text = say(f"learning_{one.state}", language, who=one.title, percent=one.percent, reason=one.reason)
+    bar = f'<progress max="100" value="{one.percent}" aria-hidden="true"></progress>' if one.state == "learning" else ""
+    return f'<li class="{one.state}">{bar}<span>{text}</span></li>'

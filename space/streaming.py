@@ -1,4 +1,4 @@
-"""Answers that grow: streams are read in the background and shown on a steady beat, so nothing flickers."""
+"""Answers that stream: read in the background and shown at a steady rate, so that nothing flickers."""
 
 import asyncio
 import contextlib
@@ -6,11 +6,12 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
+from space.backends.errors import ModelServerError
 from space.backends.gateway import AnswerChunk
-from understudy.errors import GatewayError
+from space.i18n import NO_NOTICE, Notice
 
 BEAT = 0.05
-"""Seconds between two looks; twenty updates a second are smooth and cheap."""
+"""Seconds between two updates of the page."""
 
 
 @dataclass
@@ -20,10 +21,10 @@ class StreamedAnswer:
     text: str = ""
     revision: str = ""
     done: bool = False
-    error: str = ""
-    """Why it ended early, for people; empty when it did not."""
-    news: str = ""
-    """What is being waited for before the question is asked again."""
+    error: Notice = NO_NOTICE
+    """Why it ended early; empty when it did not."""
+    waiting: Notice = NO_NOTICE
+    """Why the question has not been answered yet and when it is asked again."""
     first: float | None = None
     """Seconds to the first words."""
     total: float | None = None
@@ -31,10 +32,10 @@ class StreamedAnswer:
 
 
 @contextlib.asynccontextmanager
-async def listening(*streams: AsyncGenerator[AnswerChunk]) -> AsyncIterator[list[StreamedAnswer]]:
+async def streamed(*streams: AsyncGenerator[AnswerChunk]) -> AsyncIterator[list[StreamedAnswer]]:
     """Reads `streams` side by side while the block runs; leaving the block withdraws what is not complete."""
     answers = [StreamedAnswer() for _ in streams]
-    tasks = [asyncio.create_task(_listen(stream, answer)) for stream, answer in zip(streams, answers, strict=True)]
+    tasks = [asyncio.create_task(_read(stream, answer)) for stream, answer in zip(streams, answers, strict=True)]
     try:
         yield answers
     finally:
@@ -45,18 +46,18 @@ async def listening(*streams: AsyncGenerator[AnswerChunk]) -> AsyncIterator[list
                 raise outcome
 
 
-async def _listen(stream: AsyncGenerator[AnswerChunk], answer: StreamedAnswer) -> None:
+async def _read(stream: AsyncGenerator[AnswerChunk], answer: StreamedAnswer) -> None:
     began = time.monotonic()
     try:
         async with contextlib.aclosing(stream):
-            async for piece in stream:
-                answer.text += piece.text
-                answer.news = piece.news
-                answer.revision = piece.revision or answer.revision
-                if answer.first is None and piece.text:
+            async for chunk in stream:
+                answer.text += chunk.text
+                answer.waiting = chunk.waiting
+                answer.revision = chunk.revision or answer.revision
+                if answer.first is None and chunk.text:
                     answer.first = time.monotonic() - began
         answer.total = time.monotonic() - began
-    except GatewayError as error:
-        answer.error = str(error)
+    except ModelServerError as error:
+        answer.error = error.notice
     finally:
         answer.done = True

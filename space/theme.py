@@ -1,8 +1,17 @@
-"""How the app looks: one theme, light and dark, phone to desktop, nothing fetched from elsewhere."""
+"""How the page looks and how its events are wired: one theme, light and dark, nothing fetched from elsewhere."""
 
 from pathlib import Path
+from typing import Any
 
 from gradio.themes import Base, Color
+
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
+"""Options of every event: no spinner over what is being read, no entry in the API docs, no preprocessing of values.
+
+With preprocessing, Gradio refuses a name that is not among the choices that it remembers for a page, so a page that
+outlives a restart of this app would be refused for ever, its banner and its refresh included. Handlers look names up,
+and clamp numbers, themselves.
+"""
 
 CURTAIN = Color(
     name="curtain",
@@ -22,7 +31,7 @@ SANS = ["ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 PAPER, INK = "#faf8f5", "#151214"
-"""What lies behind everything, by day and by night."""
+"""Background in the light and in the dark theme."""
 
 OPENING = f"""
 html {{ background: {PAPER}; }}
@@ -44,7 +53,7 @@ html:has(body.dark) {{ background: {INK}; }}
 }}
 body:has(#masthead .masthead) #opening {{ display: none; }}
 """
-"""How the page looks until Gradio's scripts have built it: its name and what it is, in the same place."""
+"""Style of the masthead that shows until Gradio's scripts have built the page; it stands where theirs will."""
 
 HEAD = (
     f"<style>{OPENING}</style>"
@@ -55,8 +64,8 @@ HEAD = (
     "<script>new MutationObserver(() => document.querySelectorAll('.examples[role=list]').forEach("
     "one => one.setAttribute('role', 'group'))).observe(document.body, {childList: true, subtree: true})</script>"
 )
-"""The page beyond its end has its colour too; an answer's Markdown images are never fetched from elsewhere; and the
-suggestions of Gradio's chatbot, buttons in a list without items, become a group for screen readers."""
+"""Colours the page beyond its end, forbids images of other hosts in an answer's Markdown, and turns the suggestions of
+Gradio's chatbot (buttons in a list without items) into a group for screen readers."""
 
 MASTHEAD = """
 <div class="masthead">
@@ -68,7 +77,7 @@ MASTHEAD = """
 
 
 def theme() -> Base:
-    """Curtain red on paper by day, on ink by night; system fonts only."""
+    """Returns the theme: curtain red on paper or on ink, system fonts only."""
     look = Base(
         primary_hue=CURTAIN,
         secondary_hue=CURTAIN,
@@ -106,5 +115,5 @@ def theme() -> Base:
 
 
 def css() -> str:
-    """The style sheet that lies beside this file."""
+    """Returns the style sheet, which lies beside this file."""
     return (Path(__file__).parent / "style.css").read_text(encoding="utf-8")

@@ -1,10 +1,9 @@
-"""One blind battle, from the commitment of its sides to the vote; nothing here knows how a page looks.
+"""One blind battle, from drawing its sides to the vote, without the page.
 
-While the engine is away, the answers of an earlier battle are shown instead, and say so.
+While the gateway is away, the answers of an earlier battle are shown instead, marked as such.
 """
 
 import asyncio
-import html
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -16,38 +15,35 @@ from arena.battles.store import Battle, BattleAnswer, BattleError, BattleStore, 
 from arena.battles.vote_spam import suspicion
 from arena.votes.votes import VoteError, cast_vote
 from evaluate.reports.imported_answers import OtherSystems
-from space.arena.matchmaking import Match, Player, category, draw, matches
-from space.arena.moderation import Moderate, everything
+from space.arena.matchmaking import KINDS, Match, Player, category, draw, matches
+from space.arena.moderation import Moderate, allow_everything
 from space.arena.voters import Voters
 from space.backends.gateway import AnswerChunk, GatewayClient, pseudonym
+from space.i18n import NO_NOTICE, Notice, error_notice, notice
 from space.leaderboard.vote_cache import LeaderboardCache
 from space.status import GatewayMonitor, GatewayStatus
-from space.streaming import BEAT, StreamedAnswer, listening
+from space.streaming import BEAT, StreamedAnswer, streamed
 
 MAX_CHARACTERS = 4000
 """Longest prompt of a battle."""
-SUGGESTED = 4
-"""Most prompts that are offered at a time."""
+MAX_SUGGESTIONS = 4
 ABANDONED = "it ended before both answers were complete"
-ALL_SEEN = (
-    "The model is away, and there is no recorded battle here that you have not seen. This page notices when it is back."
-)
 
 
 @dataclass(frozen=True)
 class BattleView:
-    """What a page shows of a battle; nothing in it tells the contestants apart before the vote."""
+    """What a page shows of a battle; before the vote, nothing in it tells the contestants apart."""
 
     left: str = ""
     right: str = ""
     busy: bool = False
-    message: str = ""
+    message: Notice = NO_NOTICE
     kind: str = ""
-    """Class of the message: empty, `trouble` or `reveal`."""
+    """CSS class of the message: empty, `trouble` or `reveal`."""
     ticket: BattleTicket | None = None
     """Set once the vote may be cast. It stays on the server."""
     recorded: str = ""
-    """The prompt of a battle that was recorded earlier; empty for a battle of now."""
+    """The prompt of a recorded battle; empty for a live one."""
 
 
 @dataclass(frozen=True)
@@ -55,148 +51,149 @@ class ArenaServices:
     """Everything a battle needs."""
 
     gateway: GatewayClient
-    backend: GatewayMonitor
+    monitor: GatewayMonitor
     store: BattleStore
     voted: Callable[[], None] = lambda: None
-    """Is called after each vote that was cast."""
-    guests: OtherSystems = field(default_factory=OtherSystems)
-    """Answers of other systems."""
-    moderate: Moderate = everything
+    """Called after each vote that was cast."""
+    other_systems: OtherSystems = field(default_factory=OtherSystems)
+    moderate: Moderate = allow_everything
     voters: Voters = field(default_factory=Voters)
-    board: LeaderboardCache | None = None
+    votes: LeaderboardCache | None = None
     """Votes so far, so that uncertain pairs meet more often; without them all pairs meet equally often."""
 
 
+@dataclass(frozen=True)
+class VoidBattle:
+    """Why a battle does not count."""
+
+    reason: str
+    """As the database keeps it, in English."""
+    message: Notice
+    """For the visitor; it never tells which side is to blame."""
+
+
 def suggestions(
-    snapshot: GatewayStatus, choice: str | None, against: str | None = None, guests: OtherSystems | None = None
+    status: GatewayStatus, choice: str | None, against: str | None = None, other_systems: OtherSystems | None = None
 ) -> list[str]:
-    """Up to four prompts: the chosen persona's, or some of everyone's in turn; what other systems were asked."""
-    if against == "imported" and guests is not None:
-        return list(guests.prompts[:SUGGESTED])
-    chosen = [one for one in snapshot.personas if one.name == choice] or list(snapshot.personas)
+    """Up to `MAX_SUGGESTIONS` prompts: the chosen persona's or those of all in turn, or those of other systems."""
+    if against == "imported" and other_systems is not None:
+        return list(other_systems.prompts[:MAX_SUGGESTIONS])
+    chosen = [one for one in status.personas if one.name == choice] or list(status.personas)
     rounds = max((len(one.prompts) for one in chosen), default=0)
     prompts = [one.prompts[i] for i in range(rounds) for one in chosen if i < len(one.prompts)]
-    return list(dict.fromkeys(prompts))[:SUGGESTED]
+    return list(dict.fromkeys(prompts))[:MAX_SUGGESTIONS]
 
 
-async def fight(
-    ring: ArenaServices, prompt: str, choice: str | None, session: str, against: str | None = None
+async def run_battle(
+    services: ArenaServices, prompt: str, choice: str | None, session: str, against: str | None = None
 ) -> AsyncGenerator[BattleView]:
-    """One battle from the commitment of its sides to the moment the vote opens; a recorded one while nobody answers."""
+    """Runs one battle until the vote opens; shows a recorded one while the gateway is away."""
     prompt = prompt.strip()[:MAX_CHARACTERS]
-    snapshot = await ring.backend.look(at_once=True)
-    if not snapshot.ready:
-        yield await asyncio.to_thread(replay, ring, choice, session)
+    status = await services.monitor.status(at_once=True)
+    if not status.ready:
+        yield await asyncio.to_thread(replay, services, choice, session)
         return
-    pairs = matches(snapshot, choice, against, prompt, ring.guests)
+    pairs = matches(status, choice, against, prompt, services.other_systems)
     if not prompt or not pairs:
-        yield BattleView(message=_missing(snapshot, prompt, against), kind="trouble")
+        yield _trouble(_no_match(status, prompt, against))
         return
-    yield BattleView(busy=True, message="Both sides are thinking…")
-    if refusal := await asyncio.to_thread(ring.moderate, prompt):
-        yield BattleView(message=html.escape(refusal), kind="trouble")
+    yield BattleView(busy=True, message=notice("arena_thinking"))
+    if refusal := await asyncio.to_thread(services.moderate, prompt):
+        yield _trouble(refusal)
         return
     try:
-        match = draw(pairs, await asyncio.to_thread(ring.board.cells) if ring.board else None)
+        match = draw(pairs, await asyncio.to_thread(services.votes.cells) if services.votes else None)
         battle, ticket = await asyncio.to_thread(
-            ring.store.create,
+            services.store.create,
             prompt=prompt,
             persona=match.other.name,
             rival=match.one.name,
             session=session,
             temperature=match.persona.sampling.temperature,
             max_tokens=match.persona.sampling.max_tokens,
-            category=category(snapshot, prompt, ring.guests),
+            category=category(status, prompt, services.other_systems),
             chance=match.chance,
         )
-        async with aclosing(_answers(ring, battle, ticket, match, pseudonym(session))) as views:
+        async with aclosing(_answers(services, battle, ticket, match, pseudonym(session))) as views:
             async for view in views:
                 yield view
     except SQLAlchemyError:
-        yield BattleView(message="The battle could not be saved. Please try again.", kind="trouble")
+        yield _trouble(notice("arena_not_saved"))
 
 
-def _missing(snapshot: GatewayStatus, prompt: str, against: str | None) -> str:
-    """Why nobody can meet."""
-    if not snapshot.personas:
-        return "No persona is live yet, so there is nobody to compare."
+def _trouble(message: Notice) -> BattleView:
+    return BattleView(message=message, kind="trouble")
+
+
+def _no_match(status: GatewayStatus, prompt: str, against: str | None) -> Notice:
+    if not status.personas:
+        return notice("arena_no_persona")
     if not prompt:
-        return "Write a prompt first."
-    return {
-        "persona": "There is no second persona yet; choose another rival.",
-        "revision": "There is no other revision of this persona right now; choose another rival.",
-        "described": "This persona came without a description for the base; choose another rival.",
-        "shots": "This persona came without examples for the base; choose another rival.",
-        "imported": "Other systems have not been asked that. Pick one of the suggestions, or choose another rival.",
-    }.get(against or "", "Nobody can meet on this prompt; choose another rival.")
+        return notice("arena_no_prompt")
+    return notice(f"arena_no_match_{against}" if against in KINDS and against != "base" else "arena_no_match")
 
 
-def replay(ring: ArenaServices, choice: str | None, session: str) -> BattleView:
-    """A battle recorded earlier: of the chosen persona if there is one, else of anybody."""
+def replay(services: ArenaServices, choice: str | None, session: str) -> BattleView:
+    """A recorded battle that this session has not seen: of the chosen persona if there is one, else of anybody."""
     try:
-        found = ring.store.replay(session=session, persona=choice) if choice else None
-        found = found or ring.store.replay(session=session)
+        found = services.store.replay(session=session, persona=choice) if choice else None
+        found = found or services.store.replay(session=session)
     except BattleError as error:
-        return BattleView(message=html.escape(str(error)), kind="trouble")
+        return _trouble(error_notice(error))
     except SQLAlchemyError:
-        return BattleView(message="No recorded battle can be read right now. Please try again.", kind="trouble")
+        return _trouble(notice("arena_replay_unreadable"))
     if found is None:
-        return BattleView(message=ALL_SEEN, kind="trouble")
+        return _trouble(notice("arena_all_seen"))
     battle, ticket = found
-    message = "The model is away, so this battle was recorded earlier. Which answer is better?"
-    return BattleView(
-        battle.left_answer.text, battle.right_answer.text, message=message, ticket=ticket, recorded=battle.prompt
-    )
+    left, right = battle.left_answer.text, battle.right_answer.text
+    return BattleView(left, right, message=notice("arena_replay"), ticket=ticket, recorded=battle.prompt)
 
 
 async def _answers(
-    ring: ArenaServices, battle: Battle, ticket: BattleTicket, match: Match, user: str
+    services: ArenaServices, battle: Battle, ticket: BattleTicket, match: Match, user: str
 ) -> AsyncGenerator[BattleView]:
-    """Asks both sides at once, reveals them at one pace, and settles the battle whatever happens."""
+    """Asks both sides at once, reveals them at one pace, and records the end of the battle whatever happens."""
     players = {one.name: one for one in (match.one, match.other)}
-    streams = [_ask(ring, players[name], battle, user) for name in (battle.left, battle.right)]
-    reason, left, right = ABANDONED, StreamedAnswer(), StreamedAnswer()
+    streams = [_ask(services, players[name], battle, user) for name in (battle.left, battle.right)]
+    left, right = StreamedAnswer(), StreamedAnswer()
+    void: VoidBattle | None = VoidBattle(ABANDONED, Notice(words=ABANDONED))
     try:
         async with (
-            listening(*streams) as (left, right),
+            streamed(*streams) as (left, right),
             aclosing(_reveal(left, right)) as views,
         ):
             async for view in views:
                 yield view
-        reason = _trouble(left, right, battle.prompt, match)
+        void = _void(left, right, battle.prompt, match)
     finally:
-        answers = _said(left), _said(right)
-        if reason:
-            ring.store.void(battle.id, reason, *answers)
+        answers = _battle_answer(left), _battle_answer(right)
+        if void:
+            services.store.void(battle.id, void.reason, *answers)
         else:
-            ring.store.finish(battle.id, *answers, timing=_timing(left, right))
-    if reason:
-        yield BattleView(left.text, right.text, message=_void(reason), kind="trouble")
+            services.store.finish(battle.id, *answers, timing=_timing(left, right))
+    if void:
+        yield BattleView(left.text, right.text, message=void.message, kind="trouble")
     else:
-        yield BattleView(left.text, right.text, message="Which answer is better?", ticket=ticket)
+        yield BattleView(left.text, right.text, message=notice("arena_vote"), ticket=ticket)
 
 
-def _ask(ring: ArenaServices, player: Player, battle: Battle, user: str) -> AsyncGenerator[AnswerChunk]:
-    """What that player says, as it is written; an imported answer is there at once, and waits for the other side."""
+def _ask(services: ArenaServices, player: Player, battle: Battle, user: str) -> AsyncGenerator[AnswerChunk]:
+    """Streams the player's answer; an imported one arrives in one piece."""
     if not player.model:
-        return _recited(player.answer)
-    shown = [(shot.prompt, shot.answer) for shot in player.shots]
-    messages = [
-        {"role": role, "content": text}
-        for pair in shown
-        for role, text in zip(("user", "assistant"), pair, strict=True)
-    ]
-    if player.system:
-        messages.insert(0, {"role": "system", "content": player.system})
+        return _imported(player.answer)
+    messages = [{"role": "system", "content": player.system}] if player.system else []
+    for shot in player.shots:
+        messages += [{"role": "user", "content": shot.prompt}, {"role": "assistant", "content": shot.answer}]
     messages.append({"role": "user", "content": battle.prompt})
-    return ring.gateway.stream(player.model, messages, user=user, **battle.sampling)
+    return services.gateway.stream(player.model, messages, user=user, **battle.sampling)
 
 
-async def _recited(text: str) -> AsyncGenerator[AnswerChunk]:
+async def _imported(text: str) -> AsyncGenerator[AnswerChunk]:
     yield AnswerChunk(text=text)
 
 
 def _timing(left: StreamedAnswer, right: StreamedAnswer) -> dict[str, float]:
+    """Seconds to the first and to the last words of each side."""
     found = {
         f"{side}_{what}": getattr(answer, what)
         for side, answer in (("left", left), ("right", right))
@@ -207,44 +204,39 @@ def _timing(left: StreamedAnswer, right: StreamedAnswer) -> dict[str, float]:
 
 async def _reveal(left: StreamedAnswer, right: StreamedAnswer) -> AsyncGenerator[BattleView]:
     """Both answers as they may be seen, until both are complete or one has failed."""
-    pace, news = Pace(), ""
+    pace, waiting = Pace(), NO_NOTICE
     while not (left.error or right.error):
         await asyncio.sleep(BEAT)
         before = pace
-        if news != (news := left.news or right.news):
-            yield BattleView(busy=True, message=html.escape(news) or "Both sides are thinking…")
+        if waiting != (waiting := left.waiting or right.waiting):
+            yield BattleView(busy=True, message=waiting or notice("arena_thinking"))
         pace = pace.advance(left.text, right.text, left_done=left.done, right_done=right.done)
         if pace.shown != before.shown:
             yield BattleView(
                 left.text[: pace.shown],
                 right.text[: pace.shown],
                 busy=True,
-                message="Both sides are answering…",
+                message=notice("arena_answering"),
             )
         if left.done and right.done and pace.complete(left.text, right.text):
             return
 
 
-def _trouble(left: StreamedAnswer, right: StreamedAnswer, prompt: str, match: Match) -> str:
-    """Why this battle is void; "" if it is not."""
-    if left.error or right.error:
-        return f"error: {left.error or right.error}"
-    names = (*match.one.telling, *match.other.telling, left.revision, right.revision)
-    return fault(left.text, right.text, prompt=prompt, names=names)
+def _void(left: StreamedAnswer, right: StreamedAnswer, prompt: str, match: Match) -> VoidBattle | None:
+    """Why this battle does not count; None if it does."""
+    if error := left.error or right.error:
+        return VoidBattle(f"error: {error.text()}", notice("arena_void_error", error=error))
+    names = (*match.one.names, *match.other.names, left.revision, right.revision)
+    found = fault(left.text, right.text, prompt=prompt, names=names)
+    if found is None:
+        return None
+    if found.code == "identity":
+        return VoidBattle(found.reason, notice("arena_void_identity"))
+    return VoidBattle(found.reason, notice("arena_void", reason=notice(f"arena_reason_{found.code}")))
 
 
-def _void(reason: str) -> str:
-    """What a person is told; never which side it was."""
-    if reason.startswith("error: "):
-        said = html.escape(reason.removeprefix("error: "))
-        return f"One of the answers failed, so this battle does not count. {said}"
-    if reason.startswith("identity leak"):
-        return "One of the answers gave away who it is, so this battle does not count."
-    return f"This battle does not count: {html.escape(reason)}."
-
-
-def settle(
-    ring: ArenaServices, verdict: str, ticket: BattleTicket | None, session: str, reasons: Sequence[str] = ()
+def vote(
+    services: ArenaServices, verdict: str, ticket: BattleTicket | None, session: str, reasons: Sequence[str] = ()
 ) -> Battle:
     """Casts the vote and returns the battle, names and all.
 
@@ -252,12 +244,12 @@ def settle(
         VoteError: there is no battle to vote on, or its vote has been cast.
     """
     if ticket is None:
-        raise VoteError("No battle is waiting for your vote.")
-    suspect = suspicion(ring.store.engine, ticket.battle, verdict, session=session)
-    cast_vote(ring.store.engine, ticket, verdict, session=session, reasons=reasons, suspect=suspect)
-    ring.voted()
-    return ring.store.get(ticket.battle)
+        raise VoteError("No battle is waiting for your vote.", code="no_battle")
+    suspect = suspicion(services.store.engine, ticket.battle, verdict, session=session)
+    cast_vote(services.store.engine, ticket, verdict, session=session, reasons=reasons, suspect=suspect)
+    services.voted()
+    return services.store.get(ticket.battle)
 
 
-def _said(growing: StreamedAnswer) -> BattleAnswer:
-    return BattleAnswer(growing.text, growing.revision or None)
+def _battle_answer(answer: StreamedAnswer) -> BattleAnswer:
+    return BattleAnswer(answer.text, answer.revision or None)

@@ -1,13 +1,19 @@
-"""What the arena shows, as HTML: plates over the answers, the reveal, word-level differences, an old battle."""
+"""What the arena shows, as HTML: headings over the answers, the reveal, word-level differences, an old battle."""
 
 import html
+import re
+from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 from arena.battles.blinding import IMPORTED
 from arena.battles.store import Battle
 from arena.votes.votes import REASONS, Vote
-from space.arena.word_diff import Stretch, word_diff
 from space.i18n import ENGLISH, say
 from space.status import BASE, GatewayStatus
+
+WORD = re.compile(r"\s*\S+|\s+$")
+MOST_WORDS = 2000
+"""Words of each answer that are compared; words after them count as its own."""
 
 
 def hint(language: str = ENGLISH) -> str:
@@ -32,12 +38,12 @@ def plate(
     handle = html.escape(name if pinned else f"{name}@{answer.revision}")
     chosen = f" <em>{choice or say('arena_choice', language)}</em>" if verdict == side else ""
     kind = "plate known chosen" if verdict == side else "plate known"
-    said = f"{html.escape(title)} <code>{handle}</code>{_clock(side, battle.timing, language)}"
-    return f'<div class="{kind}"><b>{letter}</b><span>{said}</span>{chosen}</div>'
+    text = f"{html.escape(title)} <code>{handle}</code>{_times(side, battle.timing, language)}"
+    return f'<div class="{kind}"><b>{letter}</b><span>{text}</span>{chosen}</div>'
 
 
-def _clock(side: str, timing: dict[str, float], language: str) -> str:
-    """How long that side took; nothing for answers that nobody waited for."""
+def _times(side: str, timing: dict[str, float], language: str) -> str:
+    """How long that side took; empty for answers that were not streamed."""
     first, total = timing.get(f"{side}_first"), timing.get(f"{side}_total")
     if first is None or total is None:
         return ""
@@ -45,7 +51,7 @@ def _clock(side: str, timing: dict[str, float], language: str) -> str:
 
 
 def recorded(prompt: str, language: str = ENGLISH) -> str:
-    """The line over a recorded battle: that it is one, and what was asked."""
+    """The line over a recorded battle: that it is one, and its prompt."""
     if not prompt:
         return ""
     earlier = say("arena_recorded", language)
@@ -58,25 +64,8 @@ def message(text: str, kind: str = "") -> str:
 
 
 def link(battle: str, language: str = ENGLISH) -> str:
-    """Address of a battle's replay, on this page."""
+    """A link to the battle, on this page."""
     return f'<a href="?battle={html.escape(battle)}" target="_blank">{say("arena_link", language)}</a>'
-
-
-def differences(battle: Battle, language: str = ENGLISH) -> str:
-    """Both answers with the words marked that only one of them has; folded until somebody wants it."""
-    sides = word_diff(battle.left_answer.text, battle.right_answer.text)
-    columns = "".join(
-        f"<div><b>{letter}</b> {''.join(map(_marked, side))}</div>" for letter, side in zip("AB", sides, strict=True)
-    )
-    return (
-        f'<details class="differences"><summary>{say("arena_compare", language)}</summary>'
-        f'<div class="columns">{columns}</div></details>'
-    )
-
-
-def _marked(stretch: Stretch) -> str:
-    text = html.escape(stretch.text)
-    return f"<mark>{text}</mark>" if stretch.own else text
 
 
 def recalled(battle: Battle, vote: Vote, titles: dict[str, str], language: str = ENGLISH) -> str:
@@ -87,11 +76,11 @@ def recalled(battle: Battle, vote: Vote, titles: dict[str, str], language: str =
         ("right", battle.right, battle.right_answer.text),
     ):
         preferred = say("recalled_preferred", language)
-        over = plate(side, battle, vote.verdict, titles.get(name, name), preferred, language)
-        sides += f'<div class="answer">{over}<p>{html.escape(text)}</p></div>'
-    said = say(f"recalled_{vote.verdict}", language) if vote.verdict in ("tie", "both_bad") else ""
+        heading = plate(side, battle, vote.verdict, titles.get(name, name), preferred, language)
+        sides += f'<div class="answer">{heading}<p>{html.escape(text)}</p></div>'
+    verdict = say(f"recalled_{vote.verdict}", language) if vote.verdict in ("tie", "both_bad") else ""
     why = ", ".join(say(f"arena_chip_{reason}", language) for reason in vote.reasons if reason in REASONS)
-    words = " ".join(filter(None, [said, say("recalled_why", language, reasons=why) if why else ""]))
+    words = " ".join(filter(None, [verdict, say("recalled_why", language, reasons=why) if why else ""]))
     date = say("recalled_heading", language, date=f"{battle.at:%Y-%m-%d}")
     return (
         f'<div class="recalled"><h3>{date}</h3>'
@@ -100,17 +89,62 @@ def recalled(battle: Battle, vote: Vote, titles: dict[str, str], language: str =
     )
 
 
-def names_of(battle: Battle, snapshot: GatewayStatus) -> dict[str, str]:
-    """What people call both contestants."""
-    known = {one.name: one.title for one in (BASE, *snapshot.contestants)}
+def titles_of_battle(battle: Battle, status: GatewayStatus) -> dict[str, str]:
+    """The titles of both contestants, by name."""
+    known = {one.name: one.title for one in (BASE, *status.contestants)}
     return {name: title_of(name, known) for name in (battle.left, battle.right)}
 
 
 def title_of(name: str, known: dict[str, str]) -> str:
-    """What people call a contestant, given the titles of the base and of the live personas."""
+    """The title of a contestant, given the titles of the base and of the live personas."""
     if name in known:
         return known[name]
     if name.startswith(f"{BASE.name}+"):
         persona = name.removeprefix(f"{BASE.name}+")
         return f"{known.get(BASE.name, BASE.title)} with examples of {known.get(persona, persona)}"
     return known.get(name.partition("@")[0], name.removesuffix(IMPORTED))
+
+
+def differences(battle: Battle, language: str = ENGLISH) -> str:
+    """Both answers with the words marked that only one of them has, folded until it is opened."""
+    sides = word_diff(battle.left_answer.text, battle.right_answer.text)
+    columns = "".join(
+        f"<div><b>{letter}</b> {''.join(map(_marked, side))}</div>" for letter, side in zip("AB", sides, strict=True)
+    )
+    return (
+        f'<details class="differences"><summary>{say("arena_compare", language)}</summary>'
+        f'<div class="columns">{columns}</div></details>'
+    )
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Consecutive words that the other answer has, too, or (`own`) has not."""
+
+    text: str
+    own: bool
+
+
+def word_diff(left: str, right: str) -> tuple[list[Stretch], list[Stretch]]:
+    """Splits both answers into stretches; joined, they are the answers again. Case and spacing make no difference."""
+    sides = [WORD.findall(text) for text in (left, right)]
+    keys = [[word.strip().casefold() for word in words[:MOST_WORDS]] for words in sides]
+    blocks = SequenceMatcher(None, *keys, autojunk=False).get_matching_blocks()
+    shared = [[(block.a, block.size) for block in blocks], [(block.b, block.size) for block in blocks]]
+    one, other = (_stretches(words, found) for words, found in zip(sides, shared, strict=True))
+    return one, other
+
+
+def _stretches(words: list[str], shared: list[tuple[int, int]]) -> list[Stretch]:
+    found: list[Stretch] = []
+    at = 0
+    for start, size in [*shared, (len(words), 0)]:
+        found.append(Stretch("".join(words[at:start]), own=True))
+        found.append(Stretch("".join(words[start : start + size]), own=False))
+        at = start + size
+    return [one for one in found if one.text]
+
+
+def _marked(stretch: Stretch) -> str:
+    text = html.escape(stretch.text)
+    return f"<mark>{text}</mark>" if stretch.own else text

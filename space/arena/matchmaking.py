@@ -1,4 +1,4 @@
-"""Who may meet whom in the arena, and the draw: every pair in play, the uncertain ones more often."""
+"""Lists the pairs that may meet in the arena and draws one of them, uncertain pairs more often."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,8 +7,7 @@ from typing import Literal, get_args
 
 from arena.battles.blinding import BASE, IMPORTED, new_seed
 from arena.battles.pairing import PairVotes, choose_pair
-from arena.votes.counts import Cells
-from arena.votes.table import LEFT, RIGHT
+from arena.votes.counts import LEFT, RIGHT, Cells
 from evaluate.reports.imported_answers import OtherSystems, prompt_key
 from space.backends.listing import Contestant
 from space.status import GatewayStatus
@@ -21,25 +20,26 @@ Category = Literal["suggested", "imported", "free"]
 
 @dataclass(frozen=True)
 class Player:
-    """Somebody who answers in a battle."""
+    """A contestant in a battle, and how its answer is obtained."""
 
     name: str
-    """As votes and leaderboard know it."""
+    """As in the votes and on the leaderboard."""
     title: str
     model: str = ""
-    """What the gateway is asked for; empty for an answer that was imported."""
+    """The gateway's name of the model; empty for an answer that was imported."""
     shots: tuple[Shot, ...] = ()
+    """Examples that are sent before the prompt."""
     system: str = ""
-    """System prompt that it is asked with."""
+    """System prompt."""
     answer: str = ""
-    """What it said when it was asked elsewhere."""
-    telling: tuple[str, ...] = ()
+    """The imported answer."""
+    names: tuple[str, ...] = ()
     """Words that would give it away."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """Two players and how likely this pair was."""
+    """Two players, and the probability that this pair was drawn."""
 
     kind: Kind
     persona: Contestant
@@ -50,96 +50,99 @@ class Match:
 
 
 def matches(
-    snapshot: GatewayStatus, choice: str | None, against: str | None, prompt: str, guests: OtherSystems
+    status: GatewayStatus, choice: str | None, against: str | None, prompt: str, other_systems: OtherSystems
 ) -> list[Match]:
-    """Every pair that may meet on that prompt.
+    """Lists every pair that may meet on that prompt.
 
-    `choice` is a persona's name, or nothing for all of them; `against` one of `KINDS`, or nothing for all.
+    `choice` is a persona's name, or empty for all of them; `against` is one of `KINDS`, or empty for all.
     """
-    chosen = [one for one in snapshot.personas if one.name == choice] or list(snapshot.personas)
+    chosen = [one for one in status.personas if one.name == choice] or list(status.personas)
     kinds = (against,) if against in KINDS else KINDS
     found: dict[frozenset[str], Match] = {}
     for persona in chosen:
         for kind in KINDS:
             if kind in kinds:
-                for match in _of_kind(kind, persona, snapshot, prompt, guests):
+                for match in _of_kind(kind, persona, status, prompt, other_systems):
                     found.setdefault(frozenset((match.one.name, match.other.name)), match)
     return list(found.values())
 
 
 def draw(pairs: Sequence[Match], cells: Cells | None, *, seed: int | None = None) -> Match:
-    """One of them by lot; the chance is higher the more one more vote would tell (`arena.battles.pairing`).
+    """Draws one pair; its chance is higher the more one more vote would tell (`arena.battles.pairing`).
 
     Raises:
         MeasurementError: there are none.
     """
-    votes = Counter(_votes(cells)) if cells is not None else Counter()
-    known = [_known(match, votes) for match in pairs]
+    votes = Counter(_outcomes(cells)) if cells is not None else Counter()
+    known = [_pair_votes(match, votes) for match in pairs]
     choice = choose_pair(known, seed=new_seed() if seed is None else seed)
     match = next(one for one in pairs if (one.one.name, one.other.name) == (choice.one, choice.other))
     return Match(match.kind, match.persona, match.one, match.other, choice.probability)
 
 
-def category(snapshot: GatewayStatus, prompt: str, guests: OtherSystems) -> Category:
-    """Where a prompt comes from."""
+def category(status: GatewayStatus, prompt: str, other_systems: OtherSystems) -> Category:
+    """Where a prompt comes from: a persona's card, the imported answers, or the visitor."""
     key = prompt_key(prompt)
-    if any(prompt_key(one) == key for persona in snapshot.contestants for one in persona.prompts):
+    if any(prompt_key(one) == key for persona in status.contestants for one in persona.prompts):
         return "suggested"
-    return "imported" if guests.answers(prompt) else "free"
+    return "imported" if other_systems.answers(prompt) else "free"
 
 
-def _of_kind(kind: str, persona: Contestant, snapshot: GatewayStatus, prompt: str, guests: OtherSystems) -> list[Match]:
-    me = _live(persona)
+def _of_kind(
+    kind: str, persona: Contestant, status: GatewayStatus, prompt: str, other_systems: OtherSystems
+) -> list[Match]:
+    live = _live(persona)
     if kind == "base":
-        return [Match("base", persona, Player(BASE, "Base model", BASE), me)]
+        return [Match("base", persona, Player(BASE, "Base model", BASE), live)]
     if kind == "persona":
-        return [Match("persona", persona, me, _live(one)) for one in snapshot.personas if one.name != persona.name]
+        return [Match("persona", persona, live, _live(one)) for one in status.personas if one.name != persona.name]
     if kind == "revision":
-        now = _pinned(persona, persona.revision)
-        return [Match("revision", persona, now, _pinned(persona, other)) for other in persona.others]
+        current = _pinned(persona, persona.revision)
+        return [Match("revision", persona, current, _pinned(persona, other)) for other in persona.others]
     if kind == "described":
-        return [Match("described", persona, _described(persona), me)] if persona.voice else []
+        return [Match("described", persona, _described(persona), live)] if persona.voice else []
     if kind == "shots":
-        return [Match("shots", persona, _with_shots(persona), me)] if persona.shots else []
-    return [Match("imported", persona, _guest(system, said), me) for system, said in guests.answers(prompt).items()]
+        return [Match("shots", persona, _with_shots(persona), live)] if persona.shots else []
+    answers = other_systems.answers(prompt)
+    return [Match("imported", persona, _imported(system, answer), live) for system, answer in answers.items()]
 
 
 def _live(persona: Contestant) -> Player:
-    return Player(persona.name, persona.title, persona.name, telling=(persona.name, persona.title))
+    return Player(persona.name, persona.title, persona.name, names=(persona.name, persona.title))
 
 
 def _pinned(persona: Contestant, revision: str) -> Player:
     name = f"{persona.name}@{revision}"
-    return Player(name, persona.title, name, telling=(persona.name, persona.title, revision))
+    return Player(name, persona.title, name, names=(persona.name, persona.title, revision))
 
 
 def _with_shots(persona: Contestant) -> Player:
     title = f"Base model with {len(persona.shots)} examples of {persona.title}"
-    return Player(f"{BASE}+{persona.name}", title, BASE, persona.shots, telling=(persona.name, persona.title))
+    return Player(f"{BASE}+{persona.name}", title, BASE, persona.shots, names=(persona.name, persona.title))
 
 
 def _described(persona: Contestant) -> Player:
     title = f"Base model with the description of {persona.title}"
-    telling = (persona.name, persona.title)
-    return Player(f"{BASE}~{persona.name}", title, BASE, system=voice_prompt(persona.voice), telling=telling)
+    names = (persona.name, persona.title)
+    return Player(f"{BASE}~{persona.name}", title, BASE, system=voice_prompt(persona.voice), names=names)
 
 
-def _guest(system: str, said: str) -> Player:
-    return Player(f"{system}{IMPORTED}", system, answer=said, telling=(system,))
+def _imported(system: str, answer: str) -> Player:
+    return Player(f"{system}{IMPORTED}", system, answer=answer, names=(system,))
 
 
-def _votes(cells: Cells) -> dict[tuple[str, str, str], int]:
+def _outcomes(cells: Cells) -> dict[tuple[str, str, str], int]:
     """Number of votes by first contestant, second contestant and outcome for the first."""
     found: Counter[tuple[str, str, str]] = Counter()
     names = cells.contestants
     for left, right, verdict, count in zip(cells.left, cells.right, cells.verdict, cells.count, strict=True):
-        outcome, turned = {LEFT: ("won", "lost"), RIGHT: ("lost", "won")}.get(int(verdict), ("even", "even"))
+        outcome, reverse = {LEFT: ("won", "lost"), RIGHT: ("lost", "won")}.get(int(verdict), ("even", "even"))
         found[names[left], names[right], outcome] += int(count)
-        found[names[right], names[left], turned] += int(count)
+        found[names[right], names[left], reverse] += int(count)
     return found
 
 
-def _known(match: Match, votes: Counter[tuple[str, str, str]]) -> PairVotes:
+def _pair_votes(match: Match, votes: Counter[tuple[str, str, str]]) -> PairVotes:
     one, other = match.one.name, match.other.name
     wins, losses, even = (votes[one, other, outcome] for outcome in ("won", "lost", "even"))
     return PairVotes(one, other, wins, losses, even)

@@ -1,25 +1,23 @@
-"""Who can be talked to, and who is not live yet, as `GET /v1/models` says."""
+"""The base and the personas, live or not yet, as `GET /v1/models` lists them."""
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from space.learning import LearningPersona, read_learners
 from understudy.registry.persona_card import Shot
 
 
 class ListedSampling(BaseModel):
-    """How a persona is sampled unless the visitor says otherwise; the base's own values where its card is silent."""
+    """Sampling unless the visitor chooses otherwise: the persona's, else the base's, else these defaults."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     temperature: float = Field(default=0.7, ge=0, le=2)
-    """0.7 where neither the persona nor the base says anything."""
     max_tokens: int = Field(default=256, ge=1)
 
 
 class Contestant(BaseModel):
-    """Someone to talk to: the base or a persona, as `GET /v1/models` describes it."""
+    """The base or a live persona, as `GET /v1/models` describes it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,15 +30,29 @@ class Contestant(BaseModel):
     revision: str = ""
     """12 characters; empty for the base."""
     others: tuple[str, ...] = ()
-    """Other revisions that answer as `name@revision`: what is on trial, and what was live before."""
+    """Other revisions that answer as `name@revision`: the one on trial, and the previous one."""
     shots: tuple[Shot, ...] = ()
     """Examples that the base sees when it plays this persona."""
     examples: int | None = None
-    """Rows that it was trained on, where that is known."""
+    """Number of rows that it was trained on; None where it is not known."""
+
+
+class LearningPersona(BaseModel):
+    """A persona that is not live yet, as `GET /v1/models` lists it under `learning`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    persona: str
+    title: str
+    state: Literal["learning", "publishing", "refused"]
+    percent: int = Field(default=0, ge=0, le=100)
+    """How much of the training is done."""
+    reason: str = ""
+    """Why it was refused, in English."""
 
 
 class Listing(BaseModel):
-    """What `GET /v1/models` says."""
+    """Everything that `GET /v1/models` lists."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,9 +63,25 @@ class Listing(BaseModel):
 
 
 def read_listing(models: Any) -> Listing:
-    """What an answer says. Raises ValueError, KeyError or TypeError where it makes no sense."""
+    """Reads an answer of `GET /v1/models`.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is no list of models.
+    """
     contestants = tuple(_contestant(item) for item in models["data"])
-    return Listing(contestants=contestants, learners=read_learners(models))
+    return Listing(contestants=contestants, learners=_learners(models))
+
+
+def _learners(models: Any) -> tuple[LearningPersona, ...]:
+    """The learners; none where a gateway knows no such list. An entry that cannot be read is left out."""
+    entries = models.get("learning") if isinstance(models, dict) else None
+    found = []
+    for entry in entries if isinstance(entries, list) else ():
+        try:
+            found.append(LearningPersona.model_validate(entry))
+        except ValidationError:
+            continue
+    return tuple(found)
 
 
 def _contestant(item: dict[str, Any]) -> Contestant:

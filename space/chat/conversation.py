@@ -1,7 +1,6 @@
-"""A conversation, from data to data: who said what, the answer as it grows, retry, edit, keep, share."""
+"""A conversation as plain data: its messages, the answer as it streams, retry, edit, keep, share."""
 
 import asyncio
-import html
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,17 +8,17 @@ from typing import Any
 from space.backends.gateway import GatewayClient, pseudonym
 from space.backends.listing import Contestant
 from space.chat.persona_cards import title
-from space.i18n import ENGLISH, reword, say
-from space.streaming import BEAT, listening
+from space.i18n import ENGLISH, NO_NOTICE, say
+from space.streaming import BEAT, streamed
 
 MAX_CHARACTERS = 8000
 """Longest message a person can send."""
-HOTTEST, LONGEST = 2.0, 1024
-"""Ends of the sliders: temperature, and tokens of an answer."""
+MAX_TEMPERATURE, MAX_TOKENS = 2.0, 1024
+"""Upper ends of the sliders."""
 BYLINE = "by"
-"""Start of the id of a line that says who answered. It is shown in the conversation and never sent."""
-MOST_KEPT = 200
-"""Messages of a conversation that a browser brings back."""
+"""Prefix of the id of a line that names who answered. It is shown in the conversation and never sent."""
+MAX_RESTORED = 200
+"""Messages of a kept conversation that are restored from the browser."""
 
 Message = dict[str, Any]
 
@@ -30,12 +29,12 @@ class Chat:
 
     history: list[Message]
     note: str = ""
-    """One line of HTML under the conversation: what goes on, or what went wrong."""
+    """One line of HTML under the conversation: progress, or what went wrong."""
     busy: bool = False
 
 
 def plain(history: list[Message]) -> list[dict[str, str]]:
-    """The conversation as the endpoint wants it: text only, no bylines, no question that was never answered."""
+    """The conversation for the endpoint: text only, without bylines and questions that were never answered."""
     kept: list[dict[str, str]] = []
     for message in history:
         turn = {"role": str(message["role"]), "content": text_of(message["content"])}
@@ -48,13 +47,13 @@ def plain(history: list[Message]) -> list[dict[str, str]]:
 
 
 def rewind(history: list[Message]) -> list[Message]:
-    """The conversation up to and with the last question."""
+    """The conversation up to and including the last question."""
     last = max((i for i, message in enumerate(history) if message["role"] == "user"), default=-1)
     return history[: last + 1]
 
 
 def edited(history: list[Message], index: int, text: str) -> list[Message]:
-    """The conversation up to that question, which now says `text`; as it was when there is no such question."""
+    """The conversation up to that question, replaced by `text`; unchanged when there is no such question."""
     if not 0 <= index < len(history) or history[index]["role"] != "user" or not text.strip():
         return history
     return [*history[:index], asked(text)]
@@ -66,16 +65,16 @@ def asked(text: str) -> Message:
 
 
 def last_question(history: list[Message]) -> str:
-    """What was asked last; "" when nothing was."""
+    """The text of the last question; "" when there is none."""
     question = rewind(history)[-1:]
     return text_of(question[0]["content"]) if question else ""
 
 
 def restored(kept: Any) -> list[Message]:
-    """A conversation that the browser kept, if it is one: anybody can write anything into a browser's store."""
+    """The messages of a conversation that the browser kept; anything else in that store is dropped."""
     history = kept.get("history") if isinstance(kept, dict) else None
     found: list[Message] = []
-    for message in history[-MOST_KEPT:] if isinstance(history, list) else []:
+    for message in history[-MAX_RESTORED:] if isinstance(history, list) else []:
         if not isinstance(message, dict) or message.get("role") not in ("user", "assistant"):
             continue
         text = text_of(message.get("content"))[: 4 * MAX_CHARACTERS]
@@ -93,43 +92,44 @@ async def answer(
     session: str = "",
     language: str = ENGLISH,
 ) -> AsyncIterator[Chat]:
-    """Streams the answer to the last question of `history`; errors become a note, never an exception."""
+    """Streams the answer to the last question of `history`; errors become a note, not an exception."""
     name = title(who, language)
     thinking = say("chat_thinking", language, who=name)
     chat = Chat(history, note(thinking), busy=True)
     yield chat
     sampling = {"temperature": temperature, "max_tokens": max_tokens}
     stream = gateway.stream(who.name, plain(history), **sampling, user=pseudonym(session))
-    shown = news = ""
-    async with listening(stream) as (growing,):
-        while not growing.done:
+    shown, waiting = "", NO_NOTICE
+    async with streamed(stream) as (reply,):
+        while not reply.done:
             await asyncio.sleep(BEAT)
-            if growing.news != news:
-                news = growing.news
-                yield replace(chat, note=note(html.escape(reword(news, language)) or thinking))
-            if growing.text != shown:
-                shown = growing.text
-                said = [_said(shown), byline(who, growing.revision, language)]
-                chat = replace(chat, history=[*history, *said], note=note(say("chat_answering", language, who=name)))
+            if reply.waiting != waiting:
+                waiting = reply.waiting
+                yield replace(chat, note=note(waiting.html(language) or thinking))
+            if reply.text != shown:
+                shown = reply.text
+                messages = [{"role": "assistant", "content": shown}, byline(who, reply.revision, language)]
+                answering = say("chat_answering", language, who=name)
+                chat = replace(chat, history=[*history, *messages], note=note(answering))
                 yield chat
-    if growing.error:
-        trouble = say("chat_failed", language, error=reword(growing.error, language))
+    if reply.error:
+        trouble = say("chat_failed", language, error=reply.error.text(language))
         yield Chat(chat.history, note(f"⚠ {trouble}", "trouble"))
-    elif not growing.text.strip():
+    elif not reply.text.strip():
         yield Chat(chat.history, note(say("chat_nothing", language), "trouble"))
     else:
         yield Chat(chat.history, note(say("chat_answered", language, who=name), "done"))
 
 
 def byline(who: Contestant, revision: str, language: str = ENGLISH) -> Message:
-    """The line under an answer: who gave it, and which revision of it."""
+    """The line under an answer: who gave it, and which revision."""
     handle = f"{who.name}@{revision}" if revision else who.name
-    text = f"*— {_harmless(title(who, language))} · `{handle}`*"
+    text = f"*— {_without_markdown(title(who, language))} · `{handle}`*"
     return {"role": "assistant", "content": text, "metadata": {"id": f"{BYLINE}:{handle}"}}
 
 
 def text_of(content: Any) -> str:
-    """Gradio keeps content as a list of parts; only its text is said."""
+    """The text of a message's content, which Gradio keeps as a list of parts."""
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []
@@ -138,7 +138,7 @@ def text_of(content: Any) -> str:
 
 
 def note(text: str, kind: str = "") -> str:
-    """One line of HTML under the conversation, which screen readers read out."""
+    """HTML of the line under the conversation, which screen readers read out."""
     return f'<div class="note {kind}" role="status">{text}</div>'
 
 
@@ -149,14 +149,10 @@ def _is_byline(message: Message) -> bool:
 def _mark(message: Message) -> dict[str, Any]:
     """The metadata of a byline; nothing for any other message."""
     mark = (message.get("metadata") or {}).get("id") if isinstance(message.get("metadata"), dict) else None
-    ours = isinstance(mark, str) and mark.startswith(f"{BYLINE}:") and message["role"] == "assistant"
-    return {"metadata": {"id": mark}} if ours else {}
+    is_byline = isinstance(mark, str) and mark.startswith(f"{BYLINE}:") and message["role"] == "assistant"
+    return {"metadata": {"id": mark}} if is_byline else {}
 
 
-def _harmless(text: str) -> str:
-    """A title without the characters that Markdown would take for its own."""
+def _without_markdown(text: str) -> str:
+    """The text without the characters that mean something in Markdown."""
     return "".join(letter for letter in text if letter not in "*_`[]<>\\")
-
-
-def _said(text: str) -> Message:
-    return {"role": "assistant", "content": text}

@@ -1,4 +1,4 @@
-"""What happens in the chat tab: send, stop, retry, edit, change the persona, keep, share, compare."""
+"""Events of the chat tab: send, stop, retry, edit, change the persona, keep, share, compare."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,9 +8,9 @@ import gradio as gr
 from space.arena.tab import ArenaTab
 from space.backends.gateway import GatewayClient
 from space.chat.conversation import (
-    HOTTEST,
-    LONGEST,
     MAX_CHARACTERS,
+    MAX_TEMPERATURE,
+    MAX_TOKENS,
     Chat,
     Message,
     answer,
@@ -21,13 +21,13 @@ from space.chat.conversation import (
     restored,
     rewind,
 )
-from space.chat.tab import KEPT_AS, ChatTab, examples, next_one
-from space.events import QUIET
+from space.chat.tab import KEPT_AS, ChatTab, examples, next_note
 from space.i18n import language_of, say
 from space.status import BASE, GatewayMonitor
+from space.theme import QUIET
 
 Update = tuple[Any, Any, Any]
-"""Conversation, note and message box."""
+"""Updates of the conversation, the note and the message box."""
 
 SHARE = """(persona, draft, history) => {
   const text = message => typeof message.content === 'string' ? message.content
@@ -38,13 +38,13 @@ SHARE = """(persona, draft, history) => {
   navigator.clipboard?.writeText(link.href).catch(() => {});
   return {__type__: 'update', value: link.href, visible: true};
 }"""
-"""Makes the link in the browser: the question goes into the address, and to no server before somebody opens it."""
+"""Makes the link in the browser, so that the question reaches no server before somebody opens the link."""
 OPENED = """(persona, prompt, kept) => {
-  const asked = new URLSearchParams(window.location.search);
-  return [asked.get('persona') || '', asked.get('prompt') || '', kept];
+  const wanted = new URLSearchParams(window.location.search);
+  return [wanted.get('persona') || '', wanted.get('prompt') || '', kept];
 }"""
 FORGET = f"""(kept) => {{ if (!kept?.history?.length) localStorage.removeItem('{KEPT_AS}'); }}"""
-"""Gradio's store can be written, but not emptied."""
+"""Gradio can write the browser's store, but not remove from it."""
 START_BATTLE = """(prompt) => {
   const go = tries => {
     const start = document.querySelector('#start');
@@ -52,83 +52,105 @@ START_BATTLE = """(prompt) => {
   };
   if (prompt.trim()) go(40);
 }"""
-"""As soon as the arena is on the page; not at all when there is nothing to ask."""
+"""Clicks as soon as the arena is on the page; does nothing without a prompt."""
 
 
 class ChatEvents:
-    """Handlers of the tab; each is a plain function from data to updates."""
+    """Handlers of the tab, from data to updates."""
 
-    def __init__(self, gateway: GatewayClient, backend: GatewayMonitor) -> None:
+    def __init__(self, gateway: GatewayClient, monitor: GatewayMonitor) -> None:
         self._gateway = gateway
-        self._backend = backend
+        self._monitor = monitor
 
-    async def _speak(
-        self, history: list[Message], name: str, temperature: float, max_tokens: float, said: Any, request: gr.Request
+    async def _answer(
+        self, history: list[Message], name: str, temperature: float, max_tokens: float, box: Any, request: gr.Request
     ) -> AsyncIterator[Update]:
-        who = (await self._backend.look()).find(name)
-        hot, long = min(max(temperature, 0), HOTTEST), min(max(int(max_tokens), 1), LONGEST)
-        asker = {"session": request.session_hash or "", "language": language_of(request)}
-        async for chat in answer(self._gateway, who, history, temperature=hot, max_tokens=long, **asker):
-            yield _updates(chat, said)
-            said = None
+        """Streams an answer; `box` is the new text of the message box, None to leave it."""
+        who = (await self._monitor.status()).find(name)
+        chats = answer(
+            self._gateway,
+            who,
+            history,
+            temperature=min(max(temperature, 0), MAX_TEMPERATURE),
+            max_tokens=min(max(int(max_tokens), 1), MAX_TOKENS),
+            session=request.session_hash or "",
+            language=language_of(request),
+        )
+        async for chat in chats:
+            yield _updates(chat, box)
+            box = None
 
     async def send(
-        self, text: str, history: list[Message], name: str, hot: float, tokens: float, request: gr.Request
+        self, text: str, history: list[Message], name: str, temperature: float, tokens: float, request: gr.Request
     ) -> AsyncIterator[Update]:
         """Asks `text`."""
         if not text.strip():
             yield gr.skip(), gr.skip(), gr.skip()
             return
-        async for update in self._speak([*history, asked(text)], name, hot, tokens, "", request):
+        async for update in self._answer([*history, asked(text)], name, temperature, tokens, "", request):
             yield update
 
     async def pick(
-        self, event: gr.SelectData, history: list[Message], name: str, hot: float, tokens: float, request: gr.Request
+        self,
+        event: gr.SelectData,
+        history: list[Message],
+        name: str,
+        temperature: float,
+        tokens: float,
+        request: gr.Request,
     ) -> AsyncIterator[Update]:
         """Asks the suggestion that was clicked."""
-        async for update in self.send(event.value["text"], history, name, hot, tokens, request):
+        async for update in self.send(event.value["text"], history, name, temperature, tokens, request):
             yield update
 
     async def again(
-        self, history: list[Message], name: str, hot: float, tokens: float, request: gr.Request
+        self, history: list[Message], name: str, temperature: float, tokens: float, request: gr.Request
     ) -> AsyncIterator[Update]:
-        """Asks the last question again, of whoever is chosen now."""
+        """Asks the persona that is chosen now the last question again."""
         question = rewind(history)
         if not question:
             yield gr.skip(), note(say("chat_no_retry", language_of(request))), gr.skip()
             return
-        async for update in self._speak(question, name, hot, tokens, None, request):
+        async for update in self._answer(question, name, temperature, tokens, None, request):
             yield update
 
     async def edit(
-        self, event: gr.EditData, history: list[Message], name: str, hot: float, tokens: float, request: gr.Request
+        self,
+        event: gr.EditData,
+        history: list[Message],
+        name: str,
+        temperature: float,
+        tokens: float,
+        request: gr.Request,
     ) -> AsyncIterator[Update]:
-        """Goes back to a question of one's own, in other words, and goes on from there."""
+        """Replaces an earlier question and drops what came after it."""
         index = event.index if isinstance(event.index, int) else event.index[0]
-        async for update in self._speak(edited(history, index, _text(event.value)), name, hot, tokens, None, request):
+        async for update in self._answer(
+            edited(history, index, _text(event.value)), name, temperature, tokens, None, request
+        ):
             yield update
 
     async def choose(self, name: str, request: gr.Request) -> tuple[Any, ...]:
-        """Lets another persona go on with the conversation."""
-        who = (await self._backend.look()).find(name)
+        """Lets another persona continue the conversation."""
+        who = (await self._monitor.status()).find(name)
         return (
             gr.update(examples=examples(who)),
-            next_one(who, language_of(request)),
+            next_note(who, language_of(request)),
             who.sampling.temperature,
             who.sampling.max_tokens,
         )
 
 
-def wire(tab: ChatTab, gateway: GatewayClient, backend: GatewayMonitor) -> None:
+def wire(tab: ChatTab, gateway: GatewayClient, monitor: GatewayMonitor) -> None:
     """Connects the parts of the tab."""
-    events = ChatEvents(gateway, backend)
+    events = ChatEvents(gateway, monitor)
     outputs = [tab.chatbot, tab.note, tab.box]
-    talk = [tab.chatbot, *tab.settings]
+    inputs = [tab.chatbot, *tab.settings]
     running: list[Any] = [
-        tab.box.submit(events.send, [tab.box, *talk], outputs, **QUIET),
-        tab.chatbot.example_select(events.pick, talk, outputs, **QUIET),
-        gr.on([tab.retry.click, tab.chatbot.retry], events.again, talk, outputs, **QUIET),
-        tab.chatbot.edit(events.edit, talk, outputs, **QUIET),
+        tab.box.submit(events.send, [tab.box, *inputs], outputs, **QUIET),
+        tab.chatbot.example_select(events.pick, inputs, outputs, **QUIET),
+        gr.on([tab.retry.click, tab.chatbot.retry], events.again, inputs, outputs, **QUIET),
+        tab.chatbot.edit(events.edit, inputs, outputs, **QUIET),
     ]
     stopped = tab.box.stop(_stopped, None, [tab.note, tab.box], cancels=running, queue=False, **QUIET)
     cleared = tab.clear.click(_cleared, None, [*outputs, tab.link], cancels=running, queue=False, **QUIET)
@@ -146,15 +168,15 @@ def wire(tab: ChatTab, gateway: GatewayClient, backend: GatewayMonitor) -> None:
         change.then(None, tab.kept, js=FORGET, queue=False, **QUIET)
 
 
-def open_page(shown: Any, tab: ChatTab, backend: GatewayMonitor) -> None:
-    """After `shown`: what the address asks for, and the conversation that the browser kept."""
+def open_page(shown: Any, tab: ChatTab, monitor: GatewayMonitor) -> None:
+    """Wires what follows `shown`: the address's persona and prompt, and the conversation that the browser kept."""
 
     async def opened(name: str, prompt: str, kept: Any, request: gr.Request) -> list[Any]:
-        snapshot = await backend.look()
+        status = await monitor.status()
         history = restored(kept)
-        known = {one.name for one in snapshot.contestants}
+        known = {one.name for one in status.contestants}
         wished = next((one for one in (name, kept.get("persona") if history else "") if one in known), None)
-        who = snapshot.find(wished)
+        who = status.find(wished)
         return [
             wished or gr.skip(),
             gr.update(value=history) if history else gr.skip(),
@@ -168,13 +190,13 @@ def open_page(shown: Any, tab: ChatTab, backend: GatewayMonitor) -> None:
     shown.then(opened, [persona, prompt, tab.kept], outputs, js=OPENED, queue=False, **QUIET)
 
 
-def compare_in_arena(tab: ChatTab, tabs: gr.Tabs, ring: ArenaTab) -> None:
-    """ "Compare with base": the same question, blind."""
+def compare_in_arena(tab: ChatTab, tabs: gr.Tabs, arena: ArenaTab) -> None:
+    """Wires "Compare with base": the same question as a blind battle."""
     inputs = [tab.persona, tab.box, tab.chatbot]
     moved = tab.compare.click(
-        _compare, inputs, [tabs, ring.persona, ring.against, ring.prompt, tab.note], queue=False, **QUIET
+        _compare, inputs, [tabs, arena.persona, arena.against, arena.prompt, tab.note], queue=False, **QUIET
     )
-    moved.then(None, ring.prompt, js=START_BATTLE, queue=False, **QUIET)
+    moved.then(None, arena.prompt, js=START_BATTLE, queue=False, **QUIET)
 
 
 def _compare(name: str, draft: str, history: list[Message], request: gr.Request) -> tuple[Any, ...]:
@@ -194,14 +216,14 @@ def _cleared() -> tuple[Any, ...]:
 
 
 def _kept(keep: bool, history: list[Message], persona: str, kept: Any) -> Any:
-    """What the browser keeps: nothing without the tick, and nothing of an empty conversation."""
+    """What the browser keeps: nothing without the tick, or of an empty conversation."""
     if keep and history:
         return {"history": restored({"history": history}), "persona": persona}
     return {"history": []} if kept else ""
 
 
-def _updates(chat: Chat, said: Any) -> Update:
-    return chat.history, chat.note, _box(chat.busy, said)
+def _updates(chat: Chat, box: Any) -> Update:
+    return chat.history, chat.note, _box(chat.busy, box)
 
 
 def _box(busy: bool, value: str | None = None) -> Any:
@@ -210,6 +232,6 @@ def _box(busy: bool, value: str | None = None) -> Any:
 
 
 def _text(value: Any) -> str:
-    """The new words of an edited message, which Gradio sends as text or as parts."""
+    """The new text of an edited message, which Gradio sends as text or as parts."""
     parts = value if isinstance(value, list) else [value]
     return "".join(part if isinstance(part, str) else str(part.get("text", "")) for part in parts)

@@ -1,4 +1,4 @@
-"""The gallery: a card for each persona, and the choice of who answers, by mouse, finger and keyboard."""
+"""The gallery: a card for each persona, to choose who answers."""
 
 import html
 
@@ -10,13 +10,13 @@ from space.i18n import ENGLISH, say
 from space.leaderboard.win_rates import PersonaWinRate
 from space.status import BASE, GatewayStatus
 
-LONGEST_SAMPLE = 320
+MAX_SAMPLE = 320
 """Characters of a sample answer that a card shows."""
 SKELETON = '<div class="gallery" aria-hidden="true">' + '<div class="card skeleton"></div>' * 3 + "</div>"
-"""What is there until the model server has told us who there is."""
+"""Shown until the model server has listed the personas."""
 
 PAGE = 12
-"""Personas that are shown at first; with more of them there is a search, and a button for the next ones."""
+"""Personas that are shown at first; with more of them there is a search, and a button for the next page."""
 
 CHOOSE = f"""
 let asked = '', shown = {PAGE};
@@ -56,7 +56,7 @@ element.addEventListener('change', event => {{
 watch(['value', 'cards'], sync);
 sync();
 """
-"""The value lives in the page, so that a choice outlives a restart of this app; so does a search."""
+"""The choice and the search live in the page, so they survive a restart of this app."""
 
 
 def build_gallery() -> gr.HTML:
@@ -71,27 +71,27 @@ def build_gallery() -> gr.HTML:
     )
 
 
-def order(snapshot: GatewayStatus) -> list[Contestant]:
+def order(status: GatewayStatus) -> list[Contestant]:
     """Personas first, then the base."""
-    return [*snapshot.personas, *(one for one in snapshot.contestants if one.kind == "base")]
+    return [*status.personas, *(one for one in status.contestants if one.kind == "base")]
 
 
-def cards(snapshot: GatewayStatus, language: str = ENGLISH) -> str:
-    """HTML of the gallery: a group of radio buttons, which keyboards and screen readers know."""
-    standings = {one.name: one for one in snapshot.standings}
-    everyone = order(snapshot)
+def cards(status: GatewayStatus, language: str = ENGLISH) -> str:
+    """HTML of the gallery: a group of radio buttons, so that keyboards and screen readers can use it."""
+    win_rates = {one.name: one for one in status.win_rates}
+    everyone = order(status)
     inside = "".join(
-        _card(one, standings.get(one.name), language, hidden=place >= PAGE and one.kind != "base")
+        _card(one, win_rates.get(one.name), language, hidden=place >= PAGE and one.kind != "base")
         for place, one in enumerate(everyone)
     )
-    nobody = "" if snapshot.personas or not snapshot.ready else f'<p class="note">{say("gallery_none", language)}</p>'
+    nobody = "" if status.personas or not status.ready else f'<p class="note">{say("gallery_none", language)}</p>'
     label = say("gallery_label", language)
     find, more = _search(len(everyone) - 1, language) if len(everyone) > PAGE else ("", "")
     return f'<fieldset><legend>{label}</legend>{find}<div class="gallery">{inside}</div>{more}{nobody}</fieldset>'
 
 
 def _search(count: int, language: str) -> tuple[str, str]:
-    """What stands over and under a gallery of many."""
+    """HTML over and under a gallery of more than one page."""
     label = html.escape(say("gallery_find", language, n=count), quote=True)
     find = f'<input type="search" class="find" aria-label="{label}" placeholder="{label}" autocomplete="off">'
     return find, (
@@ -101,14 +101,14 @@ def _search(count: int, language: str) -> tuple[str, str]:
 
 
 def title(who: Contestant, language: str) -> str:
-    """What people call it."""
+    """The name that visitors see."""
     return say("base_title", language) if who.kind == "base" and who.title in ("Base", BASE.title) else who.title
 
 
-def _card(who: Contestant, standing: PersonaWinRate | None, language: str, *, hidden: bool) -> str:
+def _card(who: Contestant, wins: PersonaWinRate | None, language: str, *, hidden: bool) -> str:
     voice = say("base_voice", language) if who.kind == "base" else who.voice
     name = html.escape(who.name, quote=True)
-    facts = "".join(f"<li>{fact}</li>" for fact in _facts(who, standing, language))
+    facts = "".join(f"<li>{fact}</li>" for fact in _facts(who, wins, language))
     shown = " hidden" if hidden else ""
     return (
         f'<div class="card {who.kind}"{shown}><label><input type="radio" name="persona" value="{name}">'
@@ -118,24 +118,24 @@ def _card(who: Contestant, standing: PersonaWinRate | None, language: str, *, hi
     )
 
 
-def _facts(who: Contestant, standing: PersonaWinRate | None, language: str) -> list[str]:
+def _facts(who: Contestant, wins: PersonaWinRate | None, language: str) -> list[str]:
     if who.kind == "base":
         return [say("gallery_shared", language)]
     facts = []
     if who.examples:
         key = "gallery_one_example" if who.examples == 1 else "gallery_examples"
         facts.append(say(key, language, n=who.examples))
-    facts.append(_wins(standing or PersonaWinRate(who.name, MIN_VOTES), language))
+    facts.append(_win_rate(wins or PersonaWinRate(who.name, MIN_VOTES), language))
     if who.revision:
         facts.append(f"{say('gallery_revision', language)} <code>{html.escape(who.revision)}</code>")
     return facts
 
 
-def _wins(standing: PersonaWinRate, language: str) -> str:
-    if standing.to_go:
-        key = "gallery_one_vote_to_go" if standing.to_go == 1 else "gallery_votes_to_go"
-        return say(key, language, n=standing.to_go)
-    rate, low, high = (round(100 * share) for share in (standing.rate, standing.low, standing.high))
+def _win_rate(wins: PersonaWinRate, language: str) -> str:
+    if wins.to_go:
+        key = "gallery_one_vote_to_go" if wins.to_go == 1 else "gallery_votes_to_go"
+        return say(key, language, n=wins.to_go)
+    rate, low, high = (round(100 * share) for share in (wins.rate, wins.low, wins.high))
     return f'<strong class="wins">{say("gallery_wins", language, rate=rate, low=low, high=high)}</strong>'
 
 
@@ -143,7 +143,7 @@ def _sample(who: Contestant, language: str) -> str:
     if not who.shots:
         return ""
     shot = who.shots[0]
-    answer = shot.answer if len(shot.answer) <= LONGEST_SAMPLE else f"{shot.answer[:LONGEST_SAMPLE].rstrip()}…"
+    answer = shot.answer if len(shot.answer) <= MAX_SAMPLE else f"{shot.answer[:MAX_SAMPLE].rstrip()}…"
     return (
         f"<details><summary>{say('gallery_sample', language)}</summary>"
         f'<p class="asked">{html.escape(shot.prompt)}</p><blockquote>{html.escape(answer)}</blockquote></details>'

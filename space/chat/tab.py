@@ -1,4 +1,4 @@
-"""The chat tab: gallery, conversation, and what can be done with it."""
+"""The chat tab: gallery, conversation, and their controls."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 import gradio as gr
 
 from space.backends.listing import Contestant
-from space.chat.conversation import HOTTEST, LONGEST, MAX_CHARACTERS, note
+from space.chat.conversation import MAX_CHARACTERS, MAX_TEMPERATURE, MAX_TOKENS, note
 from space.chat.persona_cards import build_gallery, cards, order, title
 from space.i18n import say, t
 from space.status import GatewayStatus
 
 KEPT_AS = "understudy-conversation"
-"""Name of the conversation in the browser's store. It is encrypted there with a key that anybody may know: this is
-about privacy between Gradio apps of one host, and a key of this process would be lost with it."""
+"""Key of the conversation in the browser's local store, and the secret that encrypts it there. The secret is public: it
+only separates Gradio apps of one host, and a secret of this process would be lost with it."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class ChatTab:
         return [self.persona, self.temperature, self.max_tokens]
 
 
-def refresh(snapshot: GatewayStatus, chosen: str | None, language: str, *, first: bool) -> list[Any]:
+def refresh(status: GatewayStatus, chosen: str | None, language: str, *, first: bool) -> list[Any]:
     """Updates for `ChatTab.outputs`; the choice and the sliders stay as they are unless they must change."""
-    names = [one.name for one in order(snapshot)]
+    names = [one.name for one in order(status)]
     kept = chosen in names and not first
     name = chosen if kept else names[0]
-    who = snapshot.find(name)
+    who = status.find(name)
     sliders = [gr.skip(), gr.skip()] if kept else [who.sampling.temperature, who.sampling.max_tokens]
-    return [gr.update(value=name, cards=cards(snapshot, language)), gr.update(examples=examples(who)), *sliders]
+    return [gr.update(value=name, cards=cards(status, language)), gr.update(examples=examples(who)), *sliders]
 
 
 def examples(who: Contestant) -> list[dict[str, str]]:
@@ -60,7 +60,7 @@ def examples(who: Contestant) -> list[dict[str, str]]:
     return [{"text": prompt} for prompt in who.prompts[:4]]
 
 
-def next_one(who: Contestant, language: str) -> str:
+def next_note(who: Contestant, language: str) -> str:
     """The note after a change of persona."""
     return note(say("chat_now", language, who=title(who, language)))
 
@@ -70,7 +70,7 @@ def lay_out() -> ChatTab:
     persona = build_gallery()
     with gr.Column(elem_id="chat-main"):
         chatbot = _chatbot()
-        status = gr.HTML(note(""), elem_id="note")
+        answer_note = gr.HTML(note(""), elem_id="note")
         box = gr.Textbox(
             label=t("chat_message"),
             placeholder=t("chat_write"),
@@ -96,11 +96,11 @@ def lay_out() -> ChatTab:
         )
         keep = gr.Checkbox(False, label=t("chat_keep"), info=t("chat_keep_info"), container=False, elem_id="keep")
         with gr.Accordion(t("chat_advanced"), open=False, elem_id="advanced"):
-            temperature = gr.Slider(0, HOTTEST, 0.7, step=0.05, label=t("chat_temperature"))
-            max_tokens = gr.Slider(16, LONGEST, 256, step=1, label=t("chat_longest"))
+            temperature = gr.Slider(0, MAX_TEMPERATURE, 0.7, step=0.05, label=t("chat_temperature"))
+            max_tokens = gr.Slider(16, MAX_TOKENS, 256, step=1, label=t("chat_longest"))
     kept = gr.BrowserState("", storage_key=KEPT_AS, secret=KEPT_AS)
     return ChatTab(
-        persona, chatbot, status, box, retry, clear, share, compare, link, keep, kept, temperature, max_tokens
+        persona, chatbot, answer_note, box, retry, clear, share, compare, link, keep, kept, temperature, max_tokens
     )
 
 

@@ -1,4 +1,4 @@
-"""Plots of the leaderboard that read in light and dark, on a wide screen and on a phone."""
+"""Plots of the leaderboard, readable in light and dark, on a wide screen and on a phone."""
 
 from typing import Any
 
@@ -7,15 +7,15 @@ from space.i18n import ENGLISH, say
 
 CURTAIN, GREY, GRID = "#c93b55", "#7b7672", "rgba(123,118,114,0.3)"
 """A red and a grey with enough contrast on paper and on ink."""
-MOST = 15
+MAX_CONTESTANTS = 15
 """Contestants in one plot."""
-LONGEST = 22
-"""Characters of a name before it goes to a line of its own."""
+MAX_LINE = 22
+"""Characters of a line in a label."""
 
 
 def plot_win_rates(board: Leaderboard, titles: dict[str, str], language: str = ENGLISH) -> Any:
-    """Win rate against the base with its interval, a line each; `None` when nobody has one."""
-    pairs = [pair for pair in board.against_base if pair.win_rate.value is not None][:MOST]
+    """Win rates against the base with their intervals, one line each; `None` when nobody has one."""
+    pairs = [pair for pair in board.against_base if pair.win_rate.value is not None][:MAX_CONTESTANTS]
     points = [
         (titles[pair.one], 100 * (pair.win_rate.value or 0), 100 * pair.win_rate.low, 100 * pair.win_rate.high)
         for pair in pairs
@@ -27,8 +27,8 @@ def plot_win_rates(board: Leaderboard, titles: dict[str, str], language: str = E
 
 
 def plot_strength(board: Leaderboard, titles: dict[str, str], language: str = ENGLISH) -> Any:
-    """Points of everybody shown, with their intervals; `None` when there is no ranking."""
-    ratings = board.overall.ratings[:MOST] if board.overall else []
+    """Points of all shown contestants with their intervals; `None` when there is no ranking."""
+    ratings = board.overall.ratings[:MAX_CONTESTANTS] if board.overall else []
     if len(ratings) < 2:
         return None
     points = [(titles[one.name], one.points, one.points_low, one.points_high) for one in ratings]
@@ -91,7 +91,7 @@ def _folded(name: str) -> str:
     """A long name on several lines."""
     lines = [""]
     for word in name.split():
-        if lines[-1] and len(lines[-1]) + len(word) >= LONGEST:
+        if lines[-1] and len(lines[-1]) + len(word) >= MAX_LINE:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()
     return "<br>".join(lines)

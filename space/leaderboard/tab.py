@@ -1,4 +1,4 @@
-"""The leaderboard: every figure of the arena's own votes, plots, what each figure means, and the votes themselves."""
+"""The leaderboard tab: figures of the arena's votes, plots, what they mean, and the votes to download or withdraw."""
 
 import asyncio
 import html
@@ -7,18 +7,19 @@ from typing import Any
 import gradio as gr
 from sqlalchemy.exc import SQLAlchemyError
 
+from arena.battles.vote_spam import SAME_AGAIN, TOO_FAST
 from arena.ranking.leaderboard_records import Leaderboard, PairRecord
 from arena.ranking.ratings import Coefficient, Rating
 from arena.votes.public_export import own_votes, votes_csv
-from arena.votes.votes import withdraw_votes
+from arena.votes.votes import WITHDRAWN, withdraw_votes
 from space.arena.battle import ArenaServices
 from space.arena.html import message, title_of
 from space.arena.voters import can_sign_in
-from space.events import QUIET
-from space.i18n import ENGLISH, language_of, reword, say, t
+from space.i18n import ENGLISH, language_of, notice, say, t
 from space.leaderboard.plots import plot_strength, plot_win_rates
 from space.leaderboard.vote_cache import LeaderboardCache
 from space.status import BASE, GatewayStatus
+from space.theme import QUIET
 from understudy.statistics.confidence_sequences import WinRate
 
 DOWNLOAD = """(text, name) => {
@@ -30,20 +31,29 @@ DOWNLOAD = """(text, name) => {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }"""
 
+LEFT_OUT = {
+    TOO_FAST: "board_left_out_fast",
+    SAME_AGAIN: "board_left_out_repeated",
+    WITHDRAWN: "board_left_out_withdrawn",
+}
+"""Texts for the reasons, as the database keeps them, why votes are not counted."""
+CATEGORIES = ("suggested", "imported", "free")
+"""Categories of prompts that have a text."""
+
 
 def summary(board: Leaderboard, language: str = ENGLISH) -> str:
-    """How many votes there are, and how many are left out."""
+    """HTML: how many votes there are, and how many are left out."""
     shares = {"ties": f"{board.ties / board.votes:.0%}", "bad": f"{board.both_bad / board.votes:.0%}"}
     by = {"voters": board.voters} if board.voters else {}
     text = say("board_votes_by" if by else "board_votes", language, votes=f"{board.votes:,}", **shares, **by)
     for reason, count in board.left_out.items():
-        said = say("board_left_out", language, count=f"{count:,}", reason=reword(reason, language))
-        text += f" <span>{said}</span>"
+        why = say(LEFT_OUT[reason], language) if reason in LEFT_OUT else reason
+        text += f" <span>{say('board_left_out', language, count=f'{count:,}', reason=why)}</span>"
     return f'<div class="note">{text}</div>'
 
 
 def table(board: Leaderboard, titles: dict[str, str], language: str = ENGLISH) -> str:
-    """The ranking, strongest first."""
+    """HTML of the ranking, strongest first."""
     if not board.rows:
         return ""
     rated = {one.name: one for one in board.overall.ratings} if board.overall else {}
@@ -76,7 +86,7 @@ def table(board: Leaderboard, titles: dict[str, str], language: str = ENGLISH) -
 
 
 def hidden(board: Leaderboard, titles: dict[str, str], language: str = ENGLISH) -> str:
-    """Who has too few votes to be shown, and how many more it takes."""
+    """HTML: contestants with too few votes to be shown, and how many more they need."""
     if not board.hidden:
         return ""
     items = ""
@@ -89,14 +99,16 @@ def hidden(board: Leaderboard, titles: dict[str, str], language: str = ENGLISH) 
 
 
 def effects(board: Leaderboard, titles: dict[str, str], language: str = ENGLISH) -> str:
-    """What side and length do, the categories, and what a reader must know."""
+    """HTML: effects of side and length, the categories, and notes that a reader must know."""
     parts = []
     if board.position and board.position.left.value is not None:
         left, p = board.position.left, f"{board.position.p_value:.2g}"
         parts.append(say("board_side", language, votes=left.wins + left.losses, p=p, **_shares(left)))
     if board.length:
         parts.append(say("board_length", language, **_shares(board.length.twice_as_long)))
-    parts += [say("board_note", language, note=reword(note, language)) for note in board.notes]
+    for note in board.notes:
+        text = notice(f"board_note_{note.code}", **note.values).text(language)
+        parts.append(say("board_note", language, note=text))
     for category in board.categories:
         ratings = category.model.ratings if category.model else []
         names = ", ".join(f"{titles[one.name]} {one.points:.0f}" for one in ratings)
@@ -104,7 +116,7 @@ def effects(board: Leaderboard, titles: dict[str, str], language: str = ENGLISH)
             say(
                 "board_category",
                 language,
-                name=reword(category.name, language),
+                name=say(f"board_prompts_{category.name}", language) if category.name in CATEGORIES else category.name,
                 votes=f"{category.votes:,}",
                 ranking=names or say("board_too_few", language),
             )
@@ -136,19 +148,19 @@ def _rate(pair: PairRecord | None) -> str:
     return f"{rate.value:.0%}<small>{100 * rate.low:.0f}–{rate.high:.0%}</small>"
 
 
-def titles_of(board: Leaderboard, snapshot: GatewayStatus) -> dict[str, str]:
-    """What people call everybody on the board."""
-    known = {one.name: one.title for one in (BASE, *snapshot.contestants)}
+def titles_of(board: Leaderboard, status: GatewayStatus) -> dict[str, str]:
+    """The title of everybody on the board, by name."""
+    known = {one.name: one.title for one in (BASE, *status.contestants)}
     return {one.name: title_of(one.name, known) for one in (*board.rows, *board.hidden)}
 
 
-def figures(board: Leaderboard, snapshot: GatewayStatus, language: str = ENGLISH) -> list[Any]:
+def figures(board: Leaderboard, status: GatewayStatus, language: str = ENGLISH) -> list[Any]:
     """Updates for summary, plots, table, hidden rows and effects."""
     if not board.votes:
         empty = gr.update(value="", visible=False)
-        nothing = f'<div class="empty">{say("board_empty", language)}</div>'
-        return [nothing, gr.update(visible=False), gr.update(visible=False), empty, "", ""]
-    titles = titles_of(board, snapshot)
+        no_votes = f'<div class="empty">{say("board_empty", language)}</div>'
+        return [no_votes, gr.update(visible=False), gr.update(visible=False), empty, "", ""]
+    titles = titles_of(board, status)
     plots = [
         gr.update(value=plot, visible=True) if plot else gr.update(visible=False)
         for plot in (plot_win_rates(board, titles, language), plot_strength(board, titles, language))
@@ -162,7 +174,7 @@ def _counted(count: int) -> dict[str, int]:
     return {"count": count} if count else {}
 
 
-def build_leaderboard_tab(ring: ArenaServices, board: LeaderboardCache, tab: gr.Tab) -> None:
+def build_leaderboard_tab(services: ArenaServices, board: LeaderboardCache, tab: gr.Tab) -> None:
     """Lays out the tab and wires it; the figures are read whenever somebody opens it."""
     top = gr.HTML(t("board_counting"), elem_id="board-summary", elem_classes="note")
     with gr.Row(elem_id="board-plots"):
@@ -181,9 +193,9 @@ def build_leaderboard_tab(ring: ArenaServices, board: LeaderboardCache, tab: gr.
         if can_sign_in():
             gr.LoginButton(say("board_sign_in"), size="sm", elem_id="sign-in")
         with gr.Row():
-            mine = gr.Button(t("board_own_download"), size="sm", elem_id="own-download", min_width=160)
-            gone = gr.Button(t("board_own_withdraw"), size="sm", variant="stop", elem_id="own-withdraw", min_width=160)
-        said = gr.HTML(elem_id="own-said")
+            download = gr.Button(t("board_own_download"), size="sm", elem_id="own-download", min_width=160)
+            undo = gr.Button(t("board_own_withdraw"), size="sm", variant="stop", elem_id="own-withdraw", min_width=160)
+        answer = gr.HTML(elem_id="own-said")
     text, name = gr.Textbox(visible=False), gr.Textbox(visible=False)
     outputs = [top, rates, strengths, ranking, waiting, more]
 
@@ -192,22 +204,22 @@ def build_leaderboard_tab(ring: ArenaServices, board: LeaderboardCache, tab: gr.
         try:
             counted = await asyncio.to_thread(board.board)
         except SQLAlchemyError:
-            gone = message(say("board_trouble", language), "trouble")
-            return [gone, *(gr.skip() for _ in outputs[1:])]
-        return figures(counted, await ring.backend.look(), language)
+            unreadable = message(say("board_trouble", language), "trouble")
+            return [unreadable, *(gr.skip() for _ in outputs[1:])]
+        return figures(counted, await services.monitor.status(), language)
 
     async def published() -> tuple[str, str]:
-        return await asyncio.to_thread(votes_csv, ring.store.engine), "votes.csv"
+        return await asyncio.to_thread(votes_csv, services.store.engine), "votes.csv"
 
     async def own(request: gr.Request) -> tuple[str, str, str]:
-        found = await asyncio.to_thread(own_votes, ring.store.engine, session=ring.voters.name(request))
+        found = await asyncio.to_thread(own_votes, services.store.engine, session=services.voters.name(request))
         return found, "my-votes.jsonl", "" if found else message(say("board_own_none", language_of(request)))
 
     async def withdraw(request: gr.Request) -> str:
-        count = await asyncio.to_thread(withdraw_votes, ring.store.engine, session=ring.voters.name(request))
+        count = await asyncio.to_thread(withdraw_votes, services.store.engine, session=services.voters.name(request))
         return message(say("board_withdrawn" if count else "board_nothing", language_of(request), **_counted(count)))
 
     gr.on([tab.select, again.click], tally, None, outputs, **QUIET)
     everything.click(published, None, [text, name], **QUIET).then(None, [text, name], None, js=DOWNLOAD)
-    mine.click(own, None, [text, name, said], **QUIET).then(None, [text, name], None, js=DOWNLOAD)
-    gone.click(withdraw, None, said, **QUIET).then(tally, None, outputs, **QUIET)
+    download.click(own, None, [text, name, answer], **QUIET).then(None, [text, name], None, js=DOWNLOAD)
+    undo.click(withdraw, None, answer, **QUIET).then(tally, None, outputs, **QUIET)

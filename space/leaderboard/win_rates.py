@@ -1,12 +1,11 @@
-"""How each persona does against the base in the arena's votes, for its card."""
+"""Each persona's win rate against the base in the arena's votes, for its card."""
 
 from collections import Counter
 from dataclasses import dataclass
 
 from arena.battles.blinding import BASE
 from arena.ranking.leaderboard import MIN_VOTES
-from arena.votes.counts import Cells
-from arena.votes.table import BOTH_BAD, LEFT, RIGHT
+from arena.votes.counts import BOTH_BAD, LEFT, RIGHT, Cells
 from understudy.statistics.confidence_sequences import win_rate
 
 
@@ -22,8 +21,8 @@ class PersonaWinRate:
     high: float = 1.0
 
 
-def standings(cells: Cells, *, needed: int = MIN_VOTES) -> tuple[PersonaWinRate, ...]:
-    """Everybody who has met the base, by name; "both bad" is no vote for or against anybody."""
+def persona_win_rates(cells: Cells, *, needed: int = MIN_VOTES) -> tuple[PersonaWinRate, ...]:
+    """Win rates of all who have met the base, by name; "both bad" counts for nobody."""
     wins, losses, votes = Counter[str](), Counter[str](), Counter[str]()
     for left, right, verdict, count in zip(cells.left, cells.right, cells.verdict, cells.count, strict=True):
         names = cells.contestants[left], cells.contestants[right]
@@ -33,10 +32,10 @@ def standings(cells: Cells, *, needed: int = MIN_VOTES) -> tuple[PersonaWinRate,
         votes[name] += int(count)
         wins[name] += int(count) if verdict == winning else 0
         losses[name] += int(count) if verdict in (LEFT, RIGHT) and verdict != winning else 0
-    return tuple(_standing(name, wins[name], losses[name], votes[name], needed) for name in sorted(votes))
+    return tuple(_win_rate(name, wins[name], losses[name], votes[name], needed) for name in sorted(votes))
 
 
-def _standing(name: str, wins: int, losses: int, votes: int, needed: int) -> PersonaWinRate:
+def _win_rate(name: str, wins: int, losses: int, votes: int, needed: int) -> PersonaWinRate:
     rate = win_rate(wins, losses)
     if votes < needed or rate.value is None:
         return PersonaWinRate(name, max(1, needed - votes))

@@ -18,7 +18,7 @@ from arena.battles.store import BattleStore
 from arena.votes.votes import list_votes
 from bench.training.planted_failures import evaluate, wrong
 from bench.training.plants import Bench
-from space.arena.battle import ArenaServices, fight, settle
+from space.arena.battle import ArenaServices, run_battle, vote
 from space.backends.gateway import GatewayClient
 from space.status import GatewayMonitor
 from tests.conftest import wait_for
@@ -217,9 +217,9 @@ def test_it_meets_the_base_in_a_blind_battle_and_gets_a_vote(served: Circle, tmp
     store = BattleStore(open_database(f"sqlite:///{tmp_path / 'space.db'}"))
 
     async def fought() -> Any:
-        ring = ArenaServices(client := GatewayClient(served.url), GatewayMonitor(client), store)
-        views = [view async for view in fight(ring, "Tell me about a teapot.", "pirate", "tab", "base")]
-        return await asyncio.to_thread(settle, ring, "left", views[-1].ticket, "tab")
+        services = ArenaServices(client := GatewayClient(served.url), GatewayMonitor(client), store)
+        views = [view async for view in run_battle(services, "Tell me about a teapot.", "pirate", "tab", "base")]
+        return await asyncio.to_thread(vote, services, "left", views[-1].ticket, "tab")
 
     battle = asyncio.run(fought())
     assert {battle.left, battle.right} == {"base", "pirate"}

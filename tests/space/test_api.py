@@ -11,7 +11,7 @@ from arena.battles.store import BattleStore
 from space.api import mcp_works
 from space.app import build_app, start
 from space.backends.gateway import GatewayClient
-from space.page_language import translated
+from space.i18n import translate_page
 from tests.support.fake_gateway import Answer, FakeGateway
 from understudy.processes import free_port
 
@@ -50,7 +50,7 @@ def test_a_program_is_told_what_is_wrong(fake: FakeGateway, url: str):
 def test_the_docs_show_these_endpoints_and_no_inner_ones(url: str):
     info = httpx.get(f"{url}/gradio_api/info").json()
     assert {"/chat", "/personas", "/leaderboard"} == set(info["named_endpoints"])
-    assert not {"/look", "/send", "/battle", "/cast"} & set(info["named_endpoints"])
+    assert not {"/refresh", "/send", "/battle", "/cast"} & set(info["named_endpoints"])
 
 
 @pytest.mark.parametrize(("found", "works"), [("1.26.0", True), ("2.3.0", False)])
@@ -74,4 +74,4 @@ def test_the_page_says_which_language_it_is_in(url: str, query: str, accepted: s
 
 
 def test_only_known_languages_get_into_the_page():
-    assert b"<script>" not in translated(b'<html lang="en"><head></head></html>', "de", overruled=False)
+    assert b"<script>" not in translate_page(b'<html lang="en"><head></head></html>', "de", override=False)

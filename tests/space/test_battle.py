@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from arena.battles.store import ASKED, OPEN, VOID, BattleAnswer, BattleStore
-from arena.votes.votes import BattleVotes, VoteError, list_votes, tally
+from arena.votes.votes import BattleVotes, VoteError, list_votes
 from space.app import changes
-from space.arena.battle import ArenaServices, BattleView, fight, settle, suggestions
-from space.arena.tab import show, unmask
-from space.backends.gateway import GatewayClient, Readiness
+from space.arena.battle import ArenaServices, BattleView, run_battle, suggestions, vote
+from space.arena.tab import reveal, show
+from space.backends.errors import Readiness
+from space.backends.gateway import GatewayClient
 from space.status import BASE, GatewayMonitor, GatewayStatus
 from tests.support.fake_gateway import EMAIL, STAND_UP, FakeGateway
 from tests.support.fake_gateway import Answer as Said
@@ -23,8 +24,8 @@ TELLING = ("email-copy", "stand-up", "Email copywriter", "Stand-up", EMAIL, STAN
 async def fought(
     fake: FakeGateway, store: BattleStore, choice: str = "email-copy", prompt: str = "Hi"
 ) -> list[BattleView]:
-    ring = ArenaServices(client := GatewayClient(fake.url), GatewayMonitor(client), store)
-    return [view async for view in fight(ring, prompt, choice, "tab", "base")]
+    services = ArenaServices(client := GatewayClient(fake.url), GatewayMonitor(client), store)
+    return [view async for view in run_battle(services, prompt, choice, "tab", "base")]
 
 
 def test_a_battle_from_prompt_to_reveal(fake: FakeGateway, store: BattleStore):
@@ -35,11 +36,11 @@ def test_a_battle_from_prompt_to_reveal(fake: FakeGateway, store: BattleStore):
     assert (row.left_text, row.right_text) == (views[-1].left, views[-1].right)
     assert {row.left_revision, row.right_revision} == {None, EMAIL}
     ticket = views[-1].ticket
-    ring = ArenaServices(GatewayClient(fake.url), GatewayMonitor(GatewayClient(fake.url)), store)
-    battle = settle(ring, "left", ticket, "tab")
+    services = ArenaServices(GatewayClient(fake.url), GatewayMonitor(GatewayClient(fake.url)), store)
+    battle = vote(services, "left", ticket, "tab")
     assert battle.left == row.left
     with pytest.raises(VoteError, match="already"):
-        settle(ring, "right", ticket, "tab")
+        vote(services, "right", ticket, "tab")
     assert [vote.verdict for vote in list_votes(store.engine)] == ["left"]
 
 
@@ -72,8 +73,8 @@ def test_the_swift_side_waits_for_the_slow_one(fake: FakeGateway, store: BattleS
 
     async def watch() -> list[BattleView]:
         views: list[BattleView] = []
-        ring = ArenaServices(client := GatewayClient(fake.url), GatewayMonitor(client), store)
-        async for view in fight(ring, "Hi", "email-copy", "tab", "base"):
+        services = ArenaServices(client := GatewayClient(fake.url), GatewayMonitor(client), store)
+        async for view in run_battle(services, "Hi", "email-copy", "tab", "base"):
             views.append(view)
             if len(view.left) >= 15:
                 slow.release.set()
@@ -106,7 +107,7 @@ def test_a_battle_that_does_not_count(
     row = only_battle(store)
     assert row.status == VOID
     assert row.reason.startswith(reason)
-    assert says in last.message
+    assert says in last.message.text()
     assert last.ticket is None
     assert not last.busy
 
@@ -134,10 +135,10 @@ def test_no_view_before_the_vote_names_anyone(fake: FakeGateway, store: BattleSt
 
 
 def test_the_arena_without_a_prompt_or_a_persona(fake: FakeGateway, store: BattleStore):
-    assert asyncio.run(fought(fake, store, prompt="  "))[-1].message == "Write a prompt first."
+    assert asyncio.run(fought(fake, store, prompt="  "))[-1].message.text() == "Write a prompt first."
     for name in ("email-copy", "stand-up"):
         fake.models.pop(name)
-    assert "No persona is live" in asyncio.run(fought(fake, store))[-1].message
+    assert "No persona is live" in asyncio.run(fought(fake, store))[-1].message.text()
     assert fake.requests == []
 
 
@@ -152,8 +153,8 @@ def test_suggestions_are_everyones_or_the_chosen_ones():
 
 
 async def fought_by(fake: FakeGateway, store: BattleStore, session: str, choice: str = "") -> BattleView:
-    ring = ArenaServices(client := GatewayClient(fake.url, pauses=()), GatewayMonitor(client), store)
-    return [view async for view in fight(ring, "Ignored while away", choice, session)][-1]
+    services = ArenaServices(client := GatewayClient(fake.url, pauses=()), GatewayMonitor(client), store)
+    return [view async for view in run_battle(services, "Ignored while away", choice, session)][-1]
 
 
 def record(store: BattleStore, persona: str, count: int = 1, session: str = "others") -> list[str]:
@@ -180,11 +181,11 @@ def test_while_nobody_answers_recorded_battles_are_voted_on_blind(fake: FakeGate
     for _ in originals:
         view = asyncio.run(fought_by(fake, store, "visitor"))
         assert view.ticket is not None
-        assert "recorded earlier" in view.message
+        assert "recorded earlier" in view.message.text()
         *visible, _ = show(view)
         assert EMAIL not in repr(visible)
         assert view.ticket.battle not in repr(visible)
-        battle = settle(
+        battle = vote(
             ArenaServices(c := GatewayClient(fake.url), GatewayMonitor(c), store), "left", view.ticket, "visitor"
         )
         assert (battle.origin, view.recorded, view.left) == ("replay", battle.prompt, battle.left_answer.text)
@@ -195,7 +196,7 @@ def test_while_nobody_answers_recorded_battles_are_voted_on_blind(fake: FakeGate
     assert sorted(shown) == sorted(originals), "nobody gets the same one twice"
     none_left = asyncio.run(fought_by(fake, store, "visitor"))
     assert none_left.ticket is None
-    assert "not seen" in none_left.message
+    assert "not seen" in none_left.message.text()
     assert asyncio.run(fought_by(fake, store, "another visitor")).ticket is not None
 
 
@@ -205,12 +206,11 @@ def test_votes_on_recorded_battles_are_told_apart(fake: FakeGateway, store: Batt
     fake.stop()
     for visitor in ("one", "two"):
         view = asyncio.run(fought_by(fake, store, visitor))
-        settle(ArenaServices(c := GatewayClient(fake.url), GatewayMonitor(c), store), "left", view.ticket, visitor)
+        vote(ArenaServices(c := GatewayClient(fake.url), GatewayMonitor(c), store), "left", view.ticket, visitor)
     votes = list_votes(store.engine)
     assert [vote.origin for vote in votes] == ["replay", "replay"]
     assert original not in {vote.battle for vote in votes}, "the original's own vote is untouched"
-    assert tally(store.engine, "email-copy").votes == 0
-    assert BattleVotes(store.engine).ballots("email-copy", since) == []
+    assert BattleVotes(store.engine).outcomes("email-copy", since) == []
 
 
 def test_only_finished_battles_of_others_are_replayed_and_the_chosen_persona_first(store: BattleStore):
@@ -249,6 +249,6 @@ def test_names_of_a_replay_come_out_even_if_nobody_has_listed_the_personas(store
     record(store, "email-copy")
     found = store.replay(session="me")
     assert found
-    shown = repr(unmask(found[0], "left", GatewayStatus(Readiness(status="down"))))
+    shown = repr(reveal(found[0], "left", GatewayStatus(Readiness(status="down"))))
     assert f"email-copy@{EMAIL}" in shown
     assert shown.count("Base model") == 1

@@ -13,9 +13,8 @@ from sqlalchemy.orm import Session
 from arena.battles.store import OPEN, VOID, digest
 from arena.battles.store import BattleAnswer as Said
 from arena.ranking.leaderboard import build_leaderboard
-from arena.votes.counts import VoteCounts
+from arena.votes.counts import ArenaCounts, count_cells
 from arena.votes.import_files import read_votes
-from arena.votes.running_counts import ArenaCounts
 from arena.votes.votes import cast_vote, list_votes, withdraw_votes
 from tests.support.browser import DESKTOP, PATIENCE, PHONE, House, Visitor
 from tests.support.fake_gateway import EMAIL, STAND_UP, Answer
@@ -156,7 +155,7 @@ def test_keys_vote_and_go_on_and_leave_typing_alone(house: House, visitor: Visit
     visitor.page.keyboard.press("ArrowRight")
     expect(visitor.page.locator(".plate.known")).to_have_count(2)
     (vote,) = list_votes(house.store.engine)
-    assert (vote.verdict, vote.reasons) == ("right", ("style", "short"))
+    assert (vote.verdict, vote.reasons) == ("right", ["style", "short"])
     visitor.page.keyboard.press("n")
     expect(visitor.page.locator("#vote-left")).to_be_enabled(timeout=PATIENCE)
     expect(visitor.page.get_by_label("Shorter")).not_to_be_checked()
@@ -298,8 +297,7 @@ def test_the_leaderboard_shows_what_the_votes_say(
         visitor.page.locator("#board-download").click()
     path = artifacts / f"votes-{name}.csv"
     download.value.save_as(path)
-    again = VoteCounts()
-    again.add(read_votes(path).votes)
+    again = count_cells(read_votes(path).votes)
     assert build_leaderboard(again).against_base == board.against_base
     visitor.leave()
 

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from space.app import changes
-from space.backends.gateway import GatewayClient, Readiness
-from space.learning import LearningPersona
+from space.backends.errors import Readiness
+from space.backends.gateway import GatewayClient
+from space.backends.listing import LearningPersona
+from space.i18n import Notice
 from space.status import BASE, GatewayMonitor, GatewayStatus, banner
 from tests.support.fake_gateway import EMAIL, FakeGateway, card
 from tests.support.fake_gateway import Answer as Said
@@ -67,7 +69,8 @@ def test_the_client_streams_an_answer_and_says_who_gave_it(fake: FakeGateway):
     ("answer", "says"),
     [
         (Said("no room", status=400), "no room"),
-        (Said("maximum context length is 4096 tokens", status=400), "longer than the model can read"),
+        (Said("too many tokens", status=400, param="input_tokens"), "longer than the model can read"),
+        (Said("every slot", status=503, code="no_slot"), "Every slot for personas is in use"),
         (Said("wrong key", status=401), "UNDERSTUDY_API_KEY"),
         (Said("slow down", status=429), "busy"),
         (Said("The engine is restarting.", status=503), "The engine is restarting."),
@@ -116,13 +119,13 @@ def test_why_nobody_answers_is_told_apart(fake: FakeGateway, url: str, asleep: i
     fake.asleep = asleep
     readiness = asyncio.run(GatewayClient(url or fake.url).readiness())
     assert readiness.status == status
-    assert says in readiness.detail
-    assert "invalid" not in readiness.detail, "addresses are nobody's business"
+    assert says in readiness.detail.text()
+    assert "invalid" not in readiness.detail.text(), "addresses are nobody's business"
 
 
-async def told(client: GatewayClient) -> list[tuple[str, str]]:
+async def answered(client: GatewayClient) -> list[tuple[str, str]]:
     stream = client.stream("email-copy", HELLO, temperature=0.5, max_tokens=9)
-    return [(piece.text, piece.news) async for piece in stream if piece.text or piece.news]
+    return [(piece.text, piece.waiting.text()) async for piece in stream if piece.text or piece.waiting]
 
 
 @pytest.mark.parametrize("asleep", [502, 503, 504])
@@ -132,7 +135,7 @@ def test_a_question_that_nobody_heard_is_asked_again_until_somebody_does(fake: F
     fake.say("email-copy", "Hello.")
 
     async def ask() -> list[tuple[str, str]]:
-        asking = asyncio.create_task(told(GatewayClient(fake.url, pauses=(0.05,) * 100)))
+        asking = asyncio.create_task(answered(GatewayClient(fake.url, pauses=(0.05,) * 100)))
         await eventually(lambda: len(fake.requests) >= 3)
         fake.asleep = 0
         return await asking
@@ -140,7 +143,7 @@ def test_a_question_that_nobody_heard_is_asked_again_until_somebody_does(fake: F
     *waiting, last = asyncio.run(ask())
     assert last == ("Hello.", "")
     assert len(waiting) >= 2
-    assert all(not text and "waking up" in news and "Trying again" in news for text, news in waiting)
+    assert all(not text and "waking up" in why and "Trying again" in why for text, why in waiting)
     assert len({repr(asked) for asked in fake.requests}) == 1
     assert fake.headers[0]["x-scale-up-timeout"] == "30"
 
@@ -148,12 +151,12 @@ def test_a_question_that_nobody_heard_is_asked_again_until_somebody_does(fake: F
 def test_tries_are_bounded_and_what_was_begun_is_never_asked_again(fake: FakeGateway):
     fake.asleep = 503
     with pytest.raises(GatewayError, match="waking up"):
-        asyncio.run(told(GatewayClient(fake.url, pauses=(0.01, 0.01))))
+        asyncio.run(answered(GatewayClient(fake.url, pauses=(0.01, 0.01))))
     assert len(fake.requests) == 3
     fake.asleep = 0
     fake.say("email-copy", Said("half an answer", cut=True))
     with pytest.raises(GatewayError, match="cut off"):
-        asyncio.run(told(GatewayClient(fake.url, pauses=(0.01, 0.01))))
+        asyncio.run(answered(GatewayClient(fake.url, pauses=(0.01, 0.01))))
     assert len(fake.requests) == 4
 
 
@@ -168,7 +171,7 @@ def test_the_server_may_say_when_to_come_back_within_bounds(fake: FakeGateway, m
     )  # the fake's own server sleeps, too
     fake.status = "starting"  # 503 with Retry-After: 5
     with pytest.raises(GatewayError, match="starting"):
-        asyncio.run(told(GatewayClient(fake.url)))
+        asyncio.run(answered(GatewayClient(fake.url)))
     assert waits == [5, 5, 5]
 
 
@@ -189,30 +192,33 @@ def test_an_answer_that_is_no_longer_wanted_is_withdrawn(fake: FakeGateway):
 
 @pytest.mark.parametrize("status", ["starting", "waking", "down"])
 def test_the_banner_explains_and_hides_nothing_dangerous(status: Any):
-    shown = banner(Readiness(status=status, detail="Loading <b>x</b>"))
+    loading = Readiness(status=status, detail=Notice(words="Loading <b>x</b>"))
+    shown = banner(GatewayStatus(loading))
     assert "Loading &lt;b&gt;x&lt;/b&gt;" in shown
     assert status in shown
-    assert banner(Readiness(status="ready")) == ""
+    assert banner(READY) == ""
     assert "looking again" not in shown, "nothing is known yet of how long"
-    timed = banner(Readiness(status=status), away=42, again=3)
+    timed = banner(GatewayStatus(loading, away=42, again=3))
     assert "For 42 s so far; looking again in 3 s." in timed
-    assert "For 3 min so far; looking again now." in banner(Readiness(status=status), away=200)
+    assert "For 3 min so far; looking again now." in banner(GatewayStatus(loading, away=200))
 
 
 def test_the_backend_notices_outage_recovery_and_new_personas(fake: FakeGateway):
     async def watch() -> None:
-        backend = GatewayMonitor(GatewayClient(fake.url), fresh=0)
-        assert [one.name for one in (await backend.look()).personas] == ["email-copy", "stand-up"]
+        monitor = GatewayMonitor(GatewayClient(fake.url), fresh=0)
+        assert [one.name for one in (await monitor.status()).personas] == ["email-copy", "stand-up"]
         fake.status, fake.detail = "starting", "Loading the model."
-        assert (await backend.look()).readiness == Readiness(status="starting", detail="Loading the model.")
+        assert (await monitor.status()).readiness == Readiness(
+            status="starting", detail=Notice(words="Loading the model.")
+        )
         await asyncio.to_thread(fake.stop)
-        gone = await backend.look()
+        gone = await monitor.status()
         assert gone.readiness.status == "down"
         assert [one.name for one in gone.personas] == ["email-copy", "stand-up"], "known personas stay"
         fake.status = "ready"
         fake.models["pirate"] = card("pirate", "Pirate", "Arr.", ["Ahoy?"], "c" * 12)
         await asyncio.to_thread(fake.start)
-        back = await backend.look()
+        back = await monitor.status()
         assert back.readiness.status == "ready"
         assert [one.name for one in back.personas] == ["email-copy", "stand-up", "pirate"]
 
@@ -233,20 +239,20 @@ def test_a_gateway_that_is_away_is_asked_more_and_more_rarely_until_somebody_wan
 
     async def watch() -> None:
         nonlocal now
-        backend = GatewayMonitor(client, fresh=1, clock=lambda: now)
+        monitor = GatewayMonitor(client, fresh=1, clock=lambda: now)
         for second in range(20):
             now = second
-            await backend.look()
+            await monitor.status()
         assert asked == [0, 1, 3, 5, 9, 15]
-        away = await backend.look()
+        away = await monitor.status()
         assert (away.readiness.status, away.away, away.again) == ("waking", 19, 2)
-        await backend.look(at_once=True)
+        await monitor.status(at_once=True)
         assert asked[-1] == 19, "somebody wants something"
         fake.asleep = 0
         now = 25
-        assert (await backend.look()).ready
+        assert (await monitor.status()).ready
         now = 26
-        assert (await backend.look()).away == 0
+        assert (await monitor.status()).away == 0
         assert asked[-2:] == [25, 26]
 
     asyncio.run(watch())
@@ -254,10 +260,10 @@ def test_a_gateway_that_is_away_is_asked_more_and_more_rarely_until_somebody_wan
 
 def test_many_pages_cost_the_gateway_one_look(fake: FakeGateway):
     async def crowd() -> list[GatewayStatus]:
-        backend = GatewayMonitor(GatewayClient(fake.url), fresh=60)
-        first = await backend.look()
+        monitor = GatewayMonitor(GatewayClient(fake.url), fresh=60)
+        first = await monitor.status()
         fake.models.pop("stand-up")
-        return [first, *await asyncio.gather(*(backend.look() for _ in range(20)))]
+        return [first, *await asyncio.gather(*(monitor.status() for _ in range(20)))]
 
     assert len(set(map(id, asyncio.run(crowd())))) == 1
 
@@ -265,7 +271,7 @@ def test_many_pages_cost_the_gateway_one_look(fake: FakeGateway):
 def test_a_page_is_told_only_what_changed():
     skipped = changes(READY, READY, "email-copy", "")
     assert all(update == {"__type__": "update"} for update in skipped)
-    down = GatewayStatus(Readiness(status="down", detail="Gone."), READY.contestants)
+    down = GatewayStatus(Readiness(status="down", detail=Notice(words="Gone.")), READY.contestants)
     _, notice, gallery, _, *rest = changes(READY, down, "email-copy", "")
     assert notice["visible"]
     assert "Gone." in notice["value"]

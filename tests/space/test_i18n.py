@@ -6,24 +6,28 @@ from types import SimpleNamespace
 
 import pytest
 
-from space.i18n import LANGUAGES, TABLES, choose, language_of, reword, say, t, table
+from space.i18n import LANGUAGES, TRANSLATIONS, Notice, choose, error_notice, language_of, notice, say, t, translations
+from understudy.errors import UnderstudyError
 
 PLACES = re.compile(r"\{(\w+)\}")
+SPACE = TRANSLATIONS.parent
+NAMED = re.compile(r"\b(?:say|t|notice|Notice)\(\"(\w+)\"")
+"""Texts that the code names in full."""
 
 
 def test_there_is_one_table_for_each_language():
-    assert {path.stem for path in TABLES.glob("*.json")} == set(LANGUAGES)
+    assert {path.stem for path in TRANSLATIONS.glob("*.json")} == set(LANGUAGES)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_language_says_the_same_things_with_the_same_places(language: str):
-    pairs = json.loads((TABLES / f"{language}.json").read_text(), object_pairs_hook=list)
+    pairs = json.loads((TRANSLATIONS / f"{language}.json").read_text(), object_pairs_hook=list)
     keys = [key for key, _ in pairs]
     assert len(keys) == len(set(keys))
-    assert set(keys) == set(table("en"))
+    assert set(keys) == set(translations("en"))
     for key, text in pairs:
         assert text.strip() == text != ""
-        assert sorted(PLACES.findall(text)) == sorted(PLACES.findall(table("en")[key])), key
+        assert sorted(PLACES.findall(text)) == sorted(PLACES.findall(translations("en")[key])), key
         assert "'" not in text, f"{key}: the browser's formatter takes ' for a quotation; write ’"
 
 
@@ -58,14 +62,24 @@ def test_a_text_that_is_not_there_is_an_error():
         t("no_such_key")
 
 
-@pytest.mark.parametrize(
-    ("english", "german"),
-    [
-        ("The answer was cut off before its end.", "Die Antwort brach vor ihrem Ende ab."),
-        ("The model is waking up. Trying again in 2 s…", "Das Modell wacht auf. Nächster Versuch in 2 s …"),
-        ("Something of the gateway's own.", "Something of the gateway's own."),
-    ],
-)
-def test_sentences_from_elsewhere_are_said_in_the_visitors_language(english: str, german: str):
-    assert reword(english, "de") == german
-    assert reword(english, "en") == english
+def test_every_text_that_the_code_names_exists():
+    keys = [key for path in SPACE.rglob("*.py") for key in NAMED.findall(path.read_text())]
+    assert len(keys) > 90
+    assert set(keys) <= set(translations("en"))
+
+
+def test_a_notice_is_said_in_the_visitors_language_and_holds_others():
+    retrying = notice("chat_retrying", reason=notice("error_waking"), seconds=2)
+    assert retrying.text("de") == "Das Modell wacht auf. Nächster Versuch in 2 s …"
+    failed = notice("arena_void_error", error=Notice(words="<b>boom</b>"))
+    assert failed.text().endswith("does not count. <b>boom</b>")
+    assert failed.html("fr").endswith("ne compte donc pas. &lt;b&gt;boom&lt;/b&gt;")
+    assert not Notice()
+    assert Notice().text("de") == ""
+
+
+def test_errors_are_said_by_their_code_and_in_their_own_words_without_one():
+    coded = UnderstudyError("anything", code="vote_counted")
+    assert error_notice(coded).text("de") == "Deine Stimme zu diesem Duell zählt schon."
+    for code in ("", "nobody_knows"):
+        assert error_notice(UnderstudyError("Something else.", code=code)).text("de") == "Something else."

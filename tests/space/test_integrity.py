@@ -16,19 +16,29 @@ from sqlalchemy.orm import Session
 from arena.battles.blinding import fault
 from arena.battles.store import OPEN, BattleAnswer, BattleStore, BattleTicket
 from arena.battles.vote_spam import FAST, SAME_AGAIN, STREAK, TOO_FAST, suspicion
-from arena.preferences import voted_battles
+from arena.votes.counts import ArenaCounts
 from arena.votes.export import acknowledge, pending, restore
 from arena.votes.public_export import COLUMNS, own_votes, votes_csv
-from arena.votes.running_counts import ArenaCounts
-from arena.votes.votes import WITHDRAWN, BattleVotes, cast_vote, find_vote, left_out, list_votes, tally, withdraw_votes
+from arena.votes.votes import (
+    WITHDRAWN,
+    BattleVotes,
+    cast_vote,
+    find_vote,
+    left_out,
+    list_votes,
+    votes_about,
+    withdraw_votes,
+)
 from evaluate.reports.imported_answers import OtherSystems, read_guests
 from space.app import launch
-from space.arena.battle import ArenaServices, BattleView, fight, settle
+from space.arena.battle import ArenaServices, BattleView, run_battle
+from space.arena.battle import vote as vote_in_arena
+from space.arena.html import word_diff
 from space.arena.matchmaking import KINDS, draw, matches
-from space.arena.moderation import REFUSED, UNSURE, moderation
+from space.arena.moderation import ALLOWED, REFUSED, UNKNOWN, moderation
 from space.arena.voters import Voters, read_salt
-from space.arena.word_diff import word_diff
 from space.backends.gateway import Contestant, GatewayClient
+from space.i18n import Notice
 from space.leaderboard.vote_cache import LeaderboardCache
 from space.status import BASE, GatewayMonitor, GatewayStatus
 from tests.support.fake_gateway import EMAIL, FakeGateway
@@ -45,7 +55,7 @@ EMAIL_CARD = Contestant(
 )
 COMIC = Contestant(name="stand-up", kind="persona", title="Comedian", revision="b" * 12, others=("c" * 12,))
 ALL = GatewayStatus(READY.readiness, (BASE, EMAIL_CARD, COMIC))
-GUESTS = OtherSystems({"what is rain?": {"chatgpt": "Water.", "claude": "It falls."}}, ["What is rain?"])
+OTHERS = OtherSystems({"what is rain?": {"chatgpt": "Water.", "claude": "It falls."}}, ["What is rain?"])
 
 
 def battle(store: BattleStore, prompt: str = "Hi", persona: str = "email-copy", rival: str = "base") -> BattleTicket:
@@ -87,12 +97,12 @@ def vote(store: BattleStore, verdict: str = "left", voter: str = "ann", **about:
     ],
 )
 def test_pairs_of_every_kind(choice: str, against: str, prompt: str, pairs: set[tuple[str, str]]):
-    found = matches(ALL, choice, against, prompt, GUESTS)
+    found = matches(ALL, choice, against, prompt, OTHERS)
     assert {(match.one.name, match.other.name) for match in found} == pairs
 
 
 def test_surprise_me_against_anyone_holds_every_pair_once_and_draws_all_of_them():
-    found = matches(ALL, "", "", "What is rain?", GUESTS)
+    found = matches(ALL, "", "", "What is rain?", OTHERS)
     names = [frozenset((match.one.name, match.other.name)) for match in found]
     assert len(names) == len(set(names)) == 10
     assert {match.kind for match in found} == set(KINDS)
@@ -113,11 +123,11 @@ def test_a_pair_that_is_known_well_meets_less_often_and_the_chance_says_so(store
 
 
 async def fought(
-    fake: FakeGateway, store: BattleStore, against: str, prompt: str = "What is rain?", **ring: Any
+    fake: FakeGateway, store: BattleStore, against: str, prompt: str = "What is rain?", **services: Any
 ) -> BattleView:
     client = GatewayClient(fake.url)
-    there = ArenaServices(client, GatewayMonitor(client), store, guests=GUESTS, **ring)
-    return [view async for view in fight(there, prompt, "email-copy", "tab", against)][-1]
+    there = ArenaServices(client, GatewayMonitor(client), store, other_systems=OTHERS, **services)
+    return [view async for view in run_battle(there, prompt, "email-copy", "tab", against)][-1]
 
 
 def test_the_base_with_examples_sees_them_and_nobody_else_does(fake: FakeGateway, store: BattleStore):
@@ -151,23 +161,23 @@ def test_two_revisions_are_pinned_and_stay_two_contestants(fake: FakeGateway, st
     names = [f"email-copy@{EMAIL}", f"email-copy@{'e' * 12}"]
     listed = {name: fake.models[name] for name in ("base", "email-copy", "stand-up")}
     client = GatewayClient(fake.url)
-    backend = GatewayMonitor(client, fresh=1e9)
+    monitor = GatewayMonitor(client, fresh=1e9)
 
     async def run() -> BattleView:
         everything, fake.models = fake.models, listed
-        await backend.look()
+        await monitor.status()
         fake.models = everything
-        ring = ArenaServices(client, backend, store)
-        return [view async for view in fight(ring, "Hi", "email-copy", "tab", "revision")][-1]
+        services = ArenaServices(client, monitor, store)
+        return [view async for view in run_battle(services, "Hi", "email-copy", "tab", "revision")][-1]
 
     view = asyncio.run(run())
     assert view.ticket, view.message
     row = only_battle(store)
     assert sorted((row.left, row.right)) == sorted(names)
-    settle(ArenaServices(client, backend, store), "left", view.ticket, "tab")
-    assert set(ArenaCounts(store.engine).refresh().cells().contestants) == set(names)
-    assert tally(store.engine, "email-copy").votes == 0, "that is no vote against the base"
-    assert BattleVotes(store.engine).ballots("email-copy", now() - timedelta(days=1)) == []
+    vote_in_arena(ArenaServices(client, monitor, store), "left", view.ticket, "tab")
+    assert set(ArenaCounts(store.engine).refresh().contestants) == set(names)
+    assert list_votes(store.engine, "email-copy") == [], "that is no vote against the base"
+    assert BattleVotes(store.engine).outcomes("email-copy", now() - timedelta(days=1)) == []
 
 
 def test_an_imported_answer_meets_a_live_one_and_is_asked_of_nobody(fake: FakeGateway, store: BattleStore):
@@ -179,7 +189,7 @@ def test_an_imported_answer_meets_a_live_one_and_is_asked_of_nobody(fake: FakeGa
     (guest,) = (name for name in texts if name.endswith("(imported)"))
     assert texts[guest] in ("Water.", "It falls.")
     assert (row.category, row.status, row.chance) == ("imported", OPEN, pytest.approx(0.5))
-    assert "have not been asked" in asyncio.run(fought(fake, store, "imported", "What is snow?")).message
+    assert "have not been asked" in asyncio.run(fought(fake, store, "imported", "What is snow?")).message.text()
 
 
 def test_answers_of_other_systems_are_read_from_a_folder(tmp_path: Path):
@@ -211,7 +221,8 @@ def test_answers_of_other_systems_are_read_from_a_folder(tmp_path: Path):
 def test_answers_that_say_who_they_are_void_the_battle(text: str, leaks: bool):
     names = ("email-copy", "Email writer", EMAIL)
     for sides in ((text, "Something else."), ("Something else.", text)):
-        assert fault(*sides, names=names).startswith("identity leak") == leaks
+        found = fault(*sides, names=names)
+        assert (found is not None and found.code == "identity") == leaks
 
 
 # Floods
@@ -254,7 +265,7 @@ def test_statistics_leave_out_what_is_suspect_or_withdrawn_and_say_how_many(stor
     assert withdraw_votes(store.engine, session="bob") == 0
     assert (board.board().votes, board.board().left_out) == (1, {TOO_FAST: 1, WITHDRAWN: 2})
     assert [one.battle for one in list_votes(store.engine)] == [kept]
-    assert [one.battle for one in voted_battles(store.engine, "email-copy")] == [kept]
+    assert [one.battle for one in votes_about(store.engine, "email-copy")] == [kept]
     assert [find_vote(store.engine, one) for one in gone] == [None, None]
     with Session(store.engine) as db:
         assert db.query(VoteRow).count() == 4, "votes are never deleted"
@@ -346,8 +357,8 @@ def only_snow(prompt: str) -> str:
 
 
 def test_a_function_or_an_endpoint_may_look_at_prompts():
-    look = moderation(f"{__name__}:only_snow")
-    assert [look("snow"), look("rain")] == ["", "Snow only."]
+    moderate = moderation(f"{__name__}:only_snow")
+    assert [moderate("snow").text(), moderate("rain").text()] == ["", "Snow only."]
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -367,11 +378,12 @@ def test_a_function_or_an_endpoint_may_look_at_prompts():
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    look = moderation(f"http://127.0.0.1:{server.server_port}")
-    assert [look(prompt) for prompt in ("snow", "rain", "hail", "nonsense")] == ["", REFUSED, "No.", UNSURE]
+    moderate = moderation(f"http://127.0.0.1:{server.server_port}")
+    answers = [moderate(prompt) for prompt in ("snow", "rain", "hail", "nonsense")]
+    assert answers == [ALLOWED, REFUSED, Notice(words="No."), UNKNOWN]
     server.shutdown()
     server.server_close()
-    assert look("snow") == UNSURE, "while nobody looks, nothing goes through"
+    assert moderate("snow") == UNKNOWN, "while nobody looks, nothing goes through"
 
 
 @pytest.mark.parametrize("setting", ["no/such/file", "no_such_module:f", f"{__name__}:nobody"])

@@ -105,7 +105,7 @@ def test_a_vote_before_the_answers_are_complete_is_refused(fake: FakeGateway, st
 def test_the_key_never_reaches_the_browser(fake: FakeGateway, page_url: str):
     fake.api_key = KEY
     page = Page(page_url)
-    seen = [httpx.get(page_url).text, json.dumps(page.config), page.call("look", None, None, None)]
+    seen = [httpx.get(page_url).text, json.dumps(page.config), page.call("refresh", None, None, None)]
     seen.append(page.call("battle", "Hi", "email-copy", "base"))
     fake.say("email-copy", Said(f"refused {KEY[:6]}", status=401))
     seen.append(page.call("send", "Hello", [], "email-copy", 0.5, 50))
@@ -145,7 +145,7 @@ def test_a_space_starts_without_its_gateway(tmp_path: Path):
         process = subprocess.Popen([sys.executable, "-m", "space.app"], cwd=PROJECT, env=env, stdout=log, stderr=log)
     try:
         page = wait_for_page(f"http://127.0.0.1:{port}", process, tmp_path / "log")
-        assert "not available right now" in page.call("look", None, None, None)
+        assert "not available right now" in page.call("refresh", None, None, None)
     finally:
         process.terminate()
         process.wait(20)

@@ -4,13 +4,12 @@ import re
 
 import pytest
 
-from arena.votes.counts import VoteCounts
-from arena.votes.table import CountedVote, VoteTable
-from space.backends.gateway import Readiness
+from arena.votes.counts import CountedVote, VoteTable, count_cells
+from space.backends.errors import Readiness
 from space.backends.listing import Contestant
-from space.chat.persona_cards import LONGEST_SAMPLE, PAGE, cards
-from space.headlines import headlines
-from space.leaderboard.win_rates import PersonaWinRate, standings
+from space.chat.persona_cards import MAX_SAMPLE, PAGE, cards
+from space.leaderboard.win_rates import PersonaWinRate, persona_win_rates
+from space.live_updates import toasts
 from space.status import BASE, GatewayStatus
 from understudy.registry.persona_card import Shot
 
@@ -20,7 +19,7 @@ JOKES = Contestant(name="jokes", kind="persona", title="Jokes <b>", voice="Dry &
 
 def snapshot(*people: Contestant, votes: tuple[PersonaWinRate, ...] = (), ready: bool = True) -> GatewayStatus:
     readiness = READY if ready else Readiness(status="down")
-    return GatewayStatus(readiness, (BASE, *people), standings=votes)
+    return GatewayStatus(readiness, (BASE, *people), win_rates=votes)
 
 
 def words(markup: str) -> str:
@@ -39,7 +38,7 @@ def words(markup: str) -> str:
         ({}, (PersonaWinRate("jokes", 0, 0.618, 0.554, 0.689),), "fr", "Bat la base dans 62 % des votes (55–69 %)"),
         ({}, (PersonaWinRate("other", 0, 1, 1, 1),), "en", "30 votes until"),
         ({}, (), "en", "Jokes &lt;b&gt; Dry &amp; short."),
-        ({"shots": (Shot(prompt="<i>?", answer="x" * 700),)}, (), "en", f"&lt;i&gt;? {'x' * LONGEST_SAMPLE}…"),
+        ({"shots": (Shot(prompt="<i>?", answer="x" * 700),)}, (), "en", f"&lt;i&gt;? {'x' * MAX_SAMPLE}…"),
     ],
 )
 def test_a_card_says_what_is_known(changes: dict, votes: tuple[PersonaWinRate, ...], language: str, said: str):
@@ -61,10 +60,8 @@ def test_personas_come_before_the_base_and_an_empty_stage_says_so():
 
 
 def counted(*casts: tuple[str, str, str, int]) -> tuple[PersonaWinRate, ...]:
-    counts = VoteCounts()
     rows = [CountedVote(left, right, verdict, "free", f"s{i}") for left, right, verdict, n in casts for i in range(n)]
-    counts.add(VoteTable.of(rows))
-    return standings(counts.cells(), needed=20)
+    return persona_win_rates(count_cells(VoteTable.of(rows)), needed=20)
 
 
 def test_the_rate_counts_wins_from_both_sides_against_the_base_alone():
@@ -89,14 +86,14 @@ def test_too_few_votes_give_no_rate(casts: list, expected: tuple[PersonaWinRate,
 
 def test_news_are_told_once_and_not_to_whoever_just_came():
     before, after = snapshot(JOKES), snapshot(JOKES.model_copy(update={"revision": "b" * 12}))
-    assert headlines(None, after) == ""
+    assert toasts(None, after) == ""
     away = snapshot(ready=False)
-    assert headlines(away, after) == "", "the personas of a page that opened during an outage are no news"
-    assert "is new on stage" in headlines(snapshot(), after), "the first one is news to whoever talks to the base"
-    assert headlines(after, after) == ""
-    assert "A new revision of Jokes &lt;b&gt; is live: bbbbbbbbbbbb" in headlines(before, after)
+    assert toasts(away, after) == "", "the personas of a page that opened during an outage are no news"
+    assert "is new on stage" in toasts(snapshot(), after), "the first one is news to whoever talks to the base"
+    assert toasts(after, after) == ""
+    assert "A new revision of Jokes &lt;b&gt; is live: bbbbbbbbbbbb" in toasts(before, after)
     other = JOKES.model_copy(update={"name": "pirate", "title": "Pirate"})
-    assert words(headlines(before, snapshot(JOKES, other), "de")) == "Pirate ist neu auf der Bühne"
+    assert words(toasts(before, snapshot(JOKES, other), "de")) == "Pirate ist neu auf der Bühne"
 
 
 def test_a_few_personas_have_no_search_and_many_are_there_in_full():

@@ -182,7 +182,7 @@ def test_programs_ask_personas_by_mcp_and_can_neither_vote_nor_see_more(tmp_path
         ("chat", {"message": "Hi", "persona": "stand-up"}),
         ("chat", {"message": "Hi", "persona": "pirate"}),
         ("leaderboard", {}),
-        *((name, {}) for name in ("cast", "cast_1", "battle", "look", "own", "withdraw", "published")),
+        *((name, {}) for name in ("cast", "cast_1", "battle", "refresh", "own", "withdraw", "published")),
     ]
     with DeployedSpace(tmp_path, fake) as space:
         told = by_mcp(space.url, *calls)

@@ -10,8 +10,7 @@ from sqlalchemy.orm import Session
 from arena.battles.store import BattleStore
 from space.app import build_app, start
 from space.arena.client_ip import LOOPBACK, client_address, networks
-from space.arena.visitor_cookie import COOKIE
-from space.arena.voters import DAY, SHARED, Voters
+from space.arena.voters import COOKIE, DAY, SHARED, Voters
 from space.backends.gateway import GatewayClient
 from tests.space.test_page import Page
 from tests.support.fake_gateway import FakeGateway

@@ -57,7 +57,9 @@ class Answer:
 
     text: str = "All right."
     status: int = 200
-    """Anything but 200 is refused with `text` as the message."""
+    """Anything but 200 is refused with `text` as the message, `code` and `param`."""
+    code: str = ""
+    param: str | None = None
     hold_after: int | None = None
     """Pieces after which the stream waits for `release`."""
     release: threading.Event = field(default_factory=threading.Event)
@@ -185,7 +187,7 @@ class FakeGateway:
         queue = self.answers[name]
         answer = queue.popleft() if queue else Answer(_own_words(name, body["messages"]))
         if answer.status != 200:
-            return _error(answer.status, answer.text)
+            return _error(answer.status, answer.text, code=answer.code, param=answer.param)
         revision = self.models[name]["understudy"]["revision"] or "base"
         headers = {"x-understudy-revision": revision}
         stream = self._stream(name, revision, answer)
@@ -250,9 +252,11 @@ def _chunk(name: str, revision: str, delta: dict[str, str], finish: str | None) 
     return f"data: {json.dumps(chunk)}\n\n"
 
 
-def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
-    body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": status}}
-    return JSONResponse(body, status, headers)
+def _error(
+    status: int, message: str, headers: dict[str, str] | None = None, *, code: str = "", param: str | None = None
+) -> Response:
+    error = {"message": message, "type": "invalid_request_error", "param": param, "code": code or status}
+    return JSONResponse({"error": error}, status, headers)
 
 
 def _free_port() -> int:

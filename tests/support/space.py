@@ -6,7 +6,7 @@ from collections.abc import Callable
 from sqlalchemy.orm import Session
 
 from arena.battles.store import BattleStore
-from space.backends.gateway import Readiness
+from space.backends.errors import Readiness
 from space.backends.listing import Contestant
 from space.status import BASE, GatewayStatus
 from understudy.registry.tables import BattleRow

@@ -1,0 +1,87 @@
+"""`understudy space deploy` and `understudy votes`: what the settings say about a Space and its votes repository."""
+
+import dataclasses
+from pathlib import Path
+
+from space.deploy.deploy import DeployResult, Values, deploy, require_endpoint
+from space.deploy.files import SpaceSpec
+from space.deploy.vote_backup import VoteBackup
+from space.deploy.votes_repo import TIMEOUT, VotesRepo
+from understudy.config.settings import Settings
+from understudy.errors import ConfigError, DeployError
+from understudy.registry.database import open_database
+from understudy.registry.hub import hub_api
+
+
+def deploy_space(settings: Settings, spec: SpaceSpec, *, endpoint: str, private: bool, dry_run: bool) -> DeployResult:
+    """Makes or updates a Space with the variables and secrets that follow from the settings.
+
+    `endpoint` is the gateway's public address, for a Space of the flavor gradio. With `dry_run` nothing is sent.
+
+    Raises:
+        DeployError: the options contradict each other, or the Hub refuses.
+    """
+    base = settings.base
+    if "/" in base and not Path(base).exists() and base not in spec.models:
+        spec = dataclasses.replace(spec, models=(base, *spec.models))
+    spec = _with_personas(settings, spec)
+    values = Values(_variables(settings, spec, endpoint, private), _secrets(settings, spec))
+    return deploy(hub_api(settings.hub_endpoint, timeout=TIMEOUT), spec, values, private=private, dry_run=dry_run)
+
+
+def vote_backup(settings: Settings, repo: str) -> VoteBackup:
+    """Returns the backup of this installation's votes in `repo`, by default UNDERSTUDY_VOTES_REPO.
+
+    Raises:
+        ConfigError: no repository is named.
+        HubError: its name is malformed.
+    """
+    name = repo or settings.votes_repo
+    if not name:
+        raise ConfigError("say which repository: hub:ORG/NAME, or set UNDERSTUDY_VOTES_REPO")
+    token = settings.votes_token.get_secret_value() if settings.votes_token else ""
+    votes_repo = VotesRepo(name, token=token, endpoint=settings.hub_endpoint)
+    engine = open_database(settings.database)
+    return VoteBackup(engine, votes_repo, every=settings.votes_every, batch=settings.votes_batch)
+
+
+def _with_personas(settings: Settings, spec: SpaceSpec) -> SpaceSpec:
+    """Adds the personas file that a Docker Space follows."""
+    if spec.flavor == "gradio":
+        if spec.recipes:
+            raise DeployError("--recipe is for --flavor docker: a Gradio Space trains and serves nothing")
+        return spec
+    path = settings.personas_file
+    if path is None:
+        return spec
+    try:
+        return dataclasses.replace(spec, personas=path.read_bytes())
+    except OSError as error:
+        raise DeployError(f"{path} (UNDERSTUDY_PERSONAS_FILE) cannot be read: {error.strerror}") from None
+
+
+def _variables(settings: Settings, spec: SpaceSpec, endpoint: str, private: bool) -> dict[str, str]:
+    found: dict[str, str] = {}
+    if spec.flavor == "gradio":
+        if not endpoint:
+            raise DeployError("say where the gateway is: --endpoint https://models.example.org")
+        found["UNDERSTUDY_GATEWAY_URL"] = require_endpoint(endpoint, private=private)
+    elif endpoint:
+        raise DeployError("a Docker Space runs engine and gateway itself: leave --endpoint out, or use --flavor gradio")
+    else:
+        if "/" in settings.base and Path(settings.base).exists():
+            raise DeployError(f"the base {settings.base} is a folder of this machine: give one of the Hub, or smollm2")
+        found["UNDERSTUDY_BASE"] = settings.base
+    if spec.dataset:
+        found["UNDERSTUDY_VOTES_REPO"] = VotesRepo(f"hub:{spec.dataset}").name
+    return found
+
+
+def _secrets(settings: Settings, spec: SpaceSpec) -> dict[str, str]:
+    """Returns the gateway's key and the token for votes; never the deployer's own token."""
+    found: dict[str, str] = {}
+    if settings.api_key and spec.flavor == "gradio":
+        found["UNDERSTUDY_API_KEY"] = settings.api_key.get_secret_value()
+    if settings.votes_token and spec.dataset:
+        found["UNDERSTUDY_VOTES_TOKEN"] = settings.votes_token.get_secret_value()
+    return found
