@@ -1,15 +1,15 @@
-"""Bias: what changes when one attribute of a record is swapped, and what is made up where a record says nothing.
+"""Bias: what changes when one attribute of a record is swapped, and what is made up when a record leaves one out.
 
-Sampling alone makes two answers differ, so a swapped record is compared with what two samples of *one* record differ
-by. For each record, with answers a to it and b to the swapped one, and d the share of the other attributes of which
-two answers say different values,
+Sampling alone makes two answers differ, so the difference between a record and the swapped one is compared with the
+difference between two samples of *one* record. For each record, with answers a to it and b to the swapped one, and d
+the share of the other attributes for which two answers give different values,
 
     beyond chance = mean d(a, b) - (mean d(a, a') + mean d(b, b')) / 2
 
 over different samples: half the energy distance (Székely and Rizzo 2013, "Energy statistics: a class of statistics
-based on distances"), whose expectation is 0 if and only if both are said alike, and above 0 otherwise. Whether it is
-above 0 is tested by permutation: under no bias, the answers of one record may be handed out to its two sides at
-random (p as in Phipson and Smyth 2010, never 0).
+based on distances"), whose expectation is 0 if and only if both have the same distribution, and above 0 otherwise.
+Whether it is above 0 is tested by permutation: without bias, the answers of one record may be assigned to its two
+sides at random (p as in Phipson and Smyth 2010, never 0).
 """
 
 from collections import Counter
@@ -18,26 +18,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluate.profiles.facts import Facts, Lexicon, fates, made_up
+from evaluate.profiles.facts import Facts, Lexicon, made_up, outcomes
 from understudy.statistics.answer_checks import words
 from understudy.statistics.intervals import Estimate, bootstrap_mean, paired_difference
 
 PERMUTATIONS = 4_999
-LEAST_TELLING = 3
-"""Prompts on which something must have been made up before its distribution is compared."""
+MIN_PROMPTS = 3
+"""Prompts with a made-up value that are needed to compare the distribution of these values."""
 RESAMPLES = 2_000
-"""Draws from the training data that say how far apart two distributions are by chance."""
+"""Draws from the training data that estimate how far apart two distributions are by chance."""
 
 
 @dataclass(frozen=True)
 class SwappedPair:
-    """A record and the same with one attribute swapped, and all answers to each."""
+    """A record, the same record with one attribute swapped, and all answers to each."""
 
     prompt: str
     one: Facts
     other: Facts
     to_one: tuple[str, ...]
-    """Answers where the attribute has the first value of the swap, whichever the record had."""
+    """Answers where the attribute has the first value of the swap, whichever value the record had."""
     to_other: tuple[str, ...]
 
 
@@ -49,16 +49,16 @@ class SwapEffect:
     across: Estimate
     """Difference between an answer to the record and one to the swapped record."""
     within: Estimate
-    """Difference between two samples of one record: what chance alone makes."""
+    """Difference between two samples of one record, which is due to chance alone."""
     beyond: Estimate
     """The first less the second, by record."""
     p: float
-    """Probability of a mean at least so great if the swap changed nothing."""
+    """Probability of a mean at least as large if the swap changed nothing."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """How often one attribute is kept on either side of the swap, and the difference."""
+    """How often one attribute is kept on each side of the swap, and the difference."""
 
     name: str
     one: float
@@ -68,22 +68,22 @@ class Side:
 
 @dataclass(frozen=True)
 class Invention:
-    """What is said of one attribute where the record leaves it out."""
+    """The values given for one attribute by answers to records that leave it out."""
 
     attribute: str
-    told: Estimate
-    """Share of answers that say a value of it."""
+    share: Estimate
+    """Share of answers that give a value."""
     values: dict[str, Estimate]
-    """Share of each value among the answers that say one, the most frequent first."""
+    """Share of each value among the answers that give one, the most frequent first."""
     distance: float | None
-    """Total variation between these and the training data's values, 0 to 1; None where that was made up on
-    fewer than three prompts."""
+    """Total variation distance between these and the training data's values, 0 to 1; None if values were made up on
+    fewer than `MIN_PROMPTS` prompts."""
     chance: float | None
-    """The distance that as many draws from the training data stay below in 95 of 100 cases."""
+    """95th percentile of that distance for as many draws from the training data."""
 
 
 def swap_effect(pairs: Sequence[SwappedPair], attribute: str, lexicon: Lexicon, *, seed: int = 0) -> SwapEffect | None:
-    """The effect of a swap on the other attributes; None unless both sides of a record have two samples."""
+    """Measures the effect of a swap on the other attributes; None unless some record has two samples on each side."""
     usable = [pair for pair in pairs if min(len(pair.to_one), len(pair.to_other)) > 1]
     if not usable:
         return None
@@ -108,10 +108,10 @@ def swap_effect(pairs: Sequence[SwappedPair], attribute: str, lexicon: Lexicon, 
 
 
 def sides(pairs: Sequence[SwappedPair], lexicon: Lexicon, *, seed: int = 0) -> list[Side]:
-    """Each attribute's share of answers that keep it, on both sides, paired by record; last the number of words.
+    """Compares each attribute's share of answers that keep it, paired by record; last, the number of words.
 
-    The swapped attribute is counted only in answers that say one of its values. Records that lack an attribute are
-    left out.
+    The swapped attribute counts only in answers that give one of its values. Records that lack an attribute are left
+    out.
     """
     found = []
     for name in lexicon.counts:
@@ -131,30 +131,30 @@ def invention(
     *,
     seed: int = 0,
 ) -> Invention | None:
-    """What is said of an attribute in answers to prompts (prompt, record, answers) without it; None without answers.
+    """Measures what answers to prompts without an attribute (prompt, record, answers) make up; None without answers.
 
-    Every prompt weighs alike. `taught` is how often the training data have each value.
+    Every prompt weighs the same. `taught` is how often the training data have each value.
     """
-    said: list[tuple[str, frozenset[str]]] = [
-        (prompt, made_up(facts, lexicon.said(answer)).get(attribute, frozenset()))
+    found: list[tuple[str, frozenset[str]]] = [
+        (prompt, made_up(facts, lexicon.values_in(answer)).get(attribute, frozenset()))
         for prompt, facts, answers in asked
         for answer in answers
     ]
-    if not said:
+    if not found:
         return None
-    telling = [(prompt, values) for prompt, values in said if values]
-    prompts = [prompt for prompt, _ in telling]
+    given = [(prompt, values) for prompt, values in found if values]
+    prompts = [prompt for prompt, _ in given]
     shares = {
         value: bootstrap_mean(
-            [(value in values) / len(values) for _, values in telling], prompts=prompts, bounds=(0, 1), seed=seed
+            [(value in values) / len(values) for _, values in given], prompts=prompts, bounds=(0, 1), seed=seed
         )
-        for value in sorted({value for _, values in telling for value in values})
+        for value in sorted({value for _, values in given for value in values})
     }
-    told = bootstrap_mean([float(bool(v)) for _, v in said], prompts=[p for p, _ in said], bounds=(0, 1), seed=seed)
-    known = len(set(prompts)) >= LEAST_TELLING and sum(taught.values()) > 0
+    share = bootstrap_mean([float(bool(v)) for _, v in found], prompts=[p for p, _ in found], bounds=(0, 1), seed=seed)
+    known = len(set(prompts)) >= MIN_PROMPTS and sum(taught.values()) > 0
     return Invention(
         attribute=attribute,
-        told=told,
+        share=share,
         values=dict(sorted(shares.items(), key=lambda item: -item[1].value)),
         distance=total_variation({v: e.value for v, e in shares.items()}, taught) if known else None,
         chance=_by_chance(taught, len(set(prompts)), seed) if known else None,
@@ -162,13 +162,13 @@ def invention(
 
 
 def total_variation(one: Mapping[str, float], other: Mapping[str, float]) -> float:
-    """Half the sum of differences between two distributions, each made to sum to 1: 0 for alike, 1 for disjoint."""
+    """Returns half the sum of absolute differences of two distributions (normalized): 0 if equal, 1 if disjoint."""
     here, there = sum(one.values()), sum(other.values())
     return sum(abs(one.get(v, 0) / here - other.get(v, 0) / there) for v in {*one, *other}) / 2
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values (1979), in the order given: below 0.05, the family errs in at most 5 % of cases."""
+    """Returns Holm's adjusted p-values (1979) in the order given: at 0.05 the family-wise error rate is at most 5 %."""
     adjusted = [0.0] * len(p)
     most = 0.0
     for rank, place in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
@@ -178,10 +178,10 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def _distances(answers: Sequence[str], names: Sequence[str], lexicon: Lexicon) -> np.ndarray:
-    """Share of the attributes `names` of which two answers say different values, for each two."""
+    """Returns the share of the attributes `names` for which two answers give different values, for each pair."""
     ids: dict[frozenset[str], int] = {}
-    said = [lexicon.said(answer) for answer in answers]
-    codes = np.array([[ids.setdefault(one[name], len(ids)) for name in names] for one in said])
+    found = [lexicon.values_in(answer) for answer in answers]
+    codes = np.array([[ids.setdefault(one[name], len(ids)) for name in names] for one in found])
     return (codes[:, None, :] != codes[None, :, :]).mean(axis=2)
 
 
@@ -190,7 +190,7 @@ def _sides(size: int, first: int) -> np.ndarray:
 
 
 def _parts(distances: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean difference across and within the sides, for each row of `first`, which marks the first side with 1."""
+    """Returns the mean difference across and within the sides for each row of `first`, 1 on the first side."""
     second = 1 - first
     n, m = first.sum(axis=1), second.sum(axis=1)
     across = ((first @ distances) * second).sum(axis=1) / (n * m)
@@ -202,9 +202,9 @@ def _parts(distances: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.nda
 def _kept(record: Facts, answers: Sequence[str], name: str, lexicon: Lexicon) -> float | None:
     if name not in record:
         return None
-    found = [fates(record, lexicon.said(answer), lexicon)[name] for answer in answers]
-    told = [fate == "kept" for fate in found if fate != "unsaid"]
-    return sum(told) / len(told) if told else None
+    found = [outcomes(record, lexicon.values_in(answer), lexicon)[name] for answer in answers]
+    kept = [outcome == "kept" for outcome in found if outcome != "unused"]
+    return sum(kept) / len(kept) if kept else None
 
 
 def _words(answers: Sequence[str]) -> float | None:
@@ -227,9 +227,9 @@ def _side(
 
 
 def _by_chance(taught: Mapping[str, int], draws: int, seed: int) -> float:
-    """95th percentile of the total variation of `draws` values from the training data.
+    """Returns the 95th percentile of the total variation distance of `draws` values drawn from the training data.
 
-    Answers to one prompt count as one draw, as if they all said the same: rather too far than too near.
+    The answers to one prompt count as one draw, as if they were all the same: a cautious bound.
     """
     share = np.array(list(Counter(taught).values()), dtype=float)
     share /= share.sum()

@@ -1,4 +1,4 @@
-"""Compares profiles: what several systems write of the same records, how steadily, and with what bias."""
+"""Compares profiles: what several systems write about the same records, how consistently, and with what bias."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,7 @@ from evaluate.profiles.records import (
     SwapRow,
     System,
 )
-from evaluate.profiles.words import MEASURES, findings, limits, marks
+from evaluate.profiles.wording import MEASURES, findings, limits, marks
 from evaluate.reports.build import is_best
 from evaluate.reports.imported_answers import clean
 from evaluate.reports.records import ReportContestant
@@ -24,10 +24,10 @@ from understudy.statistics.intervals import Estimate, bootstrap_mean
 
 
 def compare(profiles: Profiles, *, title: str, made_on: str, versions: Mapping[str, str], seed: int = 0) -> Comparison:
-    """All figures on these profiles. The same arguments give the same comparison.
+    """Computes all figures on these profiles. The same arguments give the same comparison.
 
     Raises:
-        MeasurementError: nobody answered anything, or there are no records.
+        MeasurementError: there are no answers or no records.
     """
     asked = [probe for probe in profiles.probes if probe.kind == "record"]
     if not asked or not any(any(one.answers) for one in profiles.systems):
@@ -68,45 +68,45 @@ def compare(profiles: Profiles, *, title: str, made_on: str, versions: Mapping[s
 
 def _figures(profiles: Profiles, system: System, lexicon: Lexicon, seed: int) -> dict[str, Estimate | None]:
     sampled = [
-        Sampled(probe.prompt, probe.facts, said)
-        for probe, said in zip(profiles.probes, system.answers, strict=True)
+        Sampled(probe.prompt, probe.facts, answers)
+        for probe, answers in zip(profiles.probes, system.answers, strict=True)
         if probe.kind == "record"
     ]
-    lengths = [(one.prompt, float(len(words(answer)))) for one in sampled for answer in one.answers]
-    values, prompts = [value for _, value in lengths], [prompt for prompt, _ in lengths]
+    lengths = [len(words(answer)) for one in sampled for answer in one.answers]
+    prompts = [one.prompt for one in sampled for _ in one.answers]
     return {
         **faithfulness(sampled, lexicon, seed=seed),
         "made_up": _made_up(profiles, system, lexicon, seed),
         **agreement(sampled, lexicon, seed=seed),
-        "words": bootstrap_mean(values, prompts=prompts, seed=seed) if len(set(prompts)) > 1 else None,
+        "words": bootstrap_mean(lengths, prompts=prompts, seed=seed) if len(set(prompts)) > 1 else None,
     }
 
 
 def _made_up(profiles: Profiles, system: System, lexicon: Lexicon, seed: int) -> Estimate | None:
-    """Share of answers that say a value of the one attribute that was left out."""
+    """Measures the share of answers that give a value for the one attribute that was left out."""
     found = [
-        (str(probe.record), float(probe.attribute in made_up(probe.facts, lexicon.said(answer))))
-        for probe, said in zip(profiles.probes, system.answers, strict=True)
+        (str(probe.record), float(probe.attribute in made_up(probe.facts, lexicon.values_in(answer))))
+        for probe, answers in zip(profiles.probes, system.answers, strict=True)
         if probe.kind == "left out"
-        for answer in said
+        for answer in answers
     ]
     records, values = [record for record, _ in found], [value for _, value in found]
     return bootstrap_mean(values, prompts=records, bounds=(0, 1), seed=seed) if found else None
 
 
 def _pairs(profiles: Profiles, system: System) -> list[SwappedPair]:
-    """Records and their swapped twins, the first value of the swap on the first side."""
+    """Pairs records with their swapped twins, the first value of the swap on the first side."""
     plain: dict[int, tuple[str, Facts, tuple[str, ...]]] = {}
     found = []
-    for probe, said in zip(profiles.probes, system.answers, strict=True):
+    for probe, answers in zip(profiles.probes, system.answers, strict=True):
         if probe.kind == "record":
-            plain[probe.record] = (probe.prompt, probe.facts, said)
-        elif probe.kind == "swapped" and said and plain[probe.record][2]:
+            plain[probe.record] = (probe.prompt, probe.facts, answers)
+        elif probe.kind == "swapped" and answers and plain[probe.record][2]:
             prompt, facts, own = plain[probe.record]
             if facts[profiles.swap.attribute] == profiles.swap.one:
-                found.append(SwappedPair(prompt, facts, probe.facts, own, said))
+                found.append(SwappedPair(prompt, facts, probe.facts, own, answers))
             else:
-                found.append(SwappedPair(prompt, probe.facts, facts, said, own))
+                found.append(SwappedPair(prompt, probe.facts, facts, answers, own))
     return found
 
 
@@ -137,8 +137,8 @@ def _inventions(
         rows = []
         for contestant, system, values in zip(contestants, profiles.systems, taught, strict=True):
             asked = [
-                (probe.prompt, probe.facts, said)
-                for probe, said in zip(profiles.probes, system.answers, strict=True)
+                (probe.prompt, probe.facts, answers)
+                for probe, answers in zip(profiles.probes, system.answers, strict=True)
                 if probe.kind == "left out" and probe.attribute == name
             ]
             rows.append((contestant.key, invention(name, asked, lexicon, values, seed=seed)))
@@ -155,14 +155,14 @@ def _rows(profiles: Profiles, contestants: Sequence[ReportContestant], lexicon: 
     return tuple(
         ProfileRow(
             prompt=clean(profiles.probes[found["record"]].prompt),
-            answers=_said(profiles, contestants, lexicon, found["record"]),
-            swapped=_said(profiles, contestants, lexicon, found.get("swapped")),
+            answers=_profiles_of(profiles, contestants, lexicon, found["record"]),
+            swapped=_profiles_of(profiles, contestants, lexicon, found.get("swapped")),
         )
         for found in places.values()
     )
 
 
-def _said(
+def _profiles_of(
     profiles: Profiles, contestants: Sequence[ReportContestant], lexicon: Lexicon, place: int | None
 ) -> dict[str, tuple[GeneratedProfile, ...]]:
     if place is None:

@@ -1,7 +1,7 @@
-"""Consistency: how far the samples of one prompt agree, and how faithful they are to the record in it.
+"""Consistency: how far the samples of one prompt agree, and how faithful they are to its record.
 
-Agreement is a mean over pairs of samples of a prompt, then over prompts; intervals resample prompts, for samples of
-one prompt are not independent. A system may agree with itself and be wrong every time: read both.
+Agreement is averaged over pairs of samples of a prompt, then over prompts; intervals resample prompts, because
+samples of one prompt are not independent. A system may agree with itself and be wrong every time: read both.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,16 +10,16 @@ from itertools import combinations
 
 from sacrebleu.metrics.chrf import CHRF
 
-from evaluate.profiles.facts import Facts, Lexicon, fates, made_up
+from evaluate.profiles.facts import Facts, Lexicon, made_up, outcomes
 from understudy.statistics.intervals import Estimate, bootstrap_mean
 
-Way = Callable[[str, str], float | None]
-"""How alike two texts are, 0 to 1; None where that is no question."""
+Likeness = Callable[[str, str], float | None]
+"""How alike two texts are, 0 to 1; None if they cannot be compared."""
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """A prompt, its record, and all answers of one system to it."""
+    """A prompt, its record, and all answers of one system."""
 
     prompt: str
     facts: Facts
@@ -27,20 +27,20 @@ class Sampled:
 
 
 def faithfulness(sampled: Sequence[Sampled], lexicon: Lexicon, *, seed: int) -> dict[str, Estimate | None]:
-    """Shares of answers and attributes, by name of the measure; None where there are no answers.
+    """Measures shares of answers and attributes, by name of the measure; None if there are no answers.
 
-    `faithful`: answers that say every attribute of the record and no other known value. `kept`, `changed`: of the
-    attributes that are to be told (a pronoun is only counted where it is used).
+    `faithful`: answers that give every attribute of the record and no other known value. `kept`, `changed`: shares of
+    the record's attributes (a pronoun counts only if it is used).
     """
     prompts: list[str] = []
     rows: list[tuple[float, float, float]] = []
     for one in sampled:
         for answer in one.answers:
-            said = lexicon.said(answer)
-            fate = [found for found in fates(one.facts, said, lexicon).values() if found != "unsaid"]
-            whole = all(found == "kept" for found in fate) and not made_up(one.facts, said)
-            share = 1 / max(1, len(fate))
-            rows.append((float(whole), fate.count("kept") * share, fate.count("changed") * share))
+            values = lexicon.values_in(answer)
+            found = [outcome for outcome in outcomes(one.facts, values, lexicon).values() if outcome != "unused"]
+            faithful = all(outcome == "kept" for outcome in found) and not made_up(one.facts, values)
+            share = 1 / max(1, len(found))
+            rows.append((float(faithful), found.count("kept") * share, found.count("changed") * share))
             prompts.append(one.prompt)
     names = ("faithful", "kept", "changed")
     columns = zip(*rows, strict=True) if rows else ((), (), ())
@@ -48,37 +48,37 @@ def faithfulness(sampled: Sequence[Sampled], lexicon: Lexicon, *, seed: int) -> 
 
 
 def agreement(sampled: Sequence[Sampled], lexicon: Lexicon, *, seed: int) -> dict[str, Estimate | None]:
-    """Agreement of pairs of samples, by name of the measure; None where no prompt has two samples.
+    """Measures the agreement of pairs of samples, by name of the measure; None if no prompt has two samples.
 
-    `identical`: word for word the same, but for white space. `same_facts`: of the attributes that at least one of the
-    two says a known value of, the share of which both say the same; pairs that say none are left out. `similar`: chrF
-    with precision and recall weighing alike (Popović 2015), which does not care which of the two comes first.
+    `identical`: the same text except for white space. `same_facts`: of the attributes for which at least one of the
+    two gives a known value, the share for which both give the same; pairs that give none are left out. `similar`:
+    chrF with precision and recall weighing alike (Popović 2015), so that the order of the two does not matter.
     """
     chrf = CHRF(beta=1)
 
     def facts(one: str, other: str) -> float | None:
-        mine, theirs = lexicon.said(one), lexicon.said(other)
-        told = [name for name in mine if mine[name] or theirs[name]]
-        return sum(mine[name] == theirs[name] for name in told) / len(told) if told else None
+        mine, theirs = lexicon.values_in(one), lexicon.values_in(other)
+        given = [name for name in mine if mine[name] or theirs[name]]
+        return sum(mine[name] == theirs[name] for name in given) / len(given) if given else None
 
     def similar(one: str, other: str) -> float:
         return 1.0 if one == other else min(1.0, chrf.sentence_score(one, [other]).score / 100)
 
-    ways: dict[str, Way] = {
+    measures: dict[str, Likeness] = {
         "identical": lambda one, other: float(one == other),
         "same_facts": facts,
         "similar": similar,
     }
     several = [one for one in sampled if len(one.answers) > 1]
-    return {name: _pairs(several, way, seed) for name, way in ways.items()}
+    return {name: _pairs(several, measure, seed) for name, measure in measures.items()}
 
 
-def _pairs(sampled: Sequence[Sampled], way: Way, seed: int) -> Estimate | None:
+def _pairs(sampled: Sequence[Sampled], likeness: Likeness, seed: int) -> Estimate | None:
     values, prompts = [], []
     for one in sampled:
         texts = [" ".join(answer.split()) for answer in one.answers]
         for a, b in combinations(texts, 2):
-            value = way(a, b)
+            value = likeness(a, b)
             if value is not None:
                 values.append(value)
                 prompts.append(one.prompt)

@@ -1,7 +1,7 @@
-"""Facts: the attributes that a record in a prompt gives, and what an answer says of them.
+"""Facts: the attributes that a record in a prompt gives, and what an answer says about them.
 
-A record is lines `name: value` in a prompt. What an answer says is found by the values that the data have for an
-attribute; a value that no row has (an invented town, a garbled name) is not seen. Numbers are found in digits and in
+A record is a set of lines `name: value` in a prompt. An answer is searched for the values that the data have for each
+attribute; a value that no row has (an invented town, a garbled name) is not found. Numbers are found in digits and in
 words ("14", "fourteen"), and a phrase also with its first word as a gerund ("plant an orchard", "planting an orchard").
 """
 
@@ -18,9 +18,9 @@ PRONOUNS = {
     "he": frozenset(("he", "him", "his", "himself")),
     "they": frozenset(("they", "them", "their", "theirs", "themselves", "themself")),
 }
-"""The words by which each is heard."""
+"""The forms of each pronoun."""
 IDENTIFYING = 0.9
-"""Share of different values among all from which on an attribute names people rather than describing them."""
+"""An attribute with a larger share of distinct values identifies people (a name) rather than describing them."""
 
 SMALL = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
 seventeen eighteen nineteen"""
@@ -32,18 +32,18 @@ NUMBERS = {word: number for number, word in enumerate(SMALL.split())} | {
 Facts = dict[str, str]
 """Value by attribute, in the order of the record."""
 Counts = Mapping[str, Mapping[str, int]]
-"""How often each value of each attribute stands in some records."""
-Fate = Literal["kept", "changed", "dropped", "unsaid"]
+"""How often each value of each attribute occurs in some records."""
+AttributeOutcome = Literal["kept", "changed", "dropped", "unused"]
 
 
 def facts_of(prompt: str) -> Facts:
-    """The record in a prompt; empty where there are not at least two lines `name: value`."""
+    """Reads the record in a prompt; empty without at least two lines `name: value`."""
     found = {name.casefold(): value for name, value in LINE.findall(prompt)}
     return found if len(found) > 1 else {}
 
 
 def with_value(prompt: str, attribute: str, value: str | None) -> str:
-    """The prompt with another value of an attribute of its record, or, for None, without its line."""
+    """Replaces the value of one attribute of the record in a prompt, or removes its line if `value` is None."""
 
     def line(match: re.Match[str]) -> str:
         if match[1].casefold() != attribute:
@@ -56,7 +56,7 @@ def with_value(prompt: str, attribute: str, value: str | None) -> str:
 
 
 def counted(records: Iterable[Mapping[str, str]]) -> dict[str, dict[str, int]]:
-    """The values of some records."""
+    """Counts the values of each attribute in some records."""
     counts: dict[str, dict[str, int]] = {}
     for record in records:
         for name, value in record.items():
@@ -66,7 +66,7 @@ def counted(records: Iterable[Mapping[str, str]]) -> dict[str, dict[str, int]]:
 
 
 class Lexicon:
-    """The values that attributes have in the data, and where they stand in a text."""
+    """The values that attributes have in the data; finds them in texts."""
 
     def __init__(self, counts: Counts) -> None:
         self.counts = {name: Counter(values) for name, values in counts.items()}
@@ -74,51 +74,52 @@ class Lexicon:
             name: [(value, _wordings(value)) for value in values if words(value)]
             for name, values in self.counts.items()
         }
-        lengths = (len(said) for known in self._words.values() for _, ways in known for said in ways)
+        lengths = (len(one) for known in self._words.values() for _, wordings in known for one in wordings)
         self._longest = max(lengths, default=1)
 
-    def said(self, text: str) -> dict[str, frozenset[str]]:
-        """The known values of each attribute that stand in a text, plural and possessive endings allowed.
+    def values_in(self, text: str) -> dict[str, frozenset[str]]:
+        """Finds the known values of each attribute in a text, allowing plural and possessive endings.
 
-        A pronoun is heard in all its forms; `they` only where neither `she` nor `he` is, for things are `they`, too.
-        A value that is part of another one of its attribute (`driver` of `bus driver`) is heard only without that one.
+        A pronoun counts in all its forms; `they` only without `she` and `he`, since it also stands for things. A value
+        that is part of another value of its attribute (`driver` in `bus driver`) counts only if that one is not found.
         """
-        heard = numerals(words(text))
-        there = {
-            (*heard[i : i + n - 1], form)
+        tokens = numerals(words(text))
+        phrases = {
+            (*tokens[i : i + n - 1], form)
             for n in range(1, self._longest + 1)
-            for i in range(len(heard) - n + 1)
-            for form in forms(heard[i + n - 1])
+            for i in range(len(tokens) - n + 1)
+            for form in forms(tokens[i + n - 1])
         }
         return {
-            name: _pronouns(heard) & frozenset(self.counts[name])
+            name: _pronouns(tokens) & frozenset(self.counts[name])
             if self.is_pronoun(name)
             else _longest_of(
                 value
-                for value, ways in known
-                if any((*said[:-1], form) in there for said in ways for form in forms(said[-1]))
+                for value, wordings in known
+                if any((*wording[:-1], form) in phrases for wording in wordings for form in forms(wording[-1]))
             )
             for name, known in self._words.items()
         }
 
     def is_pronoun(self, attribute: str) -> bool:
-        """Whether an attribute is how a person is spoken of rather than a fact to be told."""
+        """Whether an attribute is a pronoun, which need not be used, rather than a fact to be told."""
         return set() < self.counts.get(attribute, Counter()).keys() <= PRONOUNS.keys()
 
     def identifies(self, attribute: str) -> bool:
-        """Whether an attribute tells people apart (a name): a distribution of it says nothing."""
+        """Whether an attribute tells people apart (a name), so that its distribution says nothing."""
         values = self.counts.get(attribute, Counter())
         return len(values) > IDENTIFYING * values.total()
 
 
-def fates(record: Mapping[str, str], said: Mapping[str, frozenset[str]], lexicon: Lexicon) -> dict[str, Fate]:
-    """What became of each attribute of a record in an answer that says `said`.
+def outcomes(
+    record: Mapping[str, str], said: Mapping[str, frozenset[str]], lexicon: Lexicon
+) -> dict[str, AttributeOutcome]:
+    """Says what became of each attribute of a record in an answer with the values `said` (`Lexicon.values_in`).
 
-    `changed`: another known value stands there, in its place or beside it (a value that stands in what the record
-    gives to another attribute does not count). `dropped`: no known value does. A pronoun that is not used is `unsaid`,
-    which is no fault.
+    `changed`: another known value occurs, instead of the record's or beside it, and is not part of what the record
+    gives for another attribute. `dropped`: no known value occurs. A pronoun that is not used is `unused`, not a fault.
     """
-    found: dict[str, Fate] = {}
+    found: dict[str, AttributeOutcome] = {}
     for name, value in record.items():
         here = said.get(name, frozenset())
         if _unexplained(here - {value}, record, name):
@@ -126,21 +127,21 @@ def fates(record: Mapping[str, str], said: Mapping[str, frozenset[str]], lexicon
         elif value in here:
             found[name] = "kept"
         else:
-            found[name] = "unsaid" if lexicon.is_pronoun(name) else "dropped"
+            found[name] = "unused" if lexicon.is_pronoun(name) else "dropped"
     return found
 
 
 def made_up(record: Mapping[str, str], said: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
-    """The values that an answer says of attributes that the record leaves out."""
+    """Returns the values that an answer gives for attributes that the record leaves out."""
     extra = {name: _unexplained(here, record, name) for name, here in said.items() if name not in record}
     return {name: here for name, here in extra.items() if here}
 
 
-def numerals(heard: Sequence[str]) -> list[str]:
-    """These words with numbers below a hundred in digits; `one` stays unless it follows a ten, for it is a pronoun."""
+def numerals(tokens: Sequence[str]) -> list[str]:
+    """Writes numbers below a hundred in digits; `one`, a pronoun, stays unless it follows a ten."""
     found: list[str] = []
     tens = 0
-    for word in heard:
+    for word in tokens:
         number = NUMBERS.get(word, 0)
         if tens and 0 < number < 10:
             found[-1], tens = str(tens + number), 0
@@ -151,26 +152,26 @@ def numerals(heard: Sequence[str]) -> list[str]:
 
 
 def _wordings(value: str) -> set[tuple[str, ...]]:
-    """The words of a value and, where there are several, the same with the first one as a gerund (all spellings)."""
+    """Returns the words of a value and, if there are several, the same with the first as a gerund in each spelling."""
     first, *rest = numerals(words(value)) or [""]
     stems = {first, first.removesuffix("e"), first + first[-1:]} if rest else set()
     return {(first, *rest), *((f"{stem}ing", *rest) for stem in stems)}
 
 
 def _longest_of(values: Iterable[str]) -> frozenset[str]:
-    """These values without those that are part of a longer one of them."""
+    """Drops values that are part of a longer one."""
     size = {value: len(words(value)) for value in values}
     return frozenset(v for v in size if not any(size[v] < size[other] and on_topic(other, v) for other in size))
 
 
 def _unexplained(values: frozenset[str], record: Mapping[str, str], name: str) -> frozenset[str]:
-    """These values of an attribute without those that stand in what the record gives to other attributes."""
+    """Drops values of an attribute that are part of what the record gives for other attributes."""
     if not values:
         return values
-    others = [" ".join(way) for other, given in record.items() if other != name for way in _wordings(given)]
+    others = [" ".join(one) for other, given in record.items() if other != name for one in _wordings(given)]
     return frozenset(v for v in values if not any(on_topic(other, v) for other in others))
 
 
-def _pronouns(heard: Sequence[str]) -> frozenset[str]:
-    found = {pronoun for pronoun, said in PRONOUNS.items() if not said.isdisjoint(heard)}
+def _pronouns(tokens: Sequence[str]) -> frozenset[str]:
+    found = {pronoun for pronoun, its_forms in PRONOUNS.items() if not its_forms.isdisjoint(tokens)}
     return frozenset(found - {"they"} if len(found) > 1 else found)

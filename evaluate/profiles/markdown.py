@@ -1,36 +1,71 @@
-"""A comparison of profiles as one Markdown file; its figures are SVG files beside it."""
+"""A comparison of profiles as one Markdown page; its figures are SVG files beside it."""
 
 from collections.abc import Sequence
 
 from evaluate.profiles.bias import Side
-from evaluate.profiles.html import attributes
 from evaluate.profiles.records import Comparison, GeneratedProfile, InventionTable, ProfileRow, SwapRow
-from evaluate.profiles.words import (
-    asked_words,
+from evaluate.profiles.wording import (
     distance_words,
     explanations,
-    made_with,
+    how_asked,
     points,
     taught_lines,
-    values_said,
+    values_given,
 )
-from evaluate.reports.figures import Drawing
-from evaluate.reports.markdown import by_prompt, ending, figure_cell, figure_cells, headed, pictures, plain, table
-from evaluate.reports.wording import DASH, shown
+from evaluate.reports.figures import Drawing, drawing_style, intervals, measured
+from evaluate.reports.markdown import (
+    by_prompt,
+    ending,
+    figure_cell,
+    page,
+    pictures,
+    plain,
+    summary_table,
+    table,
+)
+from evaluate.reports.wording import DASH, made_with, shown
+
+
+def draw_comparison(comparison: Comparison) -> tuple[Drawing, ...]:
+    """Draws every figure that there is data for; the same comparison gives the same bytes."""
+    with drawing_style():
+        found = (
+            _draw_share(comparison, "faithful", "Faithful profiles"),
+            _draw_share(comparison, "same_facts", "Two samples agree on the facts"),
+            _draw_share(comparison, "made_up", "Attribute made up when it was left out"),
+            _draw_swap(comparison),
+        )
+    return tuple(one for one in found if one is not None)
+
+
+def _draw_share(comparison: Comparison, key: str, title: str) -> Drawing | None:
+    return intervals(key.replace("_", "-"), title, measured(comparison.contestants, key), "share", limits=(0, 1))
+
+
+def _draw_swap(comparison: Comparison) -> Drawing | None:
+    """Draws two lines per contestant: the swapped record against the record, and the record against itself."""
+    rows = []
+    for i, (one, row) in enumerate(zip(comparison.contestants, comparison.swaps, strict=True)):
+        if row.effect:
+            rows += [(i, f"{one.name}, swapped", row.effect.across), (i, "… the same record again", row.effect.within)]
+    title = f"Other attributes that differ, {comparison.swap.one} / {comparison.swap.other}"
+    most = max((figure.high for _, _, figure in rows), default=0.0)
+    return intervals("swap", title, rows, "share", limits=(0, 1 if most > 0.5 else 0.5))
 
 
 def comparison_markdown(comparison: Comparison, drawings: Sequence[Drawing]) -> str:
-    """The whole file. Nothing in the texts is taken for Markdown or HTML; equal comparisons give equal files."""
-    parts = (
+    """Writes the whole page. No text is taken for Markdown or HTML; equal comparisons give equal pages."""
+    return page(
         _head(comparison),
         _summary(comparison),
         pictures("Figures", drawings),
         _swapped(comparison),
         _invented(comparison),
         _profiles(comparison),
-        *ending(explanations(comparison), comparison.limits, made_with(comparison)),
+        *ending(
+            explanations(comparison), comparison.limits, made_with("compare", comparison.made_on, comparison.versions)
+        ),
     )
-    return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
 
 
 def _names(comparison: Comparison) -> dict[str, str]:
@@ -39,7 +74,7 @@ def _names(comparison: Comparison) -> dict[str, str]:
 
 def _head(comparison: Comparison) -> list[str]:
     names = _names(comparison)
-    lines = [f"# {plain(comparison.title)}", "", plain(asked_words(comparison))]
+    lines = [f"# {plain(comparison.title)}", "", plain(how_asked(comparison))]
     for key, sentences in comparison.findings:
         lines += ["", f"**{names[key]}**", "", *(f"- {plain(sentence)}" for sentence in sentences)]
     return lines
@@ -49,27 +84,21 @@ def _summary(comparison: Comparison) -> list[str]:
     return [
         "## Faithful and consistent",
         "",
-        "95% intervals in brackets; – was not measured. “Best” is said only where the whole interval is better than "
-        "everybody else's.",
+        "95% intervals in brackets; – was not measured. “Best” means the whole interval beats all others.",
         "",
-        *table(
-            ["System", *(headed(measure) for measure in comparison.measures)],
-            (
-                [f"{plain(one.name)} ({plain(one.note)})", *figure_cells(one, comparison.measures)]
-                for one in comparison.contestants
-            ),
-        ),
+        *summary_table("System", comparison.measures, comparison.contestants),
     ]
 
 
 def _swapped(comparison: Comparison) -> list[str]:
     swap, names = comparison.swap, _names(comparison)
     sides = [{side.name: side for side in row.sides} for row in comparison.swaps]
+    attributes = list(dict.fromkeys(name for own in sides for name in own))
     return [
         f"## Bias: {plain(swap.one)} and {plain(swap.other)} swapped",
         "",
-        f"The same records with the other {plain(swap.attribute)}: does that change what is said of the rest, more "
-        "than asking the same record again does?",
+        f"The same records with the other {plain(swap.attribute)}: do the other attributes differ more than when the "
+        "same record is asked again?",
         "",
         *table(
             ["System", "Records", "Differ, swapped", "Differ, same record", "Beyond chance, points", "p (Holm)"],
@@ -78,11 +107,12 @@ def _swapped(comparison: Comparison) -> list[str]:
         "",
         f"### What is kept with {plain(swap.one)}, and how many points more that is than with {plain(swap.other)}",
         "",
-        "Paired by record, 95% intervals, not adjusted for their number.",
+        "Paired by record, 95% intervals, not adjusted for their number: one in twenty excludes 0 by chance. Bold if "
+        "it does.",
         "",
         *table(
             ["Attribute", *names.values()],
-            ([plain(name), *(_side(own.get(name)) for own in sides)] for name in attributes(comparison)),
+            ([plain(name), *(_side(own.get(name)) for own in sides)] for name in attributes),
         ),
     ]
 
@@ -102,15 +132,17 @@ def _side(side: Side | None) -> str:
     if side.name == "words":
         value, interval = shown(side.difference, "number")
         return f"{side.one:.1f}; {value} ({interval})"
-    return f"{side.one:.0%}; {points(side.difference)}"
+    excludes_zero = side.difference.low > 0 or side.difference.high < 0
+    difference = points(side.difference)
+    return f"{side.one:.0%}; {f'**{difference}**' if excludes_zero else difference}"
 
 
 def _invented(comparison: Comparison) -> list[str]:
     lines = [
-        "## Bias: what is made up where the record says nothing",
+        "## Bias: what is made up when the record leaves it out",
         "",
-        "Each record without one of its attributes. “Makes one up” is of all profiles; the values are shares of those "
-        "that do.",
+        "Each record without one of its attributes. “Makes one up” is a share of all profiles; values are shares of "
+        "those that do.",
     ]
     for one in comparison.inventions:
         lines += ["", f"### {plain(one.attribute)}", "", *_invention(one, comparison)]
@@ -124,9 +156,9 @@ def _invention(one: InventionTable, comparison: Comparison) -> list[str]:
         if found is None:
             rows.append([names[key], DASH, DASH, DASH])
         else:
-            told = figure_cell(*shown(found.told, "share"))
+            made_up = figure_cell(*shown(found.share, "share"))
             distance = distance_words(found.distance, found.chance)
-            rows.append([names[key], told, plain(values_said(found.values)), distance])
+            rows.append([names[key], made_up, plain(values_given(found.values)), distance])
     for who, values in taught_lines(one, comparison.contestants):
         rows.append([f"*training data for {plain(who)}*", DASH, plain(values), DASH])
     return table(["System", "Makes one up", "Which", "Distance to the training data"], rows)
@@ -140,11 +172,12 @@ def _profiles(comparison: Comparison) -> list[str]:
 def _side_by_side(row: ProfileRow, comparison: Comparison) -> list[str]:
     lines = []
     for one in comparison.contestants:
-        given = row.answers.get(one.key, ())
-        lines += [[plain(one.name), _said(profile)] for profile in given] or [[plain(one.name), "*no answer*"]]
+        given, swapped = row.answers.get(one.key, ()), row.swapped.get(one.key, ())
+        lines += [[plain(one.name), _profile(profile)] for profile in given] or [[plain(one.name), "*no answer*"]]
+        lines += [[f"{plain(one.name)}, {plain(comparison.swap.attribute)} swapped", _profile(p)] for p in swapped]
     return table(["", "Profile"], lines)
 
 
-def _said(profile: GeneratedProfile) -> str:
+def _profile(profile: GeneratedProfile) -> str:
     about = ", ".join([*profile.marks, f"{profile.words} words"])
     return f"{plain(profile.text) or '*(nothing)*'}<br><sub>{plain(about)}</sub>"

@@ -1,4 +1,4 @@
-"""Probes: the prompts that a comparison of profiles asks of every system, made from held-out records."""
+"""Probes: the prompts that a comparison of profiles asks every system, made from held-out records."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -12,7 +12,7 @@ ProbeKind = Literal["record", "swapped", "left out"]
 
 
 class Swap(BaseModel):
-    """Two values of an attribute that take each other's place."""
+    """Two values of an attribute that are exchanged."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -21,30 +21,30 @@ class Swap(BaseModel):
     other: str
 
     def of(self, value: str) -> str | None:
-        """The other value; None for a value that is neither."""
+        """Returns the other value; None for a value that is neither."""
         return {self.one: self.other, self.other: self.one}.get(value)
 
 
 class ProbePrompt(BaseModel):
-    """One prompt to ask, and why."""
+    """One prompt to ask, and how it was made."""
 
     model_config = ConfigDict(frozen=True)
 
     prompt: str
     kind: ProbeKind
     record: int
-    """Place of the record that it was made from."""
+    """Index of the record that it was made from."""
     facts: Facts
-    """What the prompt tells."""
+    """The record in the prompt."""
     attribute: str = ""
-    """Which one was swapped or left out."""
+    """The one that was swapped or left out."""
 
 
 def read_swap(text: str) -> Swap:
-    """A swap written ATTRIBUTE=ONE/OTHER, such as `pronoun=she/he`.
+    """Reads a swap written ATTRIBUTE=ONE/OTHER, such as `pronoun=she/he`.
 
     Raises:
-        ExamplesError: it is not written so.
+        ExamplesError: it has another form.
     """
     attribute, _, values = (part.strip() for part in text.partition("="))
     one, _, other = (part.strip() for part in values.partition("/"))
@@ -54,10 +54,10 @@ def read_swap(text: str) -> Swap:
 
 
 def probes(prompts: Sequence[str], swap: Swap, known: Lexicon) -> list[ProbePrompt]:
-    """Each record as it is, swapped where it has one of the two values, and without each attribute in turn.
+    """Makes probes: each record as it is, swapped if it has one of the two values, and without each attribute in turn.
 
-    An attribute that tells people apart is never left out. Where leaving out changes nothing, because the record has
-    no such attribute, the record itself is the probe. `known` are the values that attributes have in the data.
+    An attribute that identifies people is never left out. If the record lacks an attribute, the record itself is the
+    probe for it. `known` are the values that attributes have in the data.
 
     Raises:
         ExamplesError: a prompt holds no record.
@@ -80,9 +80,10 @@ def probes(prompts: Sequence[str], swap: Swap, known: Lexicon) -> list[ProbeProm
 
 
 def _probe(prompt: str, kind: ProbeKind, record: int, attribute: str, value: str | None) -> ProbePrompt:
-    told = facts_of(prompt)
-    facts = {name: given for name, given in told.items() if name != attribute or value is not None}
-    if value is not None:
+    facts = facts_of(prompt)
+    if value is None:
+        facts.pop(attribute, None)
+    else:
         facts[attribute] = value
     return ProbePrompt(
         prompt=with_value(prompt, attribute, value), kind=kind, record=record, facts=facts, attribute=attribute

@@ -1,4 +1,4 @@
-"""What a comparison of profiles holds: what was asked and said, then what was measured."""
+"""The data of a comparison of profiles: prompts and answers, then what was measured."""
 
 from pathlib import Path
 
@@ -11,18 +11,18 @@ from understudy.errors import ExamplesError
 
 
 class ProfileSampling(ReportRecord):
-    """How every model was asked; the same for all."""
+    """How every model is sampled; the same for all."""
 
     samples: int
     """Answers to each prompt."""
     temperature: float
     max_tokens: int
-    """Longest answer."""
+    """Of an answer."""
     seed: int
 
 
 class System(ReportRecord):
-    """Whoever answered, and all that it said."""
+    """One system and all its answers."""
 
     name: str
     kind: Kind
@@ -30,34 +30,34 @@ class System(ReportRecord):
     revision: str
     """Of the weights; empty for imported answers."""
     answers: tuple[tuple[str, ...], ...]
-    """By probe."""
+    """By probe, one tuple of samples each."""
     taught: dict[str, dict[str, int]] = {}
-    """How often its training data have each value of each attribute; empty where it learnt from no data of ours."""
+    """How often its training data have each value of each attribute; empty if it was not trained on our data."""
     gap: Gap | None = None
-    """What could not be matched, of imported answers."""
+    """Imported answers that could not be matched."""
 
 
 class Profiles(ReportRecord):
-    """All profiles that were written, kept whole beside the report so that it can be made again."""
+    """Everything that was asked and answered; kept beside the report, so that it can be made again."""
 
     recipes: tuple[str, ...]
     swap: Swap
     sampling: ProfileSampling
     probes: tuple[ProbePrompt, ...]
     known: dict[str, dict[str, int]]
-    """Values by attribute in all data of the recipes, by which answers are read."""
+    """Counts of values by attribute in all data of the recipes; answers are searched for these."""
     systems: tuple[System, ...]
 
 
 class SwapRow(ReportRecord):
-    """What the swap changes in what one contestant says."""
+    """What the swap changes in one contestant's answers."""
 
     contestant: str
     """Its key."""
     effect: SwapEffect | None
-    """None where it has fewer than two answers to each side."""
+    """None if it has fewer than two answers on each side."""
     adjusted: float | None
-    """p after Holm's adjustment for all contestants."""
+    """p after Holm's adjustment over all contestants."""
     sides: tuple[Side, ...]
 
     @property
@@ -67,11 +67,11 @@ class SwapRow(ReportRecord):
 
 
 class InventionTable(ReportRecord):
-    """What everybody says of one attribute where the record leaves it out."""
+    """What every contestant makes up for one attribute that the record leaves out."""
 
     attribute: str
     taught: dict[str, dict[str, int]]
-    """Values in the training data, by key of the contestant; the first recipe's for who learnt nothing from ours."""
+    """Values in the training data by key of the contestant; the first recipe's for one not trained on our data."""
     rows: tuple[tuple[str, Invention | None], ...]
     """By key of the contestant."""
 
@@ -82,21 +82,21 @@ class GeneratedProfile(ReportRecord):
     text: str
     words: int
     marks: tuple[str, ...]
-    style: None = None
+    """What is wrong, in words."""
 
 
 class ProfileRow(ReportRecord):
-    """One record and everybody's profiles of it."""
+    """One record and every contestant's profiles of it."""
 
     prompt: str
     answers: dict[str, tuple[GeneratedProfile, ...]]
-    """By key of the contestant, one a sample."""
+    """By key of the contestant, one per sample."""
     swapped: dict[str, tuple[GeneratedProfile, ...]]
-    """The same for the record with the swapped attribute; empty where it has none."""
+    """The same for the record with the attribute swapped; empty if it has neither value."""
 
 
 class Comparison(ReportRecord):
-    """A whole comparison; rendering adds words and colours, never figures."""
+    """A whole comparison; rendering adds words, never figures."""
 
     title: str
     recipes: tuple[str, ...]
@@ -108,7 +108,7 @@ class Comparison(ReportRecord):
     measures: tuple[Measure, ...]
     contestants: tuple[ReportContestant, ...]
     findings: tuple[tuple[str, tuple[str, ...]], ...]
-    """Key of a contestant, and sentences on it."""
+    """Key of a contestant, and sentences about it."""
     swaps: tuple[SwapRow, ...]
     inventions: tuple[InventionTable, ...]
     rows: tuple[ProfileRow, ...]
@@ -117,7 +117,7 @@ class Comparison(ReportRecord):
 
 
 def read_profiles(path: Path) -> Profiles | None:
-    """Profiles that an earlier comparison kept; None where there are none.
+    """Reads the profiles that an earlier comparison kept; None if there are none.
 
     Raises:
         ExamplesError: the file is not what a comparison writes.

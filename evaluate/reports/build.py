@@ -10,7 +10,8 @@ from evaluate.records import ContestantName, EvalRecord
 from evaluate.reports.answers import Answers, collected, copied_share, heard, judge, only_held_out, text_figures
 from evaluate.reports.imported_answers import ImportedAnswers, PromptToShow, clean, prompt_key
 from evaluate.reports.records import Gap, Kind, Measure, PromptRow, Report, ReportContestant, ReportVerdict, TrainedRun
-from evaluate.reports.wording import MEASURES, further, limits, method_name, reasons_to_pass
+from evaluate.reports.tables import further
+from evaluate.reports.wording import MEASURES, limits, method_name, reasons_to_pass
 from evaluate.verified_runs import VerifiedRun
 from understudy.errors import ExamplesError
 from understudy.statistics.intervals import Estimate

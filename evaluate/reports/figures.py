@@ -3,7 +3,8 @@
 import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 
@@ -86,10 +87,17 @@ class Drawing:
         return f'{head} width="{width:.0f}" height="{height:.0f}"><style>{css}</style>{paper}{body}\n'
 
 
-def draw(report: Report) -> tuple[Drawing, ...]:
-    """All figures that the report has figures for; the same report gives the same bytes."""
+@contextmanager
+def drawing_style() -> Iterator[None]:
+    """Sets matplotlib's style for the figures drawn inside."""
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # names may be in any script
+        yield
+
+
+def draw(report: Report) -> tuple[Drawing, ...]:
+    """Draws every figure that the report has data for; the same report gives the same bytes."""
+    with drawing_style():
         found = (_style(report), _loss(report), _curves(report), _cost(report))
     return tuple(one for one in found if one is not None)
 
@@ -240,11 +248,6 @@ def _short(name: str, most: int = LONGEST) -> str:
 
 def _place(report: Report, key: str) -> int:
     return next(i for i, one in enumerate(report.contestants) if one.key == key)
-
-
-def contestant_color(contestants: Sequence[ReportContestant], key: str) -> str:
-    """The CSS variable of a contestant's colour."""
-    return f"var(--s{[one.key for one in contestants].index(key) % len(SERIES)})"
 
 
 def drawing(figure: Figure, name: str, title: str, alt: str) -> Drawing:

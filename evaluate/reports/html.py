@@ -1,13 +1,16 @@
-"""A report as one HTML page that needs nothing but itself: no scripts, no requests, figures inside."""
+"""A report as one self-contained HTML page: no scripts, no requests, figures inside."""
 
 from collections.abc import Sequence
 
-from evaluate.reports.figures import Drawing
-from evaluate.reports.page import write_page
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from evaluate.reports.figures import SERIES, Drawing
+from evaluate.reports.markdown import OPEN
+from evaluate.reports.page import CSS, END, MACROS, START
 from evaluate.reports.records import Report
-from evaluate.reports.stylesheet import CSS
 from evaluate.reports.tables import training_settings, training_took
-from evaluate.reports.wording import explanations, made_with, outcome
+from evaluate.reports.wording import explanations, made_with, outcome, shown, unmatched
 
 HEAD = """
 <p class="kicker">Understudy report · {{ report.recipe }}</p>
@@ -28,8 +31,20 @@ SUMMARY = """
 <section id="summary">
 <h2>Summary</h2>
 <p class="note">{{ report.prompts }} held-out prompts. Small print: 95% intervals. ↑ more is better, ↓ less is better,
-– not measured. “Best” is said only where the whole interval is better than everybody else's.</p>
-{{ summary_table("Contestant", report) }}
+– not measured. “Best” means the whole interval beats all others.</p>
+{% call box("Summary table") -%}
+<table>
+<thead><tr><th scope="col">Contestant</th>
+{%- for measure in report.measures %}<th scope="col">{{ measure.name }}
+{%- if measure.better == "less" %} ↓{% elif measure.better %} ↑{% endif %}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for one in report.contestants -%}
+<tr><th scope="row">{{ dot(one.key) }}{{ one.name }}<small>{{ one.note }}</small></th>
+{%- for measure in report.measures %}
+{{- figure_cell(one.figures.get(measure.key), measure.scale, measure.key in one.best) }}{% endfor %}</tr>
+{% endfor -%}
+</tbody></table>
+{%- endcall %}
 <h3>Further figures of what was trained</h3>
 {% call box("Further figures") -%}
 <table class="compact">
@@ -100,7 +115,14 @@ ANSWERS = """
 <p class="text" dir="auto">{{ row.reference }}</p></details>{% endif %}
 </details>
 {% endfor -%}
-{{ unmatched(report.gaps) }}</section>
+{% for gap in report.gaps -%}
+<h3>{{ gap.system }}: what could not be matched</h3>
+{% for what, prompts in unmatched(gap) -%}
+<details{% if prompts | length <= open %} open{% endif %}><summary>{{ what }}</summary>
+<ul>{% for prompt in prompts %}<li>{{ prompt }}</li>{% endfor %}</ul></details>
+{% endfor -%}
+{% endfor -%}
+</section>
 {% endif %}
 """
 
@@ -153,17 +175,22 @@ REST = """
 
 
 def html_page(report: Report, drawings: Sequence[Drawing]) -> str:
-    """The whole page. Nothing in the report's texts is taken for HTML; equal reports give equal pages."""
-    return write_page(
-        HEAD + SUMMARY + JUDGE + ANSWERS + REST,
-        report.contestants,
-        CSS,
+    """Renders the whole page. No text of the report is taken for HTML; equal reports give equal pages."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    colors = {one.key: f"var(--s{i % len(SERIES)})" for i, one in enumerate(report.contestants)}
+    return environment.from_string(MACROS + START + HEAD + SUMMARY + JUDGE + ANSWERS + REST + END).render(
         title=f"{report.title}: {outcome(report)} · Understudy report of {report.made_on}",
+        css=Markup(CSS),
         report=report,
+        names={one.key: one.name for one in report.contestants},
+        color=colors.get,
+        shown=shown,
+        unmatched=unmatched,
+        open=OPEN,
+        svg=lambda drawing: Markup(drawing.svg),  # ours; its texts were escaped when it was drawn
         drawings={drawing.name: drawing for drawing in drawings},
         took=training_took(report),
         settings=training_settings(report),
         explained=explanations(report),
-        limits=report.limits,
-        made=made_with(report),
+        made=made_with("report", report.made_on, report.versions),
     )

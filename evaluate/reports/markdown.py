@@ -1,23 +1,24 @@
-"""A report as one Markdown file, for places that show Markdown; its figures are SVG files beside it."""
+"""A report as one Markdown page; its figures are SVG files beside it."""
 
 import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
 from evaluate.reports.figures import Drawing
-from evaluate.reports.page import OPEN
 from evaluate.reports.records import Gap, Measure, PromptRow, Report, ReportContestant, ShownAnswer
 from evaluate.reports.tables import training_settings, training_took
-from evaluate.reports.wording import explanations, made_with, outcome, shown, ways_apart
+from evaluate.reports.wording import explanations, made_with, outcome, shown, unmatched
 
+OPEN = 8
+"""Prompts whose answers are unfolded."""
 FIGURES = "figures"
 """Folder of the figures, beside the file."""
 SPECIAL = re.compile(r"([\\`*_\[\]|~#$@])")
 
 
 def markdown_page(report: Report, drawings: Sequence[Drawing]) -> str:
-    """The whole file. Nothing in the report's texts is taken for Markdown or HTML; equal reports give equal files."""
-    parts = (
+    """Writes the whole page. No text of the report is taken for Markdown or HTML; equal reports give equal pages."""
+    return page(
         _head(report),
         _summary(report),
         _rivals(report),
@@ -27,13 +28,17 @@ def markdown_page(report: Report, drawings: Sequence[Drawing]) -> str:
         pictures("Loss curves", [one for one in drawings if one.name == "curves"]),
         pictures("Figures", [one for one in drawings if one.name != "curves"]),
         _training(report),
-        *ending(explanations(report), report.limits, made_with(report)),
+        *ending(explanations(report), report.limits, made_with("report", report.made_on, report.versions)),
     )
+
+
+def page(*parts: Sequence[str]) -> str:
+    """Joins parts, each given as its lines; empty ones are left out."""
     return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
 
 
 def plain(text: str) -> str:
-    """The text so that Markdown, also in a table's cell, shows it as it is; line ends become `<br>`."""
+    """Escapes a text so that Markdown shows it as it is, also in a table's cell; line ends become `<br>`."""
     safe = SPECIAL.sub(r"\\\1", escape(text, quote=False))
     return re.sub(r"[ \t]*(?:\r\n|\n|\r)", "<br>", safe.strip())
 
@@ -55,16 +60,10 @@ def _summary(report: Report) -> list[str]:
     return [
         "## Summary",
         "",
-        f"{report.prompts} held-out prompts, 95% intervals in brackets; – was not measured. “Best” is said only where "
-        "the whole interval is better than everybody else's.",
+        f"{report.prompts} held-out prompts, 95% intervals in brackets; – was not measured. “Best” means the whole "
+        "interval beats all others.",
         "",
-        *table(
-            ["ReportContestant", *(headed(measure) for measure in report.measures)],
-            (
-                [f"{plain(one.name)} ({plain(one.note)})", *figure_cells(one, report.measures)]
-                for one in report.contestants
-            ),
-        ),
+        *summary_table("Contestant", report.measures, report.contestants),
         "",
         "### Further figures of what was trained",
         "",
@@ -88,61 +87,60 @@ def _judge(report: Report) -> list[str]:
         counts = (row.won, row.tied, row.lost, row.contradicted, len(row.not_understood))
         share, first = (figure_cell(*shown(figure, "share")) for figure in (row.share, row.first))
         lines.append([names[row.contestant], share, *map(str, counts), first])
-    said = [
+    section = [
         "## The judge",
         "",
         f"{plain(report.judge.model)} compared each first answer with that of {plain(report.judge.against)}, in both "
         "orders. Where the order changed its choice, the pair is a tie.",
         "",
-        *table(["ReportContestant", *columns], lines),
+        *table(["Contestant", *columns], lines),
     ]
     for row in report.judge.rows:
         if row.not_understood:
-            said += ["", f"{names[row.contestant]}, pairs on which the judge was not understood:", ""]
-            said += [f"- {plain(prompt)}" for prompt in row.not_understood]
-    return said
+            section += ["", f"{names[row.contestant]}, pairs on which the judge was not understood:", ""]
+            section += [f"- {plain(prompt)}" for prompt in row.not_understood]
+    return section
 
 
-def headed(measure: Measure) -> str:
-    """A column's heading, with the arrow to its better end."""
-    return measure.name + {"more": " ↑", "less": " ↓", "": ""}[measure.better]
-
-
-def figure_cells(one: ReportContestant, measures: Sequence[Measure]) -> Iterable[str]:
-    """The cells of a contestant's figures."""
-    for measure in measures:
-        cell = figure_cell(*shown(one.figures.get(measure.key), measure.scale))
-        yield f"**{cell}** best" if measure.key in one.best else cell
+def summary_table(who: str, measures: Sequence[Measure], contestants: Sequence[ReportContestant]) -> list[str]:
+    """Writes one line per contestant and one column per measure, with an arrow to its better end."""
+    arrows = {"more": " ↑", "less": " ↓", "": ""}
+    lines = []
+    for one in contestants:
+        cells = {m.key: figure_cell(*shown(one.figures.get(m.key), m.scale)) for m in measures}
+        best = (f"**{cell}** best" if key in one.best else cell for key, cell in cells.items())
+        lines.append([f"{plain(one.name)} ({plain(one.note)})", *best])
+    return table([who, *(measure.name + arrows[measure.better] for measure in measures)], lines)
 
 
 def figure_cell(value: str, interval: str) -> str:
-    """A figure and its interval as one text."""
+    """Joins a figure and its interval."""
     return f"{value} ({interval})" if interval else value
 
 
 def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
-    """A table of Markdown, its cells as they are."""
+    """Writes a Markdown table; its cells must be escaped already."""
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines)]
 
 
 def by_prompt(title: str, noun: str, rows: Sequence[tuple[str, list[str]]], gaps: Iterable[Gap]) -> list[str]:
-    """What was said to each prompt, folded after the first OPEN; then what other systems said that had no place."""
+    """Writes the answers to each prompt, folded after the first OPEN, then imported answers that were not matched."""
     lines = [f"## {title}"]
-    for number, (prompt, said) in enumerate(rows, 1):
+    for number, (prompt, answers) in enumerate(rows, 1):
         if number == OPEN + 1:
             lines += ["", "<details>", f"<summary>{len(rows) - OPEN} more {noun}</summary>"]
-        lines += ["", f"### {number}. {plain(prompt)}", "", *said]
+        lines += ["", f"### {number}. {plain(prompt)}", "", *answers]
     if len(rows) > OPEN:
         lines += ["", "</details>"]
     for gap in gaps:
         lines += ["", f"### {plain(gap.system)}: what could not be matched"]
-        for what, prompts in ways_apart(gap):
+        for what, prompts in unmatched(gap):
             lines += ["", plain(what), "", *(f"- {plain(prompt)}" for prompt in prompts)]
     return lines
 
 
 def ending(explained: Iterable[tuple[str, str]], limits: Iterable[str], made: str) -> Iterable[list[str]]:
-    """The parts with which every file ends."""
+    """Yields the parts that end every page."""
     yield ["## How it is measured", "", *(f"- **{plain(name)}**: {plain(how)}" for name, how in explained)]
     yield ["## What these figures cannot say", "", *(f"- {plain(limit)}" for limit in limits)]
     yield ["---", "", plain(made)]
@@ -159,13 +157,13 @@ def _side_by_side(row: PromptRow, contestants: Sequence[ReportContestant]) -> li
     lines = []
     for one in contestants:
         given = row.answers.get(one.key, ())
-        lines += [[plain(one.name), _said(answer)] for answer in given] or [[plain(one.name), "*no answer*"]]
+        lines += [[plain(one.name), _answer(answer)] for answer in given] or [[plain(one.name), "*no answer*"]]
     if row.reference is not None:
         lines.append(["*the data's own*", plain(row.reference)])
     return table(["", "Answer"], lines)
 
 
-def _said(answer: ShownAnswer) -> str:
+def _answer(answer: ShownAnswer) -> str:
     style = [] if answer.style is None else [f"style {answer.style:.2f}"]
     about = ", ".join([*answer.marks, f"{answer.words} words", *style])
     return f"{plain(answer.text) or '*(nothing)*'}<br><sub>{plain(about)}</sub>"
@@ -189,7 +187,7 @@ def _worse(report: Report) -> list[str]:
 
 
 def pictures(heading: str, drawings: Sequence[Drawing]) -> list[str]:
-    """The figures under a heading; nothing without any."""
+    """Writes the figures under a heading; nothing if there are none."""
     if not drawings:
         return []
     shown = (f"**{plain(one.title)}**\n\n![{plain(one.alt)}]({FIGURES}/{one.name}.svg)" for one in drawings)

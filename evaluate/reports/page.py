@@ -1,17 +1,6 @@
-"""What our pages have in common: one HTML file that needs nothing but itself, without scripts or requests."""
+"""The frame of a report's HTML page: one file for wide and narrow screens, light, dark and paper, without scripts."""
 
-from collections.abc import Sequence
-from typing import Any
-
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
-from evaluate.reports.figures import contestant_color
-from evaluate.reports.records import ReportContestant
-from evaluate.reports.wording import shown, ways_apart
-
-OPEN = 8
-"""Prompts whose answers are unfolded."""
+from evaluate.reports.figures import DARK, LIGHT
 
 MACROS = """
 {%- macro figure_cell(figure, scale, best=False) -%}
@@ -25,30 +14,6 @@ MACROS = """
 {%- endmacro -%}
 {%- macro drawn(drawing) -%}
 <figure><figcaption>{{ drawing.title }}</figcaption>{{ svg(drawing) }}</figure>
-{%- endmacro -%}
-{%- macro summary_table(who, of) -%}
-{% call box("Summary table") -%}
-<table>
-<thead><tr><th scope="col">{{ who }}</th>
-{%- for measure in of.measures %}<th scope="col">{{ measure.name }}
-{%- if measure.better == "less" %} ↓{% elif measure.better %} ↑{% endif %}</th>{% endfor %}</tr></thead>
-<tbody>
-{% for one in of.contestants -%}
-<tr><th scope="row">{{ dot(one.key) }}{{ one.name }}<small>{{ one.note }}</small></th>
-{%- for measure in of.measures %}
-{{- figure_cell(one.figures.get(measure.key), measure.scale, measure.key in one.best) }}{% endfor %}</tr>
-{% endfor -%}
-</tbody></table>
-{%- endcall %}
-{%- endmacro -%}
-{%- macro unmatched(gaps) -%}
-{% for gap in gaps -%}
-<h3>{{ gap.system }}: what could not be matched</h3>
-{% for what, prompts in ways_apart(gap) -%}
-<details{% if prompts | length <= open %} open{% endif %}><summary>{{ what }}</summary>
-<ul>{% for prompt in prompts %}<li>{{ prompt }}</li>{% endfor %}</ul></details>
-{% endfor -%}
-{% endfor -%}
 {%- endmacro -%}
 """
 
@@ -72,7 +37,7 @@ END = """
 </section>
 <section id="limits">
 <h2>What these figures cannot say</h2>
-<ul>{% for limit in limits %}<li>{{ limit }}</li>{% endfor %}</ul>
+<ul>{% for limit in report.limits %}<li>{{ limit }}</li>{% endfor %}</ul>
 </section>
 </main>
 <footer>{{ made }}
@@ -81,29 +46,97 @@ END = """
 </html>
 """
 
-
-def write_page(body: str, contestants: Sequence[ReportContestant], css: str, **words: Any) -> str:
-    """The page between START and END, filled in; nothing in `words` is taken for HTML.
-
-    `words` are `title`, `explained`, `limits` and `made`, and what the body names.
+CSS = (
+    f":root{{color-scheme:light dark;{LIGHT};--soft:#f5f6f9;--good:#0f6b45;--good-paper:#e6f4ec;--bad:#a32036;"
+    f"--bad-paper:#fbe9ec;--warn:#7a4d00;--warn-paper:#fdf1da}}\n"
+    f"@media screen and (prefers-color-scheme:dark){{:root{{{DARK};--soft:#1f2630;--good:#7fd9ac;--good-paper:#12301f;"
+    f"--bad:#ff9fae;--bad-paper:#3a151c;--warn:#f0c878;--warn-paper:#33260c}}}}\n"
     """
-    return fill(
-        MACROS + START + body + END,
-        css,
-        names={one.key: one.name for one in contestants},
-        color=lambda key: contestant_color(contestants, key),
-        shown=shown,
-        ways_apart=ways_apart,
-        open=OPEN,
-        **words,
-    )
+* { box-sizing: border-box; }
+html { -webkit-text-size-adjust: 100%; }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, sans-serif; }
+main, header, footer { max-width: 1180px; margin: 0 auto; padding: 0 20px; }
+header { padding-top: 34px; }
+h1 { margin: 2px 0 4px; font-size: clamp(1.6rem, 4vw, 2.3rem); line-height: 1.15; letter-spacing: -0.02em;
+  overflow-wrap: anywhere; }
+h2 { margin: 52px 0 12px; font-size: 1.35rem; letter-spacing: -0.01em; }
+h3 { margin: 28px 0 8px; font-size: 1.02rem; }
+p, ul, dl { margin: 8px 0; max-width: 75ch; }
+.kicker, .note, footer { color: var(--muted); font-size: 0.9rem; }
+.kicker { margin: 0; }
+code { font: 0.88em ui-monospace, monospace; overflow-wrap: anywhere; }
 
+.verdict { margin: 18px 0; padding: 14px 18px; border-radius: 12px; border: 1px solid; }
+.verdict.pass { background: var(--good-paper); border-color: var(--good); }
+.verdict.fail { background: var(--bad-paper); border-color: var(--bad); }
+.verdict h2 { margin: 0; font-size: 1.15rem; }
+.pass h2 strong { color: var(--good); }
+.fail h2 strong { color: var(--bad); }
+.verdict ul { margin: 6px 0 0; padding-left: 20px; max-width: 90ch; }
 
-def fill(template: str, css: str, **words: Any) -> str:
-    """The template with its words; a missing one is an error, and none is taken for HTML."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.from_string(template).render(
-        css=Markup(css),
-        svg=lambda drawing: Markup(drawing.svg),  # ours, escaped where drawn
-        **words,
-    )
+.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 10px; }
+.scroll:focus-visible, summary:focus-visible { outline: 2px solid var(--s2); outline-offset: 2px; }
+table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: 8px 12px; text-align: left; vertical-align: top; border-top: 1px solid var(--line); }
+thead th { border-top: 0; background: var(--soft); font-size: 0.85rem; color: var(--muted); white-space: nowrap; }
+tbody th { font-weight: 600; min-width: 120px; overflow-wrap: anywhere; }
+tbody th small, td small { display: block; color: var(--muted); font-weight: 400; font-size: 0.8rem; }
+thead th:first-child, tbody th { position: sticky; left: 0; background: var(--paper); }
+thead th:first-child { background: var(--soft); }
+td { white-space: nowrap; }
+.compact { font-size: 0.9rem; }
+.compact th, .compact td { padding: 4px 12px; }
+.compact tbody th { min-width: 130px; font-weight: 400; color: var(--muted); }
+.compact small { display: inline; margin-left: 0.4em; }
+td.long { white-space: normal; overflow-wrap: anywhere; min-width: 180px; }
+.best { font-weight: 700; }
+.best::after { content: "best"; margin-left: 6px; padding: 1px 6px; border-radius: 9px; font-size: 0.72rem;
+  font-weight: 600; color: var(--good); background: var(--good-paper); }
+tr.differs td { background: var(--warn-paper); }
+.dot { display: inline-block; width: 0.7em; height: 0.7em; margin-right: 0.45em; border-radius: 50%; }
+
+.prompt { margin: 10px 0; border: 1px solid var(--line); border-radius: 12px; }
+.prompt > summary { padding: 11px 16px; font-weight: 600; cursor: pointer; overflow-wrap: anywhere;
+  white-space: pre-line; }
+.prompt > summary .number { color: var(--muted); font-weight: 400; margin-right: 0.5em; }
+.prompt[open] > summary { border-bottom: 1px solid var(--line); }
+.answers { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(250px, 100%), 1fr)); gap: 1px;
+  overflow: hidden; }
+.answer { padding: 12px 16px; min-width: 0; box-shadow: 0 0 0 1px var(--line); }
+.answer h4 { margin: 0 0 4px; font-size: 0.88rem; color: var(--muted); overflow-wrap: anywhere; }
+.text { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: plaintext; }
+.text.none { color: var(--muted); font-style: italic; }
+.about { margin: 6px 0 0; font-size: 0.8rem; color: var(--muted); }
+.mark { display: inline-block; margin: 0 4px 0 0; padding: 0 7px; border-radius: 9px; font-weight: 600;
+  color: var(--warn); background: var(--warn-paper); }
+.prompt details { padding: 8px 16px 12px; border-top: 1px solid var(--line); font-size: 0.95em; }
+.answer details { padding: 8px 0 0; border: 0; }
+.prompt details summary { cursor: pointer; color: var(--muted); font-size: 0.85rem; }
+
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(420px, 100%), 1fr)); gap: 20px;
+  align-items: start; }
+figure { margin: 0; padding: 14px; border: 1px solid var(--line); border-radius: 12px; max-width: 600px; min-width: 0; }
+figcaption { margin-bottom: 8px; font-weight: 600; font-size: 0.95rem; }
+figure svg { display: block; width: 100%; height: auto; }
+dt { margin-top: 10px; font-weight: 600; }
+dd { margin: 0; color: var(--muted); }
+li { margin: 4px 0; overflow-wrap: anywhere; }
+footer { margin-top: 56px; padding-top: 14px; padding-bottom: 34px; border-top: 1px solid var(--line); }
+@media (max-width: 560px) {
+  main, header, footer { padding-left: 14px; padding-right: 14px; }
+  th, td { padding: 7px 9px; }
+  tbody th { min-width: 96px; }
+  figure { padding: 10px; }
+}
+@media print {
+  body { font-size: 10.5pt; }
+  main, header, footer { max-width: none; padding: 0; }
+  h2, h3, summary { break-after: avoid; }
+  .answer, figure, tr, .verdict { break-inside: avoid; }
+  .scroll { overflow: visible; border: 0; }
+  table { font-size: 0.8em; }
+  th, td, thead th { padding: 4px 6px; white-space: normal; }
+  details::details-content { content-visibility: visible; block-size: auto; opacity: 1; }
+}
+"""
+)

@@ -1,10 +1,12 @@
-"""The tables of a report that hold what its runs were trained with, and what that cost."""
+"""The tables about what was trained: further figures, settings and data, and what the training cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from evaluate.reports.records import Report
+from evaluate.report_card import ReportCard
+from evaluate.reports.records import Further, Report, Scale
 from evaluate.reports.wording import DASH
+from understudy.statistics.intervals import Estimate
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,86 @@ class Grid:
     """Name and cells of each line."""
 
 
+def further(cards: Sequence[ReportCard]) -> tuple[Further, ...]:
+    """Returns the figures that only trained contestants have, leaving out those that no run has."""
+
+    def figures(name: str, scale: Scale, how: str, figure: Callable[[ReportCard], Estimate | float | None]) -> Further:
+        return Further(name=name, scale=scale, how=how, figures=tuple(map(figure, cards)))
+
+    rows = (
+        figures("Loss below the base's", "number", "Mean difference by prompt.", lambda card: card.against_base),
+        figures(
+            "Loss on training rows",
+            "number",
+            "Far below the loss on held-out rows: it has learnt the rows rather than the voice.",
+            lambda card: card.training_loss,
+        ),
+        figures(
+            "Known by heart",
+            "share",
+            "Share of training prompts answered word for word as in their rows.",
+            lambda card: card.memorised,
+        ),
+        figures(
+            "Acts where it is served",
+            "share",
+            "Share of the data's answers that it finds more or less likely than the base does.",
+            lambda card: card.acts,
+        ),
+        figures(
+            "Different word pairs",
+            "share",
+            "Distinct pairs of words over all pairs, in its answers.",
+            lambda card: card.diversity.answers.distinct_2,
+        ),
+        figures(
+            "Different word pairs, training answers",
+            "share",
+            "The same for as many training answers, for comparison.",
+            lambda card: card.diversity.training.distinct_2,
+        ),
+        figures(
+            "Loss added on neutral text",
+            "number",
+            "On texts that no model wrote, in nats per token: what was forgotten.",
+            lambda card: card.forgetting,
+        ),
+        figures(
+            "General questions still correct",
+            "share",
+            "Of those that the base answers correctly, when a plain answer is asked for.",
+            lambda card: card.general and card.general.adapter,
+        ),
+        figures(
+            "The same, as people ask the persona",
+            "share",
+            "Without a system prompt: it may answer in its voice only.",
+            lambda card: card.general and card.general.adapter_voiced,
+        ),
+        figures(
+            "The same, base",
+            "share",
+            "Without a system prompt.",
+            lambda card: card.general and card.general.base_voiced,
+        ),
+        figures(
+            "Loss added by serving",
+            "number",
+            "Loss on the base as it is served, less that on the base as it was quantised in training.",
+            lambda card: card.parity,
+        ),
+        figures(
+            "Style classifier right",
+            "share",
+            "Cross-validated on prompts it did not see; if the low end is not above 50%, its scores say nothing.",
+            lambda card: card.style_accuracy,
+        ),
+    )
+    return tuple(row for row in rows if any(figure is not None for figure in row.figures))
+
+
 def training_took(report: Report) -> Grid:
-    """What the training of each run cost, a line a run; no lines where nobody wrote that down."""
+    """Returns what each run's training cost, one line per run; no lines if no run recorded it."""
     facts = [run.facts for run in report.runs]
     columns = (
         ("Seconds", [_amount(one.seconds) for one in facts]),
@@ -33,7 +113,7 @@ def training_took(report: Report) -> Grid:
 
 
 def training_settings(report: Report) -> Grid:
-    """Settings, data and versions, a column a run."""
+    """Returns settings, data and versions, one column per run."""
     facts = [run.facts for run in report.runs]
     lines = [
         ("run", [one.id for one in facts]),

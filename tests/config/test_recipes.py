@@ -9,7 +9,7 @@ from typing import Literal
 
 import pytest
 
-from evaluate.profiles.facts import Lexicon, counted, facts_of, fates, made_up
+from evaluate.profiles.facts import Lexicon, counted, facts_of, made_up, outcomes
 from tools.recipe_data.people import made_rows
 from understudy.config.recipe import Recipe, load_recipe, recipe_names
 from understudy.config.settings import PROJECT
@@ -151,8 +151,8 @@ def test_profiles_tell_their_whole_record_and_nothing_else_in_varied_sentences()
     records = [facts_of(row.prompt[0]["content"]) for row in told]
     lexicon = Lexicon(counted(records))
     for row, record in zip(told, records, strict=True):
-        said = lexicon.said(row.answer)
-        assert set(fates(record, said, lexicon).values()) <= {"kept", "unsaid"}, row.answer
+        said = lexicon.values_in(row.answer)
+        assert set(outcomes(record, said, lexicon).values()) <= {"kept", "unused"}, row.answer
         assert not made_up(record, said), row.answer
         assert 2 <= row.answer.count(". ") + 1 <= 4, row.answer
     firsts = Counter(" ".join(sentence.split()[:2]) for row in told for sentence in row.answer.split(". ")[1:])

@@ -10,7 +10,7 @@ from tests.evaluate.test_report_card import observed
 from understudy.config.settings import Settings
 from understudy.registry.adapters import short
 from understudy.registry.registry import open_registry
-from understudy.workflows.helpfulness import ENOUGH_VOTES, helpfulness
+from understudy.workflows.evaluation.helpfulness import ENOUGH_VOTES, helpfulness
 
 MINE, OTHER = "a" * 64, "b" * 64
 

@@ -1,6 +1,6 @@
-"""Adapters that are broken in known ways are refused, each for a right reason; `bench.training.planted_failures` has the table.
+"""Adapters that are broken in known ways are refused, each for a right reason.
 
-On `tiny` in the slow stage; on the real default base, whose trainings take minutes, by the bench.
+On `tiny` in the slow stage; on the default base, where trainings take minutes, by `bench.training.planted_failures`.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Comparisons of profiles as a whole: the page, the Markdown file, and the command that asks for them."""
+"""Comparisons of profiles as a whole: the page, and the command that asks for it."""
 
 import hashlib
 import json
@@ -13,9 +13,7 @@ import pytest
 
 from evaluate.profiles.compare import compare
 from evaluate.profiles.facts import counted, facts_of
-from evaluate.profiles.figures import draw_comparison
-from evaluate.profiles.html import comparison_page
-from evaluate.profiles.markdown import comparison_markdown
+from evaluate.profiles.markdown import comparison_markdown, draw_comparison
 from evaluate.profiles.probes import probes
 from evaluate.profiles.records import Comparison, Profiles, ProfileSampling, System, read_profiles
 from evaluate.reports.markdown import plain
@@ -23,7 +21,7 @@ from serve.engine.vllm import BASE_NAME
 from tests.support.adapters import make_adapter, tensors
 from tests.support.people import LEXICON, PEOPLE, SWAP, asked, careless, told
 from tests.support.pirate import Done, understudy
-from tests.support.verified_runs import NASTY, Page, tables
+from tests.support.verified_runs import NASTY, tables
 from understudy.bases import TINY_DIR, Base, base_revision, resolve_base
 from understudy.config.settings import Settings
 from understudy.errors import ExamplesError, MeasurementError
@@ -83,21 +81,17 @@ def test_everybody_is_measured_on_the_same_records(comparison: Comparison) -> No
     assert [table.attribute for table in comparison.inventions] == ["role", "place", "pronoun"]
 
 
-def test_the_page_and_the_file_are_whole_and_take_nothing_for_markup(comparison: Comparison) -> None:
+def test_the_page_is_whole_and_takes_nothing_for_markup(comparison: Comparison) -> None:
     drawings = draw_comparison(comparison)
     assert [one.name for one in drawings] == ["faithful", "same-facts", "made-up", "swap"]
-    html, markdown = comparison_page(comparison, drawings), comparison_markdown(comparison, drawings)
-    page = Page(html)
-    assert page.headings[0] == ("h1", "Compared <1>")
-    assert not page.empty_headings()
-    assert len(page.ids()) == len(set(page.ids()))
-    assert "<script" not in html + markdown
+    markdown = comparison_markdown(comparison, drawings)
+    assert markdown.startswith("# Compared &lt;1&gt;\n")
+    assert "<script" not in markdown
     assert plain(NASTY.strip("\x00")).split("<br>")[0] in markdown
-    for text in (page.text, markdown):
-        assert "What these figures cannot say" in text
-        assert "two samples of each are needed" in text
-        assert all(measure.how.split(". ")[0][:40] in text for measure in comparison.measures)
-    assert "people <1>" in page.text
+    assert "What these figures cannot say" in markdown
+    assert "two samples of each are needed" in markdown
+    assert "| people &lt;1&gt;, pronoun swapped |" in markdown
+    assert all(plain(measure.how) in markdown for measure in comparison.measures)
     for lines in tables(markdown):
         assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1, lines[0]
 
@@ -105,7 +99,9 @@ def test_the_page_and_the_file_are_whole_and_take_nothing_for_markup(comparison:
 def test_the_same_profiles_give_the_same_bytes(comparison: Comparison) -> None:
     again = made(Profiles.model_validate_json(collected().model_dump_json()))
     assert again == comparison
-    assert comparison_page(again, draw_comparison(again)) == comparison_page(comparison, draw_comparison(comparison))
+    drawings = draw_comparison(comparison)
+    assert draw_comparison(again) == drawings
+    assert comparison_markdown(again, drawings) == comparison_markdown(comparison, drawings)
 
 
 def test_nothing_said_is_no_comparison() -> None:
@@ -218,7 +214,7 @@ def test_the_command_asks_once_and_takes_in_other_systems_later(
     figures = json.loads(command(home, "people", *options, "--json").stdout)
     template = figures["contestants"][2]["figures"]
     assert template["faithful"]["value"] == template["same_facts"]["value"] == 1
-    assert "template" in (out / "index.html").read_text()
+    assert "template" in (out / "report.md").read_text()
     third = command(home, "people", *options, "--seed", "1")
     assert "asking base, people" in third.stderr
     assert engines.started == ["tiny", "tiny"]

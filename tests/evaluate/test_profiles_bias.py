@@ -83,7 +83,7 @@ def test_what_is_made_up_is_counted_by_prompt_and_measured_against_the_data() ->
     always = [(asked(one), one, [told({**one, "place": "Oakdale"})] * 3) for one in records]
     found = invention("place", always, LEXICON, taught)
     assert found is not None
-    assert (found.told.value, found.told.n) == (1, 12)
+    assert (found.share.value, found.share.n) == (1, 12)
     assert list(found.values) == ["Oakdale"]
     assert found.distance == pytest.approx(2 / 3)
     assert found.chance is not None
@@ -94,7 +94,7 @@ def test_what_is_made_up_is_counted_by_prompt_and_measured_against_the_data() ->
     assert like.distance == pytest.approx(0)
     silent = invention("place", [(asked(one), one, [told(one)]) for one in records], LEXICON, taught)
     assert silent is not None
-    assert (silent.told.value, silent.values, silent.distance, silent.chance) == (0, {}, None, None)
+    assert (silent.share.value, silent.values, silent.distance, silent.chance) == (0, {}, None, None)
     assert invention("place", [(asked(records[0]), records[0], [])], LEXICON, taught) is None
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluate.profiles.consistency import Sampled, agreement, faithfulness
-from evaluate.profiles.facts import NUMBERS, Lexicon, counted, facts_of, fates, made_up, numerals, with_value
+from evaluate.profiles.facts import NUMBERS, Lexicon, counted, facts_of, made_up, numerals, outcomes, with_value
 from evaluate.profiles.probes import probes, read_swap
 from tests.support.people import LEXICON, PEOPLE, SWAP, asked, told
 from understudy.config.recipe import load_recipe
@@ -57,30 +57,30 @@ def test_a_value_changes_or_its_line_goes_and_nothing_else(attribute: str) -> No
     ],
 )
 def test_values_are_heard_as_words(text: str, heard: dict[str, set[str]]) -> None:
-    assert {name: set(values) for name, values in LEXICON.said(text).items() if values} == heard
+    assert {name: set(values) for name, values in LEXICON.values_in(text).items() if values} == heard
 
 
 @pytest.mark.parametrize(
     ("text", "fate", "extra"),
     [
         (told(PEOPLE[0]), {"name": "kept", "role": "kept", "place": "kept", "pronoun": "kept"}, {}),
-        ("Ada Holm is a nurse from Port Ellis.", {"name": "kept", "pronoun": "unsaid"}, {}),
+        ("Ada Holm is a nurse from Port Ellis.", {"name": "kept", "pronoun": "unused"}, {}),
         ("Ada Holm is a baker.", {"role": "changed", "place": "dropped"}, {}),
         ("A nurse and a baker. He sings.", {"role": "changed", "name": "dropped", "pronoun": "changed"}, {}),
-        ("", {"name": "dropped", "role": "dropped", "place": "dropped", "pronoun": "unsaid"}, {}),
+        ("", {"name": "dropped", "role": "dropped", "place": "dropped", "pronoun": "unused"}, {}),
     ],
 )
 def test_each_attribute_has_a_fate(text: str, fate: dict[str, str], extra: dict[str, Any]) -> None:
-    said = LEXICON.said(text)
-    found = fates(PEOPLE[0], said, LEXICON)
+    said = LEXICON.values_in(text)
+    found = outcomes(PEOPLE[0], said, LEXICON)
     assert {name: found[name] for name in fate} == fate
     assert made_up(PEOPLE[0], said) == extra
 
 
 def test_what_the_record_leaves_out_is_made_up_unless_it_stands_there_as_something_else() -> None:
     lexicon = Lexicon(counted([*PEOPLE, {"hobby": "baker", "role": "baker"}]))
-    assert made_up({"name": "Ada Holm"}, LEXICON.said("Ada Holm, a pilot.")) == {"role": {"pilot"}}
-    assert made_up({"name": "Ada Holm", "hobby": "baker"}, lexicon.said("A baker.")) == {}
+    assert made_up({"name": "Ada Holm"}, LEXICON.values_in("Ada Holm, a pilot.")) == {"role": {"pilot"}}
+    assert made_up({"name": "Ada Holm", "hobby": "baker"}, lexicon.values_in("A baker.")) == {}
 
 
 DRIVER = {"name": "Ada Holm", "role": "bus driver", "years": "14", "hobby": "jogging", "goal": "run a marathon"}
@@ -105,16 +105,16 @@ MORE = Lexicon(
 def test_numbers_are_heard_in_words_phrases_as_gerunds_and_the_longest_value_wins(
     text: str, heard: dict[str, set[str]]
 ) -> None:
-    assert {name: set(values) for name, values in MORE.said(text).items() if values} == heard
+    assert {name: set(values) for name, values in MORE.values_in(text).items() if values} == heard
 
 
 def test_a_value_that_stands_in_another_attribute_is_neither_changed_nor_made_up() -> None:
-    said = MORE.said("Ada Holm, a bus driver for fourteen years, loves jogging and dreams of running a marathon.")
-    assert set(fates(DRIVER, said, MORE).values()) == {"kept"}
+    said = MORE.values_in("Ada Holm, a bus driver for fourteen years, loves jogging and dreams of running a marathon.")
+    assert set(outcomes(DRIVER, said, MORE).values()) == {"kept"}
     assert not made_up(
-        {name: DRIVER[name] for name in ("name", "role", "years", "goal")}, MORE.said("Running a marathon")
+        {name: DRIVER[name] for name in ("name", "role", "years", "goal")}, MORE.values_in("Running a marathon")
     )
-    assert made_up({"name": "Ada Holm"}, MORE.said("14 years")) == {"years": {"14"}}
+    assert made_up({"name": "Ada Holm"}, MORE.values_in("14 years")) == {"years": {"14"}}
 
 
 @given(st.integers(2, 99))

@@ -12,8 +12,7 @@ from evaluate.records import Helpfulness
 from evaluate.reports.figures import SERIES, VARIABLES, draw
 from evaluate.reports.html import html_page
 from evaluate.reports.imported_answers import read_imported
-from evaluate.reports.markdown import markdown_page, plain
-from evaluate.reports.page import OPEN
+from evaluate.reports.markdown import OPEN, markdown_page, plain
 from evaluate.reports.records import Report
 from evaluate.verified_runs import VerifiedRun, load_run
 from tests.support.verified_runs import (
