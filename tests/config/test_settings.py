@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from understudy.config.settings import load_settings
-from understudy.errors import UnderstudyError
+from understudy.errors import ConfigError
 
 
 def test_the_environment_is_read_and_arguments_go_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +25,7 @@ def test_a_value_that_cannot_be_used_is_named_as_people_write_it(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(f"UNDERSTUDY_{name}", value)
-    with pytest.raises(UnderstudyError, match=f"UNDERSTUDY_{name}.*found '{value}'"):
+    with pytest.raises(ConfigError, match=f"UNDERSTUDY_{name}.*found '{value}'"):
         load_settings()
 
 
@@ -51,7 +51,7 @@ print(load_settings(home=Path(sys.argv[1])).admin_secret)
 """
 
 
-def test_whoever_comes_while_the_admin_key_is_made_has_the_same(tmp_path: Path) -> None:
+def test_two_processes_that_make_the_admin_key_at_once_get_the_same_one(tmp_path: Path) -> None:
     command = [sys.executable, "-c", SLOWLY, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout
