@@ -1,0 +1,113 @@
+"""Whether an exported model says what the served one says.
+
+The same prompts are asked of both, greedily. Three things are compared: the tokens of every prompt (chat template and
+tokenizer), the answers word for word, and, along our own answers, which token the export would have chosen at each
+place (teacher-forced, so that one early difference does not count for all that follows).
+"""
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+LEAST_EQUAL = 0.95
+"""Share of answers that must be equal word for word where both compute in float32: 57 of 60."""
+LEAST_AGREEMENT = {"f32": 0.99, "f16": 0.97, "bf16": 0.97, "q8_0": 0.95, "q4_1": 0.90}
+"""Share of next tokens that must agree along our answers, by the precision of the weights."""
+LEAST_ENDED = 0.95
+"""Share of our ended answers after which the export ends its turn, too, teacher-forced."""
+
+
+class ExportProof(BaseModel):
+    """What was compared, and whether the export may be used in place of the served model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    runtime: str
+    """The program that ran the export, with its version."""
+    precision: str
+    prompts: int
+    prompts_equal: int
+    """Prompts whose tokens are ours, one by one."""
+    answers_equal: int
+    """Answers whose tokens are ours, one by one."""
+    tokens: int
+    """Tokens of our answers, with the ends of turn."""
+    tokens_agree: int
+    ended: int
+    """Our answers that end by themselves."""
+    ended_agree: int
+    """After how many of them the export ends its turn as well."""
+    reasons: list[str]
+    """Why it does not pass; empty if it does."""
+
+    @property
+    def passed(self) -> bool:
+        return not self.reasons
+
+    @property
+    def agreement(self) -> float:
+        """Share of next tokens that agree, 0 to 1."""
+        return self.tokens_agree / self.tokens if self.tokens else 0.0
+
+
+def prove(
+    runtime: str,
+    precision: str,
+    *,
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[Sequence[int]],
+    ended: Sequence[bool],
+    ends: Sequence[int],
+    their_prompts: Sequence[Sequence[int]],
+    their_answers: Sequence[Sequence[int]],
+    their_next: Sequence[Sequence[int]],
+) -> ExportProof:
+    """Compares an export with the served model; every argument but the first two has one entry for each prompt.
+
+    Args:
+        answers: ours, greedy, without the end of turn.
+        ended: whether ours ended by itself.
+        ends: tokens that end a turn.
+        their_next: what the export chooses at each token of our answer, and after the last.
+    """
+    tokens = agree = ended_agree = 0
+    for ours, done, following in zip(answers, ended, their_next, strict=True):
+        agree += sum(one == other for one, other in zip(ours, following, strict=False))
+        tokens += len(ours) + done
+        closes = done and len(following) > len(ours) and following[len(ours)] in ends
+        agree += closes
+        ended_agree += closes
+    found = ExportProof(
+        runtime=runtime,
+        precision=precision,
+        prompts=len(prompts),
+        prompts_equal=_equal(prompts, their_prompts),
+        answers_equal=_equal(answers, their_answers),
+        tokens=tokens,
+        tokens_agree=agree,
+        ended=sum(ended),
+        ended_agree=ended_agree,
+        reasons=[],
+    )
+    return found.model_copy(update={"reasons": _reasons(found)})
+
+
+def _equal(ours: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]]) -> int:
+    return sum(list(one) == list(other) for one, other in zip(ours, theirs, strict=True))
+
+
+def _reasons(found: ExportProof) -> list[str]:
+    reasons = []
+    if found.prompts_equal < found.prompts:
+        reasons.append(
+            f"{found.prompts - found.prompts_equal} of {found.prompts} prompts have other tokens than ours: "
+            "its chat template or its tokenizer differs"
+        )
+    least = LEAST_AGREEMENT[found.precision]
+    if found.agreement < least:
+        reasons.append(f"{found.agreement:.1%} of the next tokens agree with ours; {found.precision} needs {least:.0%}")
+    if found.precision == "f32" and found.answers_equal < LEAST_EQUAL * found.prompts:
+        reasons.append(f"{found.answers_equal} of {found.prompts} answers are ours word for word; f32 needs 95%")
+    if found.ended_agree < LEAST_ENDED * found.ended:
+        reasons.append(f"it ends {found.ended_agree} of the {found.ended} answers that end; 95% are needed")
+    return reasons

@@ -1,0 +1,46 @@
+// Asks llama.cpp (node-llama-cpp) what a GGUF file says. Reads one job as JSON from standard input, writes one result.
+//
+//   {model, lora: [{filePath, scale}], context, texts: [str], prompts: [[id]], answers: [[id]], maxTokens, threads}
+//   -> {tokens: [[id]], template, answers: [[id]], next: [[id]]}
+//
+// tokens: each text, special tokens read as such. answers: greedy continuations of the prompts, up to an end of turn.
+// next: for each prompt and its answer, what llama.cpp would have said at each token of the answer.
+import {createRequire} from "node:module";
+import {pathToFileURL} from "node:url";
+
+const require = createRequire(process.argv[2] + "/");
+const {getLlama, LlamaLogLevel} = await import(pathToFileURL(require.resolve("node-llama-cpp")).href);
+
+let input = "";
+for await (const part of process.stdin) input += part;
+const job = JSON.parse(input);
+
+const llama = await getLlama({gpu: false, build: "never", logLevel: LlamaLogLevel.error, maxThreads: job.threads});
+const model = await llama.loadModel({modelPath: job.model});
+const lora = job.lora.length ? {adapters: job.lora} : undefined;
+const context = await model.createContext({contextSize: job.context, lora, threads: job.threads, flashAttention: false});
+const sequence = context.getSequence();
+
+const tokens = job.texts.map(text => model.tokenize(text, true));
+const answers = [], next = [];
+for (const [place, prompt] of job.prompts.entries()) {
+    await sequence.clearHistory();
+    const said = [];
+    for await (const token of sequence.evaluate(prompt, {temperature: 0, yieldEogToken: true})) {
+        if (model.isEogToken(token)) break;
+        said.push(token);
+        if (said.length >= job.maxTokens) break;
+    }
+    answers.push(said);
+    const given = job.answers[place] ?? [];
+    if (given.length) {
+        await sequence.clearHistory();
+        const asked = [...prompt.slice(0, -1), ...[prompt.at(-1), ...given].map(token => [token, {generateNext: {token: true, options: {temperature: 0}}}])];
+        const found = await sequence.controlledEvaluate(asked);
+        next.push(found.slice(prompt.length - 1).map(one => one.next.token));
+    } else next.push([]);
+    process.stderr.write(`${place + 1}/${job.prompts.length}\n`);
+}
+const metadata = model.fileInfo.metadata;
+process.stdout.write(JSON.stringify({tokens, template: metadata.tokenizer?.chat_template ?? "", answers, next}));
+process.exit(0);

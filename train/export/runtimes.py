@@ -1,0 +1,144 @@
+"""Asks an exported model through the program that its users will run: llama.cpp or transformers."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from understudy.errors import AdapterError
+
+NODE_LLAMA_CPP = "3.22.1"
+"""Version of `node-llama-cpp` (npm), which brings llama.cpp prebuilt."""
+SCRIPT = Path(__file__).with_name("llama_cpp.mjs")
+CONTEXT = 2048
+"""Tokens that a prompt and its answer may have together."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class RuntimeAnswers:
+    """What a runtime makes of prompts; everything in tokens."""
+
+    prompts: list[list[int]]
+    """Its own reading of each prompt's text."""
+    answers: list[list[int]]
+    """Its greedy answers, without the end of turn."""
+    next: list[list[int]]
+    """At each token of our answer, and after the last one, what it would have said instead."""
+    template: str = ""
+    """The chat template that the file carries."""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What an export is asked: prompts as text and as our tokens, and our greedy answers without the end of turn."""
+
+    texts: list[str]
+    prompts: list[list[int]]
+    answers: list[list[int]]
+    max_tokens: int
+
+
+def ask_llama_cpp(
+    model: Path, adapters: Sequence[tuple[Path, float]], questions: Questions, cache: Path, on_progress: Progress
+) -> RuntimeAnswers:
+    """Asks a GGUF model, with each adapter at its strength.
+
+    Raises:
+        AdapterError: llama.cpp cannot be had, or does not load the file; one line says why.
+    """
+    job = {
+        "model": str(model.resolve()),
+        "lora": [{"filePath": str(path.resolve()), "scale": scale} for path, scale in adapters],
+        "context": CONTEXT,
+        "texts": questions.texts,
+        "prompts": questions.prompts,
+        "answers": questions.answers,
+        "maxTokens": questions.max_tokens,
+        "threads": os.cpu_count() or 1,
+    }
+    command = ["node", str(SCRIPT), str(install(cache))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            process.stdin.write(json.dumps(job).encode())
+            process.stdin.close()
+            lines = _followed(process.stderr, on_progress)
+            found = process.stdout.read()
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode or not found:
+        last = next((line for line in reversed(lines) if "rror" in line), lines[-1] if lines else "no reason given")
+        raise AdapterError(f"llama.cpp does not run {model.name}: {last[:300]}")
+    said: dict[str, Any] = json.loads(found)
+    return RuntimeAnswers(said["tokens"], said["answers"], said["next"], said["template"])
+
+
+def install(cache: Path) -> Path:
+    """The folder with `node-llama-cpp`, fetched by npm at first use (85 MB).
+
+    Raises:
+        AdapterError: Node.js or npm is missing, or npm cannot get it.
+    """
+    folder = cache / f"node-llama-cpp-{NODE_LLAMA_CPP}"
+    if (folder / "complete").is_file():
+        return folder
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        raise AdapterError("llama.cpp is run by Node.js, which is not here: install node (18 or newer) and npm")
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = [f"node-llama-cpp@{NODE_LLAMA_CPP}", f"@node-llama-cpp/linux-x64@{NODE_LLAMA_CPP}"]
+    options = ["--silent", "--no-fund", "--no-audit", "--ignore-scripts", "--omit=optional", "--prefix", str(folder)]
+    done = subprocess.run([npm, "install", *options, *wanted], capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise AdapterError(f"npm cannot get node-llama-cpp {NODE_LLAMA_CPP}: {last}")
+    (folder / "complete").touch()
+    return folder
+
+
+def ask_transformers(model: Path, adapter: Path | None, questions: Questions, on_progress: Progress) -> RuntimeAnswers:
+    """Asks a model folder, or a base and a PEFT adapter, by transformers in float32 on this machine's CPU."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    if adapter is not None:
+        loaded = PeftModel.from_pretrained(loaded, adapter, torch_device="cpu").eval()
+    prompts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in questions.texts]
+    ends = loaded.generation_config.eos_token_id
+    ends = ends if isinstance(ends, list) else [ends]
+    settings = {"do_sample": False, "repetition_penalty": 1.0, "max_new_tokens": questions.max_tokens}
+    answers, following = [], []
+    for place, (prompt, ours) in enumerate(zip(questions.prompts, questions.answers, strict=True), 1):
+        with torch.inference_mode():
+            said = loaded.generate(torch.tensor([prompt]), temperature=None, top_p=None, top_k=None, **settings)
+            whole = loaded(torch.tensor([[*prompt, *ours]])).logits[0, len(prompt) - 1 :]
+        new = said[0, len(prompt) :].tolist()
+        answers.append(next((new[:n] for n, token in enumerate(new) if token in ends), new))
+        following.append(whole.argmax(-1).tolist())
+        on_progress(place, len(questions.prompts))
+    return RuntimeAnswers(prompts, answers, following, tokenizer.chat_template or "")
+
+
+def _followed(stderr: IO[bytes], on_progress: Progress) -> list[str]:
+    """Reads progress lines ("3/60") to the end; returns all other lines."""
+    lines = []
+    for raw in stderr:
+        line = raw.decode(errors="replace").strip()
+        done, _, total = line.partition("/")
+        if done.isdigit() and total.isdigit():
+            on_progress(int(done), int(total))
+        elif line:
+            lines.append(line)
+    return lines
