@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, BatchEncoding, LlamaForCausalLM, 
 
 from tools.tiny_base.batches import BatchStream, CopyBatches
 from tools.tiny_base.conversations import Message, conversations
-from tools.tiny_base.evaluate import answer, evaluate, load_base
+from tools.tiny_base.evaluate import EvalReport, answer, load_base, main
 from tools.tiny_base.names import TokenPool
 from tools.tiny_base.plan import QUICK
 from tools.tiny_base.pretrain import build
@@ -152,14 +152,21 @@ def test_base_follows_a_second_turn(model: LlamaForCausalLM, tokenizer: PreTrain
     assert stopped
 
 
-def test_evaluation_counts(tmp_path: Path) -> None:
-    report = evaluate(BASE, limit=2)
-    assert report.counts["topic copied"].of == 2
+def test_the_command_counts_or_says_that_there_is_no_model(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sys.argv", ["evaluate", "--limit", "1", "--json"])
+    main()
+    report = EvalReport.model_validate_json(capsys.readouterr().out)
+    assert report.counts["topic copied"].of == 1
     assert report.counts["stopped by itself"].of == sum(
         count.of for name, count in report.counts.items() if name != "stopped by itself"
     )
     assert "topic copied" in report.table()
-    assert json.loads(report.to_json())["parameters"] == report.parameters
+    monkeypatch.setattr("sys.argv", ["evaluate", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        main()
+    assert "no model there; build one with `python -m tools.tiny_base.pretrain`" in capsys.readouterr().err
 
 
 def test_shipped_evaluation_is_of_the_shipped_weights() -> None:

@@ -1,6 +1,11 @@
-"""Ask a base what it was never trained on and count: `understudy base eval`."""
+"""Ask a build of the tiny base what it was never trained on, and count the right answers.
 
+python -m tools.tiny_base.evaluate [FOLDER]
+"""
+
+import argparse
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +16,8 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from tools.tiny_base.conversations import Message
 from tools.tiny_base.pretrain import HELD_OUT_CONVERSATIONS, heldout_loss, parameter_count
 from tools.tiny_base.questions import Case, cases
+from understudy.bases import TINY_DIR
+from understudy.cli.console import steps
 
 Progress = Callable[[int, int], None]
 LONGEST_ANSWER, GROUP = 320, 16
@@ -156,3 +163,25 @@ def _limited(found: list[Case], limit: int | None) -> list[Case]:
 def _add(counts: dict[str, Count], category: str, right: bool) -> None:
     old = counts.get(category, Count(right=0, of=0))
     counts[category] = Count(right=old.right + int(right), of=old.of + 1)
+
+
+def main() -> None:
+    """Print how a build answers the held-out questions."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", default=TINY_DIR, help="a build (default: the shipped one)")
+    parser.add_argument("--limit", type=int, help="ask only so many questions of each kind")
+    parser.add_argument("--json", action="store_true", help="print JSON, with every wrong answer")
+    chosen = parser.parse_args()
+    if not (chosen.folder / "config.json").is_file():
+        parser.error(f"{chosen.folder}: no model there; build one with `python -m tools.tiny_base.pretrain`")
+    with steps("asking") as on_step:
+        report = evaluate(chosen.folder, limit=chosen.limit, on_progress=lambda done, total: on_step(done, total, None))
+    print(report.to_json() if chosen.json else report)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)

@@ -1,9 +1,13 @@
-"""Train the tiny base from the text that the project generates: `understudy base build`.
+"""Train the tiny base from the text that the project generates.
 
-Muon moves the hidden matrices, AdamW the rest. A copy curriculum comes first. The build is seeded and counted
-in steps; it writes checkpoints and goes on from the last one after an interruption.
+    python -m tools.tiny_base.pretrain [--quick] [--out FOLDER]
+
+Up to an hour on two cores. Muon updates the hidden matrices, AdamW the rest. A copy curriculum comes first. The build
+is seeded and counted in steps; it writes checkpoints, and after an interruption it continues from the last one.
 """
 
+import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -20,6 +24,9 @@ from tools.tiny_base.conversations import conversations
 from tools.tiny_base.names import TokenPool
 from tools.tiny_base.plan import FULL, QUICK, Plan, llama_config
 from tools.tiny_base.tokenizer import END, PAD, encode, load_tokenizer, token_pool, train_tokenizer
+from understudy.bases import TINY_DIR
+from understudy.cli.console import console, steps
+from understudy.config.settings import load_settings
 
 Progress = Callable[[int, int, float], None]
 WARM_UP_STEPS, CONSTANT_UNTIL, LAST_RATE = 20, 0.35, 0.02
@@ -51,7 +58,7 @@ def build(
 ) -> BuildResult:
     """Train a base and write it to `out`; checkpoints go to `work`.
 
-    With `resume` an interrupted build of the same plan and seed goes on from its last checkpoint.
+    With `resume`, an interrupted build of the same plan and seed continues from its last checkpoint.
     `on_progress` is called with the step, the number of steps and the loss after every step.
     """
     plan = plan or (QUICK if quick else FULL)
@@ -59,14 +66,14 @@ def build(
     if not resume:
         (work / "checkpoint.pt").unlink(missing_ok=True)
         (work / "tokenizer.json").unlink(missing_ok=True)
-    run = Run(plan, seed, work)
-    run.train(on_progress)
-    loss = heldout_loss(run.model, run.tokenizer)
-    save_base(run.model, run.tokenizer, out)
-    return BuildResult(out, parameter_count(run.model), run.step, run.seconds, loss)
+    started = Build(plan, seed, work)
+    started.train(on_progress)
+    loss = heldout_loss(started.model, started.tokenizer)
+    save_base(started.model, started.tokenizer, out)
+    return BuildResult(out, parameter_count(started.model), started.step, started.seconds, loss)
 
 
-class Run:
+class Build:
     """A build in progress: model, optimisers, and the place in the stream of text."""
 
     def __init__(self, plan: Plan, seed: int, work: Path) -> None:
@@ -231,3 +238,32 @@ def save_base(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: 
     for file in sorted(partial.iterdir()):
         file.replace(out / file.name)
     partial.rmdir()
+
+
+def main() -> None:
+    """Train `tiny`, the base of the tests, and say how good it is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--out", type=Path, default=TINY_DIR, help="where the model goes (default: over the shipped one)"
+    )
+    parser.add_argument("--quick", action="store_true", help="a rough one in minutes, to see that it works")
+    parser.add_argument("--seed", type=int, default=0, help="seed of text and weights (0)")
+    parser.add_argument("--fresh", action="store_true", help="forget an interrupted build")
+    chosen = parser.parse_args()
+    work = load_settings().home / "base-build" / f"{'quick' if chosen.quick else 'full'}-{chosen.seed}"
+    with steps("training the base") as on_step:
+        result = build(
+            chosen.out, quick=chosen.quick, seed=chosen.seed, resume=not chosen.fresh, work=work, on_progress=on_step
+        )
+    console.print(
+        f"{result.parameters / 1e6:.1f}M parameters, {result.steps} steps, {result.seconds:.0f} s, "
+        f"held-out loss {result.heldout_loss:.3f}: {result.out}"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("stopped; the same command continues from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
