@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from tests.conftest import SHARED
 from understudy.cli.app import app
-from understudy.cli.data import parse_columns
+from understudy.cli.commands.data import parse_columns
 from understudy.data.inspect import Distribution, Inspection, inspect_data
 from understudy.data.load import NOTES, LoadedData, load_data, read_data
 from understudy.errors import BaseModelError, ExamplesError

@@ -16,11 +16,13 @@ from understudy.bases import TINY_DIR
 from understudy.config.settings import PROJECT
 
 CHOICE = """
-from understudy.cli.base_choice import choose_base
+import sys
 from understudy.config.recipe import load_recipe
 from understudy.config.settings import load_settings
+from understudy.workflows.choose_base import choose_base
 settings = load_settings()
-print(choose_base(settings, load_recipe("pirate", settings.recipes_dir), None).name)
+report = lambda text: print(text, file=sys.stderr)
+print(choose_base(settings, load_recipe("pirate", settings.recipes_dir), None, report=report).name)
 """
 
 
@@ -76,7 +78,8 @@ def test_else_the_base_in_the_settings_is_and_the_reason_is_said(
 
 def test_a_base_that_is_too_large_for_this_machine_is_not_fetched(hub: HubServer, tmp_path: Path) -> None:
     enlarged = CHOICE.replace(
-        "settings = ", "from understudy.cli import base_choice; base_choice.ON_A_CPU = 1e6\nsettings = "
+        "settings = ",
+        "from understudy.workflows import choose_base as module; module.MOST_WEIGHTS_ON_A_CPU = 1e6\nsettings = ",
     )
     done = chosen(tmp_path, hub, "base: ann/base\n", enlarged, CUDA_VISIBLE_DEVICES="")
     assert done.stdout == "smollm2\n"

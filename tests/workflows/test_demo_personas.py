@@ -15,14 +15,14 @@ from rich.console import Console
 from tests.support.adapters import make_adapter
 from tests.support.fake_gateway import FakeGateway
 from understudy.bases import SMOLLM2, Base, known_base, resolve_base
-from understudy.cli import demo_personas
-from understudy.cli.demo import who_is_there
-from understudy.cli.demo_personas import Missing, Rollout, newest_for, unpublished, untrained
-from understudy.cli.gpu import gpu_memory_gib, larger_base_hint
+from understudy.bases.gpu import gpu_memory_gib, larger_base_hint
+from understudy.cli.show_demo import TerminalDisplay, who_is_there
 from understudy.config.settings import Settings, load_settings
 from understudy.errors import EngineError
 from understudy.processes import Child
 from understudy.registry.registry import Registry, open_registry
+from understudy.workflows import demo_personas
+from understudy.workflows.demo_personas import Missing, Rollout, newest_for, unpublished, untrained
 
 RECIPE = "title: {title}\nvoice: V\nprompts: [Hello]\n"
 
@@ -118,8 +118,9 @@ class Said:
     def run(self, *missing: Missing, check: Any = lambda: None) -> str:
         console = Console(file=self.out, soft_wrap=True, force_terminal=self.terminal, highlight=False)
         children: list[Child] = []
+        display = TerminalDisplay(self.settings, console)
         options = {"environment": {}, "check": check, "wait_ready": self._wait, "started": time.monotonic()}
-        Rollout(self.settings, console, children, **options).run(list(missing))
+        Rollout(self.settings, display, children, **options).run(list(missing))
         assert children == [], "what has ended is not to be ended again"
         return re.sub(r"after \d+ s", "after N s", self.out.getvalue())
 

@@ -69,7 +69,7 @@ def resolve_base(name: str, on_progress: Progress = lambda what, done, total: No
     """
     name = OLD_NAMES.get(name, name)
     if name == TINY:
-        _require_model(TINY_DIR, "the tiny base is not built: run `understudy base build`")
+        _require_model(TINY_DIR, "the tiny base is not built: run `python -m tools.tiny_base.pretrain`")
         return Base(name=name, location=str(TINY_DIR), local=True)
     if name == SMOLLM2:
         return Base(name=name, location=str(prepared(load_settings().bases_dir, on_progress)), local=True)
@@ -106,13 +106,14 @@ def require_base(name: str, on_progress: Progress = lambda what, done, total: No
         HfApi().model_info(base.location, timeout=HUB_TIMEOUT)
     except GatedRepoError:
         reason = "it is gated: accept its terms on the Hub and set HF_TOKEN"
-        raise BaseModelError(f"base {name}: {reason}, or {instead}") from None
+        raise BaseModelError(f"base {name}: {reason}, or {instead}", reason=reason) from None
     except RepositoryNotFoundError:
-        raise BaseModelError(f"base {name}: not on the Hub, or private (set HF_TOKEN); {instead}") from None
+        reason = "not on the Hub, or private (set HF_TOKEN)"
+        raise BaseModelError(f"base {name}: {reason}; {instead}", reason=reason) from None
     except Exception as error:  # the client's transport has errors of its own, and they change with its version
         if base_revision(base) is None:
             reason = f"the Hub cannot be reached ({error}), and it is not in the cache"
-            raise BaseModelError(f"base {name}: {reason}; {instead}") from None
+            raise BaseModelError(f"base {name}: {reason}; {instead}", reason=reason) from None
         os.environ["HF_HUB_OFFLINE"] = "1"
         constants.HF_HUB_OFFLINE = True
     return base

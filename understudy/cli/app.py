@@ -6,19 +6,19 @@ import typer
 from typer.core import TyperGroup
 
 from understudy import __version__
-from understudy.cli.commands import admin, evaluate, serve, space, train, votes
+from understudy.cli.commands import admin, bases, data, evaluate, serve, space, train, votes
 
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter
 
 PANELS = {
     "Start here": ("demo",),
-    "Teach": ("bases", "base", "data", "check", "train", "sweep"),
-    "Prove": ("verify", "report", "compare", "validate", "eval-code"),
-    "Stage": ("serve", "push", "publish", "ask", "promote", "rollback"),
+    "Train": ("bases", "base", "data", "check", "train", "sweep"),
+    "Evaluate": ("verify", "report", "compare", "validate", "eval-code"),
+    "Serve": ("serve", "push", "publish", "ask", "promote", "rollback"),
     "Arena and votes": ("rank", "preferences", "votes"),
     "Hub and Spaces": ("space",),
-    "Housekeeping": ("personas", "history", "keys"),
+    "Administration": ("personas", "history", "keys"),
 }
 """What `understudy --help` shows under which heading; a command in none of them is listed last."""
 
@@ -50,7 +50,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for part in (train, evaluate, serve, votes, space, admin):
+for part in (bases, data, train, evaluate, serve, votes, space, admin):
     app.add_typer(part.app)
 
 

@@ -1,25 +1,35 @@
-"""What all commands share to talk to people: one console on standard error, progress, quiet libraries."""
+"""What all commands share to show people: one console on standard error, tables on standard output, progress."""
 
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from understudy.processes import BRISK_OPENMP, QUIET_OPENMP, openmp
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
-"""For people; what programs read goes to standard output."""
+"""For people: progress, warnings, what was done."""
+out = Console(highlight=False, soft_wrap=True)
+"""For results that a command prints as a table or a text; JSON is printed without it."""
 
 
 def prepare(*, trains: bool = False) -> None:
-    """Before torch is imported: how threads wait, and libraries say only what matters.
+    """Set how idle threads wait, and quieten libraries; call it before torch is imported.
 
-    With an engine of its own beside it, threads that wait sleep; what only `trains` looks whether it is alone.
+    Idle threads sleep, because an engine may share the cores; a command that only `trains` lets them spin if it has the
+    machine for itself.
     """
     if not {*QUIET_OPENMP, *BRISK_OPENMP} & os.environ.keys():
         os.environ.update(openmp() if trains else QUIET_OPENMP)
@@ -27,9 +37,19 @@ def prepare(*, trains: bool = False) -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
+def warn(text: str) -> None:
+    """Print a line that people should not miss."""
+    console.print(text, style="yellow")
+
+
+def dim(text: str) -> None:
+    """Print a line that people may skip."""
+    console.print(text, style="dim")
+
+
 @contextmanager
 def status(text: str) -> Iterator[Callable[[str], None]]:
-    """Shows what is being done; yields a function that says what is done next. Quiet where there is no terminal."""
+    """Show what is being done on a terminal, nothing elsewhere; yields a function that takes what is done next."""
     if console.is_terminal:
         with console.status(text) as shown:
             yield shown.update
@@ -38,7 +58,10 @@ def status(text: str) -> Iterator[Callable[[str], None]]:
 
 
 class Steps:
-    """A progress display: call it with work done and known, and a loss; `say` names what is being done."""
+    """A progress display: call it with work done, work in all, and a loss.
+
+    `say` takes what is being done; an empty text is the work itself.
+    """
 
     def __init__(self, show: Callable[[int, int, float | None], None], say: Callable[[str], None]) -> None:
         self._show, self.say = show, say
@@ -65,7 +88,10 @@ def steps(title: str) -> Iterator[Steps]:
         def on_step(done: int, total: int, loss: float | None) -> None:
             progress.update(task, completed=done, total=total, loss="" if loss is None else f"loss {loss:.3f}")
 
-        yield Steps(on_step, lambda text: progress.update(task, description=f"{title}: {text}"))
+        def say(text: str) -> None:
+            progress.update(task, description=f"{title}: {text}" if text else title)
+
+        yield Steps(on_step, say)
 
 
 def _lines(title: str) -> Any:
@@ -80,3 +106,39 @@ def _lines(title: str) -> Any:
             print(text, file=sys.stderr, flush=True)
 
     return on_step
+
+
+@contextmanager
+def base_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Show how far a base is prepared: a bar on a terminal, a line for each part elsewhere, nothing if it is ready.
+
+    Yields the `on_progress` of `resolve_base` and `require_base`.
+    """
+    with ExitStack() as stack:
+        yield _bars(stack) if console.is_terminal else _parts()
+
+
+def _bars(stack: ExitStack) -> Callable[[str, int, int], None]:
+    columns = (TextColumn("preparing the base: {task.description}"), BarColumn(), TaskProgressColumn())
+    shown: list[Progress] = []
+
+    def on_progress(what: str, done: int, total: int) -> None:
+        if not shown:
+            shown.append(stack.enter_context(Progress(*columns, console=console, transient=True)))
+        (progress,) = shown
+        known = {task.description: task.id for task in progress.tasks}
+        task = known[what] if what in known else progress.add_task(what)
+        progress.update(task, completed=done, total=total)
+
+    return on_progress
+
+
+def _parts() -> Callable[[str, int, int], None]:
+    shown: set[str] = set()
+
+    def on_progress(what: str, done: int, total: int) -> None:
+        if what not in shown:
+            shown.add(what)
+            console.print(f"preparing the base: {what}")
+
+    return on_progress

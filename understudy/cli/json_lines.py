@@ -1,42 +1,37 @@
-"""What a command tells other programs while it works: one JSON object a line on standard output."""
+"""Progress for other programs: one JSON object a line on standard output."""
 
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 
 from understudy.errors import UnderstudyError
 
 Value = str | int | float | None
-Report = Callable[..., None]
-"""Called with the fields of one object as keyword arguments, each a `Value`."""
-
-
-def silent(**fields: Value) -> None:
-    """Tells nobody."""
+WriteLine = Callable[[Mapping[str, Value]], None]
 
 
 @contextmanager
-def json_lines(wanted: bool) -> Iterator[Report]:
-    """Yields a function that writes one line; one that writes nothing unless `wanted`.
+def json_lines(wanted: bool) -> Iterator[WriteLine]:
+    """Yields a function that writes one object as a line; unless `wanted`, it writes nothing.
 
-    Inside of the block everything else that is printed goes to standard error. An error of ours that ends the block is
-    written as `{"error": …}` on its way.
+    Inside of the block everything else that is printed goes to standard error. An UnderstudyError that ends the block
+    is written as `{"error": …}` before it passes.
     """
     if not wanted:
-        yield silent
+        yield lambda _: None
         return
-    out = sys.stdout
+    stdout = sys.stdout
 
-    def write(**fields: Value) -> None:
-        print(json.dumps({name: _finite(value) for name, value in fields.items()}), file=out, flush=True)
+    def write(record: Mapping[str, Value]) -> None:
+        print(json.dumps({name: _finite(value) for name, value in record.items()}), file=stdout, flush=True)
 
     with redirect_stdout(sys.stderr):
         try:
             yield write
         except UnderstudyError as error:
-            write(error=str(error))
+            write({"error": str(error)})
             raise
 
 

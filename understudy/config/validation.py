@@ -7,6 +7,8 @@ import typing
 
 from pydantic import BaseModel, ValidationError
 
+from understudy.errors import ConfigError
+
 Model = typing.TypeVar("Model", bound=BaseModel)
 
 
@@ -16,6 +18,29 @@ def checked(model: type[Model], data: dict, where: str, error: type[Exception]) 
         return model.model_validate(data)
     except ValidationError as found:
         raise error(f"{where}: " + "; ".join(_explain(model, e) for e in found.errors())) from None
+
+
+def overridden(settings: Model, changes: dict[str, typing.Any]) -> Model:
+    """`settings` with the `changes` that are not None, which come from the command line.
+
+    Raises:
+        ConfigError: a change is unknown or has a wrong value; the message names its option.
+    """
+    wanted = {name: value for name, value in changes.items() if value is not None}
+    try:
+        return type(settings).model_validate({**settings.model_dump(), **wanted})
+    except ValidationError as found:
+        first = found.errors()[0]
+        if not first["loc"]:
+            raise ConfigError(first["msg"].removeprefix("Value error, ")) from None
+        name = str(first["loc"][0])
+        if first["type"] != "extra_forbidden":
+            option = "--" + name.replace("_", "-")
+            raise ConfigError(f"{option}: {first['msg']}, found {first['input']!r}") from None
+        known = type(settings).model_fields
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known settings: {', '.join(known)}"
+        raise ConfigError(f"--set {name}: there is no such setting of training; {hint}") from None
 
 
 def _explain(model: type[BaseModel], error: typing.Any) -> str:

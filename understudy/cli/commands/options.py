@@ -1,8 +1,10 @@
 """Arguments and options that several commands share."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from understudy.errors import ConfigError
 
 Port = Annotated[int | None, typer.Option(help="Port of the gateway (8000).", min=1, max=65535)]
 SpacePort = Annotated[int | None, typer.Option(help="Port of the Gradio app (7860).", min=1, max=65535)]
@@ -11,3 +13,16 @@ BaseModelName = Annotated[str | None, typer.Option(help="smollm2 (the default), 
 Persona = Annotated[str, typer.Argument(help="Name of a persona.")]
 RecipeName = Annotated[str, typer.Argument(help="A recipe: its name in recipes/, or the path of its folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """Read the values of `--set NAME=VALUE` as YAML. Raises ConfigError for another form."""
+    import yaml
+
+    changes = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not (name and equals and value):
+            raise ConfigError(f"--set {setting!r}: use NAME=VALUE, such as --set neftune=5")
+        changes[name.strip().replace("-", "_")] = yaml.safe_load(value)
+    return changes

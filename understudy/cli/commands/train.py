@@ -1,66 +1,23 @@
-"""Commands that make an adapter from examples: data, check, train, sweep, base."""
+"""Commands that make an adapter from examples or votes: check, train, sweep."""
 
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from understudy.cli.commands.options import BaseModelName, Json, RecipeName
-from understudy.config.settings import load_settings
+from understudy.cli.commands.options import BaseModelName, Json, RecipeName, parse_settings
+from understudy.config.settings import Settings, load_settings
 from understudy.errors import ConfigError
 
+if TYPE_CHECKING:
+    from train.hub.hf_jobs import JobPlan
+    from train.sft_trainer import Tracker
+
 app = typer.Typer()
-data_app = typer.Typer(help="Training data: what is in a file before it is trained on.", no_args_is_help=True)
-app.add_typer(data_app, name="data", short_help="Look into training data before it is trained on; make more.")
-base_app = typer.Typer(help="Prepare the default base; build and measure the tests' one.", no_args_is_help=True)
-app.add_typer(base_app, name="base", short_help="Prepare the default base; build and measure the tests' one.")
 
-
-@data_app.command("inspect")
-def data_inspect(
-    source: Annotated[
-        str, typer.Argument(help="A file, a folder of files, or hub:ORG/NAME[@REVISION][:SPLIT].", metavar="FILE")
-    ],
-    columns: Annotated[str, typer.Option(help="Which column is which: prompt=a,completion=b.")] = "",
-    heldout: Annotated[str | None, typer.Option(help="A held-out file to compare with.", metavar="FILE")] = None,
-    max_length: Annotated[int | None, typer.Option(help="Longest row in tokens that may be trained.", min=1)] = None,
-    base: BaseModelName = None,
-    json_output: Json = False,
-) -> None:
-    """Say what is in training data: its schema, bad rows, duplicates, lengths, secrets. Exit code 1 if rows are bad.
-
-    Reads .jsonl, .json, .csv, .tsv and .parquet. Tokens are counted when --base or --max-length is given.
-    """
-    from understudy.cli.data import print_inspection
-
-    tokens = max_length is not None or base is not None
-    code = print_inspection(
-        source,
-        columns=columns,
-        heldout=heldout,
-        base=load_settings(base=base).base if tokens else None,
-        max_length=max_length,
-        json_output=json_output,
-    )
-    raise typer.Exit(code)
-
-
-@data_app.command("augment")
-def data_augment(
-    source: Annotated[
-        str, typer.Argument(help="A recipe, or a file of rows or of records of people.", metavar="RECIPE_OR_FILE")
-    ],
-    out: Annotated[str | None, typer.Option(help="File to write; default: standard output.", metavar="FILE")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    times: Annotated[int, typer.Option(help="Other wordings of each prompt (rows, not records).", min=1, max=3)] = 1,
-) -> None:
-    """Make more rows from rows: each names its parent, and stays on its side of every split.
-
-    Records of people become paraphrased, swapped and balanced profiles; other rows get other wordings of their prompts.
-    """
-    from understudy.cli.data import augment_data
-
-    augment_data(load_settings(), source, out, seed=seed, times=times)
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended."""
 
 
 @app.command(short_help="Preflight: what the model sees, and why not to train yet.")
@@ -79,12 +36,23 @@ def check(
 
     Ends with 1 when there is one.
     """
-    from understudy.cli.check import check_recipe
-    from understudy.cli.training import said
+    import json
 
-    changes = said(other or [])
-    options = {"shown": rows, "engine": engine, "json_output": json_output}
-    if not check_recipe(load_settings(base=base), recipe, base, changes, **options):
+    from understudy.cli.console import prepare, status, warn
+    from understudy.cli.show_training import show_check
+    from understudy.workflows.check import check_recipe
+
+    prepare()
+    changes = parse_settings(other or [])
+    with status("reading the recipe") as say:
+        checked = check_recipe(
+            load_settings(base=base), recipe, base, changes, rows=rows, engine=engine, say=say, report=warn
+        )
+    if json_output:
+        print(json.dumps({"passed": checked.passed, "findings": [one.model_dump() for one in checked.findings]}))
+    else:
+        show_check(checked)
+    if not checked.passed:
         raise typer.Exit(1)
 
 
@@ -141,8 +109,9 @@ def train(
     The same settings and data are the same run: if it was interrupted, the command goes on where it stopped.
     With --method dpo, kto, grpo or rloo the live revision goes on learning from people's votes.
     """
-    from understudy.cli.training import said, train_recipe
+    from understudy.config.preference import PREFERENCE_METHODS
 
+    settings = load_settings(base=base)
     changes = {
         "epochs": epochs,
         "learning_rate": learning_rate,
@@ -150,30 +119,33 @@ def train(
         "batch_size": batch_size,
         "seed": seed,
         "method": method,
-        **said(other or []),
+        **parse_settings(other or []),
     }
-    from understudy.config.preference import PREFERENCE_METHODS
-
     if method in PREFERENCE_METHODS or preferences or start:
-        from understudy.cli.preferences import train_from_votes
-
-        alone = on == "here" and tracker == "none" and processes in (None, 1) and not json_output
-        votes = {"preferences": preferences, "start": start, "fresh": fresh, "alone": alone}
-        train_from_votes(load_settings(base=base), recipe, base, changes, **votes)
+        if on != "here" or tracker != "none" or processes not in (None, 1) or json_output:
+            raise ConfigError(
+                "learning from votes runs here in one process: leave --on, --tracker, --processes and --json out"
+            )
+        _train_from_votes(settings, recipe, base, changes, preferences=preferences, start=start, fresh=fresh)
         return
-    from understudy.cli.jobs import job_plan, train_on_hub
+    from understudy.workflows.train_remote import job_plan
 
     plan = job_plan(on, flavor=flavor, timeout=timeout, push=push_to, package=package, dry_run=dry_run)
-    if plan is not None:
-        if json_output:
-            raise ConfigError("--json tells of training on this machine; leave it out with --on hf-jobs")
-        train_on_hub(load_settings(base=base), recipe, base, changes, plan, dry_run=dry_run)
-        return
-    from understudy.cli.json_lines import json_lines
-
-    options = {"fresh": fresh, "tracker": tracker, "processes": processes}
-    with json_lines(json_output) as report:
-        train_recipe(load_settings(base=base), recipe, base, changes, **options, report=report)
+    if plan is None:
+        _train_here(
+            settings,
+            recipe,
+            base,
+            changes,
+            fresh=fresh,
+            tracker=tracker,
+            processes=processes,
+            json_output=json_output,
+        )
+    elif json_output:
+        raise ConfigError("--json is for training on this machine; leave it out with --on hf-jobs")
+    else:
+        _train_as_job(settings, recipe, base, changes, plan, dry_run=dry_run)
 
 
 @app.command(short_help="Find better settings by trials, each cross-validated.")
@@ -189,51 +161,120 @@ def sweep(
     json_output: Annotated[bool, typer.Option("--json", help="Print everything found as JSON.")] = False,
 ) -> None:
     """Find settings by trials, each judged by cross-validation on the examples; held-out rows stay unseen."""
-    from understudy.cli.sweep import sweep_recipe
+    from understudy.cli.console import prepare, steps, warn
+    from understudy.cli.show_sweep import show_sweep
+    from understudy.workflows.sweep import sweep_recipe
 
-    names = [name.strip() for name in (over or "").split(",") if name.strip()]
-    options = {"trials": trials, "over": names, "write": write, "json_output": json_output}
-    sweep_recipe(load_settings(), recipe, bases or [], **options)
+    prepare()
+    with steps(f"sweeping {Path(recipe).name}") as on_trial:
+        swept = sweep_recipe(
+            load_settings(),
+            recipe,
+            bases=bases or [],
+            trials=trials,
+            over=[name.strip() for name in (over or "").split(",") if name.strip()],
+            write=write,
+            say=on_trial.say,
+            report=warn,
+            on_trial=on_trial,
+        )
+    show_sweep(swept, json_output=json_output)
 
 
-@app.command("bases", short_help="List the bases that are known by name.")
-def bases(json_output: Json = False) -> None:
-    """List the bases that are known by name: size, memory, licence, origin, and whether they are on this machine."""
-    from understudy.cli.bases import show_bases
-
-    show_bases(load_settings(), json_output=json_output)
-
-
-@base_app.command("prepare")
-def base_prepare(
-    name: Annotated[str, typer.Argument(help="A base of `understudy bases`, a folder, or a Hub id.")] = "smollm2",
+def _train_here(
+    settings: Settings,
+    name: str,
+    base: str | None,
+    changes: dict[str, Any],
+    *,
+    fresh: bool,
+    tracker: "Tracker",
+    processes: int | None,
+    json_output: bool,
 ) -> None:
-    """Make a base ready to be trained on and served; does nothing when it is."""
-    from understudy.cli.bases import prepare_base
+    """Train in this process, or leave it to several processes and exit as the main one does."""
+    from understudy.cli.console import console, dim, prepare, steps, warn
+    from understudy.cli.json_lines import json_lines
+    from understudy.cli.show_training import outcome_record, show_outcome, show_plan
+    from understudy.workflows import train as workflow
 
-    typer.echo(f"{name} is ready: {prepare_base(name).location}")
+    prepare(trains=True)
+    with json_lines(json_output) as write:
+        plan = workflow.plan_training(settings, name, base, changes, report=warn)
+        count = workflow.process_count(plan, processes)
+        if count > 1:
+            console.print(f"{count} processes, {plan.training.batch_size // count} rows of each batch to each")
+            raise typer.Exit(workflow.launch_training(plan, count, sys.argv[1:]))
+        console.quiet = not workflow.is_main_process()
+        show_plan(plan)
+        with steps(f"training {plan.recipe.name}") as show:
+
+            def on_step(done: int, total: int, loss: float | None) -> None:
+                show(done, total, loss)
+                write({"step": done, "of": total, "loss": loss})
+
+            def on_fold(done: int, total: int) -> None:
+                if done < total:
+                    dim(f"choosing the number of epochs: fold {done + 1} of {total}")
+
+            outcome = workflow.run_training(
+                settings,
+                plan,
+                fresh=fresh,
+                tracker=tracker,
+                say=show.say,
+                report=dim,
+                on_step=on_step,
+                on_fold=on_fold,
+            )
+        if workflow.is_main_process():
+            show_outcome(outcome, settings)
+            write(outcome_record(outcome))
 
 
-@base_app.command("build")
-def base_build(
-    out: Annotated[Path | None, typer.Option(help="Where the model goes; default: over the shipped one.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A rough one in minutes, to see that it works.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of text and weights.")] = 0,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget an interrupted build.")] = False,
+def _train_from_votes(
+    settings: Settings,
+    name: str,
+    base: str | None,
+    changes: dict[str, Any],
+    *,
+    preferences: Path | None,
+    start: str,
+    fresh: bool,
 ) -> None:
-    """Train `tiny`, the tests' base, from generated text (up to an hour on two cores; it can be interrupted)."""
-    from understudy.cli.training import build_base
+    from understudy.cli.console import prepare, steps
+    from understudy.cli.show_preferences import show_preference_outcome, show_preference_plan
+    from understudy.workflows.train_from_votes import plan_preference_training, train_from_votes
 
-    build_base(load_settings(), out, quick=quick, seed=seed, fresh=fresh)
+    plan = plan_preference_training(settings, name, base, changes, preferences=preferences, start=start)
+    prepare(trains=True)
+    show_preference_plan(plan)
+    with steps(f"training {plan.recipe.name}") as on_step:
+        outcome = train_from_votes(settings, plan, fresh=fresh, say=on_step.say, on_step=on_step)
+    show_preference_outcome(outcome)
 
 
-@base_app.command("eval")
-def base_eval(
-    path: Annotated[Path | None, typer.Argument(help="A folder with a build of it; default: the shipped one.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Ask only so many requests of each kind.")] = None,
-    json_output: Json = False,
+def _train_as_job(
+    settings: Settings, name: str, base: str | None, changes: dict[str, Any], plan: "JobPlan", *, dry_run: bool
 ) -> None:
-    """Measure `tiny`, the base of the tests, on held-out requests: on topic, ended, honest about the unknown."""
-    from understudy.cli.training import evaluate_base
+    """Submit a job and follow it to its end; a dry run prints the script and the command that would submit it."""
+    import shlex
 
-    evaluate_base(path, limit, json_output=json_output)
+    from understudy.cli.console import console
+    from understudy.cli.show_training import show_abandoned_job, show_finished_job, show_job
+    from understudy.workflows.train_remote import follow_job, submit_job, write_remote_job
+
+    job = write_remote_job(settings, name, base, changes, plan)
+    show_job(job)
+    if dry_run:
+        print(job.written.script.read_text(encoding="utf-8"))
+        console.print(f"nothing was submitted; this does it:\n  {shlex.join(job.written.command)}")
+        return
+    submitted = submit_job(settings, job)
+    console.print(f"job {submitted.id}: {submitted.url}")
+    try:
+        follow_job(settings, submitted, on_line=lambda line: print(line, flush=True))
+    except KeyboardInterrupt:
+        show_abandoned_job(submitted)
+        raise typer.Exit(INTERRUPTED) from None
+    show_finished_job(job, submitted, settings.runs_dir)
