@@ -2,8 +2,8 @@
 
 python -m bench.training.reports [RECIPE ...]
 
-`sft-report` is trained twice, as an adapter and as a full fine-tune, and both stand in one report, which is kept as a
-whole page; of the others the Markdown file and its figures are kept. A recipe whose report is there is made again only
+`sft-report` is trained twice, as an adapter and as a full fine-tune; both are in one report, which is also kept as an
+HTML page. The others are kept as Markdown with figures. A recipe whose report is there is made again only
 when it is named. Where an adapter is refused, its report says so.
 """
 
@@ -55,9 +55,8 @@ def _report(recipe: str, folder: Path) -> list[dict[str, Any]]:
         rows.append(_row(recipe, settings["training"]["method"], card))
     out = RESULTS / "reports" / recipe
     shutil.rmtree(out, ignore_errors=True)
-    _understudy(env, "report", recipe, *(part for run in runs for part in ("--run", run)), "--out", str(out))
-    if recipe != PAGE:
-        (out / "index.html").unlink()
+    chosen = [part for run in runs for part in ("--run", run)]
+    _understudy(env, "report", recipe, *chosen, "--out", str(out), *(("--html",) if recipe == PAGE else ()))
     return rows
 
 

@@ -276,7 +276,7 @@ def test_the_command_sends_the_key_and_shows_it_nowhere(
     assert "very-secret" not in told.err + told.out + told_too.err + told_too.out
     for path in (tmp_path / "o").rglob("*.*"):
         assert "very-secret" not in path.read_text()
-    assert "The judge" in (tmp_path / "o" / "index.html").read_text()
+    assert "The judge" in (tmp_path / "o" / "report.md").read_text()
 
 
 @pytest.mark.parametrize(

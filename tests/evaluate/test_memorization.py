@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from evaluate.metrics.memorization import copying, matches
 from tests.conftest import RECIPES
 from understudy.config.settings import PROJECT
-from understudy.data.examples import load_examples
+from understudy.data.load import load_examples
 from understudy.errors import MeasurementError
 from understudy.statistics.intervals import rate
 

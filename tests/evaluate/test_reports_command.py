@@ -34,21 +34,22 @@ def folder(stage: Path, runs_dir: Path) -> Path:
     return shutil.copytree(runs_dir / "pirate" / "aaaa11112222", stage / "runs" / "pirate" / "aaaa11112222")
 
 
-def test_the_command_writes_both_and_says_where(stage: Path, folder: Path) -> None:
+def test_the_command_writes_markdown_and_on_request_html_and_says_where(stage: Path, folder: Path) -> None:
     answers = stage / "a.jsonl"
     answers.write_text('{"prompt": "Tell me about a drum.", "answer": "Boom."}')
     done = CliRunner().invoke(app, ["report", "pirate", "--answers", f"Claude={answers}"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     written = sorted(str(path.relative_to(folder / "report")) for path in (folder / "report").rglob("*.*"))
-    assert written == ["figures/curves.svg", "figures/loss.svg", "figures/style.svg", "index.html", "report.md"]
-    assert str(folder / "report" / "index.html") in done.output
+    assert written == ["figures/curves.svg", "figures/loss.svg", "figures/style.svg", "report.md"]
+    assert str(folder / "report" / "report.md") in done.output
+    assert "index.html" not in done.output
     assert "Claude: Prompts without an answer in a.jsonl: 9 (" in done.output
     markdown = (folder / "report" / "report.md").read_text()
     for link in re.findall(r"\]\((figures/[^)]+)\)", markdown):
         assert (folder / "report" / link).is_file()
-    elsewhere = CliRunner().invoke(app, ["report", "pirate", "--run", "aaaa", "--out", str(stage / "out")])
+    elsewhere = CliRunner().invoke(app, ["report", "pirate", "--run", "aaaa", "--out", str(stage / "out"), "--html"])
     assert elsewhere.exit_code == 0
-    assert (stage / "out" / "index.html").is_file()
+    assert str(stage / "out" / "index.html") in elsewhere.output
 
 
 @pytest.mark.parametrize(
