@@ -18,7 +18,7 @@ from evaluate.records import (
     RivalOutputs,
 )
 from evaluate.served_model import Answered, Chat, ServedModel, together
-from understudy.data.examples import Example
+from understudy.data.messages import Example
 from understudy.registry.persona_card import voice_prompt
 
 T = TypeVar("T")

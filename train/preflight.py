@@ -19,7 +19,7 @@ from understudy.bases import Base, adapter_pin
 from understudy.config.recipe import Recipe
 from understudy.config.training import Training
 from understudy.data.contamination import measure_overlap
-from understudy.data.examples import Example
+from understudy.data.messages import Example
 from understudy.data.recipe_rows import heldout_examples, heldout_path, training_examples, training_path
 from understudy.errors import TrainingError, UnderstudyError
 from understudy.registry.adapters import CONFIG

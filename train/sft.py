@@ -30,7 +30,7 @@ from train.sft_trainer import (
 from understudy.bases import adapter_pin, resolve_base
 from understudy.config.recipe import Recipe
 from understudy.config.training import Training
-from understudy.data.examples import Example, fingerprint
+from understudy.data.messages import Example, fingerprint
 from understudy.data.recipe_rows import training_examples
 from understudy.errors import TrainingError
 

@@ -12,7 +12,7 @@ from evaluate.records import EvalRecord
 from understudy.bases import Base
 from understudy.config.recipe import Recipe
 from understudy.config.settings import Settings, load_settings
-from understudy.data.examples import Example, Message
+from understudy.data.messages import Example, Message
 from understudy.data.recipe_rows import training_examples
 from understudy.registry.adapters import WEIGHTS
 from understudy.workflows.verify import questions_for

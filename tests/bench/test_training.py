@@ -17,7 +17,7 @@ from bench.training.trainers.ways import CASES, Command, common
 from understudy.config.recipe import load_recipe
 from understudy.config.settings import PROJECT, load_settings
 from understudy.config.training import Training
-from understudy.data.examples import load_examples
+from understudy.data.load import load_examples
 
 TORCH_STEPS = (
     "import torch, pathlib, sys\n"

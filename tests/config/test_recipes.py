@@ -15,8 +15,8 @@ from understudy.config.recipe import Recipe, load_recipe, recipe_names
 from understudy.config.settings import PROJECT
 from understudy.data.augment import Person, balanced, profile, read_people, rows
 from understudy.data.contamination import measure_overlap
-from understudy.data.duplicates import families
-from understudy.data.examples import Example
+from understudy.data.duplicates import duplicate_groups
+from understudy.data.messages import Example
 from understudy.data.recipe_rows import heldout_examples, source_split, training_examples, training_path
 from understudy.data.split import split_off
 from understudy.errors import ConfigError, ExamplesError, NotFoundError
@@ -173,7 +173,7 @@ def test_augmented_rows_name_the_row_they_come_from() -> None:
     ids = [row.source for row in augmented]
     assert len(ids) == len(set(ids))
     assert {row.parent for row in augmented[len(original) :]} == {row.source for row in original}
-    assert len(families(augmented)) == len(original)
+    assert len(duplicate_groups(augmented)) == len(original)
 
 
 def test_balancing_gives_each_role_as_many_women_as_men() -> None:

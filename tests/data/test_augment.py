@@ -7,8 +7,8 @@ import pytest
 
 from tests.support.pirate import ROWS, home, understudy
 from understudy.config.settings import PROJECT
-from understudy.data.duplicates import families
-from understudy.data.examples import load_examples
+from understudy.data.duplicates import duplicate_groups
+from understudy.data.load import load_examples
 from understudy.data.messages import Example, Message
 
 __all__ = ["home"]
@@ -33,7 +33,7 @@ def test_other_rows_get_other_wordings_of_their_prompts_and_keep_answers_and_fam
     file.write_text(done.stdout)
     rows = load_examples(file)
     assert len(rows) == 4 * len(ROWS)
-    assert len(families(rows)) == len(ROWS)
+    assert len(duplicate_groups(rows)) == len(ROWS)
     assert [row.answer for row in rows[: len(ROWS)]] == [row["completion"] for row in ROWS]
     mine = {row.prompt[-1]["content"] for row in rows if "row 3" in (row.source, row.parent)}
     assert mine == {

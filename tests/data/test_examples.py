@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from understudy.data.examples import fingerprint, load_examples
+from understudy.data.load import load_examples
+from understudy.data.messages import fingerprint
 from understudy.errors import ExamplesError
 
 PAIR = {"prompt": "Hi", "completion": "Hello."}

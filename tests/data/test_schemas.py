@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from understudy.data.convert import to_example
-from understudy.data.examples import load_examples
-from understudy.data.load import load_data, read_data
+from understudy.data.load import load_data, load_examples, read_data
 from understudy.data.records import DataRecord
 from understudy.data.schemas import detect_schema
 from understudy.errors import ExamplesError

@@ -14,7 +14,7 @@ from tests.conftest import Stage
 from understudy.cli.app import app
 from understudy.config.recipe import load_recipe
 from understudy.config.settings import PROJECT
-from understudy.data.examples import load_examples
+from understudy.data.load import load_examples
 
 README = (PROJECT / "README.md").read_text()
 

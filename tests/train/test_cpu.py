@@ -18,7 +18,7 @@ from train.model.tokenize import token_rows, training_rows
 from train.sft_trainer import Trainer, build_trainer
 from understudy.bases import resolve_base
 from understudy.config.training import Training
-from understudy.data.examples import Example, Message
+from understudy.data.messages import Example, Message
 
 
 def row(prompt: str, answer: str) -> Example:

@@ -13,8 +13,8 @@ from train.cross_validation import Folds, choose, split
 from train.model.load import keep_trainable, load_model
 from understudy.bases import resolve_base
 from understudy.config.training import Training
-from understudy.data.duplicates import families
-from understudy.data.examples import Example
+from understudy.data.duplicates import duplicate_groups
+from understudy.data.messages import Example
 
 __all__ = ["home"]
 
@@ -48,14 +48,14 @@ def test_rows_made_from_one_another_stay_in_one_fold_and_none_is_lost(rows: list
     assert sorted(e.model_dump_json() for part in parts for e in part) == sorted(e.model_dump_json() for e in examples)
     assert all(parts)
     homes = {row: n for n, part in enumerate(parts) for row in part}
-    for group in families(examples):
+    for group in duplicate_groups(examples):
         assert len({homes[examples[number]] for number in group}) == 1, "a family stands in two folds"
     assert parts == split(examples, 4, seed=1)
 
 
 def test_prompts_that_differ_in_case_only_and_rows_made_from_one_another_are_families() -> None:
     rows = [example("Hello "), example("hello"), example("Ask", "row 3"), example("Other", "row 3"), example("Alone")]
-    assert families(rows) == [[0, 1], [2, 3], [4]]
+    assert duplicate_groups(rows) == [[0, 1], [2, 3], [4]]
 
 
 def test_gradients_flow_after_an_evaluation_in_the_midst_of_training(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from train.model.tokenize import training_rows
 from train.sft_trainer import Trainer, build_trainer
 from understudy.bases import Base, resolve_base
 from understudy.config.training import Training
-from understudy.data.examples import Example
+from understudy.data.messages import Example
 
 
 def config_only(folder: Path, **config: Any) -> Base:

@@ -6,7 +6,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from train.model.loss_mask import IGNORED, TokenRow, check_masks, check_stop_trained
 from train.model.tokenize import token_rows, training_rows
 from understudy.bases import TINY_DIR
-from understudy.data.examples import Example, Message
+from understudy.data.messages import Example, Message
 from understudy.errors import TrainingError
 
 

@@ -7,7 +7,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from train.model.tokenize import check_lengths, token_rows, training_rows
 from understudy.bases import TINY_DIR
-from understudy.data.examples import Example, Message
+from understudy.data.messages import Example, Message
 from understudy.errors import TrainingError
 
 

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from train.model.load import first_line
 from train.model.loss_mask import check_stop_trained
 from train.model.tokenize import token_rows, training_rows
-from understudy.data.examples import Example, Message
+from understudy.data.messages import Example, Message
 from understudy.errors import BaseModelError, TrainingError
 
 SAMPLE = Example(

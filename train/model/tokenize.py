@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from train.model.loss_mask import TokenRow, masked
-from understudy.data.examples import Example
+from understudy.data.messages import Example
 from understudy.errors import TrainingError
 
 

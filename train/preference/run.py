@@ -24,7 +24,7 @@ from understudy.bases import Base, adapter_pin, base_revision, resolve_base
 from understudy.config.preference import PreferenceTraining
 from understudy.config.recipe import Recipe
 from understudy.config.training import Training
-from understudy.data.examples import fingerprint as data_fingerprint
+from understudy.data.messages import fingerprint as data_fingerprint
 from understudy.data.preferences import fingerprint
 from understudy.data.recipe_rows import training_examples
 from understudy.errors import TrainingError

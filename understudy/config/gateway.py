@@ -38,7 +38,7 @@ class GatewaySettings(BaseModel):
     """Answers in progress in the whole gateway; further requests are told to try again."""
 
     limits_storage: str = "memory://"
-    """Where the requests and tokens of each key are counted: in this process, or shared by several gateways, for instance
+    """Where the requests and tokens of each key are counted: in this process, or shared by several gateways, such as
     `redis://host:6379` (any address that the library `limits` knows)."""
 
     max_body_bytes: int = Field(default=1_000_000, ge=1_000)

@@ -12,7 +12,7 @@ class HubSettings(BaseModel):
     """Address of the Hub; empty means the client's own default (HF_ENDPOINT, else https://huggingface.co)."""
 
     personas_file: Path | None = None
-    """File that says which persona follows which repository (deploy/personas.example.yaml); none: nothing is followed."""
+    """Which persona follows which repository (deploy/personas.example.yaml); none means that nothing is followed."""
 
     hub_poll: float = Field(default=30, gt=0)
     """Seconds between two polls of a followed repository, when no webhook calls earlier."""

@@ -36,15 +36,15 @@ class TrainingSettings(BaseModel):
     """Fewest seconds between two checkpoints of a training run, which is how much a kill may cost."""
 
 
-class Settings(
-    EngineSettings, GatewaySettings, HubSettings, SpaceSettings, VoteSettings, TrainingSettings, BaseSettings
+class Settings(  # pyright: ignore[reportIncompatibleVariableOverride] (BaseSettings' type is narrower)
+    BaseSettings, EngineSettings, GatewaySettings, HubSettings, SpaceSettings, VoteSettings, TrainingSettings
 ):
     """Settings from the environment, prefix `UNDERSTUDY_` (so `base` is `UNDERSTUDY_BASE`)."""
 
     model_config = SettingsConfigDict(env_prefix="UNDERSTUDY_", frozen=True, extra="ignore")
 
     base: str = SMOLLM2
-    """The base that all personas share: `smollm2`, a local folder, or a Hub id such as `Qwen/Qwen3-0.6B`; `tiny` in tests."""
+    """The base of all personas: `smollm2`, a local folder, or a Hub id such as `Qwen/Qwen3-0.6B`; `tiny` in tests."""
 
     bases_dir: Path = Path.home() / ".cache" / "understudy" / "bases"
     """Where prepared bases are kept: one copy for every checkout and environment of this user."""

@@ -16,8 +16,8 @@ class SpaceSettings(BaseModel):
     `system`, or a folder of such files, each named after its system; none means no imported answers."""
 
     moderation: str = ""
-    """What checks prompts of the arena first: a file of regular expressions, a Python function `module:function`, or the
-    address of an HTTP endpoint (docs/arena.md); empty means nothing."""
+    """What checks prompts of the arena first: a file of regular expressions, a Python function `module:function`, or
+    the address of an HTTP endpoint (docs/arena.md); empty means nothing."""
 
     battles_per_minute: int = Field(default=20, ge=1)
     """Battles that one visitor (a login, or a browser) may start in a minute; all of one address, five times that."""

@@ -1,4 +1,4 @@
-"""Families: rows that were made from one another, or ask the same. They stay on one side of every split."""
+"""Groups of rows that were made from one another or ask the same: each stays on one side of every split."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from understudy.data.messages import Example
 
 
-def families(examples: Sequence[Example]) -> list[list[int]]:
-    """Numbers of the rows that belong together, family by family, in the order of their first rows.
+def duplicate_groups(examples: Sequence[Example]) -> list[list[int]]:
+    """Return the numbers of the rows that belong together, group by group, in the order of their first rows.
 
-    Rows are of one family when they have the same prompt (but for case, punctuation and spaces), the same `parent`, or
-    when the `parent` of one is the `source` of the other.
+    Rows belong together if they have the same prompt (apart from case, punctuation and spaces) or the same `parent`, or
+    if the `parent` of one is the `source` of the other.
     """
     parents = {example.parent for example in examples if example.parent}
     leader = list(range(len(examples)))
@@ -32,7 +32,7 @@ def families(examples: Sequence[Example]) -> list[list[int]]:
 
 
 def _marks(example: Example, parents: set[str]) -> Iterator[tuple[str, str]]:
-    """What relatives have in common. Prompts are compared as `understudy.data.contamination` compares them."""
+    """What rows of one group have in common. Prompts are compared as `understudy.data.contamination` compares them."""
     prompt = "\n".join(message.content for message in example.messages[:-1] if message.role != "system")
     yield "prompt", " ".join(re.findall(r"\w+", prompt.casefold())) or prompt
     if example.parent:

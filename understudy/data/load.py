@@ -1,4 +1,4 @@
-"""Data: examples from any source that we read, with everything that is wrong with its rows."""
+"""Loads examples from any source that we read, and tells everything that is wrong with its rows."""
 
 import random
 from collections import Counter
@@ -51,7 +51,7 @@ def load_data(
     limit: int | None = None,
     seed: int = 0,
 ) -> LoadedData:
-    """The examples of a file, a folder or a Hub data set (`hub:ORG/NAME[@REVISION][:SPLIT]`).
+    """Load the examples of a file, a folder or a Hub data set (`hub:ORG/NAME[@REVISION][:SPLIT]`).
 
     `columns` says which column is which, where the names do not (see `detect_schema`). With `on_bad="skip"`, bad rows
     and exact duplicates are left out and listed in `problems`; otherwise duplicates are only listed. `limit` keeps that
@@ -79,8 +79,23 @@ def load_data(
     return loaded
 
 
+def load_examples(path: Path) -> list[Example]:
+    """Read a recipe's rows from a file of any kind that `load_data` reads; nothing is left out silently.
+
+    In a `.jsonl` file, which people write by hand, a row of our own form (`{"messages": [...]}` or
+    `{"prompt": str, "completion": str}`) may have no unknown columns: a misspelt one would be lost. In other files and
+    forms such columns are ignored.
+
+    Raises:
+        ExamplesError: the file is missing, empty, or a row is malformed (file, line and remedy are named).
+    """
+    if path.suffix.lower() != ".jsonl":
+        return list(load_data(path).examples)
+    return list(require_good(read_data(path, strict=True)).examples)
+
+
 def require_good(loaded: LoadedData) -> LoadedData:
-    """The same data.
+    """Return the same data unless a row is bad.
 
     Raises:
         ExamplesError: a row is bad; the first is named, and how many there are.
@@ -93,7 +108,7 @@ def require_good(loaded: LoadedData) -> LoadedData:
 
 
 def read_data(source: str | Path, *, columns: Mapping[str, str] | None = None, strict: bool = False) -> LoadedData:
-    """All examples of a source and all problems of its rows, with nothing refused but what cannot be read at all.
+    """Read all examples of a source and all problems of its rows; only what cannot be read at all is refused.
 
     With `strict`, rows of our own forms (messages; prompt and completion) are bad when they have unknown columns.
 

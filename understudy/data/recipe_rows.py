@@ -4,7 +4,8 @@ from pathlib import Path
 
 from understudy.config.recipe import Recipe
 from understudy.config.settings import SMOLLM2, TINY
-from understudy.data.examples import Example, load_examples
+from understudy.data.load import load_examples
+from understudy.data.messages import Example
 from understudy.data.split import SplitData, read_source
 
 SHIPPED = (SMOLLM2, TINY)

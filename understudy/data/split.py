@@ -1,4 +1,4 @@
-"""Data that a recipe names instead of shipping it: read, thinned out, and split into training and held-out rows."""
+"""Reads data that a recipe names instead of shipping it, and splits it into training and held-out rows."""
 
 import random
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from understudy.config.data_source import DataSource
-from understudy.data.duplicates import families
+from understudy.data.duplicates import duplicate_groups
 from understudy.data.load import LoadedData, load_data
 from understudy.data.messages import Example
 from understudy.data.records import HUB
@@ -46,35 +46,15 @@ class SplitData:
         )
 
 
+@lru_cache(maxsize=4)
 def read_source(data: DataSource, folder: Path) -> SplitData:
-    """Both sides of the data. The same source is read once in a process.
+    """Read both sides of the data. The same source is read once in a process.
 
-    Rows of one family (see `understudy.data.duplicates`) stay on one side.
+    Rows of one group (see `understudy.data.duplicates`) stay on one side.
 
     Raises:
         ExamplesError: as `load_data` does, or all rows are too long, or one is and `on_bad` is "refuse".
     """
-    return _read(data.model_dump_json(), folder)
-
-
-def split_off(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
-    """Training rows and about `share` of all as held-out rows, each in their order; one family is never held out."""
-    wanted = min(MOST_HELDOUT, round(share * len(examples)))
-    groups = families(examples)
-    random.Random(seed).shuffle(groups)
-    held: set[int] = set()
-    for group in groups[1:]:
-        if len(held) + len(group) <= wanted:
-            held.update(group)
-    sides = ([], [])
-    for number, example in enumerate(examples):
-        sides[number in held].append(example)
-    return sides
-
-
-@lru_cache(maxsize=4)
-def _read(settings: str, folder: Path) -> SplitData:
-    data = DataSource.model_validate_json(settings)
     source = data.source if data.source.startswith(HUB) else str(folder / data.source)
     whole = load_data(source, columns=data.columns or None, on_bad=data.on_bad)
     kept, too_long = _short_enough(whole, data, source)
@@ -94,6 +74,22 @@ def _read(settings: str, folder: Path) -> SplitData:
         examples=tuple(examples),
         heldout=tuple(heldout),
     )
+
+
+def split_off(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """Split off about `share` of the rows as held-out rows; both sides keep their order, and the first of the shuffled
+    groups is never held out."""
+    wanted = min(MOST_HELDOUT, round(share * len(examples)))
+    groups = duplicate_groups(examples)
+    random.Random(seed).shuffle(groups)
+    held: set[int] = set()
+    for group in groups[1:]:
+        if len(held) + len(group) <= wanted:
+            held.update(group)
+    sides = ([], [])
+    for number, example in enumerate(examples):
+        sides[number in held].append(example)
+    return sides
 
 
 def _short_enough(whole: LoadedData, data: DataSource, source: str) -> tuple[list[Example], int]:

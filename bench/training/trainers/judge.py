@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from understudy.bases import Base, resolve_base
-from understudy.data.examples import Example, load_examples
+from understudy.data.load import load_examples
+from understudy.data.messages import Example
 
 
 def main(path: str) -> None:

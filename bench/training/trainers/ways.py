@@ -11,7 +11,7 @@ import yaml
 from bench.training.trainers.environment import llamafactory
 from understudy.bases import TINY_DIR
 from understudy.config.recipe import load_recipe
-from understudy.data.examples import Example
+from understudy.data.messages import Example
 from understudy.data.recipe_rows import heldout_examples, training_examples
 
 RECIPES = ("email-copy", "stand-up")
