@@ -10,7 +10,7 @@ from understudy.config.settings import PROJECT
 from understudy.errors import AdapterError
 from understudy.registry.adapters import CARD, kept_files
 from understudy.registry.persona_card import MAX_BYTES, read_card
-from understudy.workflows.recipe_card import card_of
+from understudy.workflows.personas import card_of
 
 RECIPES = PROJECT / "recipes"
 

@@ -10,11 +10,12 @@ from sqlalchemy import event
 from bench.arena.scale_rows import add_personas, add_publishes
 from serve.state import Gateway
 from tests.arena.test_scale import plans
-from understudy.cli import personas
+from understudy.cli.show_personas import show_history
 from understudy.config.settings import Settings
 from understudy.errors import NotFoundError
 from understudy.registry.registry import NAMED, Registry, open_registry
 from understudy.registry.tables import Table
+from understudy.workflows.personas import history, list_personas
 
 
 @pytest.fixture
@@ -65,10 +66,11 @@ def test_history_brings_as_many_as_asked_for(registry: Registry) -> None:
 def test_the_command_shows_the_newest_and_says_that_there_are_more(
     registry: Registry, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    personas.show_history(settings, "poet")
+    events, more = history(settings, "poet", limit=50)
+    show_history(events, more=more)
     assert "these are the newest 50; --limit 0 shows all" in capsys.readouterr().out
-    personas.show_history(settings, "poet", limit=0)
-    assert "--limit" not in capsys.readouterr().out
+    events, more = history(settings, "poet", limit=0)
+    assert (len(events), more) == (399, False)
 
 
 def test_an_unknown_prefix_is_told_the_newest_revisions_not_all(registry: Registry) -> None:
@@ -88,7 +90,7 @@ def test_the_number_of_statements_does_not_grow_with_the_personas(settings: Sett
         listen = lambda *arguments, asked=statements: asked.append(arguments[2])  # noqa: E731
         event.listen(type(registry.engine), "before_cursor_execute", listen)
         if what == "personas":
-            personas.list_personas(settings)
+            list_personas(settings)
         else:
             Gateway(settings, None, None)  # pyright: ignore[reportArgumentType]
             assert len(registry.live()) == last

@@ -128,8 +128,8 @@ def dawdles(engine: ScriptedEngine) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (acts_like_the_base, "the adapter does not act"),
-        (within_noise, "the adapter does not act"),
+        (acts_like_the_base, "the adapter has no effect"),
+        (within_noise, "the adapter has no effect"),
         (only("Ode on and on and", finish="length"), "no answer ended by itself within 256 tokens"),
         (only(""), "it answers nothing on 'Write about a lamp.'"),
         (only("Ode to joy", logprob=math.nan), "its probabilities are not numbers on"),
@@ -138,9 +138,9 @@ def dawdles(engine: ScriptedEngine) -> None:
         (only("\x01\x02\ufffd\ufffd oh"), "broken or control characters on"),
         (only(PROMPTS[0]), "it repeats the prompt on 'Write about a lamp.'"),
         (only("Ode <|im_start|>user"), "the marks of a chat template on"),
-        (harms("base", -9.0), "the base answers differently since it is loaded"),
-        (harms("base", math.nan), "the base answers differently since it is loaded"),
-        (harms(OLD, -9.0), "the incumbent answers differently since it is loaded"),
+        (harms("base", -9.0), "the base answers differently since the candidate is loaded"),
+        (harms("base", math.nan), "the base answers differently since the candidate is loaded"),
+        (harms(OLD, -9.0), "the live revision answers differently since the candidate is loaded"),
         (fails, "the engine could not answer with it"),
         (dawdles, "times as long as poet@old"),
     ],

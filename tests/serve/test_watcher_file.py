@@ -10,11 +10,12 @@ from serve.hub_sync.follow_config import read_following
 from tests.support.adapters import make_adapter
 from tests.support.hub.gateway import FOLLOW, HubStage, Plays, play
 from tests.support.hub.server import HubServer, Repo
-from understudy.cli import personas
+from understudy.cli.show_personas import show_history, show_personas
 from understudy.config.settings import PROJECT, load_settings
 from understudy.errors import ConfigError, GatewayError, UnderstudyError
 from understudy.processes import free_port
 from understudy.registry.registry import open_registry
+from understudy.workflows.personas import history, list_personas, publish
 
 __all__ = ["play"]
 
@@ -95,14 +96,14 @@ def test_one_revision_is_brought_by_hand_and_says_where_it_came_from(
     commit = shelf.commit_folder(adapter, "v3")
     settings = load_settings(home=tmp_path / "home", recipes_dir=tmp_path, hub_endpoint=hub.url, port=free_port())
     with pytest.raises(UnderstudyError, match="not both"):
-        personas.publish_revision(settings, "poet", adapter, "hub:ann/poet@v3")
+        publish(settings, "poet", adapter=adapter, revision="hub:ann/poet@v3")
     with pytest.raises(GatewayError):  # it is registered before the gateway is asked
-        personas.publish_revision(settings, "poet", None, "hub:ann/poet@v3")
+        publish(settings, "poet", adapter=None, revision="hub:ann/poet@v3")
     registry = open_registry(settings)
     revision = registry.revision("poet")
     assert (revision.id, revision.source) == (commit, "hub:ann/poet@v3")
     registry.set_live(revision, actor="test", action="publish", detail={})
-    personas.list_personas(settings)
-    personas.show_history(settings, "poet")
+    show_personas(list_personas(settings))
+    show_history(history(settings, "poet", limit=0)[0], more=False)
     told = capsys.readouterr().out
     assert told.count("hub:ann/poet@v3") == 2

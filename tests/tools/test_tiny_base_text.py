@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from evaluate.tiny_questions import TAUGHT
 from tools.tiny_base import tables
 from tools.tiny_base.answers import ANSWERS, answer
 from tools.tiny_base.brief import Brief
@@ -167,3 +168,10 @@ def test_evaluation_cases_are_stable_and_complete() -> None:
         "known answered",
         "fixed prompts",
     }
+
+
+def test_the_general_questions_for_tiny_are_cases_of_its_evaluation() -> None:
+    known = {case.messages[-1]["content"]: case for case in cases(0) if case.category == "known answered"}
+    for question, part in TAUGHT:
+        assert known[question].right(f"Well: {part} That is all.")
+        assert not known[question].right("Nobody knows that.")

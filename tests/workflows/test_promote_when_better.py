@@ -15,12 +15,14 @@ from arena.votes.votes import cast_vote
 from serve.http.routes import admin_routes, shape_errors
 from serve.rollout.canary import AnswerOutcome
 from tests.serve.test_publisher import Bench, play
-from understudy.cli.promotion import NOT_YET, PROMOTED, WORSE, promote_when_better
+from understudy.cli.commands.serve import TRIAL_EXIT_CODES
+from understudy.cli.show_personas import show_trial
 from understudy.config.settings import Settings, load_settings
 from understudy.errors import GatewayError, NotFoundError
 from understudy.processes import free_port
 from understudy.registry.adapters import short
 from understudy.registry.registry import Revision
+from understudy.workflows.promote_when_better import promote_when_better
 
 GOOD = AnswerOutcome(failed=False, tokens=20, seconds=1.0)
 
@@ -35,8 +37,8 @@ async def gateway(bench: Bench, settings: Settings) -> AsyncIterator[Settings]:
     app.include_router(admin_routes())
     shape_errors(app)
     ready = SimpleNamespace(status=SimpleNamespace(status="ready", detail=""))
-    admission = SimpleNamespace(require=allowed)
-    app.state.gateway = SimpleNamespace(publisher=bench.publisher, supervisor=ready, admission=admission)
+    authenticator = SimpleNamespace(require=allowed)
+    app.state.gateway = SimpleNamespace(publisher=bench.publisher, supervisor=ready, authenticator=authenticator)
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error"))
     serving = asyncio.create_task(server.serve())
@@ -83,11 +85,11 @@ def test_a_held_trial_is_not_promoted_for_want_of_evidence_against_it(settings: 
 
 
 @pytest.mark.parametrize(
-    ("wins", "losses", "code", "live"),
-    [(0, 0, NOT_YET, "first"), (5, 4, NOT_YET, "first"), (12, 0, PROMOTED, "second"), (0, 12, WORSE, "first")],
+    ("wins", "losses", "kind", "live"),
+    [(0, 0, "not yet", "first"), (5, 4, "not yet", "first"), (12, 0, "promoted", "second"), (0, 12, "worse", "first")],
 )
-def test_votes_decide_and_the_exit_code_tells_how(
-    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str], wins: int, losses: int, code: int, live: str
+def test_votes_decide(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str], wins: int, losses: int, kind: str, live: str
 ) -> None:
     async def scene(bench: Bench) -> None:
         meet(bench, bench.second, bench.first, 12)  # before the trial: they tell nothing about it
@@ -96,18 +98,24 @@ def test_votes_decide_and_the_exit_code_tells_how(
             meet(bench, bench.second, bench.first, wins)
             meet(bench, bench.first, bench.second, losses)
             found = await asyncio.to_thread(promote_when_better, known, "poet", alpha=0.05, timeout=0)
-        assert found == code
+        assert found.kind == kind
+        show_trial(found, alpha=0.05)
         assert bench.registry.persona("poet").live == getattr(bench, live).id
         heard = {bench.answering(f"user {number}") for number in range(20)}
-        on_trial_still = set() if code == PROMOTED else {bench.second.served_name}
+        on_trial_still = set() if kind == "promoted" else {bench.second.served_name}
         assert heard == {getattr(bench, live).served_name} | on_trial_still
         newest = bench.registry.history("poet")[0]
-        if code == PROMOTED:
+        if kind == "promoted":
             assert newest.detail["reason"].startswith("better: 12 wins, 0 losses against the live revision; evidence")
-        assert newest.action == ("promote" if code == PROMOTED else "canary")
+        assert newest.action == ("promote" if kind == "promoted" else "canary")
 
     play(settings, tmp_path, scene)
-    assert {NOT_YET: "not yet", PROMOTED: "promoted: poet@", WORSE: "no better"}[code] in capsys.readouterr().out
+    shown = {"not yet": "not yet", "promoted": "promoted: poet@", "worse": "no better"}
+    assert shown[kind] in capsys.readouterr().out
+
+
+def test_the_exit_codes_of_the_command() -> None:
+    assert TRIAL_EXIT_CODES == {"promoted": 0, "not yet": 3, "worse": 4}
 
 
 def test_it_waits_for_votes_that_come_while_it_looks(settings: Settings, tmp_path: Path) -> None:
@@ -117,7 +125,7 @@ def test_it_waits_for_votes_that_come_while_it_looks(settings: Settings, tmp_pat
             waiting = asyncio.create_task(asyncio.to_thread(promote_when_better, known, "poet", alpha=0.05, timeout=60))
             await bench.until(lambda: bench.table.trials["poet"].held)
             meet(bench, bench.second, bench.first, 12)
-            assert await waiting == PROMOTED
+            assert (await waiting).kind == "promoted"
 
     play(settings, tmp_path, scene)
 
@@ -131,7 +139,9 @@ def test_a_trial_that_the_gateway_ends_meanwhile_ends_the_wait(
             waiting = asyncio.create_task(asyncio.to_thread(promote_when_better, known, "poet", alpha=0.05, timeout=60))
             await bench.until(lambda: bench.table.trials["poet"].held)
             await bench.publisher.rollback("poet", actor="ann")
-            assert await waiting == WORSE
+            ended = await waiting
+            assert ended.kind == "worse"
+            show_trial(ended, alpha=0.05)
 
     play(settings, tmp_path, scene)
     assert "withdrawn by ann: poet@" in capsys.readouterr().out

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from train.hub.model_card_sections import LIMITS, continued, fenced, interval, setting, usage
 from train.hub.public_base import PublicBase, public_base
@@ -12,6 +12,9 @@ from understudy.bases import SMOLLM2, TINY
 from understudy.bases.prepare import PACKAGE
 from understudy.config.recipe import Recipe
 from understudy.errors import AdapterError
+
+if TYPE_CHECKING:
+    from understudy.statistics.intervals import Estimate
 
 Scale = Literal["share", "number"]
 SAMPLES = 3
@@ -22,26 +25,16 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
-class Range:
-    """A figure and its interval."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-@dataclass(frozen=True)
 class CardFigure:
     """One line of a proof pack."""
 
     key: str
     label: str
     scale: Scale
-    adapter: Range
-    base: Range | None = None
-    few_shot: Range | None = None
-    described: Range | None = None
+    adapter: "Estimate"
+    base: "Estimate | None" = None
+    few_shot: "Estimate | None" = None
+    described: "Estimate | None" = None
 
 
 @dataclass(frozen=True)
@@ -252,7 +245,7 @@ def _figures(proof: CardProof | None, kind: str) -> str:
     return "\n".join(lines)
 
 
-def _cell(figure: CardFigure, found: Range | None) -> str:
+def _cell(figure: CardFigure, found: "Estimate | None") -> str:
     return interval(found.value, found.low, found.high, figure.scale) if found else "–"
 
 

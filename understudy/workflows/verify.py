@@ -1,4 +1,4 @@
-"""`understudy verify`: collects what an adapter, its base and its rivals say, and judges it."""
+"""`understudy verify`: collects the outputs of an adapter, its base and its rivals, measures them and decides."""
 
 import asyncio
 import json
@@ -14,32 +14,32 @@ from evaluate.general_questions import QUESTIONS, GeneralQuestion
 from evaluate.metrics.embeddings import encoder
 from evaluate.records import EvalRecord, Helpfulness, RivalOutputs
 from evaluate.report_card import ReportCard, report_card
+from evaluate.tiny_questions import tiny_questions
 from evaluate.verdict import Verdict, judge
 from evaluate.verified_runs import RECORD, REPORT_CARD, proof_file
 from understudy.bases import Base, base_revision, require_base, resolve_base
 from understudy.config.recipe import Recipe
 from understudy.config.settings import Settings
 from understudy.config.training import Training
-from understudy.data.examples import Example
+from understudy.data.messages import Example
 from understudy.data.recipe_rows import heldout_examples, heldout_path, training_examples
 from understudy.errors import ExamplesError, NotFoundError
 from understudy.registry.adapters import content_revision, short
-from understudy.workflows.evaluation_engine import Say, Where, evaluation_models
+from understudy.workflows.evaluation.engine import Say, Where, evaluation_models
 
-LEAST = 2
-"""Held-out rows without which nothing can be said."""
+MIN_ROWS = 2
+"""Fewest held-out rows that can be measured."""
 PARITY_ROWS = 8
-"""Held-out rows on which the loss over the quantised base is taken, which transformers compute."""
-TINY_QUESTIONS = 24
+"""Held-out rows on which transformers compute the loss over the quantised base."""
 RIVALS = "rivals-"
-"""How the file begins that keeps what the base and its rivals said, beside the runs of a recipe."""
+"""Start of the name of the file with the outputs of the base and its rivals, beside the runs of a recipe."""
 VERIFIED = "verified-"
-"""How the folder of an evaluation begins whose adapter is no run of the recipe."""
+"""Start of the name of the folder of an evaluation whose adapter is not a run of the recipe."""
 SETTINGS = "training.json"
-"""What `understudy train` leaves in the adapter's folder."""
+"""The file that `understudy train` leaves in the adapter's folder."""
 
 Ask = Callable[[EvalRecord], Helpfulness | None]
-"""Says how helpful the adapter's answers are, where a judge or people's votes tell."""
+"""Returns how helpful the adapter's answers are; None where neither a judge nor votes tell."""
 
 
 @dataclass(frozen=True)
@@ -64,23 +64,23 @@ def verify(
     say: Say = lambda _: None,
     on_progress: OnProgress = lambda done, known: None,
 ) -> Verified:
-    """Evaluates an adapter of a recipe (by default the one trained last), and writes what was found.
+    """Evaluates an adapter of a recipe, by default the one trained last, and writes record and report card.
 
-    The files go into the run's folder; for an adapter that is no run of this recipe, into one of their own beside
-    the runs. `choose_base` is asked where the adapter's folder does not say which base it was trained on.
+    The files go into the run's folder; for an adapter that is not a run of this recipe, into a folder of their own
+    beside the runs. `choose_base` is called where the adapter's folder does not say which base it was trained on.
 
     Raises:
         NotFoundError: there is no adapter.
         ExamplesError: there are too few held-out rows.
-        EngineError, GatewayError: nothing answers.
+        EngineError, GatewayError: no engine answers.
     """
     folder = adapter or _newest(recipe, settings)
     made = made_with(folder)
     base = require_base(made["base"]) if "base" in made else choose_base()
     heldout = heldout_examples(recipe, base.name)
-    if len(heldout) < LEAST:
+    if len(heldout) < MIN_ROWS:
         raise ExamplesError(
-            f"{heldout_path(recipe, base.name)}: verify needs at least {LEAST} held-out rows, better twenty"
+            f"{heldout_path(recipe, base.name)}: verify needs at least {MIN_ROWS} held-out rows, better twenty"
         )
     training = Training.model_validate(made["training"]) if "training" in made else recipe.training
     task = Task(
@@ -97,7 +97,7 @@ def verify(
     say("comparing with the base as it was trained on")
     record = record.model_copy(update={"as_trained_losses": as_trained_losses(base, folder, training, task.heldout)})
     place = _place(settings, recipe, folder, made, record.revision)
-    _write(place / RECORD, record.model_dump(mode="json"))  # at once: what was asked stays, whatever follows
+    _write(place / RECORD, record.model_dump(mode="json"))  # now: the answers stay, whatever fails below
     say("asking how helpful it is")
     record = record.model_copy(update={"helpfulness": helpfulness(record)})
     say("measuring")
@@ -122,7 +122,7 @@ async def _collected(
     kept = settings.runs_dir / task.recipe / f"{RIVALS}{short(task.key)}.json"
     known = _rivals(kept, task)
     if known:
-        say("the base's own answers are known")
+        say("the base's answers are kept from before")
     models = evaluation_models(
         settings, base, product, task.recipe, full=full, rank=training.rank, where=where, say=say
     )
@@ -144,7 +144,7 @@ async def _collected(
 
 
 def _rivals(kept: Path, task: Task) -> RivalOutputs | None:
-    """What base and rivals said to this very task before; None where that is not known."""
+    """Returns the outputs of base and rivals for this very task, if they are kept."""
     try:
         found = RivalOutputs.model_validate_json(kept.read_bytes())
     except (OSError, ValidationError):
@@ -153,19 +153,17 @@ def _rivals(kept: Path, task: Task) -> RivalOutputs | None:
 
 
 def questions_for(base: Base) -> Sequence[GeneralQuestion]:
-    """General questions for a base: common knowledge, or for `tiny` what it was taught."""
+    """Returns general questions for a base: common knowledge, or for `tiny` what it was taught."""
     if not base.tiny:
         return QUESTIONS
-    from tools.tiny_base.questions import cases
-
-    known = [case for case in cases(0) if case.category in ("known answered", "fixed prompts")]
-    step = max(1, len(known) // TINY_QUESTIONS)
-    return [GeneralQuestion(case.messages[-1]["content"], case.right) for case in known[::step]]
+    return tiny_questions()
 
 
 def as_trained_losses(base: Base, adapter: Path, training: Training, heldout: Sequence[Example]) -> list[float] | None:
-    """The adapter's losses on the first held-out rows, over the base as it was quantised in training; None where it
-    was not. This is the one thing that transformers compute: no engine serves that base."""
+    """Returns the adapter's losses on the first held-out rows over the base as training quantised it.
+
+    None where training did not quantise it. Only here transformers compute: no engine serves that base.
+    """
     if training.method not in ("qlora", "lora-8bit"):
         return None
     from train.model.tokenize import TrainingRow, token_rows
@@ -180,7 +178,7 @@ def as_trained_losses(base: Base, adapter: Path, training: Training, heldout: Se
 
 
 def made_with(folder: Path) -> dict[str, Any]:
-    """What `understudy train` wrote into an adapter's folder; empty for somebody else's adapter."""
+    """Returns what `understudy train` wrote into an adapter's folder; empty for somebody else's adapter."""
     try:
         return json.loads((folder / SETTINGS).read_text())
     except (OSError, json.JSONDecodeError):
@@ -201,7 +199,7 @@ def _newest(recipe: Recipe, settings: Settings) -> Path:
 
 
 def _place(settings: Settings, recipe: Recipe, product: Path, made: dict[str, Any], revision: str) -> Path:
-    """Where the evaluation goes: the run's own folder, never the folder around somebody else's adapter."""
+    """Returns where the evaluation goes: the run's own folder, never the folder around somebody else's adapter."""
     runs = (settings.runs_dir / recipe.name).resolve()
     if product.resolve().parent.parent == runs:
         return product.parent

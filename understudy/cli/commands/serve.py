@@ -1,5 +1,6 @@
-"""Commands that bring revisions before people: demo, serve, push, publish, ask, promote, rollback."""
+"""Commands that serve revisions: demo, serve, push, publish, ask, promote, rollback."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,10 @@ import typer
 
 from understudy.cli.commands.options import BaseModelName, Host, Json, Persona, Port, SpacePort
 from understudy.config.settings import load_settings
+from understudy.errors import ConfigError
+
+TRIAL_EXIT_CODES = {"promoted": 0, "not yet": 3, "worse": 4}
+"""Exit codes of `promote --when-better`."""
 
 app = typer.Typer()
 
@@ -17,17 +22,22 @@ def demo(port: Port = None, space_port: SpacePort = None, host: Host = None, bas
 
     The base answers meanwhile, and each persona as soon as it is live. Ctrl-C ends it all.
     """
-    from understudy.cli.demo import run_demo
+    from understudy.cli.show_demo import TerminalDisplay
+    from understudy.workflows.demo import run_demo
 
-    run_demo(load_settings(port=port, space_port=space_port, host=host, base=base))
+    settings = load_settings(port=port, space_port=space_port, host=host, base=base)
+    run_demo(settings, TerminalDisplay(settings))
 
 
 @app.command(short_help="Start the engine (vLLM) and the gateway in front of it.")
 def serve(port: Port = None, host: Host = None, base: BaseModelName = None) -> None:
     """Start the engine (vLLM, on loopback) and the gateway in front of it."""
-    from understudy.cli.personas import serve_personas
+    from arena.votes.votes import BattleVotes
+    from serve.app import serve as serve_gateway
+    from understudy.registry.registry import open_registry
 
-    serve_personas(load_settings(port=port, host=host, base=base))
+    settings = load_settings(port=port, host=host, base=base)
+    serve_gateway(settings, BattleVotes(open_registry(settings).engine))
 
 
 @app.command(short_help="Register an adapter as a revision here, or on the Hub.")
@@ -42,23 +52,57 @@ def push(
         str | None, typer.Option(help="registry, or hub:ORG/REPO; default: the recipe's push_to, else registry.")
     ] = None,
     base: Annotated[str, typer.Option(help="Hub id of the base, if it was trained on a folder.")] = "",
-    private: Annotated[bool, typer.Option("--private", help="Only who may see the repository can.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Only the owner's members can read it.")] = False,
     gated: Annotated[bool, typer.Option("--gated", help="Readers must ask for access.")] = False,
     tag: Annotated[str, typer.Option(help="Tag of the commit; default: the next free one of v1, v2, …")] = "",
-    force: Annotated[bool, typer.Option("--force", help="Even if refused or not verified; its card says so.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Push even if refused or not verified; the card says so.")
+    ] = False,
     json_output: Json = False,
 ) -> None:
     """Register an adapter as a new revision, or send it to the Hub with a model card and its proof pack.
 
-    Nobody is shown it by that alone; `understudy publish`, or a gateway that follows the repository, does that.
+    That alone shows it to nobody; `understudy publish`, or a gateway that follows the repository, does.
     """
-    from understudy.cli.push import push_persona
+    from understudy.workflows.push import REGISTRY, destination, push_to_hub, register_adapter
 
-    where = {"to": to, "base": base, "private": private, "gated": gated, "tag": tag}
-    push_persona(load_settings(), persona, adapter or folder, **where, force=force, json_output=json_output)
+    settings = load_settings()
+    to = destination(settings, persona, to)
+    adapter = adapter or folder
+    if to == REGISTRY:
+        if private or gated or tag or base or force:
+            raise ConfigError("--private, --gated, --tag, --base and --force are for the Hub; add --to hub:ORG/REPO")
+        revision = register_adapter(settings, persona, adapter).id
+        print(json.dumps({"persona": persona, "to": REGISTRY, "revision": revision}) if json_output else revision)
+        return
+    from understudy.cli.console import out, prepare, status
+    from understudy.cli.show_personas import show_release
+
+    prepare()
+    with status("reading the release") as say:
+        release = push_to_hub(
+            settings,
+            persona,
+            adapter,
+            to=to,
+            base=base,
+            private=private,
+            gated=gated,
+            tag=tag,
+            force=force,
+            progress=out.is_terminal and not json_output,
+            say=say,
+        )
+    if not json_output:
+        show_release(persona, release)
+        return
+    pushed = release.pushed
+    facts = {"persona": persona, "to": f"hub:{pushed.repo}", "repo": pushed.repo, "commit": pushed.commit}
+    facts |= {"tag": pushed.tag, "new": pushed.new, "url": pushed.url, "verdict": release.verdict}
+    print(json.dumps(facts))
 
 
-@app.command(short_help="Put a revision on stage, for all users or a share.")
+@app.command(short_help="Make a revision live, for all users or a share.")
 def publish(
     persona: Persona,
     adapter: Annotated[
@@ -67,65 +111,76 @@ def publish(
     revision: Annotated[
         str, typer.Option(help="A registered revision or the start of one, or hub:ORG/NAME@REVISION.")
     ] = "",
-    canary: Annotated[str, typer.Option(help="Share of the users who get it on trial first, such as 10%.")] = "100%",
+    canary: Annotated[str, typer.Option(help="Share of the users that get it on trial first, such as 10%.")] = "100%",
 ) -> None:
-    """Put a revision on stage: validate, load, prove, flip the name. No request fails meanwhile.
+    """Make a revision live: validate, load, probe, then switch the name to it. No request fails meanwhile.
 
     With --canary, a share of the users gets it, always the same ones; it is promoted after enough good answers, and
-    withdrawn when it fails more often, is slower, or loses votes. `understudy history` tells how it ended.
+    withdrawn when it fails more often, is slower, or loses votes. `understudy history` shows how it ended.
     """
-    from understudy.cli.personas import canary_share, publish_revision
+    from understudy.cli.show_personas import show_published
+    from understudy.workflows.personas import canary_share
+    from understudy.workflows.personas import publish as publish_revision
 
-    publish_revision(load_settings(), persona, adapter, revision, canary_share(canary))
+    share = canary_share(canary)
+    show_published(publish_revision(load_settings(), persona, adapter=adapter, revision=revision, share=share))
 
 
 @app.command(short_help="Ask the running gateway one question.")
 def ask(
     model: Annotated[str, typer.Argument(help="base, a persona, or persona@revision.")],
-    prompt: Annotated[str, typer.Argument(help="What to say.")],
-    temperature: Annotated[
-        float | None, typer.Option(help="0 is greedy; by default what suits the base.", min=0, max=2)
-    ] = None,
-    max_tokens: Annotated[int, typer.Option(help="Longest answer.", min=1)] = 256,
+    prompt: Annotated[str, typer.Argument(help="The question.")],
+    temperature: Annotated[float | None, typer.Option(help="0: greedy; default: the base's own.", min=0, max=2)] = None,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.", min=1)] = 256,
 ) -> None:
     """Ask the running gateway one question and stream the answer."""
-    from understudy.cli.personas import ask_model
+    from understudy.workflows.gateway_admin import ask as ask_gateway
 
-    ask_model(load_settings(), model, prompt, temperature=temperature, max_tokens=max_tokens)
+    for piece in ask_gateway(load_settings(), model, prompt, temperature=temperature, max_tokens=max_tokens):
+        print(piece, end="", flush=True)
+    print()
 
 
-@app.command(short_help="Make the revision on trial live, now or once votes prove it.")
+@app.command(short_help="Make the revision on trial live, now or once votes decide.")
 def promote(
     persona: Persona,
     when_better: Annotated[
-        bool, typer.Option("--when-better", help="Wait until votes prove it better than the live revision.")
+        bool, typer.Option("--when-better", help="Wait until votes show that it is better than the live revision.")
     ] = False,
     alpha: Annotated[
-        float, typer.Option(help="Chance to promote one that is no better (with --when-better).", min=1e-9, max=0.5)
+        float,
+        typer.Option(help="Chance to promote one that is no better (with --when-better).", min=1e-9, max=0.5),
     ] = 0.05,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for proof; 0: look once.", min=0)] = 3600,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for enough votes; 0: look once.", min=0)] = 3600,
 ) -> None:
-    """Make the revision on trial live, now or once votes prove it better.
+    """Make the revision on trial live, now or once votes show that it is better.
 
-    With --when-better it ends with 0 when it was promoted, 3 when there is no proof yet, 4 when it is worse.
+    With --when-better it ends with 0 when it was promoted, 3 when the votes do not decide yet, 4 when it is no better.
     """
-    if when_better:
-        from understudy.cli.promotion import promote_when_better
+    from understudy.cli.show_personas import show_evidence, show_live, show_trial
 
-        raise typer.Exit(promote_when_better(load_settings(), persona, alpha=alpha, timeout=timeout))
-    from understudy.cli.personas import promote_persona
+    settings = load_settings()
+    if not when_better:
+        from understudy.workflows.personas import promote as promote_revision
 
-    promote_persona(load_settings(), persona)
+        show_live(promote_revision(settings, persona))
+        return
+    from understudy.workflows.promote_when_better import promote_when_better
+
+    outcome = promote_when_better(settings, persona, alpha=alpha, timeout=timeout, on_evidence=show_evidence)
+    show_trial(outcome, alpha=alpha)
+    raise typer.Exit(TRIAL_EXIT_CODES[outcome.kind])
 
 
-@app.command(short_help="Put an earlier revision back, or end a trial.")
+@app.command(short_help="Make an earlier revision live again, or end a trial.")
 def rollback(
     persona: Persona,
     revision: Annotated[
-        str, typer.Argument(help="Where to go back to; default: the end of a trial, else what was live before.")
+        str, typer.Argument(help="The revision; default: end the trial, else the one that was live before.")
     ] = "",
 ) -> None:
-    """Put an earlier revision back on stage, at once; or withdraw the one on trial."""
-    from understudy.cli.personas import rollback_persona
+    """Make an earlier revision live again, at once; or withdraw the one on trial."""
+    from understudy.cli.show_personas import show_live
+    from understudy.workflows.personas import rollback as rollback_revision
 
-    rollback_persona(load_settings(), persona, revision)
+    show_live(rollback_revision(load_settings(), persona, revision))

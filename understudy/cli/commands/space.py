@@ -1,11 +1,15 @@
 """Commands for the Gradio app, here and on Hugging Face Spaces: space, space deploy."""
 
-from typing import Annotated, Literal
+import json
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from understudy.cli.commands.options import Host, Json, SpacePort
 from understudy.config.settings import load_settings
+
+if TYPE_CHECKING:
+    from space.deploy.deploy import DeployResult
 
 app = typer.Typer()
 space_app = typer.Typer(invoke_without_command=True)
@@ -50,10 +54,12 @@ def space_deploy(
 
     UNDERSTUDY_API_KEY and UNDERSTUDY_VOTES_TOKEN become secrets of the Space. What is the same is not sent again.
     """
-    from space.deploy.files import SpaceSpec
-    from understudy.cli.space import deploy_space
+    from dataclasses import asdict
 
-    wish = SpaceSpec(
+    from space.deploy.deploy_space import deploy_space
+    from space.deploy.files import SpaceSpec
+
+    spec = SpaceSpec(
         repo,
         flavor=flavor,
         hardware=hardware,
@@ -63,5 +69,29 @@ def space_deploy(
         models=tuple(model or ()),
         recipes=tuple(recipe or ()),
     )
-    options = {"private": private, "dry_run": dry_run, "json_output": json_output}
-    deploy_space(load_settings(), wish, endpoint=endpoint, **options)
+    settings = load_settings()
+    result = deploy_space(settings, spec, endpoint=endpoint, private=private, dry_run=dry_run)
+    if dataset and not settings.votes_token:
+        hint = f"votes: set the secret UNDERSTUDY_VOTES_TOKEN of the Space, a token that may write {dataset}"
+        typer.echo(hint, err=True)
+    if json_output:
+        print(json.dumps(asdict(result), indent=2))
+    else:
+        _show(result, dry_run=dry_run)
+
+
+def _show(result: "DeployResult", *, dry_run: bool) -> None:
+    """Prints what was done, or would be: files, variables, secrets, hardware."""
+    for sign, paths in (("+", result.added), ("~", result.changed), ("-", result.removed)):
+        for path in paths if dry_run else ():
+            print(f"{sign} {path}")
+    would = "would be " if dry_run else ""
+    counts = f"{len(result.added)} files added, {len(result.changed)} changed, {len(result.removed)} removed"
+    print(f"{result.url} {would}{'created' if result.created else 'updated' if result.differs else 'unchanged'}")
+    commit = f", commit {result.commit[:12]}" if result.commit else ""
+    print(f"  {counts if result.differs else 'no file differs'}{commit}")
+    for what, names in (("variables", result.variables), ("secrets", result.secrets)):
+        if names:
+            print(f"  {what} {would}set: {', '.join(names)}")
+    if result.hardware:
+        print(f"  hardware {would}requested: {result.hardware}")

@@ -1,5 +1,7 @@
-"""Commands for what people voted: rank, preferences, votes."""
+"""Commands for people's votes: rank, preferences, votes."""
 
+import json
+import logging
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,8 +11,8 @@ from understudy.cli.commands.options import Json, Persona
 from understudy.config.settings import load_settings
 
 app = typer.Typer()
-votes_app = typer.Typer(help="Votes of the arena: kept on the Hub, and back again.", no_args_is_help=True)
-app.add_typer(votes_app, name="votes", short_help="Keep battles and votes on the Hub, and bring them back.")
+votes_app = typer.Typer(help="Back up the arena's votes on the Hub, and restore them.", no_args_is_help=True)
+app.add_typer(votes_app, name="votes", short_help="Back up battles and votes on the Hub; restore them.")
 
 
 @app.command(short_help="Rank contestants by people's votes.")
@@ -24,17 +26,20 @@ def rank(
     min_votes: Annotated[int, typer.Option(help="Votes below which a contestant is hidden.", min=1)] = 30,
     by: Annotated[str | None, typer.Option(help="Column to rank by, besides all votes.", metavar="COLUMN")] = None,
     bootstrap: Annotated[
-        int, typer.Option(help="Intervals from so many resamples of the voters instead of the sandwich.", min=0)
+        int, typer.Option(help="Intervals from this many resamples of the voters; 0: sandwich estimator.", min=0)
     ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
 ) -> None:
     """Rank contestants by people's votes: every figure of the leaderboard, explained in docs/arena.md."""
-    from understudy.cli.rank import rank_votes
+    from arena.ranking.rank_votes import rank_votes
 
-    settings = load_settings()
-    rank_votes(
-        settings, votes, json_output=json_output, base=base, min_votes=min_votes, by=by, bootstrap=bootstrap, seed=seed
-    )
+    board = rank_votes(load_settings(), votes, base=base, min_votes=min_votes, by=by, bootstrap=bootstrap, seed=seed)
+    if json_output:
+        print(board.model_dump_json(indent=2))
+    else:
+        from understudy.cli.show_leaderboard import show_leaderboard
+
+        show_leaderboard(board)
 
 
 @app.command(short_help="Turn votes into rows to train on.")
@@ -47,9 +52,11 @@ def preferences(
     json_output: Annotated[bool, typer.Option("--json", help="What became of the votes, machine-readable.")] = False,
 ) -> None:
     """Turn the arena's votes into rows to train on, split by prompt, each with the votes behind it."""
-    from understudy.cli.preferences import export_preferences
+    from understudy.cli.show_preferences import show_export
+    from understudy.workflows.train_from_votes import export_preferences
 
-    export_preferences(load_settings(), persona, out, form, json_output=json_output)
+    exported = export_preferences(load_settings(), persona, out, form)
+    show_export(exported, with_rows=out is None, json_output=json_output)
 
 
 VotesRepoName = Annotated[
@@ -63,9 +70,14 @@ def votes_export(
     json_output: Json = False,
 ) -> None:
     """Send battles and votes that the repository does not have yet."""
-    from understudy.cli.votes import export_votes
+    from space.deploy.deploy_space import vote_backup
 
-    export_votes(load_settings(), repo, json_output=json_output)
+    _silence_log()
+    sent = vote_backup(load_settings(), repo).export()
+    battles, votes = len(sent.battles), len(sent.votes)
+    print(
+        json.dumps({"battles": battles, "votes": votes}) if json_output else f"{battles} battles and {votes} votes sent"
+    )
 
 
 @votes_app.command("restore")
@@ -74,6 +86,19 @@ def votes_restore(
     json_output: Json = False,
 ) -> None:
     """Add battles and votes of the repository that the database does not have; nothing is overwritten."""
-    from understudy.cli.votes import restore_votes
+    from space.deploy.deploy_space import vote_backup
 
-    restore_votes(load_settings(), repo, json_output=json_output)
+    _silence_log()
+    restored = vote_backup(load_settings(), repo).restore()
+    battles, votes = restored.battles, restored.votes
+    if json_output:
+        print(json.dumps({"battles": battles, "votes": votes, "problems": restored.problems}))
+        return
+    for problem in restored.problems:
+        typer.echo(problem, err=True)
+    print(f"{battles} battles and {votes} votes restored")
+
+
+def _silence_log() -> None:
+    """Keeps the backup's log off the terminal: the command prints the same itself."""
+    logging.getLogger("space.votes").setLevel(logging.ERROR)

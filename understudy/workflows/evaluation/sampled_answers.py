@@ -1,4 +1,4 @@
-"""Several sampled answers of a base and of what was trained on it, from one engine of its own."""
+"""Several sampled answers of a base and of the models trained on it, from engines of our own."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from serve.engine.vllm import BASE_NAME
 from understudy.bases import Base, resolve_base
 from understudy.config.settings import Settings
 from understudy.registry.adapters import CONFIG, read_config
-from understudy.workflows.evaluation_engine import share_of_gpu
+from understudy.workflows.evaluation.engine import share_of_gpu
 
 OnProgress = Callable[[int, int], None]
 """Called with answers done and answers wanted."""
@@ -28,27 +28,27 @@ def sampled_answers(
     seed: int,
     on_progress: OnProgress,
 ) -> dict[str, list[tuple[str, ...]]]:
-    """By name in `products` (an adapter of `base`, a whole model, or None for the base): `samples` answers a chat.
+    """Returns `samples` answers to each chat by name in `products`: an adapter of `base`, a whole model, or None for
+    the base itself.
 
     Every sample of every chat has a seed of its own: with one seed, answers to two prompts would be drawn alike, and
-    be more like each other than chance makes them. Models share the seeds.
+    be more like each other than by chance. Models share the seeds.
 
     Raises:
         EngineError: the engine does not start, does not take an adapter, or cannot answer.
     """
-
     room = settings.model_copy(update={"gpu_memory_utilization": share_of_gpu(settings, engines=1)})
 
     async def answers(model: ServedModel, done: int) -> list[tuple[str, ...]]:
         drawn: list[list[str]] = []
         for number in range(samples):
             first = (seed * samples + number) * len(chats)
-            said = await model.answers(chats, max_tokens=max_tokens, seed=first, temperature=temperature)
-            drawn.append([one.text for one in said])
+            batch = await model.answers(chats, max_tokens=max_tokens, seed=first, temperature=temperature)
+            drawn.append([one.text for one in batch])
             on_progress(done + len(drawn) * len(chats), len(products) * samples * len(chats))
         return list(zip(*drawn, strict=True))
 
-    async def everybody() -> dict[str, list[tuple[str, ...]]]:
+    async def all_models() -> dict[str, list[tuple[str, ...]]]:
         found: dict[str, list[tuple[str, ...]]] = {}
         each = samples * len(chats)
         whole = {name: path for name, path in products.items() if path and not _is_adapter(path)}
@@ -69,7 +69,7 @@ def sampled_answers(
                 found[name] = await answers(ServedModel(BASE_NAME, engine.post), len(found) * each)
         return found
 
-    return asyncio.run(everybody())
+    return asyncio.run(all_models())
 
 
 def _is_adapter(folder: Path) -> bool:

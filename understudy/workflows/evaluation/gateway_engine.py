@@ -1,4 +1,4 @@
-"""The running gateway's engine, asked by an admin while it serves nobody else."""
+"""The running gateway's engine: evaluations send their requests through the admin routes, behind users' requests."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from understudy.config.settings import Settings
 from understudy.errors import EngineError, GatewayError
 
 OPERATIONS = {"/tokenize": "tokenize", "/v1/chat/completions": "chat", "/v1/completions": "completions"}
-"""By path of vLLM's API."""
+"""The gateway's evaluation route for each path of vLLM's API."""
 SECONDS = 60.0
-"""For loading and unloading. An answer has all the time it needs: others go first."""
+"""Timeout of loading and unloading. Answers have none: users' requests go first."""
 CONNECT = 2.0
 
 
 class GatewayEngine:
-    """An evaluation on a gateway; `load` begins it, `unload` ends it."""
+    """One evaluation on a gateway; `load` begins it, `unload` ends it."""
 
     def __init__(self, settings: Settings) -> None:
         headers = {"Authorization": f"Bearer {settings.admin_secret}"}
@@ -27,10 +27,10 @@ class GatewayEngine:
         )
 
     async def load(self, base: Base, persona: str, revision: str) -> str:
-        """Loads a revision that the gateway's registry has; returns the name under which it is asked.
+        """Loads a revision that the gateway's registry has; returns its model name.
 
         Raises:
-            GatewayError: no gateway is there, or it does not take it; the message says why.
+            GatewayError: the gateway cannot be reached, or refuses the revision; the message says why.
         """
         body = {"persona": persona, "revision": revision, "base": base.name, "base_revision": base_revision(base) or ""}
         try:
@@ -39,15 +39,15 @@ class GatewayEngine:
             raise GatewayError(str(error)) from error
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """What the engine answers to `body` at a path of vLLM's API. Raises EngineError."""
+        """Returns the engine's response to `body` at a path of vLLM's API. Raises EngineError."""
         return await self._send("POST", f"/{OPERATIONS[path]}", body)
 
     async def unload(self) -> None:
-        """Ends the evaluation, also where the gateway is gone meanwhile."""
+        """Ends the evaluation; does not fail when the gateway is gone."""
         try:
             await self._send("DELETE", "", None)
         except EngineError:
-            pass  # an evaluation that nobody asks any more is unloaded by the next one
+            pass  # the next evaluation unloads one that was left behind
         finally:
             await self.close()
 

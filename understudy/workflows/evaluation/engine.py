@@ -1,4 +1,4 @@
-"""The engine that an evaluation asks: the running gateway's where that serves the same base, else one of its own."""
+"""The engine of an evaluation: the running gateway's where that serves the same base, else one of its own."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -14,14 +14,14 @@ from understudy.bases import Base, resolve_base
 from understudy.config.settings import Settings
 from understudy.errors import GatewayError
 from understudy.registry.adapters import content_revision
-from understudy.workflows.gateway_engine import GatewayEngine
+from understudy.workflows.evaluation.gateway_engine import GatewayEngine
 
 Where = Literal["auto", "own", "gateway"]
-"""Which engine: `auto` takes the gateway's if it can."""
+"""Whose engine; `auto` takes the gateway's if that serves the same base."""
 Say = Callable[[str], None]
 
 SHARE_OF_FREE = 0.95
-"""Of a GPU's free memory, which an engine beside others takes at most."""
+"""Largest share of a GPU's free memory that an engine takes beside other processes."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Models:
 async def evaluation_models(
     settings: Settings, base: Base, product: Path, persona: str, *, full: bool, rank: int, where: Where, say: Say
 ) -> AsyncIterator[Models]:
-    """Yields base and adapter, ready to be asked; `product` is an adapter or, with `full`, a whole model.
+    """Yields base and adapter, ready for requests; `product` is an adapter or, with `full`, a whole model.
 
     Raises:
         EngineError: no engine starts, or it does not take the adapter.
-        GatewayError: `where` is `gateway`, and that has no engine for us; the message says why.
+        GatewayError: `where` is `gateway`, and the gateway refuses; the message says why.
     """
     if where != "own" and not full:
         gateway = GatewayEngine(settings)
@@ -70,7 +70,7 @@ async def evaluation_models(
 
 @asynccontextmanager
 async def own_models(settings: Settings, base: Base, product: Path, *, full: bool, rank: int) -> AsyncIterator[Models]:
-    """As `evaluation_models`, from engines of our own; a full fine-tune has one beside the base's."""
+    """Yields the models from engines of our own; a full fine-tune has one beside the base's."""
     wanted = settings.model_copy(
         update={
             "max_lora_rank": max(settings.max_lora_rank, rank),
@@ -94,7 +94,7 @@ def _models(post: Post, base: str, adapter: str, engine: str) -> Models:
 
 
 def share_of_gpu(settings: Settings, *, engines: int) -> float:
-    """What vLLM may take of a GPU: as set, but no more than is free beside others; 0 leaves it to the plan."""
+    """Returns the share of a GPU that vLLM may take: as set, but no more than is free; 0 leaves it to the plan."""
     import torch
 
     if not torch.cuda.is_available():

@@ -1,87 +1,22 @@
-"""`understudy rank`: every figure of the leaderboard, for any file of votes or for this installation's own."""
+"""What `understudy rank` shows of a leaderboard, as tables."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-from rich.console import Console
 from rich.table import Table
 
-from understudy.config.settings import Settings
-from understudy.errors import UnderstudyError
-from understudy.registry.database import open_database
+from understudy.cli.console import out
 
 if TYPE_CHECKING:
     from arena.ranking.leaderboard_records import Category, Hidden, Leaderboard, PairRecord
     from arena.ranking.ratings import Rating, RatingModel
     from understudy.statistics.confidence_sequences import WinRate
 
-out = Console(highlight=False, soft_wrap=True)
-NAMED = 12
+LISTED = 12
 """Most hidden contestants that are named."""
 
 
-def rank_votes(
-    settings: Settings,
-    file: Path | None,
-    *,
-    json_output: bool,
-    base: str,
-    min_votes: int,
-    by: str | None,
-    bootstrap: int,
-    seed: int,
-) -> None:
-    """Prints the leaderboard of a votes file, or of this installation's arena, as tables or JSON.
-
-    Raises:
-        UnderstudyError: the file cannot be read, `base` is in no vote, or there are no votes at all.
-    """
-    board = leaderboard(settings, file, base=base, min_votes=min_votes, by=by, bootstrap=bootstrap, seed=seed)
-    if json_output:
-        typer.echo(board.model_dump_json(indent=2))
-    else:
-        print_leaderboard(board)
-
-
-def leaderboard(
-    settings: Settings, file: Path | None, *, base: str, min_votes: int, by: str | None, bootstrap: int, seed: int
-) -> "Leaderboard":
-    """The leaderboard with the rankings of other methods beside it."""
-    from arena.battles.blinding import BASE
-    from arena.votes.import_files import read_votes
-    from arena.votes.running_counts import arena_votes
-    from arena.votes.votes import left_out as left_out_of
-
-    not_counted: dict[str, int] = {}
-    sides = True
-    if file is None:
-        if by is not None:
-            raise UnderstudyError(f"--by {by}: battles of the arena have no such column; give a votes file")
-        engine = open_database(settings.database)
-        votes, not_counted = arena_votes(engine), left_out_of(engine)
-    else:
-        read = read_votes(file, by=by)
-        votes, not_counted, sides = read.votes, read.left_out, read.sides
-    if not len(votes):
-        raise UnderstudyError("no votes yet: vote in the arena (`understudy space`), or give a votes file")
-    if base not in votes.contestants and base != BASE:
-        names = ", ".join(sorted(votes.contestants)[:NAMED])
-        raise UnderstudyError(f"--base {base}: no votes on it; contestants are {names}")
-    from arena.ranking.leaderboard import build_leaderboard
-    from arena.ranking.other_methods import elo, other_rankings
-    from arena.votes.counts import VoteCounts
-
-    counts = VoteCounts()
-    counts.add(votes)
-    cells = counts.cells()
-    board = build_leaderboard(cells, base=base, min_votes=min_votes, sides=sides, resamples=bootstrap, seed=seed)
-    rankings = other_rankings(cells) | ({"elo": elo(votes)} if sides else {})
-    return board.model_copy(update={"rankings": rankings, "left_out": not_counted})
-
-
-def print_leaderboard(board: "Leaderboard") -> None:
-    """Tables for people; what a figure means is in docs/arena.md."""
+def show_leaderboard(board: "Leaderboard") -> None:
+    """Prints the votes, the ranking, the effects of side and length, categories, and notes; see docs/arena.md."""
     _print_votes(board)
     if board.rows:
         out.print(_ranking(board))
@@ -169,8 +104,8 @@ def _print_category(category: "Category") -> None:
 def _print_hidden(hidden: "list[Hidden]", min_votes: int) -> None:
     if not hidden:
         return
-    named = ", ".join(f"{one.name} ({one.to_go} to go)" for one in hidden[:NAMED])
-    more = f" and {len(hidden) - NAMED} more" if len(hidden) > NAMED else ""
+    named = ", ".join(f"{one.name} ({one.to_go} to go)" for one in hidden[:LISTED])
+    more = f" and {len(hidden) - LISTED} more" if len(hidden) > LISTED else ""
     out.print(f"Hidden until they have {min_votes} votes: {named}{more}", markup=False)
 
 

@@ -1,4 +1,4 @@
-"""How helpful an adapter's answers are beside the base's: what a judge model says, or people's votes."""
+"""How helpful an adapter's answers are beside the base's, by a judge model or by people's votes."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from understudy.registry.adapters import short
 from understudy.registry.registry import open_registry
 
 ENOUGH_VOTES = 20
-"""Votes on this very revision against the base from which on they count."""
+"""Fewest votes on this very revision against the base that count."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Judge:
 
 
 def helpfulness(settings: Settings, record: EvalRecord, judge: Judge | None) -> Helpfulness | None:
-    """What the judge says of every held-out pair, else what people voted; None where neither says anything.
+    """Returns the judge's verdict on every held-out pair, else people's votes; None where there is neither.
 
     Raises:
-        JudgeError: the judge's endpoint does not answer.
+        GatewayError: the judge's endpoint does not answer.
     """
     return _judged(settings, record, judge) if judge else _voted(settings, record)
 

@@ -1,0 +1,1 @@
+"""How an evaluation asks models: engines of its own or the gateway's, sampled answers, judges and votes."""
