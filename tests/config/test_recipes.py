@@ -13,7 +13,8 @@ from evaluate.profiles.facts import Lexicon, counted, facts_of, made_up, outcome
 from tools.recipe_data.people import made_rows
 from understudy.config.recipe import Recipe, load_recipe, recipe_names
 from understudy.config.settings import PROJECT
-from understudy.data.augment import Person, balanced, profile, read_people, rows
+from understudy.data.augment.profiles import Person, profile, read_people
+from understudy.data.augment.rows import balanced, rows
 from understudy.data.contamination import measure_overlap
 from understudy.data.duplicates import duplicate_groups
 from understudy.data.messages import Example

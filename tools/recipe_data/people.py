@@ -3,12 +3,13 @@
     python -m tools.recipe_data.people
 
 Reads `records.jsonl` and `heldout-records.jsonl` of profiles-original and overwrites the files of rows.
-`understudy/data/augment.py` says how a record becomes a row.
+`understudy/data/augment/` says how a record becomes a row.
 """
 
 from pathlib import Path
 
-from understudy.data.augment import augment, dump_rows, read_people, rows
+from understudy.data.augment.profiles import read_people
+from understudy.data.augment.rows import augment, dump_rows, rows
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 

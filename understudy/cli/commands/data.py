@@ -69,7 +69,7 @@ def data_augment(
     Records of people become paraphrased, swapped and balanced profiles; other rows get other wordings of their prompts.
     """
     from understudy.cli.console import console
-    from understudy.data.augment import dump_rows
+    from understudy.data.augment.rows import dump_rows
 
     path = _rows_file(load_settings(), source)
     target = Path(out) if out else None
@@ -112,7 +112,8 @@ def _rows_file(settings: Settings, source: str) -> Path:
 
 def _augmented(path: Path, *, seed: int, times: int) -> "tuple[int, list[Example]]":
     """The number of rows in the file, and all rows with those made from them. Raises ExamplesError."""
-    from understudy.data.augment import augment, read_people, reword
+    from understudy.data.augment.profiles import read_people
+    from understudy.data.augment.rows import augment, reword
     from understudy.data.load import load_examples
 
     if _holds_people(path):

@@ -1,0 +1,1 @@
+"""More training rows from given ones."""
