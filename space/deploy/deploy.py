@@ -1,7 +1,7 @@
-"""Makes or updates a Space on the Hub: `understudy space deploy ORG/SPACE --endpoint URL`.
+"""Creates or updates a Space on the Hub: `understudy space deploy ORG/SPACE --endpoint URL`.
 
-Only what differs is sent, in one commit; nothing differs, no commit. What an earlier deploy sent and this one does not
-is removed; files that people added to the Space stay. Secrets go to the Space's secrets and into no file.
+Only files that differ are sent, in one commit. Files of an earlier deploy that this one has not are removed; files that
+people added to the Space stay. Secrets go to the Space's secrets and into no file.
 """
 
 import hashlib
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 MANIFEST = ".understudy.json"
-"""In the Space's repository: what the last deploy put there, so that the next one knows what to remove."""
-REACHABLE = (80, 443, 8080)
-"""The ports that a Space can connect to (https://huggingface.co/docs/hub/spaces-overview#networking)."""
+"""Lists, in the Space's repository, the files of the last deploy, so that the next one knows what to remove."""
+REACHABLE_PORTS = (80, 443, 8080)
+"""Ports that a Space can connect to (https://huggingface.co/docs/hub/spaces-overview#networking)."""
 
 
 @dataclass(frozen=True)
 class Values:
-    """What the Space finds in its environment."""
+    """The environment of the Space."""
 
     variables: Mapping[str, str] = field(default_factory=dict)
-    """Anybody may read them."""
+    """Public."""
     secrets: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -50,7 +50,7 @@ class DeployResult:
     secrets: tuple[str, ...]
     """Names of those that are set; the Hub never tells their values, so they are set each time."""
     hardware: str = ""
-    """What was asked for, if that is news."""
+    """The hardware that is requested; empty when the Space has it already."""
     commit: str = ""
     """Empty when no file differs, and in a dry run."""
 
@@ -63,7 +63,7 @@ def require_endpoint(url: str, *, private: bool) -> str:
     """The gateway's address as a Space can use it, without /v1 and a slash at the end.
 
     Raises:
-        DeployError: a Space could not reach it, or everybody could read what it says or carries.
+        DeployError: a Space cannot reach it, or it would make a key or conversations readable.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -75,49 +75,49 @@ def require_endpoint(url: str, *, private: bool) -> str:
         raise DeployError(f"endpoint {url!r}: write an address such as https://models.example.org")
     if parts.username or parts.password:
         raise DeployError(f"endpoint at {host}: an address is public on a Space; give the key as UNDERSTUDY_API_KEY")
-    if _at_home(host):
+    if _is_local(host):
         raise DeployError(f"endpoint {url}: a Space cannot reach {host}; give an address on the internet")
-    if port not in REACHABLE:
+    if port not in REACHABLE_PORTS:
         raise DeployError(f"endpoint {url}: Spaces reach only the ports 80, 443 and 8080, not {port}")
     if parts.scheme == "http" and not private:
         raise DeployError(f"endpoint {url}: a public Space needs https, or everybody's words travel in the open")
     return url.rstrip("/").removesuffix("/v1")
 
 
-def _at_home(host: str) -> bool:
-    """Whether a name or number means only something on this machine or network."""
+def _is_local(host: str) -> bool:
+    """Whether a host name or address has a meaning only on this machine or network."""
     try:
         return not ipaddress.ip_address(host).is_global
     except ValueError:
         return host == "localhost" or "." not in host or host.endswith((".local", ".internal", ".localhost"))
 
 
-def deploy(api: "HfApi", wish: SpaceSpec, values: Values, *, private: bool, dry_run: bool = False) -> DeployResult:
-    """Brings the Space to what `wish` and `values` say; with `dry_run` nothing is sent.
+def deploy(api: "HfApi", spec: SpaceSpec, values: Values, *, private: bool, dry_run: bool = False) -> DeployResult:
+    """Creates the Space or updates it to `spec` and `values`; with `dry_run` nothing is sent.
 
     Raises:
-        DeployError: the wish cannot be fulfilled, or the Hub does not do it; the message says what to do.
+        DeployError: the spec cannot be deployed, or the Hub refuses; the message says what to do.
     """
-    ours = files(wish)
-    ours[MANIFEST] = json.dumps({"files": sorted(ours)}, indent=1).encode() + b"\n"
+    local = files(spec)
+    local[MANIFEST] = json.dumps({"files": sorted(local)}, indent=1).encode() + b"\n"
     try:
-        there = _there(api, wish.repo)
-        outcome = _compare(api, wish, values, ours, there)
+        remote = _space_info(api, spec.repo)
+        outcome = _compare(api, spec, values, local, remote)
         if dry_run:
             return outcome
-        if there is None:
-            _create(api, wish, values, private=private)
+        if remote is None:
+            _create(api, spec, values, private=private)
         else:
-            _adjust(api, wish, values, outcome, private=private and not there.private)
-        return replace(outcome, commit=_commit(api, wish.repo, ours, outcome)) if outcome.differs else outcome
+            _adjust(api, spec, values, outcome, private=private and not remote.private)
+        return replace(outcome, commit=_commit(api, spec.repo, local, outcome)) if outcome.differs else outcome
     except DeployError:
         raise
     except Exception as error:  # the client's transport has errors of its own, and they change with its version
-        raise DeployError(f"Space {wish.repo}: {hub_failure(error, writing=True).sentence}") from error
+        raise DeployError(f"Space {spec.repo}: {hub_failure(error, writing=True).sentence}") from error
 
 
-def _there(api: "HfApi", repo: str) -> Any:
-    """What the Hub says of the Space; None when there is none."""
+def _space_info(api: "HfApi", repo: str) -> Any:
+    """The Hub's record of the Space; None when there is none."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
@@ -128,21 +128,21 @@ def _there(api: "HfApi", repo: str) -> Any:
         raise
 
 
-def _compare(api: "HfApi", wish: SpaceSpec, values: Values, ours: Mapping[str, bytes], there: Any) -> DeployResult:
-    theirs = {file.rfilename: file for file in (there.siblings or [])} if there else {}
-    before = _manifest(api, wish.repo) if MANIFEST in theirs else set()
-    known = api.get_space_variables(wish.repo) if there else {}
+def _compare(api: "HfApi", spec: SpaceSpec, values: Values, local: Mapping[str, bytes], remote: Any) -> DeployResult:
+    found = {file.rfilename: file for file in (remote.siblings or [])} if remote else {}
+    before = _manifest(api, spec.repo) if MANIFEST in found else set()
+    known = api.get_space_variables(spec.repo) if remote else {}
     set_now = {key for key, value in values.variables.items() if key not in known or known[key].value != value}
-    hardware = wish.hardware
-    if there and hardware:
-        runtime = api.get_space_runtime(wish.repo)
+    hardware = spec.hardware
+    if remote and hardware:
+        runtime = api.get_space_runtime(spec.repo)
         hardware = "" if hardware in (runtime.requested_hardware, runtime.hardware) else hardware
     return DeployResult(
-        url=f"{api.endpoint}/spaces/{wish.repo}",
-        created=there is None,
-        added=tuple(sorted(ours.keys() - theirs.keys())),
-        changed=tuple(sorted(path for path in ours.keys() & theirs.keys() if not _same(ours[path], theirs[path]))),
-        removed=tuple(sorted((before & theirs.keys()) - ours.keys())),
+        url=f"{api.endpoint}/spaces/{spec.repo}",
+        created=remote is None,
+        added=tuple(sorted(local.keys() - found.keys())),
+        changed=tuple(sorted(path for path in local.keys() & found.keys() if not _same(local[path], found[path]))),
+        removed=tuple(sorted((before & found.keys()) - local.keys())),
         variables=tuple(sorted(set_now)),
         secrets=tuple(sorted(values.secrets)),
         hardware=hardware,
@@ -150,7 +150,7 @@ def _compare(api: "HfApi", wish: SpaceSpec, values: Values, ours: Mapping[str, b
 
 
 def _manifest(api: "HfApi", repo: str) -> set[str]:
-    """Paths that the last deploy sent; none if somebody broke the list."""
+    """Paths of the last deploy; empty if the list cannot be read."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(api.hf_hub_download(repo, MANIFEST, repo_type="space", local_dir=folder))
         try:
@@ -160,42 +160,45 @@ def _manifest(api: "HfApi", repo: str) -> set[str]:
 
 
 def _same(content: bytes, file: Any) -> bool:
-    """Whether the Hub has this very content: by git's name of it, or the SHA-256 of large files."""
+    """Whether the Hub has the same content: by its git object id, or by the SHA-256 of a large file."""
     if file.lfs is not None:
         return hashlib.sha256(content).hexdigest() == file.lfs.sha256
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == file.blob_id
 
 
-def _create(api: "HfApi", wish: SpaceSpec, values: Values, *, private: bool) -> None:
-    """A new Space knows its variables and secrets before it is built for the first time."""
+def _create(api: "HfApi", spec: SpaceSpec, values: Values, *, private: bool) -> None:
+    """Creates the Space with its variables and secrets, so that its first build has them."""
     api.create_repo(
-        wish.repo,
+        spec.repo,
         repo_type="space",
-        space_sdk=wish.flavor,
-        space_hardware=wish.hardware or None,  # pyright: ignore[reportArgumentType] - names of new hardware, too
+        space_sdk=spec.flavor,
+        space_hardware=spec.hardware or None,  # pyright: ignore[reportArgumentType] - names of new hardware, too
         space_secrets=[{"key": key, "value": value} for key, value in values.secrets.items()] or None,
         space_variables=[{"key": key, "value": value} for key, value in values.variables.items()] or None,
         private=private,
     )
 
 
-def _adjust(api: "HfApi", wish: SpaceSpec, values: Values, outcome: DeployResult, *, private: bool) -> None:
-    """Before the commit, so that what is built from it finds them; `private` closes a Space that is public."""
+def _adjust(api: "HfApi", spec: SpaceSpec, values: Values, outcome: DeployResult, *, private: bool) -> None:
+    """Sets variables, secrets and hardware before the commit, so that its build has them.
+
+    `private` closes a Space that is public.
+    """
     if private:
-        api.update_repo_settings(wish.repo, private=True, repo_type="space")
+        api.update_repo_settings(spec.repo, private=True, repo_type="space")
     for key in outcome.variables:
-        api.add_space_variable(wish.repo, key, values.variables[key])
+        api.add_space_variable(spec.repo, key, values.variables[key])
     for key, value in values.secrets.items():
-        api.add_space_secret(wish.repo, key, value)
+        api.add_space_secret(spec.repo, key, value)
     if outcome.hardware:
-        api.request_space_hardware(wish.repo, outcome.hardware)  # pyright: ignore[reportArgumentType]
+        api.request_space_hardware(spec.repo, outcome.hardware)  # pyright: ignore[reportArgumentType]
 
 
-def _commit(api: "HfApi", repo: str, ours: Mapping[str, bytes], outcome: DeployResult) -> str:
+def _commit(api: "HfApi", repo: str, local: Mapping[str, bytes], outcome: DeployResult) -> str:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     operations = [
-        *(CommitOperationAdd(path, ours[path]) for path in (*outcome.added, *outcome.changed)),
+        *(CommitOperationAdd(path, local[path]) for path in (*outcome.added, *outcome.changed)),
         *(CommitOperationDelete(path) for path in outcome.removed),
     ]
     message = "Deploy Understudy" if outcome.created else "Update Understudy"

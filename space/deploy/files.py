@@ -1,6 +1,6 @@
-"""What a Space consists of: the code it needs and nothing else, its front matter, its requirements.
+"""The files of a Space: the code it needs and nothing else, its front matter, its requirements.
 
-Which code that is, is read from the code itself: everything that `space.app` imports, at start or later.
+The code is everything that `space.app` imports, at start or later, found by reading the imports.
 """
 
 import ast
@@ -17,43 +17,43 @@ from understudy.errors import DeployError
 
 Flavor = Literal["gradio", "docker"]
 
-OURS = ("space", "arena", "evaluate", "understudy")
+GRADIO_PACKAGES = ("space", "arena", "evaluate", "understudy")
 """Packages that a Gradio Space may have parts of."""
-ALL = (*OURS, "serve", "train")
+DOCKER_PACKAGES = (*GRADIO_PACKAGES, "serve", "train")
 """Packages of a Docker Space, which runs the engine too."""
-BESIDES = {
+DATA_FILES = {
     "space.theme": ("space/style.css",),
     "space.i18n": ("space/texts/*.json",),
     "understudy.registry.database": ("understudy/registry/migrations/**/*.py",),
 }
-"""What modules read besides the code they import."""
+"""Files that a module reads besides the code it imports."""
 TEMPLATES = Path(__file__).parents[1] / "huggingface"
 REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"
 PORT = 7860
-LONGEST_DESCRIPTION = 60
+MAX_DESCRIPTION = 60
 """Characters; the Hub refuses more."""
 
 
 @dataclass(frozen=True)
 class SpaceSpec:
-    """The Space that somebody wants."""
+    """The Space to deploy."""
 
     repo: str
     """ORG/NAME."""
     flavor: Flavor = "gradio"
     hardware: str = ""
-    """A name of the Hub's, such as cpu-basic or l4x1; empty leaves what is there."""
+    """The Hub's name for it, such as cpu-basic or l4x1; empty keeps what the Space has."""
     title: str = "Understudy"
     description: str = "Chat with personas, judge them blind against the base"
     license: str = "apache-2.0"
     models: tuple[str, ...] = ()
     """Repositories of the base and the personas."""
     dataset: str = ""
-    """ORG/NAME of the repository that votes are kept in."""
+    """ORG/NAME of the repository for votes."""
     oauth: bool = False
     """Whether people can sign in with their Hub account."""
     recipes: tuple[str, ...] = ()
-    """Docker only: recipes that go up with their examples, to be trained there."""
+    """Docker only: recipes that are sent with their examples, to be trained there."""
     personas: bytes = b""
     """Docker only: a personas.yaml, when personas follow repositories of the Hub."""
 
@@ -62,99 +62,99 @@ class SpaceSpec:
         return self.flavor == "docker" and not self.hardware.startswith("cpu-")
 
 
-def files(wish: SpaceSpec) -> dict[str, bytes]:
-    """Path and content of everything that the Space's repository gets from us.
+def files(spec: SpaceSpec) -> dict[str, bytes]:
+    """Path and content of every file that a deploy sends.
 
     Raises:
-        DeployError: the code needs something that a Space of this flavour has not, or a recipe is not there.
+        DeployError: the code needs a package that a Space of this flavour lacks, or a recipe is missing.
     """
-    found = {"README.md": readme(wish).encode()}
-    if wish.flavor == "gradio":
+    found = {"README.md": readme(spec).encode()}
+    if spec.flavor == "gradio":
         found["app.py"] = (TEMPLATES / "app.py").read_bytes()
         found["requirements.txt"] = REQUIREMENTS.read_bytes()
         return found | {path: (PROJECT / path).read_bytes() for path in code("space.app")}
-    dockerfile = "gpu.Dockerfile" if wish.gpu else "cpu.Dockerfile"
+    dockerfile = "gpu.Dockerfile" if spec.gpu else "cpu.Dockerfile"
     found["Dockerfile"] = (TEMPLATES / "docker" / dockerfile).read_bytes()
     found["start.py"] = (TEMPLATES / "docker" / "start.py").read_bytes()
-    if wish.personas:
-        found["personas.yaml"] = wish.personas
-    return found | {path: (PROJECT / path).read_bytes() for path in _everything(wish)}
+    if spec.personas:
+        found["personas.yaml"] = spec.personas
+    return found | {path: (PROJECT / path).read_bytes() for path in _docker_files(spec)}
 
 
-def front_matter(wish: SpaceSpec) -> dict[str, Any]:
+def front_matter(spec: SpaceSpec) -> dict[str, Any]:
     """What the Hub reads at the top of README.md (https://huggingface.co/docs/hub/spaces-config-reference).
 
     Raises:
         DeployError: the description is too long.
     """
-    if len(wish.description) > LONGEST_DESCRIPTION:
+    if len(spec.description) > MAX_DESCRIPTION:
         raise DeployError(
-            f"the description has {len(wish.description)} characters, the Hub takes {LONGEST_DESCRIPTION}: shorten it"
+            f"the description has {len(spec.description)} characters, the Hub takes {MAX_DESCRIPTION}: shorten it"
         )
-    matter: dict[str, Any] = {"title": wish.title, "emoji": "🎭", "colorFrom": "red", "colorTo": "yellow"}
-    if wish.flavor == "gradio":
+    matter: dict[str, Any] = {"title": spec.title, "emoji": "🎭", "colorFrom": "red", "colorTo": "yellow"}
+    if spec.flavor == "gradio":
         python = "3.11"
         matter |= {"sdk": "gradio", "sdk_version": gradio_pin(), "python_version": python, "app_file": "app.py"}
     else:
-        suggested = wish.hardware or "l4x1"
+        suggested = spec.hardware or "l4x1"
         matter |= {"sdk": "docker", "app_port": PORT, "suggested_hardware": suggested}
         matter["startup_duration_timeout"] = "1h"
-    matter |= {"pinned": False, "license": wish.license, "short_description": wish.description}
+    matter |= {"pinned": False, "license": spec.license, "short_description": spec.description}
     matter["tags"] = ["understudy", "lora", "arena", "human-preference"]
-    if wish.models:
-        matter["models"] = list(wish.models)
-    if wish.dataset:
-        matter["datasets"] = [wish.dataset]
-    if wish.oauth:
+    if spec.models:
+        matter["models"] = list(spec.models)
+    if spec.dataset:
+        matter["datasets"] = [spec.dataset]
+    if spec.oauth:
         matter["hf_oauth"] = True
     return matter
 
 
-def readme(wish: SpaceSpec) -> str:
-    """The Space's README.md: front matter, and a page for whoever opens its files."""
-    matter = yaml.safe_dump(front_matter(wish), sort_keys=False, allow_unicode=True)
+def readme(spec: SpaceSpec) -> str:
+    """The Space's README.md: front matter, and a page for people who open its files."""
+    matter = yaml.safe_dump(front_matter(spec), sort_keys=False, allow_unicode=True)
     return f"---\n{matter}---\n\n{(TEMPLATES / 'README.md').read_text(encoding='utf-8')}"
 
 
 def gradio_pin() -> str:
-    """The one version of Gradio that we test with."""
+    """The version of Gradio that the project is tested with."""
     pins = REQUIREMENTS.read_text().splitlines()
     return next(pin.partition("==")[2] for pin in pins if pin.startswith("gradio["))
 
 
 @cache
 def code(*modules: str) -> tuple[str, ...]:
-    """Paths of our files that `modules` import, directly or not, now or later, sorted.
+    """Paths of the project's files that `modules` import, directly or not, at start or later, sorted.
 
     Raises:
-        DeployError: one of them needs a package of ours that no Gradio Space has.
+        DeployError: one of them needs a package of the project that no Gradio Space has.
     """
     waiting, seen = list(modules), set[str]()
     while waiting:
         name = waiting.pop()
         if name in seen or (path := _source(name)) is None:
             continue
-        if name.partition(".")[0] not in OURS:
-            raise DeployError(f"{name} cannot be part of a Gradio Space; it has {', '.join(OURS)}")
+        if name.partition(".")[0] not in GRADIO_PACKAGES:
+            raise DeployError(f"{name} cannot be part of a Gradio Space; it has {', '.join(GRADIO_PACKAGES)}")
         seen.add(name)
         waiting.extend(_imports(path))
         waiting.append(name.rpartition(".")[0])
     paths = {_relative(path) for name in seen if (path := _source(name))}
-    for name in seen & BESIDES.keys():
-        paths |= {_relative(path) for pattern in BESIDES[name] for path in PROJECT.glob(pattern)}
+    for name in seen & DATA_FILES.keys():
+        paths |= {_relative(path) for pattern in DATA_FILES[name] for path in PROJECT.glob(pattern)}
     return tuple(sorted(paths))
 
 
 def _source(module: str) -> Path | None:
-    """The file of a module of ours; None for other people's."""
-    if module.partition(".")[0] not in ALL:
+    """The file of a module of the project; None for any other."""
+    if module.partition(".")[0] not in DOCKER_PACKAGES:
         return None
     stem = PROJECT.joinpath(*module.split("."))
     return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()), None)
 
 
 def _imports(path: Path) -> Iterator[str]:
-    """Every module that a file names in an import, those in functions too, those for type checkers not."""
+    """Every module that a file imports, also in functions, but not for type checkers only."""
     waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
     while waiting:
         node = waiting.pop()
@@ -169,16 +169,16 @@ def _imports(path: Path) -> Iterator[str]:
         waiting.extend(ast.iter_child_nodes(node))
 
 
-def _everything(wish: SpaceSpec) -> list[str]:
-    """Our packages whole, what they install, and the recipes that were asked for by name."""
-    variant = "gpu" if wish.gpu else "cpu"
+def _docker_files(spec: SpaceSpec) -> list[str]:
+    """Whole packages, what they install from, and the named recipes."""
+    variant = "gpu" if spec.gpu else "cpu"
     paths = [PROJECT / "pyproject.toml"]
     paths += [PROJECT / "requirements" / f"{name}.txt" for name in (variant, "base")]
-    if not wish.gpu:
+    if not spec.gpu:
         paths.append(PROJECT / "requirements" / "overrides-cpu.txt")
-    for package in ALL:
+    for package in DOCKER_PACKAGES:
         paths += [path for path in (PROJECT / package).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    for name in wish.recipes:
+    for name in spec.recipes:
         folder = PROJECT / "recipes" / name
         if not (folder / "recipe.yaml").is_file():
             raise DeployError(f"no recipe {name!r} in recipes/: there is no {name}/recipe.yaml")

@@ -1,8 +1,8 @@
-"""Keeps votes where a restart cannot reach them: restored at start, sent while the page runs, flushed at the end.
+"""Backs up votes in a repository of the Hub: restored at start, sent while the page runs, flushed at the end.
 
-One thread does it, so that no visitor ever waits for the Hub. What the Hub has not acknowledged stays in the database
-and is tried again, as the same files, so that nothing is there twice. Killed without a warning, a Space loses what was
-voted since the last export: about `batch` votes at most.
+One thread does it, so that no visitor waits for the Hub. Votes that the Hub has not acknowledged stay in the database
+and are sent again as the same files, so that nothing is stored twice. A Space that is killed loses the votes since the
+last export: about `batch` at most.
 """
 
 import logging
@@ -20,15 +20,15 @@ from understudy.errors import HubError
 from understudy.registry.tables import now
 
 FIRST_RETRY = 5.0
-"""Seconds until a failed export is tried again; each failure doubles it, up to the usual pause."""
+"""Seconds until a failed export is tried again; each failure doubles it, up to the usual interval."""
 FLUSH = 20.0
-"""Seconds that the last export gets when the Space is told to stop."""
+"""Seconds that the last export gets when the Space stops."""
 
 log = logging.getLogger("space.votes")
 
 
 class VoteBackup:
-    """`open()` it when the page starts, tell it of votes by `voted()`, and `close()` it when the page ends."""
+    """Call `open()` when the page starts, `voted()` after each vote, and `close()` when the page ends."""
 
     def __init__(self, engine: Engine, repo: VotesRepo, *, every: float, batch: int) -> None:
         self._engine = engine
@@ -40,34 +40,34 @@ class VoteBackup:
         self._lock = threading.Lock()
         self._votes = 0
         self._all_sent: datetime | None = None
-        """When the repository had everything."""
-        self._misses = 0
+        """When the repository last had everything."""
+        self._failures = 0
         self._sending: tuple[ExportBatch, dict[str, bytes]] | None = None
         self._wake = threading.Event()
-        self._leaving = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ballot-box", daemon=True)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="vote-backup", daemon=True)
 
     def open(self) -> None:
         """Starts restoring, and then sending, in the background."""
         self._thread.start()
 
     def voted(self) -> None:
-        """A vote is on disk; enough of them are sent at once."""
+        """Counts a vote that is on disk; `batch` of them are sent at once."""
         with self._lock:
             self._votes += 1
             if self._votes >= self._batch:
                 self._wake.set()
 
     def close(self, timeout: float = FLUSH) -> None:
-        """Sends what is left; returns when the Hub has it, or after `timeout` seconds."""
-        self._leaving.set()
+        """Sends the remaining votes; returns when the Hub has them, or after `timeout` seconds."""
+        self._closing.set()
         self._wake.set()
         self._thread.join(timeout)
         if self._thread.is_alive():
             log.warning("votes: %s did not take the last votes within %.0f s", self._repo.name, timeout)
 
     def restore(self) -> Restored:
-        """Adds what the repository has and the database has not.
+        """Adds what the repository has and the database lacks.
 
         Raises:
             HubError: the repository cannot be read.
@@ -82,7 +82,7 @@ class VoteBackup:
         """Sends everything that the repository has not acknowledged; returns what was sent.
 
         Raises:
-            HubError: the repository cannot be written; nothing is lost, the same files go next time.
+            HubError: the repository cannot be written; the same files are sent next time, so nothing is lost.
         """
         with self._lock:
             self._votes = 0
@@ -101,11 +101,11 @@ class VoteBackup:
             self._count += 1
             self._sending = batch, batch.files(self._writer, self._count, at)
         batch, files = self._sending
-        told = f"{len(batch.battles)} battles and {len(batch.votes)} votes"
-        self._repo.add(files, told)
+        summary = f"{len(batch.battles)} battles and {len(batch.votes)} votes"
+        self._repo.add(files, summary)
         acknowledge(self._engine, self._repo.name, batch)
         self._sending = None
-        log.info("votes: %s sent to %s", told, self._repo.name)
+        log.info("votes: %s sent to %s", summary, self._repo.name)
         return batch
 
     def _run(self) -> None:
@@ -113,24 +113,24 @@ class VoteBackup:
         while True:
             self._wake.wait(self._pause())
             self._wake.clear()
-            leaving = self._leaving.is_set()
-            restored = restored or (not leaving and self._try(self.restore))
+            closing = self._closing.is_set()
+            restored = restored or (not closing and self._try(self.restore))
             self._try(self.export)
-            if leaving:
+            if closing:
                 return
 
-    def _try(self, what: Callable[[], object]) -> bool:
-        """Failures of the Hub and of the database are said and counted, and end nothing."""
+    def _try(self, action: Callable[[], object]) -> bool:
+        """Runs the action; a failure of the Hub or the database is logged and counted."""
         try:
-            what()
+            action()
         except (HubError, SQLAlchemyError) as error:
-            self._misses += 1
+            self._failures += 1
             kept = f"{len(self._sending[0].votes)} votes are kept here; " if self._sending else ""
             line = str(error).splitlines()[0]
-            log.warning("votes: %s not done: %s; %snext try in %.0f s", what.__name__, line, kept, self._pause())
+            log.warning("votes: %s not done: %s; %snext try in %.0f s", action.__name__, line, kept, self._pause())
             return False
-        self._misses = 0
+        self._failures = 0
         return True
 
     def _pause(self) -> float:
-        return min(self._every, FIRST_RETRY * 2 ** (self._misses - 1)) if self._misses else self._every
+        return min(self._every, FIRST_RETRY * 2 ** (self._failures - 1)) if self._failures else self._every

@@ -15,7 +15,7 @@ FOLDERS = ("battles/", "votes/", "withdrawals/")
 TIMEOUT = 15.0
 """Seconds that the Hub gets for each answer."""
 
-# The types are said because `datasets` guesses them from the first file, where a column may be empty.
+# The types are given because `datasets` guesses them from the first file, where a column may be empty.
 CARD = """---
 pretty_name: Votes of blind battles
 tags:
@@ -101,7 +101,7 @@ class VotesRepo:
         self._endpoint = endpoint
 
     def files(self) -> list[tuple[str, bytes]]:
-        """Path and content of every file of battles and votes; none when there is no such repository yet.
+        """Path and content of every file of battles and votes; empty when there is no such repository yet.
 
         Raises:
             HubError: the Hub cannot be reached, or does not let us read.
@@ -131,7 +131,7 @@ class VotesRepo:
                 return [(path.relative_to(folder).as_posix(), path.read_bytes()) for path in paths]
 
     def add(self, files: dict[str, bytes], message: str) -> None:
-        """Adds files in one commit; makes the repository, private, when there is none. Doing it twice is harmless.
+        """Adds files in one commit; creates a private repository when there is none. Doing it twice is harmless.
 
         Raises:
             HubError: the Hub cannot be reached, or does not let us write.
@@ -159,7 +159,7 @@ class VotesRepo:
 
 
 def _quiet() -> type:
-    """No progress bars in a server's log."""
+    """A tqdm class without progress bars, for a server's log."""
     from functools import partialmethod
 
     from huggingface_hub.utils import tqdm

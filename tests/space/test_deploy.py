@@ -325,7 +325,7 @@ def test_what_was_deployed_runs_with_its_own_files_alone(hub: HubServer, fake: F
         process = subprocess.Popen([sys.executable, "-I", "-c", program], cwd="/", env=env, stdout=log, stderr=log)
     try:
         page = wait_for_page(f"http://127.0.0.1:{port}", process, tmp_path / "log")
-        assert "Email copywriter" in page.call("look", None, None, None)
+        assert "Email copywriter" in page.call("refresh", None, None, None)
         page = Page(f"http://127.0.0.1:{port}")
         page.call("battle", "Hi", "email-copy", "base")
         assert "Your vote is counted" in page.call("cast", None, [])
@@ -389,15 +389,15 @@ def test_the_page_of_a_docker_space_is_up_before_the_engine_and_says_what_goes_o
         "UNDERSTUDY_PORT": str(port),
         "UNDERSTUDY_SPACE_PORT": str(space_port),
     }
-    stage = start_module().Stage(load_settings(home=tmp_path, port=port, space_port=space_port), env)
+    processes = start_module().SpaceProcesses(load_settings(home=tmp_path, port=port, space_port=space_port), env)
     try:
-        stage.say("Teaching email-copy.")
+        processes.report("Teaching email-copy.")
         readiness = asyncio.run(GatewayClient(f"http://127.0.0.1:{port}").readiness())
-        assert (readiness.status, readiness.detail) == ("starting", "Teaching email-copy.")
-        page = wait_for_page(f"http://127.0.0.1:{space_port}", stage.page._process, tmp_path / "log")
-        assert "Teaching email-copy." in page.call("look", None, None, None)
+        assert (readiness.status, readiness.detail.text()) == ("starting", "Teaching email-copy.")
+        page = wait_for_page(f"http://127.0.0.1:{space_port}", processes.page._process, tmp_path / "log")
+        assert "Teaching email-copy." in page.call("refresh", None, None, None)
     finally:
-        stage.end()
+        processes.end()
 
 
 def test_a_docker_space_outlives_its_engine_and_ends_when_told_to(tmp_path: Path):
@@ -421,7 +421,7 @@ def test_a_docker_space_outlives_its_engine_and_ends_when_told_to(tmp_path: Path
     try:
         page = wait_for_page(f"http://127.0.0.1:{space_port}", process, tmp_path / "log")
         deadline = time.monotonic() + 60
-        while "started again" not in page.call("look", None, None, None):
+        while "started again" not in page.call("refresh", None, None, None):
             assert time.monotonic() < deadline, (tmp_path / "log").read_text()[-2000:]
             time.sleep(0.2)
         process.terminate()

@@ -1,7 +1,7 @@
-"""Entry point of a Docker Space: the page first, then what its models need; SIGTERM ends everything.
+"""Entry point of a Docker Space: starts the page, then trains and serves; SIGTERM ends everything.
 
-The page is up within seconds. Until the gateway has its port, a stand-in there says what is going on, so that the
-banner can. A recipe that went up with the Space is trained when its persona has no revision yet.
+The page is up within seconds. Until the gateway has its port, a placeholder server there answers with the progress, so
+that the banner shows it. A recipe that was sent with the Space is trained when its persona has no revision yet.
 """
 
 import json
@@ -20,40 +20,40 @@ from understudy.config.settings import Settings, load_settings
 from understudy.processes import Child
 
 HERE = Path(__file__).resolve().parent
-LONGEST_PAUSE = 60.0
+MAX_PAUSE = 60.0
 """Seconds between two starts of a gateway that keeps ending."""
 
 
 class SpaceProcesses:
-    """The parts that run, and what to say while the gateway does not."""
+    """The page, the gateway with its engine, and the placeholder server while the gateway does not run."""
 
     def __init__(self, settings: Settings, env: dict[str, str]) -> None:
         self.settings = settings
         self.env = env
         self.page = self._start("space", UNDERSTUDY_HOST="0.0.0.0", UNDERSTUDY_TRUSTED_PROXIES="loopback,private")
         self.serving: Child | None = None
-        self._news = ""
-        self._stand_in: ThreadingHTTPServer | None = None
+        self._progress = ""
+        self._placeholder: ThreadingHTTPServer | None = None
 
-    def say(self, news: str) -> None:
-        """What `/ready` answers until `serve`."""
-        print(f"space: {news}", flush=True)
-        self._news = news
-        if self._stand_in is None:
-            self._stand_in = ThreadingHTTPServer(("127.0.0.1", self.settings.port), self._handler())
-            threading.Thread(target=self._stand_in.serve_forever, daemon=True).start()
+    def report(self, progress: str) -> None:
+        """Logs the progress and makes `/ready` answer it until `serve`."""
+        print(f"space: {progress}", flush=True)
+        self._progress = progress
+        if self._placeholder is None:
+            self._placeholder = ThreadingHTTPServer(("127.0.0.1", self.settings.port), self._handler())
+            threading.Thread(target=self._placeholder.serve_forever, daemon=True).start()
 
     def serve(self) -> Child:
-        """Gives the port to gateway and engine."""
-        if self._stand_in is not None:
-            self._stand_in.shutdown()
-            self._stand_in.server_close()
-            self._stand_in = None
+        """Starts the gateway and its engine in place of the placeholder."""
+        if self._placeholder is not None:
+            self._placeholder.shutdown()
+            self._placeholder.server_close()
+            self._placeholder = None
         self.serving = self._start("serve", UNDERSTUDY_HOST="127.0.0.1")
         return self.serving
 
     def run(self, *arguments: str) -> bool:
-        """One command of ours, to its end."""
+        """Runs one `understudy` command to its end; returns whether it succeeded."""
         command = [sys.executable, "-m", "understudy", *arguments]
         return subprocess.run(command, env={**os.environ, **self.env}, check=False).returncode == 0
 
@@ -66,11 +66,11 @@ class SpaceProcesses:
         return Child([sys.executable, "-m", "understudy", name], log=None, env={**self.env, **more})
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        stage = self
+        processes = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                body = json.dumps({"status": "starting", "detail": stage._news}).encode()
+                body = json.dumps({"status": "starting", "detail": processes._progress}).encode()
                 self.send_response(503)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
@@ -86,33 +86,33 @@ class SpaceProcesses:
 
 
 def main() -> None:
-    """Starts everything, keeps the gateway running, and ends when the page does."""
+    """Starts everything, restarts the gateway when it ends, and ends when the page does."""
     env = environment()
     os.environ.update(env)
     settings = load_settings(host="127.0.0.1")
-    signal.signal(signal.SIGTERM, _leave)
-    stage = SpaceProcesses(settings, env)
+    signal.signal(signal.SIGTERM, _exit)
+    processes = SpaceProcesses(settings, env)
     try:
-        recipes = train_missing(stage)
+        recipes = train_missing(processes)
         pause = 1.0
-        while stage.page.exit_code is None:
-            stage.say("The engine warms up. With a large model this takes a few minutes.")
+        while processes.page.exit_code is None:
+            processes.report("The engine warms up. With a large model this takes a few minutes.")
             begun = time.monotonic()
-            gateway = stage.serve()
-            publish(stage, gateway, recipes)
-            while gateway.exit_code is None and stage.page.exit_code is None:
+            gateway = processes.serve()
+            publish(processes, gateway, recipes)
+            while gateway.exit_code is None and processes.page.exit_code is None:
                 time.sleep(0.5)
-            pause = 1.0 if time.monotonic() - begun > 600 else min(pause * 2, LONGEST_PAUSE)
-            if stage.page.exit_code is None:
-                stage.say(f"The engine has ended; it is started again in {pause:.0f} s.")
+            pause = 1.0 if time.monotonic() - begun > 600 else min(pause * 2, MAX_PAUSE)
+            if processes.page.exit_code is None:
+                processes.report(f"The engine has ended; it is started again in {pause:.0f} s.")
                 time.sleep(pause)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        stage.end()
+        processes.end()
 
 
 def environment() -> dict[str, str]:
-    """Where things are kept: on the Space's storage if it has any, else until it restarts."""
+    """Variables for where state is kept: on the Space's storage if it has any, else until it restarts."""
     storage = Path("/data")
     state = storage / "understudy" if os.access(storage, os.W_OK) else HERE.parent / "state"
     found = {"UNDERSTUDY_HOME": str(state), "UNDERSTUDY_RUNS_DIR": str(state / "runs")}
@@ -122,28 +122,28 @@ def environment() -> dict[str, str]:
     return {name: os.environ.get(name, value) for name, value in found.items()}
 
 
-def train_missing(stage: SpaceProcesses) -> list[str]:
-    """Trains each recipe here that has no revision yet; returns those that can be published."""
+def train_missing(processes: SpaceProcesses) -> list[str]:
+    """Trains each recipe whose persona has no revision yet; returns those that can be published."""
     from understudy.config.recipe import recipe_names
     from understudy.registry.registry import open_registry
 
-    folder = stage.settings.recipes_dir
+    folder = processes.settings.recipes_dir
     ready = []
     for name in recipe_names(folder) if folder.is_dir() else []:
-        stage.say(f"Teaching {name}. This is done once, and takes a minute or more.")
-        if open_registry(stage.settings).revisions(name) or stage.run("train", name):
+        processes.report(f"Teaching {name}. This is done once, and takes a minute or more.")
+        if open_registry(processes.settings).revisions(name) or processes.run("train", name):
             ready.append(name)
     return ready
 
 
-def publish(stage: SpaceProcesses, gateway: Child, recipes: list[str]) -> None:
-    """Puts the recipes' personas on stage once the engine answers; those that are live already stay."""
-    while recipes and gateway.exit_code is None and not _ready(stage.settings):
+def publish(processes: SpaceProcesses, gateway: Child, recipes: list[str]) -> None:
+    """Publishes the recipes' personas that are not live yet, once the engine answers."""
+    while recipes and gateway.exit_code is None and not _ready(processes.settings):
         time.sleep(1)
-    live = _live(stage.settings) if recipes and gateway.exit_code is None else set()
+    live = _live(processes.settings) if recipes and gateway.exit_code is None else set()
     for name in recipes:
         if name not in live and gateway.exit_code is None:
-            stage.run("publish", name)
+            processes.run("publish", name)
 
 
 def _ready(settings: Settings) -> bool:
@@ -162,7 +162,7 @@ def _live(settings: Settings) -> set[str]:
         return set()
 
 
-def _leave(*_: object) -> None:
+def _exit(*_: object) -> None:
     raise SystemExit(128 + signal.SIGTERM)
 
 
