@@ -20,7 +20,7 @@ from train.runs import Run, RunSettings, name_base, run_settings
 from train.sft_trainer import (
     CHECKPOINT_SECONDS,
     Progress,
-    ProgressCallback,
+    StepCallback,
     Tracker,
     Trainer,
     build_trainer,
@@ -97,7 +97,7 @@ def train(
             return reused
         preflight = Preflight(recipe, resolved, training, examples=examples, processes=count())
         preflight.require_passed()
-        callbacks = [ProgressCallback(on_step), *tracking(tracker, run.folder)]
+        callbacks = [StepCallback(on_step), *tracking(tracker, run.folder)]
         trainer = _trainer(preflight, run, callbacks, on_fold, checkpoint_seconds)
         return _run(trainer, run, settings, preflight)
 

@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer as we use it: settings, quiet, LoRA+, and a last look at what it made of the rows."""
+"""TRL's SFTTrainer, configured: settings, trackers, checkpoints, LoRA+, and a last check of the rows it made."""
 
 import importlib.util
 import time
@@ -39,14 +39,14 @@ Progress = Callable[[int, int, float | None], None]
 """Called with (steps done, steps in all, last loss)."""
 
 CHECKPOINTS = 10
-"""Checkpoints in the course of a run, at most."""
+"""Most checkpoints in the course of a run."""
 
 CHECKPOINT_SECONDS = 10.0
-"""Least time between two: with a small model, writing one takes as long as several steps."""
+"""Least seconds between two checkpoints: with a small model, writing one takes as long as several steps."""
 
 
 class Trainer(SFTTrainer):
-    """SFTTrainer that can give B another learning rate than A, and computes few logits on a CPU."""
+    """SFTTrainer with LoRA+ (another learning rate for B than for A), and with fewer logits on a CPU."""
 
     def __init__(self, *, loraplus: float, **arguments: Any) -> None:
         self._loraplus = loraplus
@@ -71,7 +71,7 @@ class Trainer(SFTTrainer):
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
     ) -> torch.optim.lr_scheduler.LRScheduler:
-        """The schedule without its first step, whose rate is 0 while it warms up: in a short run that step matters."""
+        """Skip the first step of the schedule, whose rate is 0 during warm-up: in a short run that step matters."""
         if self.lr_scheduler is None:
             made = super().create_scheduler(num_training_steps + 1, optimizer)
             if isinstance(made, torch.optim.lr_scheduler.LambdaLR):
@@ -105,9 +105,9 @@ def build_trainer(
     checkpoint_seconds: float | None = CHECKPOINT_SECONDS,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Trainer:
-    """A trainer that is about to start; `heldout` rows are measured after each epoch, never trained on.
+    """Build a trainer that is about to start; `heldout` rows are measured after each epoch, never trained on.
 
-    With `checkpoint_seconds` None it leaves no checkpoints; several processes leave all, as their clocks may differ.
+    With `checkpoint_seconds` None it writes no checkpoints. Several processes write all, as their clocks may differ.
 
     Raises:
         BaseModelError: the base cannot be loaded.
@@ -145,7 +145,7 @@ def _own_callbacks(training: Training, checkpoint_seconds: float | None) -> list
 
 
 def check_trainer(trainer: SFTTrainer, rows: Sequence[TokenRow], stops: set[int]) -> None:
-    """The last look before training: not at what was asked for but at what the trainer made of it.
+    """Check, before the first step, what the trainer actually made of the rows.
 
     Raises:
         TrainingError: its rows, loss masks or ends are not the expected ones.
@@ -160,7 +160,7 @@ def check_trainer(trainer: SFTTrainer, rows: Sequence[TokenRow], stops: set[int]
 
 
 class StopAfter(TrainerCallback):
-    """Ends a run before its schedule does."""
+    """Ends a run after `epochs`, before its schedule ends."""
 
     def __init__(self, epochs: float) -> None:
         self.epochs = epochs
@@ -170,7 +170,7 @@ class StopAfter(TrainerCallback):
 
 
 class SparingCheckpoints(TrainerCallback):
-    """Leaves out a checkpoint that comes sooner than `seconds` after the one before: so much may be lost to a kill."""
+    """Skips a checkpoint within `seconds` of the previous one; a kill loses at most that much."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -186,8 +186,8 @@ class SparingCheckpoints(TrainerCallback):
             self.last = time.monotonic()
 
 
-class ProgressCallback(TrainerCallback):
-    """Passes the trainer's progress on."""
+class StepCallback(TrainerCallback):
+    """Passes the trainer's progress to a function."""
 
     def __init__(self, on_step: Progress) -> None:
         self.on_step = on_step
@@ -222,7 +222,7 @@ def tracking(tracker: Tracker, folder: Path) -> list[TrainerCallback]:
 
 
 def passes(training: Training) -> float:
-    """The number of epochs of settings that were resolved (`train.cross_validation.resolve_epochs`)."""
+    """Return the number of epochs of resolved settings (`train.cross_validation.resolve_epochs`)."""
     assert isinstance(training.epochs, float | int), "epochs must be resolved first"
     return training.epochs
 
@@ -268,7 +268,7 @@ def _arguments(training: Training, folder: Path, *, evaluated: bool, checkpoints
 
 
 def _rows_of(dataset: Dataset) -> list[TokenRow]:
-    """The rows that the trainer will use, one by one; packed ones carry their lengths."""
+    """Return the rows that the trainer will use, one by one; packed ones are split by their lengths."""
     rows = []
     for number, row in enumerate(dataset, 1):
         assert isinstance(row, dict)
