@@ -1,4 +1,4 @@
-"""Choose the number of epochs for small data by k-fold cross-validation (`epochs: cross-validated`)."""
+"""Chooses the number of epochs for small data by k-fold cross-validation (`epochs: cross-validated`)."""
 
 import random
 import statistics
@@ -14,8 +14,8 @@ from train.model.tokenize import training_rows
 from train.sft_trainer import build_trainer
 from understudy.bases import Base
 from understudy.config.training import Training
-from understudy.data.duplicates import families
-from understudy.data.examples import Example
+from understudy.data.duplicates import duplicate_groups
+from understudy.data.messages import Example
 
 FOLDS = 4
 FEW = 64
@@ -27,7 +27,7 @@ USUAL_EPOCHS = 3
 
 
 class Folds(BaseModel):
-    """What cross-validation found."""
+    """The result of cross-validation."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -50,14 +50,14 @@ def resolve_epochs(
     *,
     on_fold: Callable[[int, int], None],
 ) -> Training:
-    """The settings with a number of epochs; what cross-validation finds is kept in `file` and not asked again.
+    """Return the settings with a number of epochs; the result of cross-validation is kept in `file` and reused.
 
     Raises:
         TrainingError, BaseModelError: as `cross_validate`.
     """
     if training.epochs != "cross-validated":
         return training
-    if len(examples) >= FEW or len(families(examples)) < 2:
+    if len(examples) >= FEW or len(duplicate_groups(examples)) < 2:
         return training.model_copy(update={"epochs": USUAL_EPOCHS})
     if file.is_file():
         found = Folds.model_validate_json(file.read_text())
@@ -80,15 +80,15 @@ def cross_validate(
     on_fold: Callable[[int, int], None],
     on_losses: Callable[[int, list[float]], None] = lambda number, losses: None,
 ) -> Folds:
-    """Trains on all folds but one, `folds` times, and measures the one left out after each epoch.
+    """Train on all folds but one, `folds` times, and measure the loss on the one left out after each epoch.
 
     Rows of one family (`understudy.data.duplicates`) stay in one fold.
 
     Args:
-        epochs: the most epochs that are tried; every fold follows the schedule of a run of that length.
-        share: share of the rows that each fold is trained on, 1 for all; what is measured stays the same.
+        epochs: the most epochs to try; every fold follows the schedule of a run of that length.
+        share: share of its training rows that each fold uses, 1 for all; the rows measured stay the same.
         on_fold: called with (folds done, folds in all).
-        on_losses: called with each fold's number, from 0, and its losses; may raise to end it.
+        on_losses: called with each fold's number, from 0, and its losses; may raise to end the search.
 
     Raises:
         TrainingError, BaseModelError: as `train`.
@@ -106,7 +106,7 @@ def cross_validate(
 
 
 def choose(losses: Sequence[Sequence[float]]) -> Folds:
-    """The last epoch whose mean loss is within one standard error of the smallest.
+    """Choose the last epoch whose mean loss is within one standard error of the smallest.
 
     The one-standard-error rule (Breiman et al., Classification and Regression Trees, 1984, section 3.4.3), taken
     towards more training: a voice goes on improving after the held-out loss has stopped (LIMA, arXiv:2305.11206).
@@ -126,8 +126,8 @@ def choose(losses: Sequence[Sequence[float]]) -> Folds:
 
 
 def split(examples: Sequence[Example], folds: int, seed: int) -> list[list[Example]]:
-    """`folds` parts of about one size (fewer when there are fewer families of rows)."""
-    groups = families(examples)
+    """Divide the rows into `folds` parts of similar size (fewer if there are fewer families of rows)."""
+    groups = duplicate_groups(examples)
     random.Random(seed).shuffle(groups)
     groups.sort(key=len, reverse=True)
     parts: list[list[Example]] = [[] for _ in range(min(folds, len(groups)))]

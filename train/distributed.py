@@ -1,7 +1,7 @@
-"""Several processes that train one run together, one on each GPU, or side by side on a CPU.
+"""Trains one run in several processes: one on each GPU, or side by side on a CPU.
 
 `understudy train --processes N` starts them, and so do torchrun and `accelerate launch`. Each runs the whole command;
-the main one alone writes files and talks. Nothing here imports torch before it is asked to.
+only the main one writes files and prints. This module imports torch only inside the functions that need it.
 """
 
 import os
@@ -17,34 +17,34 @@ from understudy.errors import TrainingError, UnderstudyError
 from understudy.processes import Child, free_port
 
 POLL = 0.1
-"""Seconds between two looks at whether all still run."""
-GONE = ("onnection closed by peer", "onnection reset by peer", "gloo", "NCCL", "TCPStore")
-"""What torch says when a process that it waits for is not there any more."""
-LOST = 75
-"""Exit code of a process that ended because another one had gone."""
-TOLD = (1, 2, 130)
-"""Exit codes of a command that said why it ended."""
+"""Seconds between two checks that all processes still run."""
+PEER_LOST_MESSAGES = ("onnection closed by peer", "onnection reset by peer", "gloo", "NCCL", "TCPStore")
+"""Parts of torch's messages when a process that it waits for has ended."""
+EXIT_PEER_LOST = 75
+"""Exit code of a process that ended because another one had ended."""
+EXPLAINED_CODES = (1, 2, 130)
+"""Exit codes of a command that has printed why it ended."""
 GRACE = 3.0
-"""Seconds in which the others may end by themselves after one has ended: what is refused is refused by all."""
+"""Seconds that the others get to end by themselves after one has ended: what one refuses, all refuse."""
 
 
 def count() -> int:
-    """Processes that train together, as the launcher says."""
+    """Return how many processes train together, as the launcher set it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def launched() -> bool:
-    """Whether a launcher started this process as one of several, or as the only one."""
+    """Return whether a launcher started this process, as one of several or as the only one."""
     return "LOCAL_RANK" in os.environ and "RANK" in os.environ
 
 
 def main_process() -> bool:
-    """Whether this is the process that writes files and talks."""
+    """Return whether this is the process that writes files and prints."""
     return os.environ.get("RANK", "0") == "0"
 
 
-def usual(training: Training) -> int:
-    """One process a GPU that can be seen, or fewer, so that they share the batch; one where there is no GPU."""
+def default_processes(training: Training) -> int:
+    """Return the default number of processes: one for each visible GPU, or fewer so that they divide the batch."""
     import torch
 
     there = max(1, torch.cuda.device_count())
@@ -52,7 +52,7 @@ def usual(training: Training) -> int:
 
 
 def shared(training: Training, processes: int) -> Training:
-    """What each of `processes` does, so that together they take the steps of one: rows in memory are a process's.
+    """Return the settings for each of `processes`, so that together they take the same steps as one process.
 
     Raises:
         TrainingError: the batch cannot be divided among them.
@@ -76,7 +76,7 @@ def shared(training: Training, processes: int) -> Training:
 
 
 def wait_for_all() -> None:
-    """Returns when every process has come here; joins them first, if that has not been done."""
+    """Wait until every process has come here; the first call connects them."""
     if count() > 1:
         import torch
         from accelerate import PartialState
@@ -86,8 +86,7 @@ def wait_for_all() -> None:
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Ends what joins the processes at the end, and ends this one without a word when another one has gone: whoever
-    started them tells which."""
+    """Disconnect the processes at the end; if another one is lost, end this one silently (the launcher reports it)."""
     try:
         yield
         if count() > 1:
@@ -95,19 +94,19 @@ def joined() -> Iterator[None]:
 
             PartialState().destroy_process_group()
     except RuntimeError as error:
-        lost = not isinstance(error, UnderstudyError) and any(word in str(error) for word in GONE)
+        lost = not isinstance(error, UnderstudyError) and any(word in str(error) for word in PEER_LOST_MESSAGES)
         if count() > 1 and lost:
-            os._exit(LOST)  # an orderly end would wait for the one that has gone
+            os._exit(EXIT_PEER_LOST)  # an orderly exit would wait for the lost process
         raise
 
 
 def launch(arguments: Sequence[str], processes: int) -> int:
-    """Runs `understudy ARGUMENTS` in `processes` processes and returns the main one's exit code.
+    """Run `understudy ARGUMENTS` in `processes` processes and return the main one's exit code.
 
-    When one ends badly, all end; when this process is ended, however, so are they.
+    When one fails, all are ended; when this process is ended, in whatever way, so are they.
 
     Raises:
-        TrainingError: a process failed and the main one has not told why.
+        TrainingError: a process failed, and the main one has not printed why.
     """
     with tempfile.TemporaryDirectory() as folder, _children(arguments, processes, Path(folder)) as children:
         while any(child.exit_code is None for child in children) and not any(child.exit_code for child in children):
@@ -132,7 +131,7 @@ def _children(arguments: Sequence[str], processes: int, folder: Path) -> Iterato
     children: list[Child] = []
     try:
         for rank in range(processes):
-            log = folder / f"{rank}.log" if rank else None  # the main one writes where we write
+            log = folder / f"{rank}.log" if rank else None  # the main one prints where this process prints
             children.append(Child(command, log=log, env={**together, "RANK": str(rank), "LOCAL_RANK": str(rank)}))
         yield children
     finally:
@@ -141,10 +140,10 @@ def _children(arguments: Sequence[str], processes: int, folder: Path) -> Iterato
 
 
 def _outcome(codes: Sequence[int | None], children: Sequence[Child]) -> int:
-    """The main process's exit code when it told its troubles itself."""
-    failed = next((n for n, code in enumerate(codes) if code not in (None, 0, LOST)), 0)
+    """Return the main process's exit code; raise TrainingError for a failure that it has not explained itself."""
+    failed = next((n for n, code in enumerate(codes) if code not in (None, 0, EXIT_PEER_LOST)), 0)
     code = codes[failed] or 0
-    if not code or codes[0] in TOLD:
+    if not code or codes[0] in EXPLAINED_CODES:
         return codes[0] or 0
     words = children[failed].log_tail(1).strip().removeprefix("error: ")
     why = f"signal {code - 128} ended it" if code > 128 else words or f"it ended with exit code {code}"

@@ -1,4 +1,4 @@
-"""What a run costs: memory before it starts, memory and speed when it is over."""
+"""Memory of a run: an estimate before it starts, and what it used when it is over."""
 
 import math
 import resource
@@ -18,7 +18,7 @@ WEIGHT_BYTES = {"qlora": 0.6, "lora-8bit": 1.05, "lora": 2.0, "full": 4.0}
 rounded up), LLM.int8() with its row scales, bfloat16, float32."""
 
 MOST_UNPACKED = 2**28
-"""Weights up to which an NF4 model is unpacked on a CPU (`train.model.load.unpack_small`): 1 GiB in float32."""
+"""Most weights of an NF4 model that is unpacked on a CPU (`train.model.load.unpack_small`): 1 GiB in float32."""
 
 TRAINED_BYTES = 16
 """Bytes per trained parameter: float32 weight, gradient and AdamW's two moments."""
@@ -28,12 +28,12 @@ ACTIVATIONS = 34
 (Korthikanti et al., arXiv:2205.05198, equation 1, without attention scores)."""
 
 LIBRARIES = 1100
-"""MiB that Python, torch and the trainer take with nothing loaded."""
+"""MiB that Python, torch and the trainer take before a model is loaded."""
 
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Memory in MiB that a run is going to need, by what takes it."""
+    """Memory that a run is going to need, in MiB, by purpose."""
 
     libraries: float
     weights: float
@@ -50,10 +50,10 @@ class MemoryEstimate:
 
 
 def need(base: Base, training: Training, longest: int) -> MemoryEstimate | None:
-    """What training will need, roughly; None when the base's shapes are not known yet.
+    """Estimate the memory of a run; None if the base's weight shapes are not known yet.
 
     Args:
-        longest: tokens of the longest row.
+        longest: number of tokens of the longest row.
     """
     try:
         shapes = weight_shapes(base)
@@ -80,9 +80,13 @@ def need(base: Base, training: Training, longest: int) -> MemoryEstimate | None:
 
 
 def check_memory(base: Base, training: Training, longest: int, *, processes: int = 1) -> MemoryEstimate | None:
-    """Refuses a run for which there is not enough memory; `processes` have a GPU each, or share this machine's.
+    """Refuse a run that needs more memory than is free, else return the estimate.
 
-    Raises TrainingError with the numbers.
+    Args:
+        processes: processes that train together; each has a GPU of its own, or they share this machine's memory.
+
+    Raises:
+        TrainingError: with the numbers.
     """
     needed, there = need(base, training, longest), available()
     sharing = 1 if torch.cuda.is_available() else processes
@@ -97,7 +101,7 @@ def check_memory(base: Base, training: Training, longest: int, *, processes: int
 
 
 def available() -> float:
-    """Free memory in MiB where training will run."""
+    """Return the free memory, in MiB, on the device that will train."""
     if torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0] / 2**20
     import psutil
@@ -106,7 +110,7 @@ def available() -> float:
 
 
 def peak_memory() -> float:
-    """The most memory in MiB that this process has used: on the GPU, else resident."""
+    """Return the most memory, in MiB, that this process has used: on the GPU, else resident."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -114,7 +118,7 @@ def peak_memory() -> float:
 
 
 def tokens_seen(lengths: Sequence[int], rows_trained: float) -> float:
-    """Tokens without padding that were trained on, when `rows_trained` rows of these lengths were."""
+    """Return the number of tokens, without padding, in `rows_trained` rows of these lengths on average."""
     return sum(lengths) / max(len(lengths), 1) * rows_trained
 
 

@@ -1,4 +1,4 @@
-"""Runs: where a training run lives (`runs/<recipe>/<id>/`), what identifies it, and where it stopped."""
+"""Runs: the folder of a training run (`runs/<recipe>/<id>/`), what identifies it, and where it stopped."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from understudy.registry.adapters import CONFIG
 
 
 class RunSettings(BaseModel):
-    """Everything that decides what comes out of a run, resolved; saved beside the adapter."""
+    """Everything that determines the result of a run, resolved; saved beside the adapter."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -26,11 +26,11 @@ class RunSettings(BaseModel):
     rows: int
     examples_sha256: str
     versions: dict[str, str]
-    """Versions of the libraries that trained it."""
+    """Versions of the libraries that trained it, by name."""
 
     @property
     def id(self) -> str:
-        """12 hex digits: the same settings and data have the same id, so an interrupted run is found again."""
+        """12 hex digits; the same settings and data give the same id, so an interrupted run is found again."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
 
@@ -40,23 +40,23 @@ class Run:
     def __init__(self, folder: Path, method: Method = "qlora") -> None:
         self.folder = folder
         self.product = folder / ("model" if method == "full" else "adapter")
-        """What the run makes: an adapter, or a whole model."""
+        """Where the result goes: an adapter, or a whole model."""
         self.checkpoints = folder / "checkpoints"
         self.result = folder / "result.json"
         self.log = folder / "log.jsonl"
 
     @property
     def finished(self) -> bool:
-        """Whether training ended and what it makes is complete."""
+        """Whether training ended and its result is complete."""
         return self.result.is_file() and any(self.product.glob("*.safetensors"))
 
     def last_checkpoint(self) -> Path | None:
-        """The newest complete checkpoint; one that a kill cut short is passed over."""
+        """Return the newest complete checkpoint; one that a kill cut short is skipped."""
         found = [p for p in self.checkpoints.glob("checkpoint-*") if _complete(p)]
         return max(found, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
 
     def clear(self) -> None:
-        """Removes everything that the run has written."""
+        """Remove everything that the run has written."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -81,7 +81,7 @@ def run_settings(recipe: Recipe, training: Training, base: Base, *, rows: int, e
 
 
 def name_base(adapter: Path, base: str, revision: str | None) -> None:
-    """Gives the base of a saved adapter the name that means the same on every machine (PEFT writes local paths)."""
+    """Write the base's public name and revision into a saved adapter (PEFT writes local paths)."""
     path = adapter / CONFIG
     config = json.loads(path.read_text())
     config["base_model_name_or_path"] = base
@@ -92,12 +92,12 @@ def name_base(adapter: Path, base: str, revision: str | None) -> None:
 
 
 def newest_adapter(recipe: str, runs_dir: Path) -> Path | None:
-    """The adapter of the run of `recipe` that finished last, if any."""
+    """Return the adapter of the run of `recipe` that finished last, if any."""
     return _newest(recipe, runs_dir, "qlora")
 
 
 def newest_product(recipe: str, runs_dir: Path) -> Path | None:
-    """The adapter, or the model of a full fine-tune, of the run of `recipe` that finished last, if any."""
+    """Return the adapter, or the model of a full fine-tune, of the run of `recipe` that finished last, if any."""
     made = [p for method in ("qlora", "full") if (p := _newest(recipe, runs_dir, method)) is not None]
     return max(made, key=lambda product: (product.parent / "result.json").stat().st_mtime, default=None)
 
@@ -110,7 +110,7 @@ def _newest(recipe: str, runs_dir: Path, method: Method) -> Path | None:
 
 
 def _complete(checkpoint: Path) -> bool:
-    """trainer_state.json is the last file that transformers writes into a checkpoint."""
+    """Return whether trainer_state.json can be read: transformers writes it last into a checkpoint."""
     try:
         json.loads((checkpoint / "trainer_state.json").read_text())
     except (OSError, json.JSONDecodeError):

@@ -1,4 +1,4 @@
-"""How likely a model finds given answers, computed by transformers: for what no engine serves."""
+"""The loss of given answers under a model, computed by transformers: for models that no engine serves."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +14,10 @@ from understudy.config.training import Training
 
 
 class Scorer:
-    """A base with an adapter or without, in the precision in which it is served or as it was trained."""
+    """A base, with an adapter or without, in its serving precision or quantised as it was trained."""
 
     def __init__(self, base: Base, adapter: Path | None, *, as_trained: Training | None = None) -> None:
-        """Loads the base; `as_trained` quantises it as that training did. Raises BaseModelError."""
+        """Load the base; `as_trained` quantises it as that training did. Raises BaseModelError."""
         quiet()
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(base)
         model = load_model(base, as_trained) if as_trained else load_served(base)
@@ -25,7 +25,7 @@ class Scorer:
         self._model.eval()
 
     def losses(self, rows: Sequence[TokenRow]) -> list[float]:
-        """Mean negative log-likelihood (nats per token that carries loss) of each row."""
+        """Return the mean negative log-likelihood of each row, in nats per token that carries loss."""
         with torch.inference_mode():
             return [self._loss(row) for row in rows]
 

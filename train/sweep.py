@@ -1,6 +1,6 @@
-"""Which settings suit a recipe: trials chosen by Optuna, each judged by cross-validation: `understudy sweep RECIPE`.
+"""Searches for better settings: Optuna chooses trials, cross-validation judges each: `understudy sweep RECIPE`.
 
-The recipe's held-out rows are never looked at, so that they can still prove what comes out of it.
+The recipe's held-out rows are never read, so they can still judge the result.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,13 +16,13 @@ from understudy.bases import require_base
 from understudy.config.recipe import Recipe
 from understudy.config.training import Training
 from understudy.config.trial import Sweep, SweepTrial
-from understudy.data.examples import Example
+from understudy.data.messages import Example
 from understudy.data.recipe_rows import training_examples
 from understudy.errors import TrainingError
 
 FOLDS = 3
 MOST_ROWS = 512
-"""Rows that a trial uses at most."""
+"""Most rows that a trial uses."""
 
 Choice = Callable[[optuna.Trial, Training], object]
 
@@ -43,9 +43,9 @@ CHOICES: dict[str, Choice] = {
     "neftune": lambda trial, _: trial.suggest_categorical("neftune", [0.0, 5.0]),
     "rows": lambda trial, _: trial.suggest_categorical("rows", [0.25, 0.5, 1.0]),
 }
-"""What can be swept over. `rows` is the share of the rows that is trained on; `base` is given by the caller."""
+"""The settings that can be swept over. `rows` is the share of the rows to train on; the caller gives `base`."""
 
-USUAL = ("learning_rate", "epochs", "batch_size", "rank", "scheduler")
+DEFAULT_OVER = ("learning_rate", "epochs", "batch_size", "rank", "scheduler")
 
 
 def sweep(
@@ -58,13 +58,13 @@ def sweep(
     storage: Path,
     on_trial: Callable[[int, int, float | None], None],
 ) -> Sweep:
-    """Goes on with the sweep in `storage` until it has `trials` trials, and tells what was found.
+    """Continue the sweep in `storage` until it has `trials` trials, and return all that were tried.
 
     Args:
         on_trial: called with (trials done, trials in all, best loss so far).
 
     Raises:
-        TrainingError: a setting that cannot be swept over, or no trial could be finished.
+        TrainingError: a setting cannot be swept over, or no trial could be finished.
     """
     unknown = [name for name in over if name not in CHOICES]
     if unknown:
@@ -97,14 +97,14 @@ def sweep(
 
 
 def start_of(recipe: Recipe, training: Training, base: str, rows: int) -> Training:
-    """The settings around which is searched; `cross-validated` epochs would choose within each trial."""
+    """Return the settings that the search starts from; `cross-validated` epochs would choose within each trial."""
     if training.epochs == "cross-validated":
         training = training.model_copy(update={"epochs": "auto"})
     return settled(training, require_base(base), rows)
 
 
 def settings_of(found: SweepTrial, training: Training) -> Training:
-    """The settings of a trial, ready to be written into a recipe."""
+    """Return the settings of a trial, ready to be written into a recipe."""
     known = {name: value for name, value in found.settings.items() if name not in ("rows", "base")}
     return training.model_copy(update=_whole(known))
 
@@ -142,12 +142,12 @@ def _loss(
 
 
 def _whole(chosen: dict) -> dict:
-    """Settings that follow from the chosen ones: the usual scale of twice the rank."""
+    """Add the settings that follow from the chosen ones: alpha is twice the rank."""
     return {**chosen, "alpha": 2 * chosen["rank"]} if "rank" in chosen else chosen
 
 
 def _start(training: Training, over: Sequence[str], base: str | None) -> dict[str, object]:
-    """The recipe's own settings are tried first, on each base, so that the sweep can only do better."""
+    """Return the recipe's own settings as the first trial on a base, so that the sweep can only do better."""
     own = {**training.model_dump(), "rows": 1.0}
     first = {name: own[name] for name in over}
     return {**first, "base": base} if base else first

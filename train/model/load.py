@@ -1,4 +1,4 @@
-"""The base as it is trained: quantised or not, with an adapter or without."""
+"""Loads a base for training (quantised or not) or as it is served, and describes its adapter."""
 
 import logging
 import os
@@ -27,17 +27,18 @@ from understudy.config.training import Training
 from understudy.errors import BaseModelError
 
 REPACKS = "support_avx512bf16_for_cpu"
+"""The attribute that makes bitsandbytes repack a layer, see `keep_trainable`."""
 
 
 def quiet() -> None:
-    """Libraries say only what matters."""
+    """Silence the libraries' progress bars and everything below an error."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
-    """The base's tokenizer. Raises BaseModelError."""
+    """Load the base's tokenizer. Raises BaseModelError."""
     try:
         return AutoTokenizer.from_pretrained(base.location, **pinned(base))
     except (OSError, ValueError) as error:
@@ -45,7 +46,7 @@ def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
 
 
 def load_model(base: Base, training: Training) -> PreTrainedModel:
-    """The base, quantised as `training.method` says, on this process's GPU or on the CPU. Raises BaseModelError."""
+    """Load the base, quantised for `training.method`, on this process's GPU or the CPU. Raises BaseModelError."""
     computes = computed_in(training)
     quantization = {
         "qlora": BitsAndBytesConfig(
@@ -56,7 +57,7 @@ def load_model(base: Base, training: Training) -> PreTrainedModel:
         ),
         "lora-8bit": BitsAndBytesConfig(load_in_8bit=True),
     }.get(training.method)
-    # Steps of a full fine-tune are often smaller than what bfloat16 can hold beside the weight.
+    # The steps of a full fine-tune are often too small to change a weight in bfloat16.
     dtype = torch.float32 if training.method == "full" else computes
     model = open_base(base, dtype, quantization)
     if training.method == "qlora" and device() == "cpu":
@@ -65,10 +66,10 @@ def load_model(base: Base, training: Training) -> PreTrainedModel:
 
 
 def unpack_small(model: torch.nn.Module) -> None:
-    """Replaces NF4 layers by linear ones that hold the same rounded weights, if these take little memory.
+    """Replace NF4 layers by linear ones with the same rounded weights, if these take little memory.
 
-    What is computed stays the same. On a CPU, unpacking each weight at each pass is half of a step, and the memory
-    that NF4 saves is nothing beside what a small model's step needs.
+    The result stays the same. On a CPU, unpacking every weight in every pass takes half of a step, and the memory
+    that NF4 saves is small beside what the step itself of a small model needs.
     """
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, Linear4bit)}
     if sum(layer.in_features * layer.out_features for layer in layers.values()) > MOST_UNPACKED:
@@ -89,13 +90,13 @@ def unpack_small(model: torch.nn.Module) -> None:
 
 
 def load_served(base: Base) -> PreTrainedModel:
-    """The base in the precision in which vLLM serves it. Raises BaseModelError."""
+    """Load the base in the precision in which vLLM serves it. Raises BaseModelError."""
     dtype = serving_dtype(base, on_cpu=not torch.cuda.is_available())
     return open_base(base, torch.float32 if dtype == "float32" else torch.bfloat16)
 
 
 def open_base(base: Base, dtype: torch.dtype, quantization: BitsAndBytesConfig | None = None) -> PreTrainedModel:
-    """The base where this process computes. Raises BaseModelError."""
+    """Load the base on this process's device. Raises BaseModelError."""
     try:
         return AutoModelForCausalLM.from_pretrained(
             base.location, dtype=dtype, quantization_config=quantization, device_map={"": device()}, **pinned(base)
@@ -105,10 +106,10 @@ def open_base(base: Base, dtype: torch.dtype, quantization: BitsAndBytesConfig |
 
 
 def keep_trainable(model: torch.nn.Module) -> None:
-    """Stops bitsandbytes from repacking NF4 weights for inference when the model is evaluated between two steps.
+    """Stop bitsandbytes from repacking NF4 weights for inference when the model is evaluated between two steps.
 
     On a CPU with AVX512-BF16 it does so at the first forward pass in eval mode and never undoes it; gradients no
-    longer flow through the repacked layers, with a mere warning (bitsandbytes 0.50, nn/modules.py, Linear4bit).
+    longer flow through the repacked layers, and it only warns (bitsandbytes 0.50, nn/modules.py, Linear4bit).
     """
     for module in model.modules():
         if hasattr(module, REPACKS):
@@ -116,7 +117,7 @@ def keep_trainable(model: torch.nn.Module) -> None:
 
 
 def stop_tokens(tokenizer: PreTrainedTokenizerBase, base: Base) -> set[int]:
-    """Ids of the tokens that end an answer when it is served: the tokenizer's and those of generation_config.json."""
+    """Return the ids that end a served answer: the tokenizer's eos token and those of generation_config.json."""
     try:
         configured = GenerationConfig.from_pretrained(base.location, **pinned(base)).eos_token_id
     except OSError:
@@ -126,17 +127,17 @@ def stop_tokens(tokenizer: PreTrainedTokenizerBase, base: Base) -> set[int]:
 
 
 def device() -> str:
-    """Where this process computes; several GPUs are one process each, numbered by accelerate's LOCAL_RANK."""
+    """Return this process's device; each GPU has a process of its own, numbered by accelerate's LOCAL_RANK."""
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
 
 
 def lora_config(training: Training) -> LoraConfig | None:
-    """The adapter to be trained; None for a full fine-tune."""
+    """Return the shape of the adapter to train; None for a full fine-tune."""
     return None if training.method == "full" else lora(training, "CAUSAL_LM")
 
 
 def lora(training: Training, task: Literal["CAUSAL_LM", "SEQ_CLS"], saved: Sequence[str] | None = None) -> LoraConfig:
-    """An adapter of the shape in the settings. `saved` are modules that are trained and kept as a whole."""
+    """Return an adapter of the shape in the settings; the modules `saved` are trained and saved as a whole."""
     return LoraConfig(
         r=training.rank,
         lora_alpha=training.alpha,
@@ -149,5 +150,5 @@ def lora(training: Training, task: Literal["CAUSAL_LM", "SEQ_CLS"], saved: Seque
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
+    """Return the first line of an error's message, or its type's name."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,4 +1,4 @@
-"""What a run computes in: `precision: auto` is what this machine has instructions for."""
+"""The precision of a run's computation: `precision: auto` is what this machine has instructions for."""
 
 import torch
 
@@ -9,17 +9,17 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 def resolved(training: Training) -> Training:
-    """The settings with `precision: auto` replaced by what it means here."""
+    """Return the settings with `precision: auto` replaced by what it means on this machine."""
     return training.model_copy(update={"precision": _native()}) if training.precision == "auto" else training
 
 
 def computed_in(training: Training) -> torch.dtype:
-    """What a run with these settings computes in, here."""
+    """Return the type in which a run with these settings computes on this machine."""
     return DTYPES[resolved(training).precision]
 
 
 def _native() -> str:
-    """A GPU without instructions for bfloat16 (before Ampere) has them for float16."""
+    """Return the precision of this machine; a GPU without bfloat16 (before Ampere) has float16."""
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     return "bf16" if cpu_has_bfloat16() else "fp32"

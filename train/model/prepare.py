@@ -4,8 +4,8 @@
         --template recipes/instruct/chat_template.jinja
 
 The folder is a base of its own (`--base bases/open_llama_7b`, `UNDERSTUDY_BASE`). Training, verification and vLLM all
-read the template from it, so they write prompts alike. A template adds no tokens: it is plain words and the base's bos
-and eos, and therefore adapters need no embeddings of their own, which vLLM would refuse.
+read the template from it, so they write the same prompts. A template adds no tokens: it uses plain words and the base's
+bos and eos, so adapters need no embeddings of their own, which vLLM would refuse.
 """
 
 import argparse
@@ -27,11 +27,11 @@ SAMPLE = Example(
         Message(role="assistant", content="A pot for boiling water."),
     )
 )
-"""What a template must write without a fault."""
+"""A chat that a template must write correctly."""
 
 
 def prepare_base(source: str, out: Path, template: Path) -> Path:
-    """Writes the base to `out` as safetensors, in the precision it has, with `template` as its chat template.
+    """Write the base to `out` as safetensors, in its own precision, with `template` as its chat template.
 
     Raises:
         BaseModelError: it cannot be loaded, has a chat template already, or `out` is not empty.
@@ -57,7 +57,7 @@ def prepare_base(source: str, out: Path, template: Path) -> Path:
 
 
 def _set_template(tokenizer: PreTrainedTokenizerBase, template: Path) -> None:
-    """Gives the tokenizer the template, after a look at what it makes of a chat of two turns."""
+    """Set the tokenizer's template, after checking it on a chat of two turns."""
     tokenizer.chat_template = template.read_text(encoding="utf-8")
     end = tokenizer.eos_token_id
     if not isinstance(end, int):
@@ -67,10 +67,10 @@ def _set_template(tokenizer: PreTrainedTokenizerBase, template: Path) -> None:
 
 
 def main() -> None:
-    """Base in, folder out."""
+    """Read the options, write the folder, print its path."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("source", help="Hub id or folder of the base")
-    parser.add_argument("out", type=Path, help="folder that is made")
+    parser.add_argument("out", type=Path, help="the folder to make")
     parser.add_argument("--template", type=Path, required=True, help="a chat template (Jinja)")
     arguments = parser.parse_args()
     print(prepare_base(arguments.source, arguments.out, arguments.template))

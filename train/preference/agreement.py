@@ -1,4 +1,4 @@
-"""How often a model that learnt from preferences sides with people."""
+"""How often a model that was trained on preferences agrees with the people who voted."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +16,10 @@ from understudy.data.preferences import PreferencePair
 
 
 class Agreement(BaseModel):
-    """On how many pairs the wanted answer gets more than the other one, and by how much on average.
+    """On how many pairs the chosen answer is rewarded more than the rejected one, and by how much on average.
 
-    What an answer gets is the reward model's score, or an adapter's implicit reward: beta times by how much more
-    likely it is than under the adapter that was continued (arXiv:2305.18290, equation 5).
+    The reward is the reward model's score, or an adapter's implicit reward: beta times the rise of the answer's
+    log-likelihood over the adapter that was continued (arXiv:2305.18290, equation 5).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -32,7 +32,7 @@ class Agreement(BaseModel):
 def measure(
     base: Base, parent: Path, product: Path, preference: PreferenceTraining, training: Training, ready: Prepared
 ) -> dict[str, Agreement]:
-    """How often `product` sides with people on what it was `trained` on, and on what was `heldout`."""
+    """Measure how often `product` agrees with people on the pairs it was `trained` on, and on those `heldout`."""
     sides = {"trained": pairs_of(ready.train), "heldout": pairs_of(ready.heldout)}
     everything = [pair for pairs in sides.values() for pair in pairs]
     if preference.method == "reward":
@@ -44,7 +44,7 @@ def measure(
 
 
 def _rises(base: Base, old: Path, new: Path, pairs: Sequence[PreferencePair]) -> list[float]:
-    """By how much the log-odds of the wanted answers rose, both adapters as they are served."""
+    """Return by how much the log-odds of each chosen answer rose, with both adapters as they are served."""
     log_odds = []
     for adapter in (old, new):
         scorer = Scorer(base, adapter)
@@ -54,7 +54,7 @@ def _rises(base: Base, old: Path, new: Path, pairs: Sequence[PreferencePair]) ->
 
 
 def _log_likelihoods(scorer: Scorer, rows: Sequence[TokenRow]) -> list[float]:
-    """Of whole answers, in nats."""
+    """Return the log-likelihood of each whole answer, in nats."""
     lengths = [sum(label != IGNORED for label in row.labels[1:]) for row in rows]
     return [-loss * length for loss, length in zip(scorer.losses(rows), lengths, strict=True)]
 

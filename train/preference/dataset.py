@@ -1,4 +1,4 @@
-"""Before learning from preferences: which rows fit, and that prompts, ends and splits are as they must be."""
+"""Rows of preferences for a trainer: which ones can be used, and checks of prompts, ends and splits."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -19,17 +19,18 @@ Row = PreferencePair | Label
 
 @dataclass(frozen=True)
 class Prepared:
-    """Rows that can be used, by side, and what was left out."""
+    """The rows that can be used, by side of the split, and how many were left out."""
 
     train: list[Row]
     heldout: list[Row]
     longest: int
     """Tokens of the longest prompt with its answer."""
     left_out: dict[str, int] = field(default_factory=dict)
+    """Number of rows by reason."""
 
 
 def answers_of(row: Row) -> list[tuple[Message, ...]]:
-    """The answers of a row, the wanted one of a pair first."""
+    """Return the answers of a row, the chosen one of a pair first."""
     return [row.completion] if isinstance(row, Label) else [row.chosen, row.rejected]
 
 
@@ -41,17 +42,17 @@ def prepare(
     max_length: int,
     kept: Collection[str] = (),
 ) -> Prepared:
-    """Looks at every row as the trainer will see it.
+    """Check every row as the trainer will see it, and return those that can be used.
 
-    Left out, and counted: rows with an answer over `max_length` tokens (with its prompt), and rows whose wanted
-    answer was cut off when it was sampled (learning it teaches to break off).
+    Two kinds are left out and counted: rows with an answer over `max_length` tokens (prompt included), and rows whose
+    chosen answer was cut off when it was sampled (it would teach the model to break off).
 
     Args:
-        kept: prompts that only measure, such as the recipe's held-out ones.
+        kept: prompts that must not be trained on, such as the recipe's held-out ones.
 
     Raises:
-        TrainingError: an answer is its own rival, a prompt is on both sides of the split or among `kept` and
-            trained on, or prompts or ends are not as they are served.
+        TrainingError: an answer is both chosen and rejected; a prompt is on both sides of the split, or trained on and
+            among `kept`; or prompts or ends are not as they are served.
     """
     _check_answers(rows)
     _check_sides(rows, kept)
@@ -74,7 +75,7 @@ def prepare(
 
 
 def in_form(method: PreferenceMethod, rows: Sequence[Row]) -> list[Row]:
-    """The rows as that method learns from them: pairs as labels for KTO.
+    """Return the rows in the form that `method` learns from: for KTO, pairs become labels.
 
     Raises:
         TrainingError: there are only labels, and the method needs pairs.
@@ -89,12 +90,12 @@ def in_form(method: PreferenceMethod, rows: Sequence[Row]) -> list[Row]:
 
 
 def chat(messages: Sequence[Message]) -> list[dict[str, str]]:
-    """Messages as TRL and chat templates read them."""
+    """Return messages as TRL and chat templates read them."""
     return [message.model_dump() for message in messages]
 
 
 def pairs_of(rows: Sequence[Row]) -> list[PreferencePair]:
-    """Pairs as they are; of labels, every wanted with every unwanted answer to the same prompt."""
+    """Return the pairs; labels are paired, every wanted with every unwanted answer to the same prompt."""
     pairs = [row for row in rows if isinstance(row, PreferencePair)]
     labels = [row for row in rows if isinstance(row, Label)]
     for good in (label for label in labels if label.label):
@@ -109,13 +110,13 @@ def pairs_of(rows: Sequence[Row]) -> list[PreferencePair]:
 def tokens_of(
     pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase
 ) -> tuple[list[TokenRow], list[TokenRow]]:
-    """Wanted and unwanted answers in tokens, in the order of the pairs."""
+    """Return the chosen and the rejected answers in tokens, in the order of the pairs."""
     found = _in_tokens(pairs, tokenizer)
     return [chosen for chosen, _ in found], [rejected for _, rejected in found]
 
 
 def check_made(made: Iterable[dict[str, Any]], rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> None:
-    """The last look before training: at what the trainer made of the rows, in any order.
+    """Check, before the first step, what the trainer actually made of the rows; their order does not matter.
 
     Raises:
         TrainingError: its tokens, or where its answers begin, are not those of the chat template.
@@ -170,8 +171,8 @@ def _check_sides(rows: Sequence[Row], kept: Collection[str]) -> None:
 def _cut_off(row: Row, wanted: TokenRow) -> bool:
     limits = [vote.sampling.get("max_tokens") for vote in row.votes]
     most = min((limit for limit in limits if isinstance(limit, int)), default=0)
-    said = sum(label != IGNORED for label in wanted.labels) - 1  # without the end of turn
-    return bool(most) and said >= most and not (isinstance(row, Label) and not row.label)
+    length = sum(label != IGNORED for label in wanted.labels) - 1  # without the end of turn
+    return bool(most) and length >= most and not (isinstance(row, Label) and not row.label)
 
 
 def _key(row: Row) -> str:

@@ -1,4 +1,4 @@
-"""What judges answers: a reward model (never served: it writes nothing), or a function of your own."""
+"""Judges of answers: a reward model (never served, as it writes no text), or a function of your own."""
 
 import importlib
 import json
@@ -21,15 +21,15 @@ from understudy.registry.adapters import CONFIG
 
 Chat = list[dict[str, str]]
 Judge = Callable[[Sequence[Chat]], list[float]]
-"""From whole chats, answers at their ends, to a number each; more is better."""
+"""Takes whole chats, each ending with the answer, and returns a number for each; higher is better."""
 
 HEAD = "score"
 BATCH = 16
-"""Chats that are judged at once."""
+"""Chats in a batch."""
 
 
 class RewardRun(Run):
-    """A run that makes a reward model; its folder's name keeps it from being taken for an adapter to serve."""
+    """A run that makes a reward model; its product has a name of its own, so that nobody serves it as an adapter."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -37,7 +37,7 @@ class RewardRun(Run):
 
 
 def classifier(base: Base, training: Training) -> PreTrainedModel:
-    """The base with a head that gives one number, unquantised. Raises BaseModelError."""
+    """Load the base, unquantised, with a head that gives one number. Raises BaseModelError."""
     quiet()
     try:
         return AutoModelForSequenceClassification.from_pretrained(
@@ -48,7 +48,7 @@ def classifier(base: Base, training: Training) -> PreTrainedModel:
 
 
 def reward_config(training: Training) -> LoraConfig:
-    """A LoRA adapter of the same shape as the persona's, and the head."""
+    """Return a LoRA adapter of the same shape as the persona's, with the head."""
     return lora(training, "SEQ_CLS", saved=[HEAD])
 
 
@@ -56,7 +56,12 @@ class RewardModel:
     """A trained reward model, ready to judge."""
 
     def __init__(self, base: Base, adapter: Path, training: Training) -> None:
-        """Raises TrainingError when `adapter` is none, BaseModelError when the base cannot be loaded."""
+        """Load base and adapter.
+
+        Raises:
+            TrainingError: `adapter` is not a reward model.
+            BaseModelError: the base cannot be loaded.
+        """
         try:
             task = json.loads((adapter / CONFIG).read_text()).get("task_type")
         except (OSError, json.JSONDecodeError) as error:
@@ -72,7 +77,7 @@ class RewardModel:
         self._model = PeftModel.from_pretrained(model, str(adapter)).eval()
 
     def __call__(self, chats: Sequence[Chat]) -> list[float]:
-        """A score for each chat."""
+        """Return a score for each chat."""
         scores: list[float] = []
         for start in range(0, len(chats), BATCH):
             rendered = [self._tokens(one) for one in chats[start : start + BATCH]]
@@ -88,7 +93,7 @@ class RewardModel:
 
 
 def own_function(name: str) -> Judge:
-    """`module:function` of (prompt, answer) -> float, as a judge. Raises TrainingError when there is none."""
+    """Return `module:function`, of (prompt, answer) -> float, as a judge. Raises TrainingError if it is not there."""
     module, _, function = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), function)
@@ -98,17 +103,17 @@ def own_function(name: str) -> Judge:
         ) from None
 
     def judge(chats: Sequence[Chat]) -> list[float]:
-        return [float(found(_asked(one), one[-1]["content"])) for one in chats]
+        return [float(found(_prompt_of(one), one[-1]["content"])) for one in chats]
 
     return judge
 
 
 def judged(judge: Judge, pairs: Sequence[PreferencePair]) -> list[float]:
-    """By how much the judge finds the wanted answer better than the other, for each pair."""
+    """Return, for each pair, the score of the chosen answer minus that of the rejected one."""
     chosen = judge([chat([*pair.prompt, *pair.chosen]) for pair in pairs])
     rejected = judge([chat([*pair.prompt, *pair.rejected]) for pair in pairs])
     return [good - bad for good, bad in zip(chosen, rejected, strict=True)]
 
 
-def _asked(messages: Chat) -> str:
+def _prompt_of(messages: Chat) -> str:
     return "\n".join(message["content"] for message in messages[:-1])

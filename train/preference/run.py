@@ -1,4 +1,4 @@
-"""Goes on teaching an adapter from people's votes, with TRL: `understudy train PERSONA --method dpo`."""
+"""Trains an adapter further on people's votes, with TRL: `understudy train PERSONA --method dpo`."""
 
 import json
 import time
@@ -19,7 +19,7 @@ from train.preference.dataset import Prepared, Row, in_form, prepare
 from train.preference.reward_model import Judge, RewardModel, RewardRun, own_function
 from train.preference.trainers import TRAINED, build
 from train.runs import Run, RunSettings, name_base, run_settings
-from train.sft_trainer import Progress, ProgressCallback
+from train.sft_trainer import Progress, StepCallback
 from understudy.bases import Base, adapter_pin, base_revision, resolve_base
 from understudy.config.preference import PreferenceTraining
 from understudy.config.recipe import Recipe
@@ -34,7 +34,7 @@ SETTINGS = "training.json"
 
 
 class PreferenceSettings(RunSettings):
-    """Everything that decides what comes out of a run on preferences; `training` says how the base was loaded."""
+    """Everything that determines the result of a run on preferences; `training` is how the base was loaded."""
 
     preference: PreferenceTraining
     parent: str
@@ -43,12 +43,12 @@ class PreferenceSettings(RunSettings):
     preferences: int
     """Rows that were trained on."""
     judge: str = ""
-    """GRPO, RLOO: the run that made the reward model, its folder, or the function."""
+    """For GRPO and RLOO: the run that made the reward model, its folder, or the function."""
 
 
 @dataclass(frozen=True)
 class Preferred:
-    """What a run on preferences left behind."""
+    """The result of a run on preferences."""
 
     run: Run
     settings: PreferenceSettings
@@ -58,7 +58,7 @@ class Preferred:
     seconds: float
     peak_memory_mib: float
     trained: Agreement
-    """On the rows that it learnt from; of an adapter against the one it was."""
+    """On the rows that it was trained on; an adapter is compared with the one that it continued."""
     heldout: Agreement
     left_out: dict[str, int]
     reused: bool
@@ -77,7 +77,7 @@ def train_preferences(
     fresh: bool = False,
     on_step: Progress,
 ) -> Preferred:
-    """Continues the adapter in `parent` and writes `runs/<recipe>/<id>/adapter/`; method reward writes `reward/`.
+    """Continue the adapter in `parent` and write `runs/<recipe>/<id>/adapter/`; method reward writes `reward/`.
 
     The same adapter, settings and rows are the same run, as in `train.sft.train`.
 
@@ -85,7 +85,7 @@ def train_preferences(
         kept: prompts that must not be trained on, such as the recipe's held-out ones.
 
     Raises:
-        BaseModelError, TrainingError: as `train.sft.train`; also when the adapter was made for another base.
+        BaseModelError, TrainingError: as `train.sft.train`; also if the adapter was made for another base.
     """
     resolved = resolve_base(base)
     made = _made_with(parent, recipe, resolved)
@@ -118,7 +118,7 @@ def train_preferences(
         run.checkpoints,
         judge=judge,
         max_tokens=recipe.sampling.max_tokens,
-        callbacks=[ProgressCallback(on_step)],
+        callbacks=[StepCallback(on_step)],
     )
     facts = _run(trainer, run)
     _save(trainer, run, settings, recipe, resolved)
@@ -130,7 +130,7 @@ def train_preferences(
 
 
 def _run(trainer: transformers.Trainer, run: Run) -> dict[str, object]:
-    """Trains from the last checkpoint on; the log goes into the run's folder."""
+    """Train from the last checkpoint on, and write the log into the run's folder."""
     checkpoint = run.last_checkpoint()
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -150,7 +150,7 @@ def _run(trainer: transformers.Trainer, run: Run) -> dict[str, object]:
 
 
 def _save(trainer: transformers.Trainer, run: Run, settings: PreferenceSettings, recipe: Recipe, base: Base) -> None:
-    """Writes what was trained (never the frozen copy) under names that mean the same on every machine."""
+    """Write what was trained (never the frozen copy), under names that mean the same on every machine."""
     assert isinstance(trainer.model, torch.nn.Module)
     trainer.model.save_pretrained(str(run.product), selected_adapters=[TRAINED])  # pyright: ignore
     (run.product / SETTINGS).write_text(settings.model_dump_json(indent=2))
@@ -168,7 +168,7 @@ def _judge(
     kept: Collection[str],
     on_step: Progress,
 ) -> tuple[Judge | None, str]:
-    """What judges sampled answers, and its name; trains a reward model where none is there."""
+    """Return the judge of sampled answers and its name; train a reward model if none is named."""
     if preference.method not in ("grpo", "rloo"):
         return None, ""
     training = preference.model_copy(update={"base_as": "lora"}).loading(_made_with(parent, recipe, base).training)
@@ -242,7 +242,7 @@ def _made_with(parent: Path, recipe: Recipe, base: Base) -> _Made:
 
 
 def _as_needed(preference: PreferenceTraining, training: Training) -> Training:
-    """The settings by which memory is reckoned: a pair is two rows, a prompt as many as it has answers."""
+    """Return the settings for the estimate of memory: a pair counts as two rows, a prompt as its answers."""
     rows = {"dpo": 2, "reward": 2, "kto": 2}.get(preference.method, preference.answers) * preference.rows_at_once
     return training.model_copy(update={"batch_size": rows, "micro_batch_size": rows})
 

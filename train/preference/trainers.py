@@ -1,4 +1,4 @@
-"""TRL's trainers for preferences as we use them: the adapter goes on from where it is, and is held to what it was."""
+"""TRL's preference trainers, configured: they continue an adapter, with a frozen copy of it as the reference."""
 
 import warnings
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from understudy.data.preferences import Label, PreferencePair
 from understudy.errors import TrainingError
 
 TRAINED, REFERENCE = "default", "ref"
-"""PEFT's name of the adapter that learns, and TRL's of the frozen copy that it is compared with."""
+"""PEFT's name for the adapter being trained, and TRL's for the frozen copy that it is compared with."""
 
 
 def build(
@@ -45,7 +45,7 @@ def build(
     max_tokens: int = 256,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> transformers.Trainer:
-    """A trainer about to start; `preference` is resolved, `training` is `preference.loading(...)`.
+    """Build a trainer that is about to start; `preference` is resolved, `training` is `preference.loading(...)`.
 
     Raises:
         BaseModelError: the base cannot be loaded.
@@ -76,16 +76,16 @@ def build(
 
 
 def continued(base: Base, parent: Path, training: Training) -> PeftModel:
-    """The base with the adapter in `parent`, which goes on learning."""
+    """Load the base with the adapter in `parent`, ready to be trained further."""
     model = load_model(base, training)
     keep_trainable(model)
     adapted = PeftModel.from_pretrained(model, str(parent), is_trainable=True)
-    adapted.peft_config[TRAINED].base_model_name_or_path = base.location  # PEFT looks there at every checkpoint
+    adapted.peft_config[TRAINED].base_model_name_or_path = base.location  # PEFT reads it at every checkpoint
     return adapted
 
 
 def check_reference(model: PeftModel) -> None:
-    """Refuses a trainer that would hold the new adapter to anything but the old one (to the bare base, say).
+    """Refuse a trainer whose reference is anything but the old adapter (the bare base, for instance).
 
     Raises:
         TrainingError: there is no frozen copy of the adapter, or it differs from it.
@@ -103,7 +103,7 @@ def check_reference(model: PeftModel) -> None:
 
 
 def _in_float32(model: PeftModel, kept: dict[str, torch.Tensor]) -> None:
-    """Puts the adapter back as it was: TRL rounds it to bfloat16 on a quantised base, where small steps vanish."""
+    """Restore the adapter in float32: on a quantised base TRL rounds it to bfloat16, where small steps vanish."""
     found = dict(model.named_parameters())
     for name, value in kept.items():
         found[name].data = value.float()
@@ -136,7 +136,7 @@ def _kto(model: Any, preference: Any, rows: Any, common: Any, given: Any, *_: ob
         desirable_weight=max(1.0, bad / good),
         undesirable_weight=max(1.0, good / bad),
     )
-    # TRL keeps the order and compares neighbours, which must not answer the same prompt.
+    # TRL keeps the order and compares neighbours, which must not answer the same prompt, so rows are shuffled.
     return KTOTrainer(model=model, args=arguments, train_dataset=_labels(rows).shuffle(seed=preference.seed), **given)
 
 
@@ -158,7 +158,7 @@ def _online(model: Any, preference: Any, rows: Any, common: Any, given: Any, jud
 
 
 def _sampling_trainer(method: str) -> tuple[Any, Any]:
-    """GRPO's or RLOO's classes; they take seconds to import and remark on the version of vLLM, which is not used."""
+    """Import GRPO's or RLOO's classes: it takes seconds, and they warn about the version of vLLM, which is not used."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if method == "grpo":
@@ -204,13 +204,13 @@ def _labels(rows: Sequence[Row]) -> Dataset:
 
 
 def _prompts(rows: Sequence[Row]) -> Dataset:
-    """Each prompt once, in the order in which it was voted on."""
+    """Return each prompt once, in the order of the votes."""
     prompts = {row.prompt: chat(row.prompt) for row in rows}
     return Dataset.from_list([{"prompt": prompt} for prompt in prompts.values()])
 
 
 def _common(preference: PreferenceTraining, training: Training, folder: Path) -> dict[str, Any]:
-    """What all five of TRL's configurations have in common."""
+    """Return the options that all five of TRL's configurations share."""
     cuda = torch.cuda.is_available()
     checkpointing = cuda if training.gradient_checkpointing is None else training.gradient_checkpointing
     return {
