@@ -21,9 +21,9 @@ from arena.votes.export import ExportBatch, acknowledge, pending, restore
 from arena.votes.votes import cast_vote, list_votes
 from space.deploy.vote_backup import VoteBackup
 from space.deploy.votes_repo import VotesRepo
-from tests.space.test_page import Page, wait_for_page
 from tests.support.fake_gateway import FakeGateway
 from tests.support.hub.server import READ_TOKEN, TOKEN, HubServer
+from tests.support.space import Page, wait_for_page
 from understudy.config.settings import PROJECT
 from understudy.errors import HubError
 from understudy.processes import free_port

@@ -17,8 +17,8 @@ from arena.votes.votes import list_votes
 from space.app import build_app, start
 from space.backends.gateway import GatewayClient
 from tests.conftest import Stage
-from tests.space.test_page import Page, wait_for_page
 from tests.support.fake_gateway import FakeGateway
+from tests.support.space import Page, wait_for_page
 from understudy.config.settings import PROJECT
 from understudy.processes import free_port
 from understudy.registry.database import open_database

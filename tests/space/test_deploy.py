@@ -23,9 +23,9 @@ from arena.votes.votes import list_votes
 from space.backends.gateway import GatewayClient
 from space.deploy.deploy import MANIFEST, DeployResult, Values, deploy, require_endpoint
 from space.deploy.files import SpaceSpec, _imports, code, files, front_matter
-from tests.space.test_page import Page, wait_for_page
 from tests.support.fake_gateway import FakeGateway
 from tests.support.hub.server import READ_TOKEN, TOKEN, HubServer
+from tests.support.space import Page, wait_for_page
 from understudy.config.settings import PROJECT, load_settings
 from understudy.errors import DeployError
 from understudy.processes import free_port

@@ -4,8 +4,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,37 +17,13 @@ from space.app import build_app, launch, start
 from space.backends.gateway import GatewayClient
 from tests.support.fake_gateway import EMAIL, STAND_UP, FakeGateway
 from tests.support.fake_gateway import Answer as Said
-from tests.support.space import only_battle
+from tests.support.space import Page, only_battle, wait_for_page
 from understudy.config.settings import PROJECT, load_settings
 from understudy.errors import ConfigError
 from understudy.processes import free_port
 
 KEY = "secret-inference-key"
 TELLING = ("email-copy", "stand-up", "Email copywriter", "Stand-up", EMAIL, STAND_UP)
-
-
-class Page:
-    """One browser tab as raw HTTP: it can call any event of the page, hidden ones too."""
-
-    def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=url, timeout=30)
-        self.session = uuid.uuid4().hex
-        self.config = self.http.get("/config").json()
-
-    def call(self, api_name: str, *data: Any) -> str:
-        """Everything the server sends in answer to one event."""
-        (event,) = [one for one in self.config["dependencies"] if one["api_name"] == api_name]
-        body = {"data": list(data), "fn_index": event["id"], "session_hash": self.session, "trigger_id": 1}
-        if not event["queue"]:
-            return self.http.post("/gradio_api/run/predict", json=body).text
-        self.http.post("/gradio_api/queue/join", json=body).raise_for_status()
-        sent = []
-        with self.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": self.session}) as stream:
-            for line in stream.iter_lines():
-                sent.append(line)
-                if '"close_stream"' in line:
-                    break
-        return "\n".join(sent)
 
 
 @pytest.fixture
@@ -149,13 +123,3 @@ def test_a_space_starts_without_its_gateway(tmp_path: Path):
     finally:
         process.terminate()
         process.wait(20)
-
-
-def wait_for_page(url: str, process: subprocess.Popen[bytes], log: Path) -> Page:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            return Page(url)
-        except httpx.TransportError:
-            time.sleep(0.2)
-    raise AssertionError(f"the Space did not start:\n{log.read_text()[-2000:]}")

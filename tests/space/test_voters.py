@@ -12,8 +12,8 @@ from space.app import build_app, start
 from space.arena.client_ip import LOOPBACK, client_address, networks
 from space.arena.voters import COOKIE, DAY, SHARED, Voters
 from space.backends.gateway import GatewayClient
-from tests.space.test_page import Page
 from tests.support.fake_gateway import FakeGateway
+from tests.support.space import Page
 from understudy.errors import ConfigError
 from understudy.processes import free_port
 from understudy.registry.tables import BattleRow, VoteRow

@@ -1,8 +1,14 @@
 """What the tests of the Space share."""
 
 import asyncio
+import subprocess
+import time
+import uuid
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import httpx
 from sqlalchemy.orm import Session
 
 from arena.battles.store import BattleStore
@@ -28,3 +34,37 @@ def only_battle(store: BattleStore) -> BattleRow:
     """The one battle in the store."""
     with Session(store.engine) as db:
         return db.query(BattleRow).one()
+
+
+class Page:
+    """One browser tab as raw HTTP: it can call any event of the page, hidden ones too."""
+
+    def __init__(self, url: str) -> None:
+        self.http = httpx.Client(base_url=url, timeout=30)
+        self.session = uuid.uuid4().hex
+        self.config = self.http.get("/config").json()
+
+    def call(self, api_name: str, *data: Any) -> str:
+        """Everything the server sends in answer to one event."""
+        (event,) = [one for one in self.config["dependencies"] if one["api_name"] == api_name]
+        body = {"data": list(data), "fn_index": event["id"], "session_hash": self.session, "trigger_id": 1}
+        if not event["queue"]:
+            return self.http.post("/gradio_api/run/predict", json=body).text
+        self.http.post("/gradio_api/queue/join", json=body).raise_for_status()
+        sent = []
+        with self.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": self.session}) as stream:
+            for line in stream.iter_lines():
+                sent.append(line)
+                if '"close_stream"' in line:
+                    break
+        return "\n".join(sent)
+
+
+def wait_for_page(url: str, process: subprocess.Popen[bytes], log: Path) -> Page:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            return Page(url)
+        except httpx.TransportError:
+            time.sleep(0.2)
+    raise AssertionError(f"the Space did not start:\n{log.read_text()[-2000:]}")
