@@ -1,8 +1,8 @@
-"""Judges generated code: runs each sample against its problem's tests, and says how often that goes well.
+"""Evaluates generated code: runs each sample against its problem's tests and measures how often they pass.
 
     understudy eval-code PROBLEMS SAMPLES [--json]
 
-The code runs on this machine: see `evaluate.code.sandbox` for what that means.
+The code runs on this machine; `evaluate.code.sandbox` says how it is confined.
 """
 
 import os
@@ -14,7 +14,15 @@ from statistics import fmean
 
 from pydantic import BaseModel, ConfigDict
 
-from evaluate.code.metrics import chrf_scorer, exact_match, mean_over_problems, normalized, parses, pass_at_k
+from evaluate.code.metrics import (
+    PassRate,
+    chrf_scorer,
+    exact_match,
+    mean_over_problems,
+    normalized,
+    parses,
+    pass_at_k,
+)
 from evaluate.code.problems import CodeAnswer, CodeProblem
 from evaluate.code.sandbox import Outcome, ProgramRun, SandboxLimits, run_program
 from understudy.errors import ExamplesError
@@ -22,18 +30,8 @@ from understudy.errors import ExamplesError
 KS = (1, 5, 10, 100)
 
 
-class PassRate(BaseModel):
-    """A mean over problems and its 95 % interval (percentile bootstrap over problems)."""
-
-    model_config = ConfigDict(frozen=True)
-
-    value: float
-    low: float
-    high: float
-
-
 class TaskResult(BaseModel):
-    """How the samples of one task did."""
+    """The outcomes of one task's samples."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,40 +42,40 @@ class TaskResult(BaseModel):
 
 
 class CodeReport(BaseModel):
-    """What the samples are worth."""
+    """Every figure about the samples."""
 
     model_config = ConfigDict(frozen=True)
 
     problems: int
-    """Problems with at least one sample; every figure is about these."""
+    """Problems with at least one sample; all figures are about these."""
     samples: int
     without_samples: list[str]
-    """Tasks that nobody answered. They count neither for nor against."""
+    """Tasks without an answer, which are not counted."""
     tasks: list[TaskResult]
     pass_at: dict[int, PassRate]
     """k -> pass@k, 0 to 1, for each k that every task has samples for."""
     too_few_samples_for: list[int]
-    """Each k that was asked for and left out, because a task has fewer samples."""
+    """Each requested k that is left out because a task has fewer samples."""
     parse_rate: float
-    """Share of the samples that make a program that parses."""
+    """Share of the samples whose program parses."""
     outcomes: dict[Outcome, int]
     chrf: float | None
     """0 to 100: samples against the reference solutions, mean over samples; None without references."""
     exact_match: float | None
-    """Share of the samples that are the reference solution but for layout, comments and docstrings."""
+    """Share of the samples equal to the reference solution, ignoring layout, comments and docstrings."""
     seconds: float
-    """Wall-clock time of all of it."""
+    """Wall-clock time of the whole evaluation."""
     network_cut: bool
-    """Whether no program had a network."""
+    """Whether every program ran without a network."""
     writes_confined: bool
-    """Whether no program could write outside its own folder."""
+    """Whether every program could only write to its own folder."""
     limits: SandboxLimits
     seed: int
     """Of the intervals."""
 
 
 def default_workers() -> int:
-    """Programs at one time: the cores we may use but one, at least one. With more, programs time out unjustly."""
+    """Returns all usable cores but one, at least one: with more programs at once, some time out unfairly."""
     return max(1, len(os.sched_getaffinity(0)) - 1)
 
 
@@ -91,18 +89,16 @@ def evaluate(
     seed: int = 0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> CodeReport:
-    """Runs every sample once and reports. Samples of tasks that are not among `problems` are a mistake.
-
-    `on_progress(done, total)` is called in the caller's thread after each sample.
+    """Runs every sample once and reports. `on_progress(done, total)` is called in this thread after each sample.
 
     Raises:
         ExamplesError: there are no samples, a sample's task or a k makes no sense, or code cannot be run here.
     """
     limits, started = limits or SandboxLimits(), time.monotonic()
     by_id = {problem.task_id: problem for problem in problems}
-    strangers = sorted({sample.task_id for sample in samples} - by_id.keys())
-    if strangers or not samples:
-        raise ExamplesError(f"no problem for {', '.join(strangers[:5])}" if strangers else "there are no samples")
+    unknown = sorted({sample.task_id for sample in samples} - by_id.keys())
+    if unknown or not samples:
+        raise ExamplesError(f"no problem for {', '.join(unknown[:5])}" if unknown else "there are no samples")
     if any(k < 1 for k in ks):
         raise ExamplesError(f"pass@k needs k of at least 1, found {min(ks)}")
     programs = [by_id[sample.task_id].program(sample.answer) for sample in samples]
@@ -136,12 +132,12 @@ def _run_all(
     workers: int,
     on_progress: Callable[[int, int], None],
 ) -> list[ProgramRun]:
-    """One run for each job, in their order."""
+    """Runs all jobs; returns the runs in the order of the jobs."""
     with ThreadPoolExecutor(workers, thread_name_prefix="sandbox") as pool:
         futures = [pool.submit(_run, problem, program, limits) for problem, program in jobs]
         try:
             for done, future in enumerate(as_completed(futures), 1):
-                future.result()  # a sandbox that does not start ends it all at once
+                future.result()  # if the sandbox does not start, stop at once
                 on_progress(done, len(futures))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -149,7 +145,7 @@ def _run_all(
 
 
 def _run(problem: CodeProblem, program: str, limits: SandboxLimits) -> ProgramRun:
-    """One run without what it wrote, which for thousands of samples would fill the memory."""
+    """Runs one program and drops its output, which for thousands of samples would fill the memory."""
     run = run_program(program, [problem.tests], setup=problem.setup, limits=limits)
     return run.model_copy(update={"stdout": "", "stderr": ""})
 
@@ -171,13 +167,12 @@ def _pass_at(tasks: Sequence[TaskResult], ks: Sequence[int], seed: int) -> tuple
     fewest = min(task.samples for task in tasks)
     figures = {}
     for k in sorted({k for k in ks if k <= fewest}):
-        mean = mean_over_problems([pass_at_k(task.samples, task.passed, k) for task in tasks], seed=seed)
-        figures[k] = PassRate(value=mean.value, low=mean.low, high=mean.high)
+        figures[k] = mean_over_problems([pass_at_k(task.samples, task.passed, k) for task in tasks], seed=seed)
     return figures, sorted({k for k in ks if k > fewest})
 
 
 def _likeness(jobs: Sequence[tuple[CodeProblem, str]]) -> tuple[float | None, float | None]:
-    """chrF and exact match over the samples of problems with a reference."""
+    """Measures chrF and exact match over the samples of problems with a reference."""
     pairs = [(program, problem.reference, problem.entry_point) for problem, program in jobs if problem.reference]
     if not pairs:
         return None, None

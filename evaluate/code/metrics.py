@@ -1,4 +1,4 @@
-"""Figures about generated code: pass@k with its interval, whether it parses, how close it is to a reference.
+"""Figures about generated code: pass@k with its interval, whether it parses, how similar it is to a reference.
 
 No function here runs the code; `evaluate.code.sandbox` does.
 """
@@ -7,21 +7,22 @@ import ast
 import re
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 FENCE = re.compile(r"^[ \t]*(?:```|~~~)[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*(?:```|~~~)[ \t]*$|\Z)", re.DOTALL | re.M)
 PYTHON = ("python", "python3", "py", "py3")
 UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
-"""What Python's parser says to text that is no program, or one nested too deeply."""
+"""What Python's parser raises for text that is not a program, or is nested too deeply."""
 MOST_LINES = 400
-"""Longest run of lines that is looked for between the words of an answer."""
+"""Longest run of lines that is tried as code inside an answer."""
 
 
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and its bounds."""
+class PassRate(BaseModel):
+    """A mean over problems and its 95 % interval."""
+
+    model_config = ConfigDict(frozen=True)
 
     value: float
     low: float
@@ -29,7 +30,7 @@ class Interval:
 
 
 def pass_at_k(n: int, passed: int, k: int) -> float:
-    """Unbiased estimate of the probability that at least one of `k` samples passes, from `n` samples of one problem.
+    """Estimates without bias the probability that one of `k` samples passes, from `n` samples of one problem.
 
     `1 - C(n - passed, k) / C(n, k)` as a product, which neither overflows nor cancels: Chen et al. 2021, "Evaluating
     Large Language Models Trained on Code", arXiv:2107.03374, section 2.1.
@@ -46,13 +47,11 @@ def pass_at_k(n: int, passed: int, k: int) -> float:
     return float(1.0 - np.prod(1.0 - k / np.arange(n - passed + 1, n + 1)))
 
 
-def mean_over_problems(
-    values: Sequence[float], *, level: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> Interval:
-    """The mean with its percentile bootstrap interval: `len(values)` problems drawn with replacement, again and again.
+def mean_over_problems(values: Sequence[float], *, resamples: int = 2000, seed: int = 0) -> PassRate:
+    """Returns the mean with its percentile bootstrap interval over problems.
 
-    The interval is about the choice of problems; it knows nothing of other samples for the same problems. The same
-    values and seed give the same interval. (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", 13.3.)
+    The interval covers the choice of problems, not other samples for the same problems. The same values and seed give
+    the same interval. (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", 13.3.)
 
     Raises:
         ValueError: there are no values.
@@ -62,12 +61,12 @@ def mean_over_problems(
     array = np.asarray(values, dtype=float)
     random = np.random.default_rng(seed)
     means = [array[random.integers(0, len(array), len(array))].mean() for _ in range(resamples)]
-    low, high = np.percentile(means, [50 * (1 - level), 50 * (1 + level)])
-    return Interval(float(array.mean()), float(low), float(high))
+    low, high = np.percentile(means, [2.5, 97.5])
+    return PassRate(value=float(array.mean()), low=float(low), high=float(high))
 
 
 def parses(code: str) -> bool:
-    """Whether `code` is Python, as `ast.parse` of this interpreter sees it."""
+    """Whether this interpreter's `ast.parse` accepts `code`."""
     try:
         ast.parse(code)
     except UNREADABLE:
@@ -76,17 +75,17 @@ def parses(code: str) -> bool:
 
 
 def extract_code(answer: str) -> str:
-    """The Python code in a chat answer.
+    """Returns the Python code in a chat answer.
 
     In this order: the first block fenced as Python; the first fenced block without a language that parses; the
-    longest run of lines that parses and has a statement or a call; the answer as it is. A fence that is never closed
-    goes to the end.
+    longest run of lines that parses and has a statement or a call; the whole answer. A fence that is never closed
+    extends to the end.
     """
     return fenced_code(answer) or longest_code(answer) or answer
 
 
 def fenced_code(answer: str) -> str:
-    """The first block fenced as Python, else the first without a language that parses; "" if there is neither."""
+    """Returns the first block fenced as Python, else the first without a language that parses, else ""."""
     blocks = [(language.lower(), textwrap.dedent(code)) for language, code in FENCE.findall(answer)]
     marked = [code for language, code in blocks if language in PYTHON]
     plain = [code for language, code in blocks if not language and parses(code)]
@@ -94,9 +93,9 @@ def fenced_code(answer: str) -> str:
 
 
 def longest_code(text: str) -> str:
-    """The longest run of lines that parses and has a statement or a call in it; "" if there is none.
+    """Returns the longest run of lines (up to `MOST_LINES`) that parses and has a statement or a call, or "".
 
-    The first of several as long. No run is longer than `MOST_LINES`.
+    Of several equally long runs it returns the first.
     """
     lines = re.sub(r"\r\n?", "\n", text).split("\n")
     best, start = "", 0
@@ -105,15 +104,15 @@ def longest_code(text: str) -> str:
         code = "\n".join(run)
         if len(run) > best.count("\n") and _does_something(code):
             best = code if start + len(run) == len(lines) else code + "\n"
-        start += max(len(run), 1)  # a later start within the run would meet the same error
+        start += max(len(run), 1)  # a later start within the run would hit the same error
     return best
 
 
 def normalized(code: str, function: str = "") -> str:
-    """`code` as Python itself writes it (`ast.unparse`), without comments and docstrings, to be compared as text.
+    """Normalizes code for comparison as text: `ast.unparse` without comments and docstrings.
 
     With `function`, only the last function or class of that name at the top level, if there is one. Code that does
-    not parse keeps its words; only the space at the ends of lines goes.
+    not parse only loses the space at the ends of lines.
     """
     try:
         tree = ast.parse(code)
@@ -127,15 +126,15 @@ def normalized(code: str, function: str = "") -> str:
 
 
 def exact_match(code: str, reference: str, function: str = "") -> bool:
-    """Whether both are the same program text after `normalized`."""
+    """Whether both programs are the same text after `normalized`."""
     return normalized(code, function) == normalized(reference, function)
 
 
 def chrf_scorer() -> Callable[[str, str], float]:
-    """A function from (hypothesis, reference) to chrF, 0 to 100: sacrebleu's chrF2 (6-grams of characters, beta 2).
+    """Returns a function from (hypothesis, reference) to chrF, 0 to 100: sacrebleu's chrF2 (6-grams, beta 2).
 
     Popović 2015, "chrF: character n-gram F-score for automatic MT evaluation"; for code, Evtikhiev et al. 2023
-    (arXiv:2208.03133) find it agrees with people better than BLEU. It says how alike texts look, not what they do.
+    (arXiv:2208.03133) find that it agrees with people better than BLEU. It compares how code looks, not what it does.
     """
     from sacrebleu.metrics.chrf import CHRF
 
@@ -144,7 +143,7 @@ def chrf_scorer() -> Callable[[str, str], float]:
 
 
 def _run(lines: list[str]) -> list[str]:
-    """The longest beginning that parses. An error in a line stays there however much of the rest is cut off."""
+    """Returns the longest beginning that parses. An error in a line stays however much after it is cut off."""
     end = 0 if lines[0][:1].isspace() or not lines[0] else len(lines)
     while end > 0:
         try:
@@ -158,7 +157,7 @@ def _run(lines: list[str]) -> list[str]:
 
 
 def _does_something(code: str) -> bool:
-    """Whether it is more than words: English such as `Yes, sure` or `this is it` parses too, but calls nothing."""
+    """Whether it is code: English such as `Yes, sure` or `this is it` parses too, but has no statement or call."""
     body = ast.parse(code).body
     return any(not isinstance(node, ast.Expr) or any(isinstance(n, ast.Call) for n in ast.walk(node)) for node in body)
 

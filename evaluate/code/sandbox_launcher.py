@@ -2,20 +2,19 @@
 
     python -I -S sandbox_launcher.py REPORT_FD     (the job as JSON on standard input)
 
-It is started by path without site-packages, so it imports the standard library only. Three processes: the launcher
-watches the clock; under it the first process of a new process namespace (whose end takes everything with it); under
-that the worker, which runs the program. Without namespaces the launcher adopts and ends whatever is left behind.
+It is started by path without site-packages, so it imports only the standard library. Three processes: the launcher
+watches the clock; below it is the first process of a new process namespace (when it ends, everything in it ends); below
+that the worker, which runs the program. Without namespaces, the launcher adopts and ends orphaned processes.
 
-Why the program cannot simply say that it passed: the worker's main thread holds a random token in a local variable,
-and the program runs in another thread whose oldest frame is the program's own (`exec` is called from C), so no walk
-up the stack leads to the token. That all parts ran is known only to a deque that no object of the program's refers
-to. An audit hook refuses the ways around: other threads' frames, the garbage collector's lists, ctypes,
-subinterpreters. `_prove` says what the main thread must not do meanwhile.
+Why the program cannot simply claim that it passed: the worker's main thread holds a random token in a local variable,
+and the program runs in another thread whose oldest frame is its own (`exec` is called from C), so walking up the stack
+never leads to the token. Only a deque to which no object of the program refers records that all parts ran. An audit
+hook refuses the ways around this: frames of other threads, the garbage collector's lists, ctypes, subinterpreters.
+`_prove` says what the main thread must not do meanwhile.
 """
 
-# pathlib would be a third of the time it takes to start.
 # ruff: noqa: PTH109, PTH116, PTH123, PTH208
-
+# (Importing pathlib would take a third of the start-up time.)
 import _thread
 import ctypes
 import functools
@@ -38,57 +37,56 @@ SYS_MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = 442, -100, 0x8000
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 NOBODY = 65534
 SYNTAX_ERROR, NOT_PASSED, BAD_TESTS = 65, 66, 67
-"""Exit codes of the worker's own; a program that exits with one of them has not passed either."""
+"""The worker's own exit codes; a program that exits with one of them has not passed either."""
 THREAD_STACK = 16 << 20
 END = ""
-"""What no part of a program returns: `exec` always returns None."""
+"""A value that no part of a program returns: `exec` always returns None."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
 
 
 def main() -> None:
-    """Reads the job, runs it, and writes two lines of JSON to the descriptor in the arguments: before and after."""
+    """Reads the job, runs it, and writes two lines of JSON, before and after, to the descriptor in the arguments."""
     report = int(sys.argv[1])
     job = json.loads(sys.stdin.buffer.read())
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     if os.geteuid() == 0:
-        os.setresuid(NOBODY, 0, 0)  # the processes of root are counted against no limit
+        os.setresuid(NOBODY, 0, 0)  # limits on processes do not apply to root
     isolated, writes_confined = _isolate(job["limits"]["folder_mib"]) if job["isolate"] else (False, False)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # forgotten when credentials change
-    libc.prctl(PR_SET_DUMPABLE, 0)  # nobody who is not root reads our memory through /proc
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which resets it
+    libc.prctl(PR_SET_DUMPABLE, 0)  # only root may read our memory through /proc
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
     os.write(report, json.dumps({"isolated": isolated, "writes_confined": writes_confined}).encode() + b"\n")
     proof, proof_end = os.pipe()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     started = time.monotonic()
-    child = os.fork()
-    if child == 0:
+    if (child := os.fork()) == 0:
         os.close(report)
         os.close(proof)
-        _first_process(job, proof_end) if isolated else _worker(job, proof_end, _tasks_of_ours())
+        _first_process(job, proof_end) if isolated else _worker(job, proof_end, _own_tasks())
     os.close(proof_end)
     code, timed_out = _wait(child, started + job["seconds"])
     seconds = time.monotonic() - started
-    _end_what_is_left()
+    _end_orphans()
     os.set_blocking(proof, False)
     try:
-        said = os.read(proof, 2 * len(job["token"]))  # more than the token is not the token
+        written = os.read(proof, 2 * len(job["token"]))  # a longer text than the token is not the token
     except BlockingIOError:
-        said = b""
-    result = {"exit_code": code, "timed_out": timed_out, "seconds": seconds, "proof": said.hex()}
-    os.write(report, json.dumps(result).encode() + b"\n")
+        written = b""
+    after = {"exit_code": code, "timed_out": timed_out, "seconds": seconds, "proof": written.hex()}
+    os.write(report, json.dumps(after).encode() + b"\n")
 
 
 def _isolate(folder_mib: int) -> tuple[bool, bool]:
-    """New namespaces (no network, processes that end together), and files that can only be read outside our folder.
+    """Enters new namespaces (no network, processes that end together) and makes files outside our folder read-only.
 
     Returns whether the kernel allowed the first, and whether the second is in place.
     """
-    user, group = os.geteuid(), os.getegid()
+    user, group, here = os.geteuid(), os.getegid(), os.fsencode(os.getcwd())
     if libc.unshare(NEW_NAMESPACES) != 0:
         return False, False
-    here, mapped = os.fsencode(os.getcwd()), _map_ids(user, group)
+    mapped = _map_ids(user, group)
     done = (
         libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None) == 0
         and _set_read_only(b"/", recursive=True, on=True)
@@ -100,7 +98,7 @@ def _isolate(folder_mib: int) -> tuple[bool, bool]:
 
 
 def _map_ids(user: int, group: int) -> bool:
-    """Lets us own files in file systems of the new namespace; the program sees itself as nobody."""
+    """Lets us own files in the new namespace's file systems; the program sees itself as nobody."""
     maps = {"uid_map": f"{NOBODY} {user} 1", "setgroups": "deny", "gid_map": f"{NOBODY} {group} 1"}
     try:
         for name, text in maps.items():
@@ -112,7 +110,7 @@ def _map_ids(user: int, group: int) -> bool:
 
 
 def _small_folder(here: bytes, mib: int) -> bool:
-    """An empty file system of limited size in memory. It vanishes with the last process."""
+    """Mounts an empty file system of limited size in memory, which vanishes with the last process."""
     options = f"size={mib}m,nr_inodes=4096,mode=0700"
     return libc.mount(b"none", here, b"tmpfs", 0, options.encode()) == 0
 
@@ -123,13 +121,12 @@ def _writable_folder(here: bytes) -> bool:
 
 def _set_read_only(path: bytes, *, recursive: bool, on: bool) -> bool:
     attributes = (ctypes.c_uint64 * 4)(MOUNT_ATTR_RDONLY * on, MOUNT_ATTR_RDONLY * (not on), 0, 0)
-    flags = AT_RECURSIVE if recursive else 0
     size = ctypes.c_size_t(ctypes.sizeof(attributes))
-    return libc.syscall(SYS_MOUNT_SETATTR, AT_FDCWD, path, flags, attributes, size) == 0
+    return libc.syscall(SYS_MOUNT_SETATTR, AT_FDCWD, path, AT_RECURSIVE * recursive, attributes, size) == 0
 
 
-def _tasks_of_ours() -> int:
-    """Threads that this user already has: without a namespace of our own they count against the limit too."""
+def _own_tasks() -> int:
+    """Counts the threads that this user already has: without a namespace they count against the limit too."""
     count = 0
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -141,7 +138,7 @@ def _tasks_of_ours() -> int:
 
 
 def _wait(child: int, deadline: float) -> tuple[int, bool]:
-    """Exit code of `child` (128 + n for signal n) and whether we had to end it."""
+    """Returns the exit code of `child` (128 + n for signal n) and whether it had to be killed."""
     timed_out = False
     while True:
         done, status = os.waitpid(child, 0 if timed_out else os.WNOHANG)
@@ -160,8 +157,8 @@ def _code(status: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _end_what_is_left() -> None:
-    """Ends processes that were left behind, and theirs, until there are none. With a process namespace: nothing."""
+def _end_orphans() -> None:
+    """Kills orphaned processes until there are none; with a process namespace there never are any."""
     while True:
         try:
             with open(f"/proc/self/task/{os.getpid()}/children") as children:
@@ -176,10 +173,9 @@ def _end_what_is_left() -> None:
 
 
 def _first_process(job: dict, proof: int) -> NoReturn:
-    """Process 1 of the namespace: takes in orphans, and takes everybody along when the worker ends."""
+    """Runs process 1 of the namespace: it adopts orphans, and when it ends after the worker, all others end."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    worker = os.fork()
-    if worker == 0:
+    if (worker := os.fork()) == 0:
         _worker(job, proof, 1)
     os.close(proof)
     while True:
@@ -203,13 +199,13 @@ def _limit(limits: dict, tasks: int) -> None:
 
 
 def _drop_privileges() -> None:
-    """No capabilities, and no program that gives them back."""
+    """Drops all capabilities, and the ways to get them back."""
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())
 
 
 def _worker(job: dict, proof: int, tasks: int) -> NoReturn:
-    """Runs the parts of the program one after the other in a thread, and writes the token if all came to their end."""
+    """Runs the parts of the program one after the other in a thread; writes the token if all ran to their end."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # `_thread.interrupt_main` must not reach the main thread
     _drop_privileges()
@@ -226,15 +222,15 @@ def _worker(job: dict, proof: int, tasks: int) -> NoReturn:
 
 
 def _prove(codes: list[types.CodeType], names: dict, token: bytes, proof: int) -> NoReturn:
-    """Runs the parts in a thread; once all came to their end, writes the token. Never returns, never raises.
+    """Runs the parts in a thread and writes the token once all ran to their end. Never returns, never raises.
 
-    From the thread's start on this function looks up no name outside itself and allocates nothing: whatever the
-    program replaced (builtins, modules, hooks for exceptions) or provokes (a recursion limit below our own depth, the
+    Once the thread has started, this function looks up no name outside itself and allocates nothing: whatever the
+    program replaces (builtins, modules, exception hooks) or provokes (a recursion limit below our own depth, the
     garbage collector) never runs with this frame below it, where it could read the token.
     """
     end, write, sleep, size, count, not_passed = os._exit, os.write, time.sleep, len, len(codes), NOT_PASSED
-    # All C: no frame of ours is under the program's. An exception ends the map early. What `sys.unraisablehook` is
-    # shown then is a bare method; nothing that the program can get hold of refers to `done`.
+    # All in C: none of our frames is below the program's. An exception ends the map early; `sys.unraisablehook` then
+    # gets a bare method. Nothing that the program can reach refers to `done`.
     done: deque[None] = deque()
     step = functools.partial(next, map(exec, codes, itertools.repeat(names)), END)
     running, steps = weakref.ref(step), iter(step, END)
@@ -243,7 +239,7 @@ def _prove(codes: list[types.CodeType], names: dict, token: bytes, proof: int) -
     try:
         start(extend, (done, steps))
         del step, steps
-        while running() is not None:  # `codes` and `names` stay ours, so that no finalizer runs in this thread
+        while running() is not None:  # we keep `codes` and `names`, so that no finalizer runs in this thread
             sleep(0.002)
         if size(done) == count:
             write(proof, token)
@@ -258,44 +254,30 @@ def _prove(codes: list[types.CodeType], names: dict, token: bytes, proof: int) -
 
 
 def _compile(parts: list[list[str]]) -> list[types.CodeType]:
-    """Each part on its own: an open string or bracket in the program cannot swallow the tests."""
+    """Compiles each part on its own: an open string or bracket in the program cannot swallow the tests."""
     codes = []
     for name, source in parts:
         try:
             codes.append(compile(source, f"<{name}>", "exec", dont_inherit=True))
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two: nested too deeply
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two: too deeply nested
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
             os._exit(SYNTAX_ERROR if name == "program" else BAD_TESTS)
     return codes
 
 
 def _guard() -> types.FunctionType:
-    """The audit hook, with globals of its own: its frame, seen in a traceback, leads nowhere."""
+    """Makes the audit hook with empty globals: its frame in a traceback leads nowhere."""
     frames = ("sys._current_frames", "sys._current_exceptions", "sys.addaudithook", "cpython._PySys_ClearAuditHooks")
     events = frozenset((*frames, "gc.get_objects", "gc.get_referrers", "gc.get_referents"))
-    modules = frozenset(
-        ("ctypes", "_ctypes", "_ctypes_test", "_xxsubinterpreters", "_testcapi", "_testinternalcapi", "_testbuffer")
-    )
-    extensions = sys.base_exec_prefix + "/"
-    defaults = (events, modules, extensions, str, bytes, type, str.startswith, str.__contains__, ImportError)
-    return types.FunctionType(_refuse.__code__, {}, "_refuse", (*defaults, RuntimeError))
+    testing = ("_ctypes_test", "_testcapi", "_testinternalcapi", "_testbuffer")
+    modules = frozenset(("ctypes", "_ctypes", "_xxsubinterpreters", *testing))
+    refused, names = (events, modules, sys.base_exec_prefix + "/"), (str, bytes, type, str.startswith, str.__contains__)
+    return types.FunctionType(_refuse.__code__, {}, "_refuse", ((*refused, *names, ImportError, RuntimeError),))
 
 
-def _refuse(  # noqa: ANN202 (its globals are taken away, annotations too)
-    event,
-    args,
-    events=(),
-    modules=(),
-    extensions="",
-    text=str,
-    raw=bytes,
-    kind=type,
-    starts=str.startswith,
-    contains=str.__contains__,
-    no_import=ImportError,
-    error=RuntimeError,
-):
-    """What the program may not do; everything else is allowed. Uses nothing that the program could replace."""
+def _refuse(event, args, own=()):  # noqa: ANN202 (it has no globals, so no annotations either)
+    """Refuses what the program may not do; allows everything else. Uses nothing that the program could replace."""
+    events, modules, extensions, text, raw, kind, starts, contains, no_import, error = own
     if event in events or starts(event, "ctypes."):
         raise error("not in the sandbox: " + event)
     if event == "import":
