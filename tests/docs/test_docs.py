@@ -33,6 +33,13 @@ def test_every_module_it_names_exists() -> None:
         assert list(PROJECT.glob(path)), path
 
 
+def test_every_path_in_the_architecture_exists() -> None:
+    text = (PROJECT / "ARCHITECTURE.md").read_text()
+    named = set(re.findall(r"`((?:understudy|serve|train|arena|space|evaluate|tools|bench)[/.][\w./]*)`", text))
+    assert len(named) > 60
+    assert [path for path in sorted(named) if not (PROJECT / path).exists()] == []
+
+
 def test_what_is_not_protected_is_said() -> None:
     assert section("What is not protected").count("\n- **") >= 8
 
