@@ -20,7 +20,7 @@ INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended."""
 
 
-@app.command(short_help="Preflight: what the model sees, and why not to train yet.")
+@app.command(short_help="Check a recipe: what the model sees, and why not to train yet.")
 def check(
     recipe: RecipeName,
     base: BaseModelName = None,
@@ -29,12 +29,12 @@ def check(
         typer.Option("--set", metavar="NAME=VALUE", help="A setting of training, such as method=lora. Repeatable."),
     ] = None,
     rows: Annotated[int, typer.Option(help="Rows to show with their loss mask.", min=0)] = 1,
-    engine: Annotated[bool, typer.Option(help="Ask a real engine, too (starts vLLM for it).")] = True,
+    engine: Annotated[bool, typer.Option(help="Ask an engine, too (starts vLLM).")] = True,
     json_output: Json = False,
 ) -> None:
-    """Preflight: what the model will see, which tokens carry loss, and every reason not to train yet.
+    """Check a recipe: what the model will see, which tokens carry loss, and every reason not to train yet.
 
-    Ends with 1 when there is one.
+    Exit code 1 if there is a reason.
     """
     import json
 
@@ -56,7 +56,7 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command(short_help="Teach the base a persona from examples, or from votes.")
+@app.command(short_help="Train a persona from examples, or from votes.")
 def train(
     recipe: RecipeName,
     base: BaseModelName = None,
@@ -76,38 +76,38 @@ def train(
         ),
     ] = None,
     tracker: Annotated[
-        Literal["tensorboard", "trackio", "none"], typer.Option(help="Where its losses can be watched meanwhile.")
+        Literal["tensorboard", "trackio", "none"], typer.Option(help="Where to watch the losses.")
     ] = "none",
     processes: Annotated[
         int | None, typer.Option(help="Processes that share each batch; default: one a GPU.", min=1)
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, even if this run exists.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, even if this run exists.")] = False,
     preferences: Annotated[
-        Path | None, typer.Option(help="Pairs or labels to go on from; default: the arena's votes.", metavar="FILE")
+        Path | None, typer.Option(help="Pairs or labels to learn from; default: the arena's votes.", metavar="FILE")
     ] = None,
     start: Annotated[
-        str, typer.Option("--from", metavar="REVISION", help="What votes are taught to; default: the live revision.")
+        str, typer.Option("--from", metavar="REVISION", help="Revision that votes continue; default: the live one.")
     ] = "",
     on: Annotated[
         Literal["here", "hf-jobs"], typer.Option(help="Train on this machine, or as a job on the Hub's.")
     ] = "here",
     flavor: Annotated[str | None, typer.Option(help="A job's hardware (a10g-large).")] = None,
-    timeout: Annotated[str | None, typer.Option(help="Longest time that a job may take (2h).")] = None,
+    timeout: Annotated[str | None, typer.Option(help="Longest time for a job (2h).")] = None,
     push_to: Annotated[
         str | None, typer.Option("--push", metavar="hub:ORG/NAME", help="Where a job pushes the adapter.")
     ] = None,
     package: Annotated[
-        str | None, typer.Option(help="What a job installs us from (git+https://...); default: what is here.")
+        str | None, typer.Option(help="Where a job installs Understudy from (git+https://...); default: the code here.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print a job instead of submitting it.")] = False,
     json_output: Annotated[
         bool, typer.Option("--json", help="Print each step and the outcome as JSON, an object a line.")
     ] = False,
 ) -> None:
-    """Teach the base a persona (TRL SFTTrainer, QLoRA) and register the adapter.
+    """Train an adapter for a persona (TRL SFTTrainer, QLoRA) and register it.
 
-    The same settings and data are the same run: if it was interrupted, the command goes on where it stopped.
-    With --method dpo, kto, grpo or rloo the live revision goes on learning from people's votes.
+    The same settings and data are the same run: an interrupted one continues where it stopped.
+    With --method dpo, kto, grpo or rloo, training continues the live revision from people's votes.
     """
     from understudy.config.preference import PREFERENCE_METHODS
 
@@ -151,7 +151,7 @@ def train(
 @app.command(short_help="Find better settings by trials, each cross-validated.")
 def sweep(
     recipe: RecipeName,
-    trials: Annotated[int, typer.Option(help="Trials in all; a sweep goes on from those it has.", min=1)] = 20,
+    trials: Annotated[int, typer.Option(help="Trials in all; a sweep continues from those it has.", min=1)] = 20,
     over: Annotated[
         str | None,
         typer.Option(help="Settings to sweep over, commas between: learning_rate,epochs,batch_size,rank,scheduler,…"),
