@@ -17,60 +17,19 @@ The rules, in the order in which they are followed:
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import ColumnElement, Engine, or_, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from arena.battles.blinding import IMPORTED
-from arena.battles.store import OPEN
-from arena.votes.votes import counted
+from arena.votes.votes import Side, Vote, VotedAnswer
 from understudy.data.messages import Message
 from understudy.data.preferences import HELDOUT, Form, Label, PreferencePair, PreferenceVote, Split, split_of
 from understudy.errors import MeasurementError
-from understudy.registry.adapters import short
-from understudy.registry.tables import BattleRow, VoteRow
 
 LEAST = 8
 """Fewer pairs or labels to train on than this are no preference but an accident."""
 
-Side = Literal["left", "right"]
 OTHER: dict[Side, Side] = {"left": "right", "right": "left"}
-
-
-@dataclass(frozen=True)
-class PreferenceAnswer:
-    """An answer in a battle."""
-
-    contestant: str
-    revision: str | None
-    text: str
-
-    @property
-    def persona(self) -> str:
-        """The contestant without the revision it may be pinned to."""
-        return self.contestant.partition("@")[0]
-
-    @property
-    def by(self) -> str:
-        """Contestant and revision, as people see them."""
-        return f"{self.persona}@{short(self.revision)}" if self.revision else self.contestant
-
-
-@dataclass(frozen=True)
-class VotedBattle:
-    """A battle and its vote."""
-
-    battle: str
-    at: datetime
-    prompt: str
-    left: PreferenceAnswer
-    right: PreferenceAnswer
-    verdict: str
-    sampling: dict[str, Any]
-    replay: bool = False
 
 
 class PreferenceCounts(BaseModel):
@@ -114,20 +73,8 @@ class Preferences:
         return self.labels if form == "kto" else self.pairs
 
 
-def voted_battles(engine: Engine, persona: str) -> list[VotedBattle]:
-    """Every battle with a vote in which that persona, or a pinned revision of it, answered; oldest vote first."""
-    query = (
-        select(VoteRow.at, VoteRow.verdict, BattleRow)
-        .join(BattleRow, BattleRow.id == VoteRow.battle)
-        .where(BattleRow.status == OPEN, counted(), or_(_is(BattleRow.left, persona), _is(BattleRow.right, persona)))
-        .order_by(VoteRow.at, VoteRow.battle)
-    )
-    with Session(engine) as db:
-        return [_voted(at, verdict, row) for at, verdict, row in db.execute(query)]
-
-
 def preferences(
-    voted: Sequence[VotedBattle],
+    voted: Sequence[Vote],
     persona: str,
     *,
     personas: Collection[str] = (),
@@ -142,17 +89,17 @@ def preferences(
         heldout: share of the prompts that are kept for measuring.
     """
     left_out: dict[str, int] = defaultdict(int)
-    pairs: dict[tuple[str, frozenset[str]], list[VotedBattle]] = defaultdict(list)
-    labels: dict[tuple[str, str], list[tuple[VotedBattle, Side, bool]]] = defaultdict(list)
+    pairs: dict[tuple[str, frozenset[str]], list[Vote]] = defaultdict(list)
+    labels: dict[tuple[str, str], list[tuple[Vote, Side, bool]]] = defaultdict(list)
     for one in voted:
         reason = _why_left_out(one, persona, personas)
         if reason:
             left_out[reason] += 1
             continue
         if one.verdict != "both_bad":
-            pairs[_key(one.prompt), frozenset((one.left.text, one.right.text))].append(one)
+            pairs[_key(one.prompt), frozenset((one.left_text, one.right_text))].append(one)
         for side in OTHER:
-            labels[_key(one.prompt), _spoken(one, side).text].append((one, side, one.verdict == side))
+            labels[_key(one.prompt), one.answer(side).text].append((one, side, one.verdict == side))
     keep = {_key(prompt) for prompt in kept}
     sides: dict[str, Split] = {_key(one.prompt): _side(one.prompt, keep, heldout) for one in voted}
     made = [pair for votes in pairs.values() for pair in _pair(votes, sides)]
@@ -171,34 +118,34 @@ def require_enough(rows: Sequence[PreferencePair | Label], persona: str, *, leas
         )
 
 
-def _why_left_out(one: VotedBattle, persona: str, personas: Collection[str]) -> str:
-    rivals = {one.left.persona, one.right.persona} - {persona}
+def _why_left_out(one: Vote, persona: str, personas: Collection[str]) -> str:
+    rivals = {one.answer(side).persona for side in OTHER} - {persona}
     if rivals.intersection(personas) or any(rival.endswith(IMPORTED) for rival in rivals):
         return "others"
-    if not one.left.text.strip() or not one.right.text.strip():
+    if not one.left_text.strip() or not one.right_text.strip():
         return "empty"
-    if one.left.text.strip() == one.right.text.strip():
+    if one.left_text.strip() == one.right_text.strip():
         return "identical"
     return "ties" if one.verdict == "tie" else ""
 
 
-def _pair(votes: list[VotedBattle], sides: dict[str, Split]) -> list[PreferencePair]:
+def _pair(votes: list[Vote], sides: dict[str, Split]) -> list[PreferencePair]:
     """The pair that votes on the same two answers make; none when they are evenly split."""
     first = votes[0]
-    for_left = [one for one in votes if _winner(one).text == first.left.text]
-    for_right = [one for one in votes if _winner(one).text != first.left.text]
+    for_left = [one for one in votes if _winner(one).text == first.left_text]
+    for_right = [one for one in votes if _winner(one).text != first.left_text]
     if len(for_left) == len(for_right):
         return []
     followed, outvoted = sorted((for_left, for_right), key=len, reverse=True)
     best = followed[0]
-    loser = _spoken(best, OTHER[_decided(best)])
+    loser = best.answer(OTHER[_preferred_side(best)])
     return [
         PreferencePair(
             prompt=(Message(role="user", content=best.prompt),),
             chosen=(Message(role="assistant", content=_winner(best).text),),
             rejected=(Message(role="assistant", content=loser.text),),
             split=sides[_key(best.prompt)],
-            votes=tuple(_cast(one, _decided(one)) for one in followed),
+            votes=tuple(_preference_vote(one, _preferred_side(one)) for one in followed),
             outvoted=len(outvoted),
             chosen_by=_winner(best).by,
             rejected_by=loser.by,
@@ -206,9 +153,9 @@ def _pair(votes: list[VotedBattle], sides: dict[str, Split]) -> list[PreferenceP
     ]
 
 
-def _label(votes: list[tuple[VotedBattle, Side, bool]], sides: dict[str, Split]) -> list[Label]:
-    wanted: list[tuple[VotedBattle, Side]] = [(one, side) for one, side, good in votes if good]
-    unwanted: list[tuple[VotedBattle, Side]] = [(one, side) for one, side, good in votes if not good]
+def _label(votes: list[tuple[Vote, Side, bool]], sides: dict[str, Split]) -> list[Label]:
+    wanted: list[tuple[Vote, Side]] = [(one, side) for one, side, good in votes if good]
+    unwanted: list[tuple[Vote, Side]] = [(one, side) for one, side, good in votes if not good]
     if len(wanted) == len(unwanted):
         return []
     followed, outvoted = sorted((wanted, unwanted), key=len, reverse=True)
@@ -216,20 +163,20 @@ def _label(votes: list[tuple[VotedBattle, Side, bool]], sides: dict[str, Split])
     return [
         Label(
             prompt=(Message(role="user", content=one.prompt),),
-            completion=(Message(role="assistant", content=_spoken(one, side).text),),
+            completion=(Message(role="assistant", content=one.answer(side).text),),
             label=followed is wanted,
             split=sides[_key(one.prompt)],
-            votes=tuple(_cast(one, side) for one, side in followed),
+            votes=tuple(_preference_vote(one, side) for one, side in followed),
             outvoted=len(outvoted),
-            by=_spoken(one, side).by,
+            by=one.answer(side).by,
         )
     ]
 
 
 def _counted(
-    voted: Sequence[VotedBattle],
+    voted: Sequence[Vote],
     left_out: dict[str, int],
-    by_pair: dict[tuple[str, frozenset[str]], list[VotedBattle]],
+    by_pair: dict[tuple[str, frozenset[str]], list[Vote]],
     pairs: list[PreferencePair],
     labels: list[Label],
 ) -> PreferenceCounts:
@@ -262,35 +209,13 @@ def _key(prompt: str) -> str:
     return " ".join(prompt.split()).casefold()
 
 
-def _decided(one: VotedBattle) -> Side:
+def _preferred_side(one: Vote) -> Side:
     return "left" if one.verdict == "left" else "right"
 
 
-def _spoken(one: VotedBattle, side: Side) -> PreferenceAnswer:
-    return one.left if side == "left" else one.right
+def _winner(one: Vote) -> VotedAnswer:
+    return one.answer(_preferred_side(one))
 
 
-def _winner(one: VotedBattle) -> PreferenceAnswer:
-    return _spoken(one, _decided(one))
-
-
-def _cast(one: VotedBattle, side: Side) -> PreferenceVote:
+def _preference_vote(one: Vote, side: Side) -> PreferenceVote:
     return PreferenceVote(battle=one.battle, at=one.at, side=side, replay=one.replay, sampling=one.sampling)
-
-
-def _is(contestant: InstrumentedAttribute[str], persona: str) -> ColumnElement[bool]:
-    """Whether that side was the persona, whatever its revision."""
-    return or_(contestant == persona, contestant.startswith(f"{persona}@", autoescape=True))
-
-
-def _voted(at: datetime, verdict: str, row: BattleRow) -> VotedBattle:
-    return VotedBattle(
-        battle=row.id,
-        at=at,
-        prompt=row.prompt,
-        left=PreferenceAnswer(row.left, row.left_revision, row.left_text or ""),
-        right=PreferenceAnswer(row.right, row.right_revision, row.right_text or ""),
-        verdict=verdict,
-        sampling=dict(row.sampling),
-        replay=row.origin == "replay",
-    )

@@ -7,13 +7,11 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from arena.votes.counts import NO_LEAN, Cells
-from arena.votes.table import BOTH_BAD
+from arena.votes.counts import BOTH_BAD, NO_LEAN, Cells, distinct
 
 OUTCOMES = 3
 """Left won, right won, tie: columns of `Comparisons.outcomes`. "Both bad" prefers nobody and is counted apart."""
 
-FEW_KEYS = 1 << 22
 MOST_NUMBERS = 8_000_000
 """Rows times contestants."""
 
@@ -71,7 +69,7 @@ def compare(
     key = (left * size + right)[used]
     if lengths:
         key = _with_lean(key, cells.step[used], size)
-    first, inverse = _distinct(key)
+    first, inverse = distinct(key)
     rows = len(first)
     row = np.full(len(cells.count), -1)
     row[used] = inverse
@@ -95,16 +93,6 @@ def _with_lean(pair: np.ndarray, step: np.ndarray, size: int) -> np.ndarray:
     width = 1
     while True:
         key = pair * (NO_LEAN + 1) + step // width
-        if width > NO_LEAN or len(_distinct(key)[0]) * size <= MOST_NUMBERS:
+        if width > NO_LEAN or len(distinct(key)[0]) * size <= MOST_NUMBERS:
             return key
         width *= 2
-
-
-def _distinct(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One position of each distinct key, and for every key the number of its own (`np.unique`, without its sort)."""
-    if not len(key) or key.max() > FEW_KEYS:
-        return np.unique(key, return_index=True, return_inverse=True)[1:]
-    first = np.full(key.max() + 1, -1)
-    first[key] = np.arange(len(key))
-    there = first >= 0
-    return first[there], (np.cumsum(there) - 1)[key]

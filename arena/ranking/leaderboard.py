@@ -19,8 +19,7 @@ from arena.ranking.leaderboard_records import (
     Row,
 )
 from arena.ranking.ratings import Coefficient, RatingModel, rate_contestants
-from arena.votes.counts import Cells, VoteCounts
-from arena.votes.counts import BOTH_BAD, LEFT, RIGHT, TIE, UNCATEGORISED
+from arena.votes.counts import BOTH_BAD, LEFT, RIGHT, TIE, UNCATEGORISED, Cells
 from understudy.statistics.confidence_sequences import WinRate, win_rate
 from understudy.statistics.intervals import CONFIDENCE
 
@@ -33,7 +32,7 @@ TWICE = 1 / 3
 
 
 def build_leaderboard(
-    counts: VoteCounts | Cells,
+    cells: Cells,
     *,
     base: str = BASE,
     min_votes: int = MIN_VOTES,
@@ -46,7 +45,6 @@ def build_leaderboard(
 
     Ratings rest on the votes between shown contestants, so that a newcomer's few votes change nobody's score.
     """
-    cells = counts.cells() if isinstance(counts, VoteCounts) else counts
     rows, hidden = _split(_rows(cells), min_votes)
     names = [row.name for row in rows]
     reference = base if base in names else None

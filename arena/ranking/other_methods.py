@@ -1,4 +1,4 @@
-"""The same votes ranked by the methods that others use, all by evalica, so that published scores can be compared."""
+"""Scores of the same votes by the methods that others use, computed by evalica, to compare with published scores."""
 
 import math
 
@@ -6,21 +6,10 @@ import evalica
 import numpy as np
 
 from arena.ranking.comparisons import compare
-from arena.votes.counts import Cells
-from arena.votes.table import BOTH_BAD, LEFT, RIGHT, VoteTable
+from arena.votes.counts import BOTH_BAD, LEFT, RIGHT, Cells, VoteTable
 
-METHODS = {
-    "counting": evalica.counting,
-    "average_win_rate": evalica.average_win_rate,
-    "bradley_terry": evalica.bradley_terry,
-    "newman": evalica.newman,
-    "eigen": evalica.eigen,
-    "pagerank": evalica.pagerank,
-}
-"""Methods that need no order of the votes. Newman's is Davidson's model with strengths as factors."""
-ITERATIVE = ("bradley_terry", "newman")
-TOLERANCE = 1e-12
-ITERATIONS = 10_000
+TOLERANCE, ITERATIONS = 1e-12, 10_000
+"""Of the Bradley-Terry fit."""
 WINNERS = (evalica.Winner.X, evalica.Winner.Y, evalica.Winner.Draw)
 
 Scores = dict[str, dict[str, float | None]]
@@ -28,7 +17,7 @@ Scores = dict[str, dict[str, float | None]]
 
 
 def other_rankings(cells: Cells) -> Scores:
-    """Scores of every method that needs no order; "both bad" is left out, Bradley-Terry scores add up to 1."""
+    """Average win rates, and Bradley-Terry scores that add up to 1 with ties as half a win; "both bad" is left out."""
     data = compare(cells, cells.contestants)
     row, outcome = np.nonzero(data.outcomes)
     if not len(row):
@@ -36,18 +25,15 @@ def other_rankings(cells: Cells) -> Scores:
     names = data.contestants
     left, right = [names[code] for code in data.left[row]], [names[code] for code in data.right[row]]
     winners, weights = [WINNERS[code] for code in outcome], data.outcomes[row, outcome].tolist()
-    found: Scores = {}
-    for name, method in METHODS.items():
-        options = {"tolerance": TOLERANCE, "limit": ITERATIONS} if name in ITERATIVE else {}
-        scores = method(left, right, winners, weights=weights, **options).scores
-        if name == "bradley_terry":
-            scores = scores / scores.sum()
-        found[name] = _finite(scores.to_dict())
-    return found
+    fitted = evalica.bradley_terry(left, right, winners, weights=weights, tolerance=TOLERANCE, limit=ITERATIONS).scores
+    return {
+        "average_win_rate": _finite(evalica.average_win_rate(left, right, winners, weights=weights).scores.to_dict()),
+        "bradley_terry": _finite((fitted / fitted.sum()).to_dict()),
+    }
 
 
 def elo(votes: VoteTable) -> dict[str, float | None]:
-    """Elo's ratings after the votes in their order (evalica's defaults: start 1000, base 10, scale 400, K 4)."""
+    """Elo ratings after the votes in order, one a row (evalica's defaults: start 1000, base 10, scale 400, K 4)."""
     use = (votes.verdict != BOTH_BAD) & (votes.left != votes.right)
     names = votes.contestants
     left, right = [names[code] for code in votes.left[use]], [names[code] for code in votes.right[use]]

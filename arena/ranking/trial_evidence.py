@@ -1,11 +1,10 @@
-"""How a revision on trial stands against the live one: all votes that tell the two apart, as running evidence.
+"""Running evidence on a revision on trial: all votes that tell it apart from the live revision.
 
 Two kinds of battles do. In one the two meet each other (`arena.ranking.promotion_rule`). In the other each meets
-somebody else, the base most often, and the question is whether the one on trial wins more often
-(`RateIncreaseTest`). Both give e-values, whatever one bet while the other ran, and so is
-their mean
-(Vovk and Wang, "E-values: calibration, combination and applications", arXiv:1912.06116, section 4): it passes 1/alpha
-with probability at most alpha while the revision on trial is no better, at whatever moment one looks.
+somebody else, most often the base, and the question is whether the one on trial wins more often (`RateIncreaseTest`).
+Both give e-values, whatever one bet while the other ran, and the mean of two e-values is one, too (Vovk and Wang,
+"E-values: calibration, combination and applications", arXiv:1912.06116, section 4): it passes 1/alpha with probability
+at most alpha while the revision on trial is no better, at whatever moment one looks.
 """
 
 from collections.abc import Sequence
@@ -13,13 +12,13 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from arena.preferences import PreferenceAnswer, VotedBattle
 from arena.ranking.promotion_rule import Decision, PromotionRule, decide
+from arena.votes.votes import Vote, VotedAnswer
 from understudy.statistics.sequential import RateIncreaseTest
 
 
 class TrialEvidence(BaseModel):
-    """What the votes since a trial began say."""
+    """What the votes since the start of a trial say."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,20 +42,20 @@ class TrialEvidence(BaseModel):
         )
 
 
-def stand(
-    voted: Sequence[VotedBattle], candidate: str, live: str, since: datetime, *, alpha: float = 0.05
+def trial_evidence(
+    votes: Sequence[Vote], candidate: str, live: str, since: datetime, *, alpha: float = 0.05
 ) -> TrialEvidence:
-    """The standing after the votes cast `since` then, oldest first; `candidate` and `live` are revisions.
+    """The evidence from votes cast since that moment, oldest first; `candidate` and `live` are revisions.
 
-    Replays are left out: several votes on the same answers are not independent.
+    Votes on replays are left out: several votes on the same answers are not independent.
     """
     wins = losses = 0
     wins_more, loses_more = RateIncreaseTest(), RateIncreaseTest()
-    for one in voted:
-        if one.at < since or one.replay or one.verdict not in ("left", "right"):
+    for vote in votes:
+        if vote.at < since or vote.replay or vote.verdict not in ("left", "right"):
             continue
-        won, lost = (one.left, one.right) if one.verdict == "left" else (one.right, one.left)
-        names = _which(won, candidate, live), _which(lost, candidate, live)
+        won, lost = ("left", "right") if vote.verdict == "left" else ("right", "left")
+        names = _which(vote.answer(won), candidate, live), _which(vote.answer(lost), candidate, live)
         if names == ("candidate", "live"):
             wins += 1
         elif names == ("live", "candidate"):
@@ -77,8 +76,8 @@ def stand(
     )
 
 
-def _which(spoken: PreferenceAnswer, candidate: str, live: str) -> str:
-    revision = spoken.revision or ""
+def _which(answer: VotedAnswer, candidate: str, live: str) -> str:
+    revision = answer.revision or ""
     if revision and candidate.startswith(revision):
         return "candidate"
     return "live" if revision and live.startswith(revision) else "other"

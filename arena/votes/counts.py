@@ -1,28 +1,125 @@
-"""Votes as counts: everything the leaderboard needs, in a size that does not grow with the votes.
+"""Votes as counts: one grouped query over the database, and the cells from which every score is computed.
 
-A cell is (left, right, verdict, category, length lean in steps of 1/20); every score is computed from the cells. The
-mean lean of each cell is kept, so that the steps cost no accuracy that matters. Which voter is in which cell is kept
-besides, because the votes of one voter are not independent.
+A cell is (left, right, verdict, category, length lean in steps of 1/20). The mean lean of each cell is kept, so that
+the steps cost no accuracy that matters. Which voter is in which cell is kept besides, because the votes of one voter
+are not independent.
 """
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
+from sqlalchemy import ColumnElement, Engine, Float, Integer, Select, case, cast, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from arena.votes.table import VoteTable
+from arena.votes.votes import COUNTS, IS_SUSPECT, IS_WITHDRAWN, VERDICTS, select_votes
 from understudy.errors import MeasurementError
+from understudy.registry.adapters import SHORT
+from understudy.registry.database import one_moment
+from understudy.registry.tables import BattleRow, VoteRow, WithdrawalRow, now
 
+LEFT, RIGHT, TIE, BOTH_BAD = range(4)
+"""Codes of `arena.votes.votes.VERDICTS`, in their order."""
+UNCATEGORISED = ""
+"""The category of a vote that has none."""
 STEPS = 20
 """Steps of the lean from 0 to 1."""
 NO_LEAN = 63
 """Code of "lengths not known"."""
-_BITS = {"left": 12, "right": 12, "category": 10, "step": 6, "verdict": 2}
-MOST_CONTESTANTS = 1 << _BITS["left"]
-MOST_CATEGORIES = 1 << _BITS["category"]
-_VOTER_SHIFT = 31
+MOST_CONTESTANTS, MOST_CATEGORIES = 4096, 1024
+OVERLAP = timedelta(minutes=1)
+"""How far back a refresh looks again, for votes that another process writes with an earlier time."""
+PORTION = 20_000
+"""Groups that are in memory as rows at a time."""
+FEW_KEYS = 1 << 22
+
+
+class CountedVote(NamedTuple):
+    """One vote, or several alike, and what the figures need to know of its battle."""
+
+    left: str
+    right: str
+    verdict: str
+    category: str = UNCATEGORISED
+    voter: str = ""
+    """Anything that tells voters apart; "" when the voter is not known."""
+    lean: float = math.nan
+    """(length of left - length of right) / (sum of both), -1 to 1; NaN when a length is not known."""
+    times: int = 1
+    """How many such votes there are."""
+
+
+@dataclass(frozen=True)
+class VoteTable:
+    """Votes in columns. Contestants, categories and voters are codes: positions in the tuples of names."""
+
+    contestants: tuple[str, ...]
+    categories: tuple[str, ...]
+    voters: tuple[str, ...]
+    left: np.ndarray
+    right: np.ndarray
+    verdict: np.ndarray
+    """Codes of `VERDICTS`."""
+    category: np.ndarray
+    voter: np.ndarray
+    """-1 when the voter is not known."""
+    lean: np.ndarray
+    """Mean over the row's votes; NaN when lengths are not known."""
+    step: np.ndarray
+    """The lean of each of the row's votes in steps, as `steps_of` has it."""
+    times: np.ndarray
+    """Votes that the row stands for; negative for votes that are to be subtracted."""
+
+    @property
+    def votes(self) -> int:
+        return int(self.times.sum())
+
+    @classmethod
+    def of(cls, votes: Iterable[CountedVote]) -> "VoteTable":
+        """The table of these votes, in their order."""
+        return Codebook().table(list(zip(*votes, strict=True)) or [()] * len(CountedVote._fields))
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """Names and their codes. Codes never change, so tables of one codebook can be put one after the other."""
+
+    contestants: dict[str, int] = field(default_factory=dict)
+    categories: dict[str, int] = field(default_factory=dict)
+    voters: dict[str, int] = field(default_factory=dict)
+
+    def table(self, columns: Sequence[Sequence[Any]]) -> VoteTable:
+        """Votes in columns, each as in `CountedVote`, as a table."""
+        left, right, verdict, category, voter, lean, times = columns
+        return self._named(
+            left=_codes(left, self.contestants),
+            right=_codes(right, self.contestants),
+            verdict=np.array([_VERDICT_CODES[one] for one in verdict], np.int64),
+            category=_codes(category, self.categories),
+            voter=np.array([self.voters.setdefault(one, len(self.voters)) if one else -1 for one in voter], np.int64),
+            lean=(leans := np.array(lean, float)),
+            step=steps_of(leans),
+            times=np.array(times, np.int64),
+        )
+
+    def joined(self, tables: Sequence[VoteTable]) -> VoteTable:
+        """Tables of this codebook as one."""
+        return self._named(**{name: np.concatenate([getattr(one, name) for one in tables]) for name in COLUMNS})
+
+    def _named(self, **columns: np.ndarray) -> VoteTable:
+        return VoteTable(tuple(self.contestants), tuple(self.categories), tuple(self.voters), **columns)
+
+
+COLUMNS = ("left", "right", "verdict", "category", "voter", "lean", "step", "times")
+_VERDICT_CODES = {name: code for code, name in enumerate(VERDICTS)}
+
+
+def _codes(values: Sequence[str], codes: dict[str, int]) -> np.ndarray:
+    return np.array([codes.setdefault(value, len(codes)) for value in values], np.int64)
 
 
 @dataclass(frozen=True)
@@ -46,194 +143,192 @@ class Cells:
     known_voters: int
 
 
-class VoteCounts:
-    """Adds up votes. Adding is cheap, and so is reading the cells, however many votes there were before."""
+def count_cells(table: VoteTable) -> Cells:
+    """Adds up the rows of each cell; cells, voters and names without votes are left out.
 
-    def __init__(self) -> None:
-        self._contestants: dict[str, int] = {}
-        self._categories: dict[str, int] = {}
-        self._voters: dict[str, int] = {}
-        self._cell_of: dict[int, int] = {}
-        self._keys = np.empty(0, np.int64)
-        self._sums = np.empty((3, 0))
-        self._incidence = (np.empty(0, np.int64), np.empty(0))
+    Raises:
+        MeasurementError: there are more contestants (4096) or categories (1024) than there is room for.
+    """
+    for names, most, what in (
+        (table.contestants, MOST_CONTESTANTS, "contestants"),
+        (table.categories, MOST_CATEGORIES, "categories"),
+    ):
+        if len(names) > most:
+            raise MeasurementError(f"more than {most} {what}; is another column meant?")
+    key = (table.left * len(table.contestants) + table.right) * len(table.categories) + table.category
+    first, cell = distinct((key << 8) | (table.step << 2) | table.verdict)
+    lean = np.where(table.step == NO_LEAN, 0.0, table.lean)
+    size, named = len(first), table.voter >= 0
+    count = np.bincount(cell, table.times, size)
+    total_lean = np.bincount(cell, table.times * lean, size)
+    lone = np.bincount(cell[~named], table.times[~named], size)
+    shape = (len(table.voters), size)
+    voters = csr_array((table.times[named].astype(float), (table.voter[named], cell[named])), shape=shape)
+    voters.eliminate_zeros()
+    there = np.flatnonzero(count)
+    row, voted = first[there], np.flatnonzero(np.diff(voters.indptr))
+    contestants, left, right = _used(table.contestants, table.left[row], table.right[row])
+    categories, category = _used(table.categories, table.category[row])
+    return Cells(
+        contestants=contestants,
+        categories=categories,
+        left=left,
+        right=right,
+        category=category,
+        step=table.step[row],
+        verdict=table.verdict[row],
+        lean=np.where(table.step[row] == NO_LEAN, np.nan, total_lean[there] / count[there]),
+        count=count[there],
+        lone=lone[there],
+        voters=voters[voted][:, there],
+        known_voters=len(voted),
+    )
 
-    @property
-    def votes(self) -> int:
-        return int(self._sums[0].sum())
 
-    def add(self, votes: VoteTable) -> None:
-        """Counts these votes, too.
+class ArenaCounts:
+    """The counts of all votes in the database. A refresh reads what is new since the last vote that it knows.
 
-        Raises:
-            MeasurementError: more contestants (4096) or categories (1024) than there is room for; nothing is counted.
-        """
-        if len(votes):
-            self._add(votes, 1.0)
+    Votes and withdrawals older than `OVERLAP` are read once and kept; younger ones are read at every refresh. Where
+    the sums are not the numbers in the database (an export was restored, or votes were deleted), all are read again.
+    """
 
-    def _add(self, votes: VoteTable, times: float) -> None:
-        contestants, categories, voters = self._admit(votes)
-        known = ~np.isnan(votes.lean)
-        step = np.full(len(votes), NO_LEAN)
-        step[known] = np.rint((votes.lean[known] + 1) * STEPS).astype(np.int64)
-        key = _pack(contestants[votes.left], contestants[votes.right], categories[votes.category], step, votes.verdict)
-        lean = np.where(known, votes.lean, 0.0)
-        lone = (votes.voter < 0).astype(float)
-        cell = self._add_cells(key, np.full(len(votes), times), times * lean, times * lone)
-        named = votes.voter >= 0
-        self._add_voters(voters[votes.voter[named]], cell[named], np.full(int(named.sum()), times))
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._start_over()
+        self._state: tuple[int, int, datetime | None] = (0, 0, None)
+        self._cells = count_cells(self._settled)
 
-    def _forget_empty(self) -> None:
-        """Cells without votes, and whoever is in no other, are as if they had never been."""
-        there = self._sums[0] > 0
-        left, right, category, step, verdict = _unpack(self._keys[there])
-        names, sorts = list(self._contestants), list(self._categories)
-        self._contestants = _kept(self._contestants, np.concatenate([left, right]))
-        self._categories = _kept(self._categories, category)
-        of_name = np.array([self._contestants.get(name, -1) for name in names], np.int64)
-        of_sort = np.array([self._categories.get(name, -1) for name in sorts], np.int64)
-        self._keys = _pack(of_name[left], of_name[right], of_sort[category], step, verdict)
-        self._sums = self._sums[:, there]
-        self._cell_of = {key: at for at, key in enumerate(self._keys.tolist())}
-        place = np.cumsum(there) - 1
-        keys, times = self._incidence
-        used = times > 0
-        voter, cell = keys[used] >> _VOTER_SHIFT, keys[used] & ((1 << _VOTER_SHIFT) - 1)
-        before = list(self._voters)
-        self._voters = _kept(self._voters, voter)
-        renamed = np.array([self._voters.get(name, -1) for name in before], np.int64)
-        self._incidence = ((renamed[voter] << _VOTER_SHIFT) | place[cell], times[used])
+    def refresh(self) -> Cells:
+        """The cells with every vote that is in the database now."""
+        with one_moment(self._engine) as db:
+            state = _state(db)
+            if state == self._state:
+                return self._cells
+            *expected, last = state
+            table = self._read(db, last)
+            if [table.times.clip(min=0).sum(), -table.times.clip(max=0).sum()] != expected:
+                self._start_over()
+                table = self._read(db, last)
+        self._state, self._cells = state, count_cells(table)
+        return self._cells
 
-    def merge(self, other: "VoteCounts") -> None:
-        """Counts what the other has counted, too. Voters of one name are one voter.
+    def _start_over(self) -> None:
+        self._codebook = Codebook()
+        self._settled = VoteTable.of([])
+        self._until: datetime | None = None
 
-        Raises:
-            MeasurementError: as `add`.
-        """
-        cells = other.cells()
-        if not len(cells.count):
-            return
-        contestants, categories, voters = self._admit(other)
-        left, right = contestants[cells.left], contestants[cells.right]
-        key = _pack(left, right, categories[cells.category], cells.step, cells.verdict)
-        cell = self._add_cells(key, cells.count, other._sums[1], cells.lone)
-        incidence = cells.voters.tocoo()
-        rows, columns = incidence.coords
-        self._add_voters(voters[rows], cell[columns], incidence.data)
+    def _read(self, db: Session, last: datetime | None) -> VoteTable:
+        """All votes, the withdrawn ones with their opposite; `last` is the time of the last one."""
+        until = min(last or now(), now()) - OVERLAP
+        if self._until is None or until > self._until:
+            self._settled = self._codebook.joined([self._settled, *self._changes(db, self._until, until)])
+            self._until = until
+        return self._codebook.joined([self._settled, *self._changes(db, self._until, None)])
 
-    def remove(self, votes: VoteTable) -> None:
-        """Counts these no more; they must have been counted."""
-        if len(votes):
-            self._add(votes, -1.0)
-            self._forget_empty()
+    def _changes(self, db: Session, after: datetime | None, until: datetime | None) -> Iterator[VoteTable]:
+        """Votes of that time, and the votes that were withdrawn in that time, to be subtracted."""
+        query = grouped_votes()
+        withdrawn = query.join(WithdrawalRow, WithdrawalRow.battle == VoteRow.battle)
+        for rows, at, sign in ((query, VoteRow.at, 1), (withdrawn, WithdrawalRow.at, -1)):
+            if after is not None:
+                rows = rows.where(at > after)
+            if until is not None:
+                rows = rows.where(at <= until)
+            for portion in db.execute(rows.execution_options(yield_per=PORTION)).partitions():
+                *columns, step = zip(*portion, strict=True)
+                table = self._codebook.table(columns)
+                yield replace(table, step=np.array(step), times=sign * table.times)
 
-    def cells(self) -> Cells:
-        """What has been counted so far."""
-        left, right, category, step, verdict = _unpack(self._keys)
-        count, lean, lone = self._sums
-        keys, times = self._incidence
-        shape = (len(self._voters), len(self._keys))
-        return Cells(
-            contestants=tuple(self._contestants),
-            categories=tuple(self._categories),
-            left=left,
-            right=right,
-            category=category,
-            step=step,
-            verdict=verdict,
-            lean=np.where(step == NO_LEAN, np.nan, lean / count),
-            count=count.copy(),
-            lone=lone.copy(),
-            known_voters=len(self._voters),
-            voters=csr_array((times, (keys >> _VOTER_SHIFT, keys & ((1 << _VOTER_SHIFT) - 1))), shape=shape),
+
+def grouped_votes() -> "Select[*tuple[Any, ...]]":
+    """Votes that are not suspect by cell and voter, each group as in `CountedVote` and with its step."""
+    left_length, right_length = (
+        func.length(text, type_=Integer) for text in (BattleRow.left_text, BattleRow.right_text)
+    )
+    both = left_length + right_length
+    lean = case((both > 0, cast(left_length - right_length, Float) / both), else_=0.0)
+    step = case((both > 0, (4 * STEPS * left_length + both) // (2 * both)), else_=STEPS)
+    plain = (VoteRow.verdict, BattleRow.category, VoteRow.session)
+    return (
+        select(
+            _named(BattleRow.left, BattleRow.left_revision).label("one"),
+            _named(BattleRow.right, BattleRow.right_revision).label("other"),
+            *plain,
+            func.avg(lean),
+            func.count(),
+            step.label("step"),
         )
+        .join(BattleRow, BattleRow.id == VoteRow.battle)
+        .where(VoteRow.suspect == "")
+        .group_by("one", "other", *plain, "step")
+    )
 
-    def state(self) -> dict[str, np.ndarray]:
-        """Everything, for `restored`."""
-        names = [list(self._contestants), list(self._categories), list(self._voters)]
-        keys, times = self._incidence
-        return {
-            "names": np.frombuffer(json.dumps(names).encode(), np.uint8),
-            "keys": self._keys,
-            "sums": self._sums,
-            "steps": np.diff(keys, prepend=0),
-            "times": times.astype(np.float32),
-        }
 
-    @classmethod
-    def restored(cls, state: Mapping[str, np.ndarray]) -> "VoteCounts":
-        """The counts of which this is the `state`."""
-        counts = cls()
-        names = json.loads(state["names"].tobytes())
-        counts._contestants, counts._categories, counts._voters = ({n: i for i, n in enumerate(each)} for each in names)
-        counts._keys, counts._sums = state["keys"], state["sums"]
-        counts._cell_of = {key: at for at, key in enumerate(counts._keys.tolist())}
-        counts._incidence = np.cumsum(state["steps"]), state["times"].astype(float)
-        return counts
-
-    def _admit(self, votes: "VoteTable | VoteCounts") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Our codes of their contestants, categories and voters."""
-        if isinstance(votes, VoteCounts):
-            names = (votes._contestants, votes._categories, votes._voters)
-        else:
-            names = (votes.contestants, votes.categories, votes.voters)
-        for known, new, most, what in (
-            (self._contestants, names[0], MOST_CONTESTANTS, "contestants"),
-            (self._categories, names[1], MOST_CATEGORIES, "categories"),
-        ):
-            if len(known.keys() | set(new)) > most:
-                raise MeasurementError(f"more than {most} {what}; is another column meant?")
-        return (
-            _register(self._contestants, names[0]),
-            _register(self._categories, names[1]),
-            _register(self._voters, names[2]),
+def arena_votes(engine: Engine) -> VoteTable:
+    """All votes of the database that count, oldest first, one a row."""
+    return VoteTable.of(
+        CountedVote(
+            *vote.contestants,
+            vote.verdict,
+            vote.category,
+            vote.voter,
+            lean(*map(len, (vote.left_text, vote.right_text))),
         )
-
-    def _add_cells(self, key: np.ndarray, count: np.ndarray, lean: np.ndarray, lone: np.ndarray) -> np.ndarray:
-        """Adds to the cells of these keys; each one's position."""
-        keys, inverse = np.unique(key, return_inverse=True)
-        fresh = [one for one in keys.tolist() if one not in self._cell_of]
-        self._cell_of.update(zip(fresh, range(len(self._cell_of), len(self._cell_of) + len(fresh)), strict=True))
-        self._keys = np.concatenate([self._keys, np.array(fresh, np.int64)])
-        self._sums = np.concatenate([self._sums, np.zeros((3, len(fresh)))], axis=1)
-        position = np.array([self._cell_of[one] for one in keys.tolist()])
-        for total, values in zip(self._sums, (count, lean, lone), strict=True):
-            total[position] += np.bincount(inverse, values, len(keys))
-        return position[inverse]
-
-    def _add_voters(self, voter: np.ndarray, cell: np.ndarray, times: np.ndarray) -> None:
-        keys, inverse = np.unique((voter << _VOTER_SHIFT) | cell, return_inverse=True)
-        added = np.bincount(inverse, times, len(keys)) if len(keys) else np.empty(0)
-        old, counts = self._incidence
-        at = np.searchsorted(old, keys)
-        there = np.zeros(len(keys), bool)
-        there[at < len(old)] = old[at[at < len(old)]] == keys[at < len(old)]
-        counts[at[there]] += added[there]
-        self._incidence = (np.insert(old, at[~there], keys[~there]), np.insert(counts, at[~there], added[~there]))
+        for vote in select_votes(engine, COUNTS)
+    )
 
 
-def _kept(names: dict[str, int], codes: np.ndarray) -> dict[str, int]:
-    """Those of `names` whose code is among `codes`, in their order, with new codes."""
-    used = set(np.unique(codes).tolist())
-    return {name: at for at, name in enumerate(name for name, code in names.items() if code in used)}
+def lean(left: float | None, right: float | None) -> float:
+    """How much longer the left answer is, -1 to 1: (left - right) / (left + right), whatever the unit.
+
+    NaN when a length is not known; 0 when both answers are empty.
+    """
+    if left is None or right is None:
+        return math.nan
+    return (left - right) / (left + right) if left + right else 0.0
 
 
-def _register(known: dict[str, int], names: "tuple[str, ...] | dict[str, int]") -> np.ndarray:
-    for name in names:
-        known.setdefault(name, len(known))
-    return np.array([known[name] for name in names], dtype=np.int64)
+def steps_of(lean: np.ndarray) -> np.ndarray:
+    """Leans in steps of 1/20, 0 to 40; `NO_LEAN` where the lean is not known."""
+    known = ~np.isnan(lean)
+    return np.where(known, np.rint((np.where(known, lean, 0.0) + 1) * STEPS), NO_LEAN).astype(np.int64)
 
 
-def _pack(*fields: np.ndarray) -> np.ndarray:
-    key = np.zeros(len(fields[0]), np.int64)
-    for values, bits in zip(fields, _BITS.values(), strict=True):
-        key = (key << bits) | values
-    return key
+def distinct(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One position of each distinct key, and for every key the number of its own (`np.unique`, without its sort)."""
+    if not len(key) or key.max() > FEW_KEYS:
+        return np.unique(key, return_index=True, return_inverse=True)[1:]
+    first = np.full(key.max() + 1, -1)
+    first[key] = np.arange(len(key))
+    there = first >= 0
+    return first[there], (np.cumsum(there) - 1)[key]
 
 
-def _unpack(key: np.ndarray) -> list[np.ndarray]:
-    fields: list[np.ndarray] = []
-    for bits in reversed(_BITS.values()):
-        fields.append(key & ((1 << bits) - 1))
-        key = key >> bits
-    return fields[::-1]
+def _state(db: Session) -> tuple[int, int, datetime | None]:
+    """The number of votes, of those how many were withdrawn, and the time of the last vote; no suspect votes.
+
+    Suspect votes are few and have an index of their own, so they are subtracted.
+    """
+    counts = [
+        select(func.count()).select_from(VoteRow),
+        select(func.count()).select_from(WithdrawalRow),
+        select(func.count()).where(IS_SUSPECT),
+        select(func.count()).where(IS_SUSPECT, IS_WITHDRAWN),
+    ]
+    votes, withdrawn, suspect, both = (db.scalar(query) or 0 for query in counts)
+    return votes - suspect, withdrawn - both, db.scalar(select(func.max(VoteRow.at)))
+
+
+def _named(contestant: InstrumentedAttribute[str], revision: InstrumentedAttribute[str | None]) -> ColumnElement[str]:
+    """The contestant as `arena.votes.votes.Vote.contestants` names it."""
+    pinned = contestant + "@" + func.substr(func.coalesce(revision, ""), 1, SHORT)
+    return case((BattleRow.left != BattleRow.right, contestant), else_=pinned)
+
+
+def _used(names: tuple[str, ...], *codes: np.ndarray) -> tuple[tuple[str, ...], *tuple[np.ndarray, ...]]:
+    """The names that occur in the codes, and the codes by position among them."""
+    used = np.zeros(len(names), bool)
+    for column in codes:
+        used[column] = True
+    place = np.cumsum(used) - 1
+    return tuple(name for name, there in zip(names, used, strict=True) if there), *(place[column] for column in codes)

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from arena.votes.table import UNCATEGORISED, CountedVote, VoteTable, lean
-from understudy.data.files import READERS, DataRecord, read_records, shown
+from arena.votes.counts import UNCATEGORISED, CountedVote, VoteTable, lean
+from understudy.data.files import READERS, read_records
+from understudy.data.records import DataRecord, shown
 from understudy.errors import ExamplesError
 
 COLUMNS = {
@@ -75,10 +76,10 @@ def read_votes(path: Path, *, by: str | None = None) -> VotesFile:
     order: list[object] = []
     for record in _records(path):
         columns = columns or _columns(record, by)
-        for vote, times in _votes(record, columns, left_out):
-            votes += [vote] * times
+        for vote in _votes(record, columns, left_out):
+            votes.append(vote)
             if "order" in columns:
-                order += [_moment(record, columns["order"])] * times
+                order.append(_moment(record, columns["order"]))
     if not votes:
         raise ExamplesError(f"{shown(path)}: no votes in it ({_listed(left_out) or 'no rows'}); give another file")
     if order:
@@ -93,9 +94,9 @@ def _records(path: Path) -> Iterator[DataRecord]:
     try:
         yield from read_records(path)
     except ExamplesError as error:
-        text = str(error)
-        if "no examples in it" in text:
-            text = f"{shown(path)}: no rows in it; write the columns left,right,winner and a vote a row"
+        if error.code != "empty":
+            raise
+        text = f"{shown(path)}: no rows in it; write the columns left,right,winner and a vote a row"
         raise ExamplesError(text) from None
 
 
@@ -123,8 +124,8 @@ def _columns(record: DataRecord, by: str | None) -> dict[str, str]:
     return found
 
 
-def _votes(record: DataRecord, columns: dict[str, str], left_out: Counter[str]) -> Iterator[tuple[CountedVote, int]]:
-    """The row's votes, each with how many of it there are."""
+def _votes(record: DataRecord, columns: dict[str, str], left_out: Counter[str]) -> Iterator[CountedVote]:
+    """The row's votes, equal ones as one."""
     left, right = (_name(record, columns[side]) for side in ("left", "right"))
     if left == right:
         left_out["the same contestant on both sides"] += 1
@@ -139,7 +140,7 @@ def _votes(record: DataRecord, columns: dict[str, str], left_out: Counter[str]) 
     if not verdicts:
         left_out["no verdict"] += 1
     for verdict, times in verdicts.items():
-        yield CountedVote(left, right, verdict, category, voter, length), times
+        yield CountedVote(left, right, verdict, category, voter, length, times)
 
 
 def _verdicts(record: DataRecord, columns: dict[str, str], left: str, right: str) -> dict[str, int]:

@@ -15,26 +15,27 @@ from tempfile import TemporaryDirectory
 import aiohttp
 import httpx
 from fastapi import FastAPI
-from sqlalchemy import Engine, delete
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from arena.battles.store import BattleAnswer, BattleStore
 from arena.battles.vote_spam import suspicion
 from arena.ranking.leaderboard import build_leaderboard
+from arena.ranking.rank_votes import rank_votes
+from arena.votes.counts import ArenaCounts
 from arena.votes.export import acknowledge, pending
 from arena.votes.public_export import votes_csv
-from arena.votes.running_counts import ArenaCounts
-from arena.votes.votes import cast_vote, tally
+from arena.votes.votes import cast_vote, list_votes
 from bench.arena.scale_rows import add_personas, add_publishes, add_votes
 from serve.http.routes import caller_routes
 from serve.state import Gateway
-from understudy.cli.personas import list_personas
-from understudy.cli.rank import leaderboard
+from understudy.cli.show_personas import show_personas
 from understudy.config.settings import Settings, load_settings
 from understudy.errors import NotFoundError
 from understudy.registry.database import open_database
 from understudy.registry.registry import Registry
-from understudy.registry.tables import TallyRow, now
+from understudy.registry.tables import now
+from understudy.workflows.personas import list_personas
 
 NEW = 100
 """Votes that come between two looks at the leaderboard."""
@@ -78,7 +79,7 @@ async def _gateway_costs(settings: Settings, size: int) -> dict[str, float]:
             "open the database": seconds(lambda: open_database(settings.database), 3),
             "make the gateway": seconds(lambda: Gateway(settings, session, None), 3),
             "what a start reads": seconds(registry.live),
-            "understudy personas": seconds(lambda: _quietly(lambda: list_personas(settings)), 3),
+            "understudy personas": seconds(lambda: _without_output(lambda: show_personas(list_personas(settings))), 3),
         }
         tracemalloc.start()
         gateway = Gateway(settings, session, None)
@@ -168,16 +169,23 @@ def vote_costs(engine: Engine, sizes: list[int]) -> Iterator[Costs]:
 
 
 def _counting_costs(engine: Engine, store: BattleStore) -> dict[str, float]:
-    with Session(engine) as db, db.begin():
-        db.execute(delete(TallyRow))
+    tracemalloc.start()
+    ArenaCounts(engine).refresh()
+    kept, peak = (size / 2**20 for size in tracemalloc.get_traced_memory())
+    tracemalloc.stop()
     counts = ArenaCounts(engine)
     values = {
-        "leaderboard: first start, counts all": seconds(lambda: build_leaderboard(counts.refresh()), 1),
-        "leaderboard: any other start": seconds(lambda: build_leaderboard(ArenaCounts(engine).refresh()), 3),
+        "leaderboard: first refresh, counts all": seconds(counts.refresh, 1),
+        "memory of the counts, MiB": kept,
+        "most memory while all are counted, MiB": peak,
     }
-    vote(store, NEW)
-    values[f"leaderboard: after {NEW} votes"] = seconds(lambda: build_leaderboard(counts.refresh()), 1)
-    values["leaderboard: nothing new"] = seconds(counts.refresh, 3)
+    refreshes = []
+    for _ in range(3):
+        vote(store, NEW)
+        refreshes.append(seconds(counts.refresh, 1))
+    values[f"leaderboard: refresh after {NEW} votes"] = statistics.median(refreshes)
+    values["leaderboard: refresh with nothing new"] = seconds(counts.refresh, 3)
+    values["leaderboard: all figures from the counts"] = seconds(lambda: build_leaderboard(counts.refresh()), 3)
     return values
 
 
@@ -185,7 +193,7 @@ def _visitor_costs(engine: Engine, store: BattleStore) -> dict[str, float]:
     values = {
         "a battle and its vote": seconds(lambda: vote(store, 1), 10),
         "draw a battle to replay": seconds(lambda: store.replay(session="somebody"), 5),
-        "wins against the base": seconds(lambda: tally(engine, "persona-3"), 3),
+        "votes on a persona against the base": seconds(lambda: list_votes(engine, "persona-3"), 3),
     }
     with Session(engine) as db, db.begin():  # as after many exports
         db.connection().exec_driver_sql(
@@ -210,8 +218,8 @@ def _whole_costs(engine: Engine, file: Path) -> dict[str, float]:
     values = {"all votes as CSV": seconds(lambda: file.write_text(votes_csv(engine)), 1)}
     settings = load_settings(database_url=engine.url.render_as_string(hide_password=False))
     ranked = {"base": "base", "min_votes": 30, "by": None, "bootstrap": 0, "seed": 0}
-    values["understudy rank"] = seconds(lambda: leaderboard(settings, None, **ranked), 1)
-    values["understudy rank FILE.csv"] = seconds(lambda: leaderboard(settings, file, **ranked), 1)
+    values["understudy rank"] = seconds(lambda: rank_votes(settings, None, **ranked), 1)
+    values["understudy rank FILE.csv"] = seconds(lambda: rank_votes(settings, file, **ranked), 1)
     return values
 
 
@@ -227,13 +235,6 @@ def vote(store: BattleStore, times: int) -> None:
         cast_vote(store.engine, ticket, "left", session=name, suspect=suspect)
 
 
-def _quietly(work: Callable[[], object]) -> None:
-    from understudy.cli import personas
-
-    before = personas.console.file
-    personas.console.file = io.StringIO()
-    try:
-        with redirect_stdout(io.StringIO()):
-            work()
-    finally:
-        personas.console.file = before
+def _without_output(work: Callable[[], object]) -> None:
+    with redirect_stdout(io.StringIO()):
+        work()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arena.votes.table import BOTH_BAD, VoteTable
+from arena.votes.counts import BOTH_BAD, VoteTable, steps_of
 
 
 @dataclass(frozen=True)
@@ -59,4 +59,6 @@ def simulate(crowd: Crowd, votes: int, *, seed: int, voters: int = 0, categories
         category=columns[3],
         voter=columns[4],
         lean=columns[5],
+        step=steps_of(columns[5]),
+        times=np.ones(votes, np.int64),
     )

@@ -9,12 +9,11 @@ from sqlalchemy import Engine
 
 from arena.ranking.leaderboard import MIN_VOTES, build_leaderboard
 from arena.ranking.leaderboard_records import Leaderboard
-from arena.votes.counts import Cells
-from arena.votes.running_counts import ArenaCounts
+from arena.votes.counts import ArenaCounts, Cells
 from arena.votes.votes import left_out
 
 FRESH = 10.0
-"""Seconds for which the draw of pairs does with the counts that it has."""
+"""Seconds for which the draw of pairs uses the counts that it has."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class CachedCounts:
 
 
 class LeaderboardCache:
-    """Reads only votes that are new. Safe to call from several threads; every method blocks."""
+    """Reads only new votes. Safe to call from several threads; every method blocks."""
 
     def __init__(
         self, engine: Engine, *, min_votes: int = MIN_VOTES, clock: Callable[[], float] = time.monotonic
@@ -37,23 +36,22 @@ class LeaderboardCache:
         self._clock = clock
         self._lock = threading.Lock()
         self._last: CachedCounts | None = None
-        self._board: tuple[int, dict[str, int], Leaderboard] | None = None
+        self._board: tuple[Cells, dict[str, int], Leaderboard] | None = None
 
     def cells(self) -> Cells:
         """The counts, at most `FRESH` seconds old."""
         with self._lock:
             if self._last is None or self._clock() - self._last.at > FRESH:
-                self._last = CachedCounts(self._counts.refresh().cells(), self._clock())
+                self._last = CachedCounts(self._counts.refresh(), self._clock())
             return self._last.cells
 
     def board(self) -> Leaderboard:
-        """Every figure, with all votes of this moment; computed anew only when the votes are others."""
+        """Every figure, with all votes of this moment; computed again only when the votes have changed."""
         with self._lock:
-            gone = left_out(self._engine)
-            cells = self._counts.refresh().cells()
+            not_counted = left_out(self._engine)
+            cells = self._counts.refresh()
             self._last = CachedCounts(cells, self._clock())
-            votes = self._counts.counts.votes
-            if self._board is None or self._board[:2] != (votes, gone):
-                board = build_leaderboard(cells, min_votes=self._min_votes).model_copy(update={"left_out": gone})
-                self._board = (votes, gone, board)
+            if self._board is None or self._board[0] is not cells or self._board[1] != not_counted:
+                board = build_leaderboard(cells, min_votes=self._min_votes)
+                self._board = (cells, not_counted, board.model_copy(update={"left_out": not_counted}))
             return self._board[2]

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from arena.battles.blinding import BASE, STEP, Pace, fault, new_seed, sampling_seed, shuffle
 from arena.battles.store import ASKED, OPEN, VOID, BattleAnswer, BattleError, BattleStore, BattleTicket
-from arena.votes.votes import VERDICTS, Tally, VoteError, cast_vote, list_votes, tally
+from arena.votes.votes import VERDICTS, VoteError, cast_vote, list_votes
 from understudy.errors import NotFoundError
 from understudy.registry.database import open_database
 from understudy.registry.tables import BattleRow, VoteRow
@@ -286,7 +286,7 @@ def test_no_vote_is_lost_when_many_vote_at_the_same_time(store: BattleStore):
     for thread in threads:
         thread.join()
     assert failures == []
-    assert tally(store.engine, "email-copy") == Tally(ties=24)
+    assert [vote.verdict for vote in list_votes(store.engine, "email-copy")] == ["tie"] * 24
 
 
 def test_the_session_is_stored_as_a_hash_only(store: BattleStore):
@@ -300,15 +300,16 @@ def test_the_session_is_stored_as_a_hash_only(store: BattleStore):
 
 @settings(deadline=None, max_examples=10)
 @given(st.lists(st.sampled_from(["win", "loss", "tie", "both_bad"]), max_size=12))
-def test_the_tally_counts_what_was_cast(tmp_path_factory: pytest.TempPathFactory, outcomes: list[str]):
+def test_a_votes_winner_is_the_contestant_on_the_chosen_side(
+    tmp_path_factory: pytest.TempPathFactory, outcomes: list[str]
+):
     store = BattleStore(open_database(f"sqlite:///{tmp_path_factory.mktemp('db') / 'a.db'}"))
     for outcome in outcomes:
         ticket, _ = open_battle(store), open_battle(store, "stand-up")
         on_left = store.get(ticket.battle).left == "email-copy"
         verdict = {"win": "left" if on_left else "right", "loss": "right" if on_left else "left"}
         cast_vote(store.engine, ticket, verdict.get(outcome, outcome), session="s")
-    counted = tally(store.engine, "email-copy")
-    assert (counted.wins, counted.losses) == (outcomes.count("win"), outcomes.count("loss"))
-    assert (counted.ties, counted.both_bad) == (outcomes.count("tie"), outcomes.count("both_bad"))
-    assert counted.votes == len(outcomes)
-    assert tally(store.engine, "stand-up") == Tally()
+    winners = {"win": "email-copy", "loss": BASE}
+    votes = list_votes(store.engine, "email-copy")
+    assert [vote.winner for vote in votes] == [winners.get(outcome) for outcome in outcomes]
+    assert list_votes(store.engine, "stand-up") == []

@@ -1,79 +1,139 @@
-"""Counts of votes: the same scores in whatever way they were added up, and only new votes are read."""
+"""Counts of votes: the grouped query agrees with a plain loop, and a refresh reads only what is new."""
 
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import delete, event
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, delete, event
 from sqlalchemy.orm import Session
 
-from arena.battles.store import BattleAnswer, BattleStore
 from arena.ranking.leaderboard import build_leaderboard
-from arena.ranking.leaderboard_records import Leaderboard
 from arena.ranking.ratings import rate_contestants
-from arena.votes.counts import MOST_CONTESTANTS, VoteCounts
-from arena.votes.running_counts import ArenaCounts
-from arena.votes.table import CountedVote, VoteTable, lean
-from arena.votes.votes import cast_vote
+from arena.votes.counts import (
+    COLUMNS,
+    MOST_CONTESTANTS,
+    OVERLAP,
+    STEPS,
+    ArenaCounts,
+    Cells,
+    CountedVote,
+    VoteTable,
+    arena_votes,
+    count_cells,
+    lean,
+    steps_of,
+)
+from arena.votes.votes import VERDICTS, votes_about, withdraw_votes
 from bench.arena.simulated_votes import Crowd, simulate
+from tests.support.votes import VOTERS, MadeUpVote, VoteWriter, same_figures
 from understudy.errors import MeasurementError
 from understudy.registry.database import open_database
-from understudy.registry.tables import BattleRow, VoteRow
+from understudy.registry.tables import BattleRow, VoteRow, WithdrawalRow
 
 CROWD = Crowd((0.0, 0.5, -0.4), position=0.2, length=0.5, wordiness=(0.0, 0.3, 0.0), both_bad=0.1)
 VOTES = simulate(CROWD, 600, seed=2, voters=50, categories=3)
 
+LENGTHS = st.integers(0, 7)
+"""Short enough that no lean lies half-way between two steps."""
+MADE_UP = st.builds(
+    MadeUpVote,
+    left=st.sampled_from(["base", "poet"]),
+    right=st.sampled_from(["base", "poet", "poet@aaa"]),
+    verdict=st.sampled_from(VERDICTS),
+    voter=st.sampled_from(["ann", "bob", "cid"]),
+    category=st.sampled_from(["", "free"]),
+    left_length=LENGTHS,
+    right_length=LENGTHS,
+    revisions=st.sampled_from([(None, None), ("a" * 64, "b" * 12)]),
+    suspect=st.sampled_from(["", "", "", "too fast"]),
+    seconds=st.integers(0, 200),
+)
 
-def counted(*tables: VoteTable) -> VoteCounts:
-    counts = VoteCounts()
-    for table in tables:
-        counts.add(table)
-    return counts
-
-
-def same(one: Leaderboard, other: Leaderboard) -> None:
-    def figures(value: object) -> object:
-        if isinstance(value, dict):
-            return {key: figures(entry) for key, entry in value.items()}
-        if isinstance(value, list):
-            return [figures(entry) for entry in value]
-        return round(value, 6) + 0.0 if isinstance(value, float) else value
-
-    assert figures(one.model_dump()) == figures(other.model_dump())
-
-
-@pytest.mark.parametrize("size", [1, 7, 250])
-def test_votes_may_come_in_any_portions(size: int):
-    parts = [VOTES.only(range(start, min(start + size, 600))) for start in range(0, 600, size)]
-    same(build_leaderboard(counted(*parts)), build_leaderboard(counted(VOTES)))
+Found = tuple[dict[tuple, tuple[int, float]], Counter]
 
 
-def test_two_counts_add_up_whatever_order_their_names_came_in():
-    turned = VOTES.only(range(599, 299, -1))
-    late = VoteTable.of(
-        CountedVote(
-            turned.contestants[turned.left[i]],
-            turned.contestants[turned.right[i]],
-            ("left", "right", "tie", "both_bad")[turned.verdict[i]],
-            turned.categories[turned.category[i]],
-            turned.voters[turned.voter[i]],
-            turned.lean[i],
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    return open_database(f"sqlite:///{tmp_path_factory.mktemp('votes') / 'votes.db'}")
+
+
+@pytest.fixture
+def writer(engine: Engine) -> VoteWriter:
+    return emptied(engine)
+
+
+def emptied(engine: Engine) -> VoteWriter:
+    with Session(engine) as db, db.begin():
+        for table in (WithdrawalRow, VoteRow, BattleRow):
+            db.execute(delete(table))
+    return VoteWriter(engine)
+
+
+def found_in(cells: Cells) -> Found:
+    """Count and mean lean of each cell, and how many voters there are with the same votes."""
+    names, sorts = cells.contestants, cells.categories
+    keys = [
+        (names[left], names[right], VERDICTS[verdict], sorts[category], int(step))
+        for left, right, verdict, category, step in zip(
+            cells.left, cells.right, cells.verdict, cells.category, cells.step, strict=True
         )
-        for i in range(len(turned))
-    )
-    counts = counted(VOTES.only(range(300)))
-    counts.merge(counted(late))
-    same(build_leaderboard(counts), build_leaderboard(counted(VOTES)))
+    ]
+    totals = {
+        key: (int(count), round(float(mean), 9)) for key, count, mean in zip(keys, cells.count, cells.lean, strict=True)
+    }
+    rows = cells.voters.toarray()
+    return totals, Counter(frozenset((keys[i], int(row[i])) for i in np.flatnonzero(row)) for row in rows)
+
+
+def loop_over(votes: Iterable[MadeUpVote]) -> Found:
+    """The same by adding up one vote after the other."""
+    leans: dict[tuple, list[float]] = defaultdict(list)
+    voters: dict[str, Counter] = defaultdict(Counter)
+    for vote in votes:
+        pair = vote.left, vote.right
+        if vote.left == vote.right:
+            pair = tuple(f"{vote.left}@{(revision or '')[:12]}" for revision in vote.revisions)
+        both = vote.left_length + vote.right_length
+        exact = Fraction(vote.left_length - vote.right_length, both) if both else Fraction(0)
+        key = (*pair, vote.verdict, vote.category, round((exact + 1) * STEPS))
+        leans[key].append(float(exact))
+        voters[vote.voter][key] += 1
+    totals = {key: (len(each), round(sum(each) / len(each), 9)) for key, each in leans.items()}
+    return totals, Counter(frozenset(each.items()) for each in voters.values())
+
+
+@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@given(st.lists(st.tuples(st.lists(MADE_UP, max_size=8), st.integers(0, 3)), max_size=4), st.randoms())
+def test_the_grouped_query_and_a_plain_loop_agree_after_every_refresh(
+    engine: Engine, rounds: list[tuple[list[MadeUpVote], int]], chance: random.Random
+):
+    """Votes come in any order of their times, and some are withdrawn later."""
+    writer, there = emptied(engine), {}
+    counts = ArenaCounts(engine)
+    for votes, withdrawals in rounds:
+        there |= {writer.write(vote): vote for vote in votes}
+        for battle in chance.sample(sorted(there), min(withdrawals, len(there))):
+            writer.withdraw(battle, there.pop(battle).seconds + chance.randint(0, 100))
+        expected = loop_over(vote for vote in there.values() if not vote.suspect)
+        assert found_in(counts.refresh()) == expected
+        assert found_in(ArenaCounts(engine).refresh()) == expected
+        assert found_in(count_cells(arena_votes(engine))) == expected
 
 
 def test_counts_lose_nothing_that_a_fit_to_single_votes_has():
     """Leans are kept in steps; a table where each vote has a cell of its own gives the same coefficients."""
-    sharp = replace(VOTES, lean=np.round(VOTES.lean * 20) / 20)
+    rounded = np.round(VOTES.lean * STEPS) / STEPS
+    sharp = replace(VOTES, lean=rounded, step=steps_of(rounded))
     found = [
-        rate_contestants(counted(table).cells(), VOTES.contestants, position=True, length=True)
-        for table in (VOTES, sharp)
+        rate_contestants(count_cells(table), VOTES.contestants, position=True, length=True) for table in (VOTES, sharp)
     ]
     one, other = found
     assert one is not None
@@ -84,21 +144,35 @@ def test_counts_lose_nothing_that_a_fit_to_single_votes_has():
     assert one.length.high - one.length.low == pytest.approx(other.length.high - other.length.low, rel=0.01)
 
 
-def test_cells_do_not_grow_with_the_votes():
-    counts = counted(VOTES)
-    before = len(counts.cells().count)
-    for _ in range(20):
-        counts.add(VOTES)
-    assert len(counts.cells().count) == before
-    assert counts.votes == 21 * 600
+def test_a_row_may_stand_for_many_votes_and_cells_do_not_grow_with_them():
+    once, often = count_cells(VOTES), count_cells(replace(VOTES, times=21 * VOTES.times))
+    assert len(often.count) == len(once.count)
+    assert often.count.sum() == 21 * 600
+    alike = [CountedVote("a", "b", "left", voter="ann")] * 3 + [CountedVote("a", "b", "tie")]
+    short = [CountedVote("a", "b", "left", voter="ann", times=3), CountedVote("a", "b", "tie")]
+    one, other = (build_leaderboard(count_cells(VoteTable.of(votes)), min_votes=1) for votes in (alike, short))
+    assert same_figures(one, other)
 
 
-def test_too_many_contestants_are_refused_and_nothing_is_counted():
-    counts = counted(VOTES)
+def test_votes_that_are_subtracted_leave_no_trace():
+    gone = VOTES.category == 1
+    subtracted = replace(rows_of(VOTES, gone), times=-VOTES.times[gone])
+    columns = {name: np.concatenate([getattr(VOTES, name), getattr(subtracted, name)]) for name in COLUMNS}
+    cells = count_cells(replace(VOTES, **columns))
+    assert found_in(cells) == found_in(count_cells(rows_of(VOTES, ~gone)))
+    assert "category-1" not in cells.categories
+    nothing = count_cells(replace(VOTES, times=0 * VOTES.times))
+    assert (nothing.contestants, nothing.known_voters) == ((), 0)
+
+
+def rows_of(table: VoteTable, chosen: np.ndarray) -> VoteTable:
+    return replace(table, **{name: getattr(table, name)[chosen] for name in COLUMNS})
+
+
+def test_too_many_contestants_are_refused():
     many = VoteTable.of(CountedVote(f"c{number}", "base", "left") for number in range(MOST_CONTESTANTS))
     with pytest.raises(MeasurementError, match="more than 4096 contestants; is another column meant"):
-        counts.add(many)
-    same(build_leaderboard(counts), build_leaderboard(counted(VOTES)))
+        count_cells(many)
 
 
 @pytest.mark.parametrize(("left", "right", "expected"), [(10, 10, 0), (30, 10, 0.5), (0, 5, -1), (0, 0, 0)])
@@ -107,72 +181,66 @@ def test_lean(left: float, right: float, expected: float):
     assert lean(right, left) == -expected
 
 
-class Arena:
-    """A database in which people vote."""
-
-    def __init__(self, folder: Path) -> None:
-        self.engine = open_database(f"sqlite:///{folder / 'arena.db'}")
-        self.store = BattleStore(self.engine)
-
-    def vote(self, times: int = 1, session: str = "tab") -> list[str]:
-        battles = []
-        for _ in range(times):
-            battle, ticket = self.store.create(
-                prompt="Hi", persona="email-copy", session=session, temperature=0.7, max_tokens=50
-            )
-            self.store.finish(battle.id, BattleAnswer("left, at length"), BattleAnswer("right"))
-            cast_vote(self.engine, ticket, "left", session=session)
-            battles.append(battle.id)
-        return battles
+def test_a_refresh_without_news_gives_the_same_cells(writer: VoteWriter):
+    counts = ArenaCounts(writer.engine)
+    assert counts.refresh().count.sum() == 0
+    writer.fill(5)
+    cells = counts.refresh()
+    assert cells.count.sum() == 5
+    assert counts.refresh() is cells
+    writer.fill(1)
+    assert counts.refresh().count.sum() == 6
 
 
-def test_a_refresh_reads_new_votes_and_counts_none_twice(tmp_path: Path):
-    arena = Arena(tmp_path)
-    counts = ArenaCounts(arena.engine)
-    assert counts.refresh().votes == 0
-    for total in (5, 6, 6, 9):
-        arena.vote(total - counts.counts.votes)
-        assert counts.refresh().votes == total
-    same(build_leaderboard(counts.refresh()), build_leaderboard(ArenaCounts(arena.engine).refresh()))
-
-
-def test_a_refresh_asks_for_recent_votes_only(tmp_path: Path):
-    arena = Arena(tmp_path)
-    arena.vote(30)
-    with Session(arena.engine) as db, db.begin():
-        for row in db.query(VoteRow):
-            row.at -= timedelta(hours=1)
-    counts = ArenaCounts(arena.engine)
+def test_a_refresh_reads_nothing_older_than_the_overlap(writer: VoteWriter):
+    writer.fill(30)
+    counts = ArenaCounts(writer.engine)
     counts.refresh()
-    arena.vote(2)
-    statements: list[str] = []
-    event.listen(arena.engine, "before_cursor_execute", lambda _c, _cur, text, *_: statements.append(text))
-    assert counts.refresh().votes == 32
-    (reading,) = [text for text in statements if "battles" in text]
-    assert "votes.at >=" in reading
+    writer.fill(2)
+    texts: list[str] = []
+    listen = lambda _c, _cur, text, *_: texts.append(text)  # noqa: E731
+    event.listen(writer.engine, "before_cursor_execute", listen)
+    cells = counts.refresh()
+    event.remove(writer.engine, "before_cursor_execute", listen)
+    assert cells.count.sum() == 32
+    reading = [text for text in texts if "battles" in text]
+    assert len(reading) == 4, "votes and withdrawals, older than the overlap and younger"
+    assert all(".at >" in text for text in reading)
 
 
-def test_votes_that_were_deleted_or_came_with_an_older_time_are_noticed(tmp_path: Path):
-    arena = Arena(tmp_path)
-    gone = arena.vote(10)[0]
-    counts = ArenaCounts(arena.engine)
-    assert counts.refresh().votes == 10
-    with Session(arena.engine) as db, db.begin():
-        db.execute(delete(VoteRow).where(VoteRow.battle == gone))
-    assert counts.refresh().votes == 9
-    restored = arena.vote(1)[0]
-    with Session(arena.engine) as db, db.begin():
-        row = db.get_one(VoteRow, restored)
-        row.at -= timedelta(days=2)
-    assert counts.refresh().votes == 10
+def test_withdrawn_votes_are_subtracted_and_nothing_is_counted_again(
+    writer: VoteWriter, monkeypatch: pytest.MonkeyPatch
+):
+    writer.fill(100)
+    counts = ArenaCounts(writer.engine)
+    counts.refresh()
+    writer.fill(20, suspect="too fast")
+    again: list[None] = []
+    monkeypatch.setattr(counts, "_start_over", lambda: again.append(None))
+    gone = sum(withdraw_votes(writer.engine, session=voter) for voter in ("voter 3", "voter 5"))
+    assert gone > 100 * 2 / VOTERS, "suspect votes among them, which were never counted"
+    cells, anew = counts.refresh(), ArenaCounts(writer.engine).refresh()
+    assert cells.known_voters == VOTERS - 2
+    assert found_in(cells) == found_in(anew)
+    assert same_figures(build_leaderboard(cells, min_votes=1), build_leaderboard(anew, min_votes=1))
+    assert not again
 
 
-def test_two_revisions_of_one_persona_are_two_contestants(tmp_path: Path):
-    arena = Arena(tmp_path)
-    battle = arena.vote()[0]
-    with Session(arena.engine) as db, db.begin():
-        row = db.get_one(BattleRow, battle)
-        row.left = row.right = "email-copy"
-        row.left_revision, row.right_revision = "a" * 64, "b" * 64
-    cells = ArenaCounts(arena.engine).refresh().cells()
-    assert cells.contestants == (f"email-copy@{'a' * 12}", f"email-copy@{'b' * 12}")
+def test_deleted_votes_and_votes_with_an_older_time_are_noticed(writer: VoteWriter):
+    writer.fill(10)
+    counts = ArenaCounts(writer.engine)
+    counts.refresh()
+    with Session(writer.engine) as db, db.begin():
+        db.execute(delete(VoteRow).where(VoteRow.battle == f"{3:032x}"))
+    assert counts.refresh().count.sum() == 9
+    writer.write(MadeUpVote(seconds=-(OVERLAP + timedelta(days=2)).total_seconds()))
+    assert counts.refresh().count.sum() == 10
+    assert found_in(counts.refresh()) == found_in(ArenaCounts(writer.engine).refresh())
+
+
+def test_two_revisions_of_one_persona_are_two_contestants(writer: VoteWriter, tmp_path: Path):
+    writer.write(MadeUpVote("poet", "poet", revisions=("a" * 64, "b" * 64)))
+    names = f"poet@{'a' * 12}", f"poet@{'b' * 12}"
+    assert ArenaCounts(writer.engine).refresh().contestants == names
+    (vote,) = votes_about(writer.engine, "poet")
+    assert vote.contestants == names

@@ -2,7 +2,6 @@
 
 import json
 import random
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from arena.battles.store import BattleAnswer, BattleStore
-from arena.preferences import PreferenceAnswer, Preferences, VotedBattle, preferences, voted_battles
-from arena.ranking.trial_evidence import TrialEvidence, stand
-from arena.votes.votes import cast_vote
+from arena.preferences import Preferences, preferences
+from arena.ranking.trial_evidence import TrialEvidence, trial_evidence
+from arena.votes.votes import Vote, VotedAnswer, cast_vote, votes_about
 from tests.support.pirate import home, understudy
 from understudy.config.settings import load_settings
 from understudy.data.messages import Message
@@ -51,13 +50,44 @@ def hold(store: BattleStore, prompt: str, ours: str, theirs: str, verdict: str, 
 
 
 def found(store: BattleStore, **options: object) -> Preferences:
-    return preferences(voted_battles(store.engine, "pirate"), "pirate", **options)  # pyright: ignore[reportArgumentType]
+    return preferences(votes_about(store.engine, "pirate"), "pirate", **options)  # pyright: ignore[reportArgumentType]
 
 
-def voted(verdict: str, left: str = "Ahoy!", right: str = "Hello.", *, prompt: str = "Greet me.") -> VotedBattle:
+def vote_on(
+    left: VotedAnswer,
+    right: VotedAnswer,
+    verdict: str,
+    *,
+    prompt: str = "Hi",
+    at: datetime = NOON,
+    battle: str = "b",
+    replay: bool = False,
+) -> Vote:
+    return Vote(
+        battle=battle,
+        at=at,
+        voter="v",
+        verdict=verdict,
+        reasons=(),
+        suspect="",
+        withdrawn=False,
+        prompt=prompt,
+        sampling={},
+        origin="replay" if replay else "live",
+        category="",
+        left=left.contestant,
+        right=right.contestant,
+        left_revision=left.revision,
+        right_revision=right.revision,
+        left_text=left.text,
+        right_text=right.text,
+    )
+
+
+def voted(verdict: str, left: str = "Ahoy!", right: str = "Hello.", *, prompt: str = "Greet me.") -> Vote:
     """A vote on the pirate's answer, on the left, and the base's."""
-    ours, theirs = PreferenceAnswer("pirate", OLD[:12], left), PreferenceAnswer("base", None, right)
-    return VotedBattle(str(random.random()), NOON, prompt, ours, theirs, verdict, {})
+    ours, theirs = VotedAnswer("pirate", OLD[:12], left), VotedAnswer("base", None, right)
+    return vote_on(ours, theirs, verdict, prompt=prompt, battle=str(random.random()))
 
 
 def test_a_vote_becomes_a_pair_that_tells_where_it_comes_from_and_not_from_whom(store: BattleStore) -> None:
@@ -86,9 +116,7 @@ def test_a_vote_becomes_a_pair_that_tells_where_it_comes_from_and_not_from_whom(
         (voted("left", right=" "), "empty", 0, []),
     ],
 )
-def test_each_verdict_teaches_what_the_rules_say(
-    one: VotedBattle, counted: str, pairs: int, labels: list[bool]
-) -> None:
+def test_each_verdict_teaches_what_the_rules_say(one: Vote, counted: str, pairs: int, labels: list[bool]) -> None:
     result = preferences([one], "pirate")
     assert getattr(result.counted, counted) == 1
     assert len(result.pairs) == pairs
@@ -97,7 +125,7 @@ def test_each_verdict_teaches_what_the_rules_say(
 
 @pytest.mark.parametrize("rival", ["poet@cccc", "Other Model (imported)"])
 def test_a_battle_against_another_persona_or_an_imported_answer_teaches_nothing(rival: str) -> None:
-    one = replace(voted("right"), right=PreferenceAnswer(rival, "c" * 12, "Lo!"))
+    one = vote_on(voted("right").answer("left"), VotedAnswer(rival, "c" * 12, "Lo!"), "right")
     result = preferences([one], "pirate", personas=["poet"])
     assert (result.counted.others, result.pairs, result.labels) == (1, [], [])
 
@@ -120,10 +148,11 @@ def test_votes_that_contradict_each_other_are_settled_by_the_majority_and_counte
     first, _ = result.pairs
     assert (first.chosen[0].content, len(first.votes), first.outvoted) == ("Ahoy!", 2, 1)
     assert (result.counted.followed, result.counted.outvoted) == (3, 1)
-    even = preferences([voted("left"), voted("right")], "pirate")
+    one = voted("left")
+    even = preferences([one, voted("right")], "pirate")
     assert (even.pairs, even.labels, even.counted.undecided) == ([], [], 2)
-    swapped = replace(voted("left"), left=PreferenceAnswer("base", None, "Hello."), right=voted("left").left)
-    assert preferences([voted("left"), swapped], "pirate").pairs == [], "sides do not matter, answers do"
+    swapped = vote_on(one.answer("right"), one.answer("left"), "left", prompt=one.prompt)
+    assert preferences([one, swapped], "pirate").pairs == [], "sides do not matter, answers do"
 
 
 @examples(max_examples=60, deadline=None)
@@ -216,27 +245,24 @@ def test_the_command_exports_or_says_in_one_line_that_there_is_too_little(home: 
     assert len(read_preferences(out)) == told["pairs"] == 31
 
 
-def met(
-    verdict: str, at: datetime = NOON, *, rival: PreferenceAnswer | None = None, replay: bool = False
-) -> VotedBattle:
+def met(verdict: str, at: datetime = NOON, *, rival: VotedAnswer | None = None, replay: bool = False) -> Vote:
     """A vote in terms of the revision on trial (`new`) and its rival, by default the live one."""
-    rival = rival or PreferenceAnswer(f"pirate@{OLD[:12]}", OLD[:12], "Ahoy!")
-    return VotedBattle(
-        "b", at, "Hi", PreferenceAnswer(f"pirate@{NEW[:12]}", NEW[:12], "Ay!"), rival, verdict, {}, replay
-    )
+    rival = rival or VotedAnswer(f"pirate@{OLD[:12]}", OLD[:12], "Ahoy!")
+    ours = VotedAnswer(f"pirate@{NEW[:12]}", NEW[:12], "Ay!")
+    return vote_on(ours, rival, verdict, at=at, replay=replay)
 
 
-def standing(votes: list[VotedBattle]) -> TrialEvidence:
-    return stand(votes, NEW, OLD, NOON)
+def evidence(votes: list[Vote]) -> TrialEvidence:
+    return trial_evidence(votes, NEW, OLD, NOON)
 
 
 def test_a_trial_has_proof_once_it_clearly_wins_and_not_before() -> None:
-    assert standing([]).better == 1
-    assert standing([met("left")] * 4).better < 20
-    clear = standing([met("left")] * 12)
+    assert evidence([]).better == 1
+    assert evidence([met("left")] * 4).better < 20
+    clear = evidence([met("left")] * 12)
     assert clear.better > 20
     assert clear.worse < 1
-    assert standing([met("right")] * 12).worse > 20
+    assert evidence([met("right")] * 12).worse > 20
 
 
 @pytest.mark.parametrize(
@@ -246,40 +272,32 @@ def test_a_trial_has_proof_once_it_clearly_wins_and_not_before() -> None:
         met("both_bad"),
         met("left", NOON - timedelta(seconds=1)),
         met("left", replay=True),
-        VotedBattle(
-            "b",
-            NOON,
-            "Hi",
-            PreferenceAnswer("poet", "c" * 12, "Lo!"),
-            PreferenceAnswer("base", None, "Hello."),
-            "left",
-            {},
-        ),
+        vote_on(VotedAnswer("poet", "c" * 12, "Lo!"), VotedAnswer("base", None, "Hello."), "left"),
     ],
 )
-def test_votes_that_tell_nothing_about_the_two_change_nothing(ignored: VotedBattle) -> None:
-    assert standing([ignored] * 30) == standing([])
+def test_votes_that_tell_nothing_about_the_two_change_nothing(ignored: Vote) -> None:
+    assert evidence([ignored] * 30) == evidence([])
 
 
 def test_battles_of_each_against_the_base_count_too() -> None:
-    base = PreferenceAnswer("base", None, "Hello.")
-    live = VotedBattle("b", NOON, "Hi", PreferenceAnswer("pirate", OLD[:12], "Ahoy!"), base, "right", {})
-    good = standing([live, met("left", rival=base)] * 12)
+    base = VotedAnswer("base", None, "Hello.")
+    live = vote_on(VotedAnswer("pirate", OLD[:12], "Ahoy!"), base, "right")
+    good = evidence([live, met("left", rival=base)] * 12)
     assert good.better > 20
     assert (good.trial, good.live) == ((12, 12), (0, 12))
-    assert standing([met("left", rival=base)] * 40).better == 1, "without the live one there is nothing to compare"
+    assert evidence([met("left", rival=base)] * 40).better == 1, "without the live one there is nothing to compare"
 
 
 def test_indifferent_voters_promote_no_more_often_than_alpha_however_often_one_looks() -> None:
     chance, promoted = random.Random(4), 0
-    base = PreferenceAnswer("base", None, "Hello.")
+    base = VotedAnswer("base", None, "Hello.")
     for _ in range(120):
-        votes: list[VotedBattle] = []
+        votes: list[Vote] = []
         for _ in range(60):
             side = chance.choice(("left", "right"))
-            live = VotedBattle("b", NOON, "Hi", PreferenceAnswer("pirate", OLD[:12], "Ahoy!"), base, side, {})
+            live = vote_on(VotedAnswer("pirate", OLD[:12], "Ahoy!"), base, side)
             votes.append(chance.choice([met(side), met(side, rival=base), live]))
-            if standing(votes).better >= 20:
+            if evidence(votes).better >= 20:
                 promoted += 1
                 break
     assert promoted <= 12, "about 6 of 120 are allowed; more than 12 has a chance below 1 %"

@@ -5,7 +5,7 @@ import pytest
 
 from arena.ranking.leaderboard import build_leaderboard
 from arena.ranking.ratings import RatingModel, rate_contestants
-from arena.votes.counts import VoteCounts
+from arena.votes.counts import count_cells
 from bench.arena.simulated_votes import Crowd, simulate
 from understudy.statistics.confidence_sequences import e_value
 
@@ -15,9 +15,7 @@ RUNS = 300
 
 def rated(crowd: Crowd, votes: int, number: int, **options) -> RatingModel:
     table = simulate(crowd, votes, seed=number)
-    counts = VoteCounts()
-    counts.add(table)
-    model = rate_contestants(counts.cells(), table.contestants, reference="base", **options)
+    model = rate_contestants(count_cells(table), table.contestants, reference="base", **options)
     assert model is not None
     return model
 
@@ -75,9 +73,7 @@ def test_the_effect_of_the_side_is_found_and_does_not_bend_the_scores():
 
 def test_length_control_takes_out_a_preference_for_long_answers():
     crowd = Crowd((0.0, 0.0), length=3.0, wordiness=(0.0, 0.7))
-    counts = VoteCounts()
-    counts.add(simulate(crowd, 4000, seed=3))
-    board = build_leaderboard(counts)
+    board = build_leaderboard(count_cells(simulate(crowd, 4000, seed=3)))
     assert board.overall is not None
     assert board.controlled is not None
     assert board.length is not None
@@ -91,9 +87,7 @@ def test_length_control_takes_out_a_preference_for_long_answers():
 
 def test_length_control_leaves_a_preference_for_the_contestant():
     crowd = Crowd((0.0, 1.0), wordiness=(0.0, 0.7))
-    counts = VoteCounts()
-    counts.add(simulate(crowd, 4000, seed=4))
-    board = build_leaderboard(counts)
+    board = build_leaderboard(count_cells(simulate(crowd, 4000, seed=4)))
     assert board.controlled is not None
     assert board.length is not None
     one = board.controlled.ratings[0]

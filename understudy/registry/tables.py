@@ -1,4 +1,4 @@
-"""The tables of the one database: revisions, personas, events, keys, battles, votes, withdrawals, tallies, exports."""
+"""The tables of the one database: revisions, personas, events, keys, battles, votes, withdrawals, exports."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +10,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    LargeBinary,
     String,
     Text,
     TypeDecorator,
@@ -209,19 +208,6 @@ class WithdrawalRow(Table):
 
     battle: Mapped[str] = mapped_column(ForeignKey("votes.battle"), primary_key=True)
     at: Mapped[datetime] = mapped_column(default=now)
-
-
-class TallyRow(Table):
-    """Votes that were counted already, so that a start need not count a million again. It may be deleted any time."""
-
-    __tablename__ = "tallies"
-
-    name: Mapped[str] = mapped_column(String(31), primary_key=True)
-    at: Mapped[datetime] = mapped_column(default=now)
-    votes: Mapped[int] = mapped_column(BigInteger)
-    """How many are in it."""
-    counts: Mapped[bytes] = mapped_column(LargeBinary)
-    """As `arena.votes.kept_counts` writes it."""
 
 
 class ExportRow(Table):

@@ -29,7 +29,7 @@ class VoteOutcome(BaseModel):
 class VoteSource(Protocol):
     """Where people's verdicts come from."""
 
-    def ballots(self, persona: str, since: datetime) -> Sequence[VoteOutcome]:
+    def outcomes(self, persona: str, since: datetime) -> Sequence[VoteOutcome]:
         """Decisive votes on the persona's answers since that moment, oldest first."""
         ...
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from understudy.config.settings import Settings
 from understudy.errors import GatewayError, NotFoundError
-from understudy.registry.actor import actor
 from understudy.registry.adapters import short
-from understudy.registry.registry import Event, Registry, open_registry
+from understudy.registry.events import actor
+from understudy.registry.records import Event
+from understudy.registry.registry import Registry, open_registry
 from understudy.workflows.gateway_admin import AdminClient
 
 if TYPE_CHECKING:
