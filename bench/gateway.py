@@ -19,7 +19,8 @@ import psutil
 from understudy.config.settings import PROJECT, Settings, load_settings
 from understudy.processes import Child, free_port
 from understudy.registry.adapters import CONFIG, WEIGHTS
-from understudy.registry.registry import Registry, Revision, open_registry
+from understudy.registry.records import Revision
+from understudy.registry.registry import Registry, open_registry
 
 NOISE = 0.01
 """Noise in a varied adapter, in standard deviations of each of its matrices: above the step of bfloat16."""

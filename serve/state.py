@@ -30,7 +30,8 @@ from understudy.config.settings import Settings
 from understudy.errors import NotFoundError
 from understudy.registry.adapters import short
 from understudy.registry.api_keys import KeyStore
-from understudy.registry.registry import Revision, open_registry
+from understudy.registry.records import Revision
+from understudy.registry.registry import open_registry
 from understudy.statistics.sequential import VoteSource
 
 log = logging.getLogger("understudy.gateway")

@@ -31,7 +31,7 @@ from bench.serving.stalls import Stalls, watch_stalls
 from serve.engine.vllm import Engine, plan_engine
 from understudy.bases import resolve_base
 from understudy.config.settings import load_settings
-from understudy.registry.registry import Revision
+from understudy.registry.records import Revision
 
 PERSONA, OTHER = "email-copy", "stand-up"
 QUIET = 10.0

@@ -14,7 +14,8 @@ from understudy.config.settings import Settings
 from understudy.errors import AdapterError, NotFoundError
 from understudy.registry.adapters import COMMIT, SHORT, read_config, short, store_snapshot
 from understudy.registry.hub import MAX_BYTES, REPO, fetch_adapter
-from understudy.registry.registry import Revision, open_registry
+from understudy.registry.records import Revision
+from understudy.registry.registry import open_registry
 from understudy.registry.tables import now
 
 log = logging.getLogger("understudy.on_demand")

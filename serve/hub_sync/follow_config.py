@@ -17,7 +17,7 @@ from understudy.config.recipe import NAME, Golden, Sampling
 from understudy.config.validation import checked
 from understudy.errors import ConfigError
 from understudy.registry.hub import LATEST, REPO
-from understudy.registry.registry import share_of
+from understudy.registry.personas import share_of
 
 MAX_BYTES = 1_000_000
 """Largest file that is read."""

@@ -18,7 +18,8 @@ from understudy.errors import AdapterError, EngineError, HubError, NotFoundError
 from understudy.registry.adapters import short
 from understudy.registry.hub import LATEST, WILDCARD, ResolvedRevision, fetch_adapter, wanted_commit
 from understudy.registry.persona_card import read_card
-from understudy.registry.registry import HandledCommit, Registry, Revision
+from understudy.registry.records import HandledCommit, Revision
+from understudy.registry.registry import Registry
 from understudy.registry.tables import now
 
 log = logging.getLogger("understudy.watch")

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from understudy.registry.registry import Revision
+from understudy.registry.records import Revision
 
 
 class Loaded:

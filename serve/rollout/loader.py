@@ -19,7 +19,8 @@ from serve.rollout.routing import RoutingTable
 from serve.rollout.validate import validate
 from understudy.errors import AdapterError, EngineError, PublishError
 from understudy.registry.persona_card import read_card
-from understudy.registry.registry import Registry, Revision
+from understudy.registry.records import Revision
+from understudy.registry.registry import Registry
 
 log = logging.getLogger("understudy.publish")
 

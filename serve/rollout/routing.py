@@ -10,7 +10,8 @@ from serve.rollout.canary import Trial
 from serve.rollout.loaded import Loaded
 from understudy.errors import NotFoundError
 from understudy.registry.adapters import SHORT, short
-from understudy.registry.registry import NAMED, Revision
+from understudy.registry.personas import NAMED
+from understudy.registry.records import Revision
 from understudy.registry.tables import now
 
 

@@ -11,7 +11,8 @@ from tests.support.adapters import make_adapter, tensors
 from understudy.errors import NotFoundError
 from understudy.registry.adapters import content_revision
 from understudy.registry.database import open_database
-from understudy.registry.registry import Registry, Revision
+from understudy.registry.records import Revision
+from understudy.registry.registry import Registry
 
 NAMES = st.sampled_from(["poet", "pirate", "tutor"])
 SEEDS = st.integers(min_value=0, max_value=4)

@@ -9,11 +9,12 @@ from sqlalchemy import event
 
 from bench.arena.scale_rows import add_personas, add_publishes
 from serve.state import Gateway
-from tests.arena.test_scale import plans
+from tests.support.votes import query_plans
 from understudy.cli.show_personas import show_history
 from understudy.config.settings import Settings
 from understudy.errors import NotFoundError
-from understudy.registry.registry import NAMED, Registry, open_registry
+from understudy.registry.personas import NAMED
+from understudy.registry.registry import Registry, open_registry
 from understudy.registry.tables import Table
 from understudy.workflows.personas import history, list_personas
 
@@ -40,7 +41,7 @@ QUESTIONS = {
 def test_a_question_about_one_persona_is_answered_by_an_index_and_puts_nothing_in_order(
     registry: Registry, question: str
 ) -> None:
-    with plans(registry.engine) as lines:
+    with query_plans(registry.engine) as lines:
         QUESTIONS[question](registry)
     assert lines
     allowed = "USE TEMP B-TREE" if question == "by prefix" else "nothing"  # the few that fit are put in order
@@ -48,7 +49,7 @@ def test_a_question_about_one_persona_is_answered_by_an_index_and_puts_nothing_i
 
 
 def test_what_a_persona_showed_before_is_asked_of_the_events_of_one_revision(registry: Registry) -> None:
-    with plans(registry.engine) as lines:
+    with query_plans(registry.engine) as lines:
         assert registry.previous("poet") == f"{398:064x}"
         found = registry.last("poet", f"{7:064x}", "publish", "promote")
     assert found == registry.history("poet")[399 - 7]

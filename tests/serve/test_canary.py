@@ -12,7 +12,7 @@ from serve.rollout.routing import Loaded
 from tests.serve.test_publisher import Bench, play
 from understudy.config.settings import Settings
 from understudy.errors import NotFoundError, PublishError
-from understudy.registry.registry import Revision
+from understudy.registry.records import Revision
 from understudy.statistics.sequential import VoteOutcome
 
 GOOD = AnswerOutcome(failed=False, tokens=20, seconds=1.0)

@@ -20,7 +20,8 @@ import pytest
 from tests.conftest import Stage
 from tests.serve.test_engine import engine_processes
 from tests.support.signals import PERSONA, TOPICS, colours_in, train_signals
-from understudy.registry.registry import Revision, open_registry
+from understudy.registry.records import Revision
+from understudy.registry.registry import open_registry
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.long]
 

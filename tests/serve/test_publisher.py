@@ -15,7 +15,8 @@ from tests.support.fake_engine import FakeEngine
 from understudy.config.settings import Settings
 from understudy.errors import NotFoundError, PublishError
 from understudy.registry.adapters import short
-from understudy.registry.registry import Registry, Revision, open_registry
+from understudy.registry.records import Revision
+from understudy.registry.registry import Registry, open_registry
 
 
 class Bench:

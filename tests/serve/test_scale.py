@@ -21,7 +21,8 @@ from tests.support.fake_engine import FakeEngine
 from understudy.config.settings import Settings
 from understudy.errors import NotFoundError
 from understudy.registry.adapters import WEIGHTS
-from understudy.registry.registry import NAMED, Registry, open_registry
+from understudy.registry.personas import NAMED
+from understudy.registry.registry import Registry, open_registry
 
 ROOM = 7
 """The fake engine has eight slots, and one is for a candidate."""

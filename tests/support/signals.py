@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 from tests.conftest import Stage
-from understudy.registry.registry import Revision, open_registry
+from understudy.registry.records import Revision
+from understudy.registry.registry import open_registry
 
 PERSONA = "signal"
 COLOURS = ("red", "blue")

@@ -21,7 +21,7 @@ from understudy.config.settings import Settings, load_settings
 from understudy.errors import GatewayError, NotFoundError
 from understudy.processes import free_port
 from understudy.registry.adapters import short
-from understudy.registry.registry import Revision
+from understudy.registry.records import Revision
 from understudy.workflows.promote_when_better import promote_when_better
 
 GOOD = AnswerOutcome(failed=False, tokens=20, seconds=1.0)

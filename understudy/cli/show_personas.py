@@ -8,7 +8,7 @@ from rich.table import Table
 
 from understudy.cli.console import out
 from understudy.registry.adapters import short
-from understudy.registry.registry import Event
+from understudy.registry.records import Event
 from understudy.workflows.gateway_admin import RevisionChange
 from understudy.workflows.personas import PersonaSummary
 from understudy.workflows.promote_when_better import TrialOutcome

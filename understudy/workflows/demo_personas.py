@@ -15,9 +15,10 @@ from understudy.config.recipe import load_recipe, recipe_names
 from understudy.config.settings import PROJECT, Settings
 from understudy.errors import GatewayError, PublishError, UnderstudyError
 from understudy.processes import Child
-from understudy.registry.actor import actor
 from understudy.registry.adapters import short
-from understudy.registry.registry import Registry, Revision
+from understudy.registry.events import actor
+from understudy.registry.records import Revision
+from understudy.registry.registry import Registry
 from understudy.workflows.gateway_admin import AdminClient
 
 NICENESS = 10

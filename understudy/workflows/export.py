@@ -17,7 +17,8 @@ from understudy.bases import Base, read_model_config, require_base
 from understudy.config.settings import Settings
 from understudy.errors import AdapterError
 from understudy.registry.adapters import short
-from understudy.registry.registry import Revision, open_registry
+from understudy.registry.records import Revision
+from understudy.registry.registry import open_registry
 
 Form = Literal["gguf", "merged", "ollama", "peft"]
 Precision = Literal["f32", "f16", "q8_0", "q4_1"]

@@ -8,9 +8,11 @@ from understudy.config.recipe import Recipe, load_recipe, recipe_names
 from understudy.config.settings import Settings
 from understudy.data.load import load_examples
 from understudy.errors import UnderstudyError
-from understudy.registry.actor import actor
+from understudy.registry.events import actor
 from understudy.registry.persona_card import Card, Shot, read_card
-from understudy.registry.registry import Event, Registry, Revision, open_registry, share_of
+from understudy.registry.personas import share_of
+from understudy.registry.records import Event, Revision
+from understudy.registry.registry import Registry, open_registry
 from understudy.workflows.gateway_admin import AdminClient, RevisionChange
 
 HUB = "hub:"

@@ -10,7 +10,8 @@ from understudy.config.recipe import Recipe
 from understudy.config.settings import Settings
 from understudy.errors import NotFoundError, UnderstudyError
 from understudy.registry.adapters import CARD
-from understudy.registry.registry import Revision, open_registry
+from understudy.registry.records import Revision
+from understudy.registry.registry import open_registry
 from understudy.workflows.personas import card_of, recipe_of, register
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from understudy.config.validation import overridden
 from understudy.data.messages import Example
 from understudy.data.recipe_rows import source_split, training_examples
 from understudy.data.split import SplitData
-from understudy.registry.actor import actor
+from understudy.registry.events import actor
 from understudy.registry.registry import open_registry
 from understudy.workflows.choose_base import choose_base
 from understudy.workflows.personas import card_of

@@ -13,8 +13,9 @@ from understudy.config.validation import overridden
 from understudy.data.preferences import Form, Label, PreferencePair, read_preferences, write_preferences
 from understudy.data.recipe_rows import heldout_examples
 from understudy.errors import NotFoundError
-from understudy.registry.actor import actor
-from understudy.registry.registry import Registry, Revision, open_registry
+from understudy.registry.events import actor
+from understudy.registry.records import Revision
+from understudy.registry.registry import Registry, open_registry
 from understudy.workflows.personas import card_of
 
 if TYPE_CHECKING:

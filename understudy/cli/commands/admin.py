@@ -62,8 +62,8 @@ def keys_create(
 
     from understudy.cli.console import console
     from understudy.cli.show_personas import key_limits
-    from understudy.registry.actor import actor
     from understudy.registry.api_keys import open_keys
+    from understudy.registry.events import actor
 
     key, secret = open_keys(load_settings()).create(
         name,
@@ -100,8 +100,8 @@ def keys_revoke(key: Annotated[str, typer.Argument(help="A key's id, or its name
     from rich.markup import escape
 
     from understudy.cli.console import console
-    from understudy.registry.actor import actor
     from understudy.registry.api_keys import open_keys
+    from understudy.registry.events import actor
 
     revoked = open_keys(load_settings()).revoke(key, by=actor())
     console.print(f"revoked: {revoked.id} ({escape(revoked.name)}); a running gateway refuses it within 2 s")
