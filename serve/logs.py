@@ -1,7 +1,7 @@
-"""Logs: one JSON object a line (or a line for people), each with its request's id, none with a secret.
+"""Logs: one JSON object per line (or a line of text), each with its request's id, none with a secret.
 
-Prompts, answers, keys and addresses are never logged. The formatters are a second net: what looks like a secret
-leaves as `[secret]`, wherever in a record it stood, exception texts included.
+Prompts, answers, keys and addresses are never logged. The formatters are a second safeguard: they replace
+whatever looks like a secret by `[secret]`, anywhere in a record, exception texts included.
 """
 
 import contextlib
@@ -21,10 +21,10 @@ log = logging.getLogger("understudy.access")
 Outcome: TypeAlias = Literal["ok", "client_gone", "engine_down", "refused"]
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
-"""Id of the request that this task works for; empty outside of requests."""
+"""Id of the request that this task serves; empty outside of requests."""
 
 CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-"""What a client may choose as its request's id."""
+"""Request ids that a client may choose."""
 
 SECRET = re.compile(
     r"us-[0-9a-f]{8}-[A-Za-z0-9_-]{16,}"  # our keys, cut ones too
@@ -60,7 +60,7 @@ def configure_logs(json: bool, level: str = "INFO") -> None:
 
 
 def new_request_id(header: str | None) -> str:
-    """The client's `x-request-id` when it is 1-64 of A-Z a-z 0-9 . _ - and no secret; else a new one."""
+    """The client's `x-request-id` if it is 1-64 of A-Z a-z 0-9 . _ - and not a secret; else a new one."""
     if header and CLIENT_ID.fullmatch(header) and not SECRET.search(header):
         return header
     return f"req-{secrets.token_hex(8)}"
@@ -83,7 +83,7 @@ def access_record(
     """Writes the one record of a finished request.
 
     `route` is the route's pattern, `caller` a key's public id, `persona` a name from the registry: nothing that a
-    client can fill with text of its own. Token counts are None where the engine did not tell them.
+    client can fill with text of its own. Token counts are None where the engine did not report them.
     """
     if not log.isEnabledFor(logging.INFO):
         return
@@ -104,7 +104,7 @@ def access_record(
 
 
 def redact(value: Any) -> Any:
-    """The same value, as JSON can hold it, with `[secret]` for everything that looks like one."""
+    """Returns the value in JSON's types, with `[secret]` for whatever looks like one."""
     if isinstance(value, str):
         return SECRET.sub(REPLACEMENT, value)
     if value is None or isinstance(value, (bool, int, float)):
@@ -117,7 +117,7 @@ def redact(value: Any) -> Any:
 
 
 class Stderr(logging.StreamHandler):
-    """Writes to stderr; a record that cannot be written is named, but not shown as logging would, secrets and all."""
+    """Writes to stderr; of a record that cannot be written only the source line, as its content may be secret."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is logging's)
         broken = f"a record of {Path(record.pathname).name}:{record.lineno} could not be written"

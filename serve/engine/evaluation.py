@@ -1,4 +1,4 @@
-"""Lets an admin evaluate an adapter on the running engine, in the moments in which it serves nobody."""
+"""Evaluates an adapter on the running engine for an admin, while the engine serves no other request."""
 
 import asyncio
 import time
@@ -23,15 +23,15 @@ PATHS: dict[Operation, str] = {
     "completions": "/v1/completions",
 }
 
-ALONE, IN_COMPANY = 48, 4
-"""Requests that the engine gets at once: while nobody else asks it, and while people come and go. A step of the
-engine takes longer the more answers it works at, and somebody who comes waits for the step that is being made."""
-COMPANY = 30.0
-"""Seconds after somebody's answer in which others are expected."""
+IDLE_REQUESTS, BUSY_REQUESTS = 48, 4
+"""Requests sent to the engine at once: while there is no other traffic, and while there was some lately. A step of the
+engine takes longer the more answers it computes, and a request that arrives waits for the current step."""
+RECENT = 30.0
+"""Seconds after the last served answer in which more requests are expected."""
 QUIET = 0.3
-"""Seconds without anybody before it goes on: what is begun in every gap is broken off again."""
+"""Seconds without traffic before it continues: requests begun in every short gap would be cancelled again."""
 ABANDONED = 60.0
-"""Seconds without a request, waiting ones included, after which an evaluation is taken for dead."""
+"""Seconds without a request, waiting ones included, after which an evaluation counts as abandoned."""
 
 
 class EvaluationRequest(BaseModel):
@@ -42,7 +42,7 @@ class EvaluationRequest(BaseModel):
     persona: str = Field(pattern=NAME)
     revision: str = Field(pattern="^[0-9a-f]{12,64}$")
     base: str = Field(max_length=200)
-    """The base that it was trained on, by name and revision: another one is refused."""
+    """The base that it was trained on; any other base is refused."""
     base_revision: str = Field(default="", max_length=64)
 
 
@@ -54,30 +54,30 @@ class Evaluations:
         engine: Engine,
         session: aiohttp.ClientSession,
         registry: Registry,
-        busy: "Traffic",
+        traffic: "Traffic",
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine, self._session, self._registry = engine, session, registry
-        self._traffic, self._clock = busy, clock
+        self._traffic, self._clock = traffic, clock
         self._name, self._used = "", 0.0
         self._running = self._asked = 0
         self._room = asyncio.Condition()
 
     async def load(self, wanted: EvaluationRequest) -> str:
-        """Validates and loads a registered revision under a name of its own, which it returns.
+        """Validates and loads a registered revision; returns its name for this evaluation.
 
         Raises:
             NotFoundError: there is no such revision here.
-            PublishError: this engine has another base, another evaluation goes on, or the adapter is not valid.
-            EngineError: the engine does not take it.
+            PublishError: this engine has another base, another evaluation is running, or the adapter is not valid.
+            EngineError: the engine does not load it.
         """
         base = self._engine.plan.base
-        mine = base_revision(base) or ""
-        if wanted.base != base.name or (wanted.base_revision and wanted.base_revision != mine):
-            raise PublishError(f"this gateway serves {base.name}@{mine or '?'}, not {wanted.base}")
+        served = base_revision(base) or ""
+        if wanted.base != base.name or (wanted.base_revision and wanted.base_revision != served):
+            raise PublishError(f"this gateway serves {base.name}@{served or '?'}, not {wanted.base}")
         if self._name and (self._asked or self._clock() - self._used < ABANDONED):
-            raise PublishError("another evaluation goes on; try again when it is over")
+            raise PublishError("another evaluation is running; try again when it is over")
         if self._name:
             await self.unload()
         self._name, self._used = f"evaluation-{uuid.uuid4().hex[:8]}", self._clock()
@@ -95,22 +95,22 @@ class Evaluations:
         return self._name
 
     async def unload(self) -> None:
-        """Unloads the adapter that is evaluated. Without an evaluation it does nothing."""
+        """Unloads the adapter that is evaluated; does nothing without an evaluation."""
         name, self._name = self._name, ""
         if name:
             await self._engine.unload(self._session, name)
 
     async def ask(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
-        """What the engine answers; begun anew whenever somebody else comes, so it may take long.
+        """Returns the engine's answer; starts again whenever other traffic arrives, so it may take long.
 
         Raises:
             NotFoundError: `body` names neither the base nor the adapter that is evaluated.
             EngineError: the engine cannot answer.
         """
         if body.get("model") not in {BASE_NAME, self._name}:
-            raise NotFoundError(f"model {body.get('model')!r} is not evaluated here; load it first")
+            raise NotFoundError(f"model {body.get('model')!r} is not being evaluated; load it first")
         if body.get("stream"):
-            raise NotFoundError("an evaluation does not stream")
+            raise NotFoundError("an evaluation cannot stream")
         self._asked += 1
         try:
             while True:
@@ -125,21 +125,21 @@ class Evaluations:
             self._asked, self._used = self._asked - 1, self._clock()
 
     async def _unless_interrupted(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
-        """The answer; None when somebody else came first, for whom the engine drops it."""
+        """Returns the answer, or None when other traffic arrived first and the request was cancelled."""
         asked = asyncio.ensure_future(self._engine.post(self._session, path, body))
-        somebody = asyncio.ensure_future(self._traffic.somebody())
+        interrupted = asyncio.ensure_future(self._traffic.busy())
         try:
-            await asyncio.wait({asked, somebody}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({asked, interrupted}, return_when=asyncio.FIRST_COMPLETED)
             return asked.result() if asked.done() else None
         finally:
-            for task in (asked, somebody):
+            for task in (asked, interrupted):
                 task.cancel()
 
     async def _enter(self) -> None:
-        """Waits until nobody else is served and there is room."""
+        """Waits until there is no other traffic and fewer requests than the limit run."""
         while True:
             await self._traffic.quiet(QUIET)
-            most = IN_COMPANY if self._traffic.seconds_since < COMPANY else ALONE
+            most = BUSY_REQUESTS if self._traffic.seconds_since < RECENT else IDLE_REQUESTS
             if self._running < most:
                 self._running += 1
                 return
@@ -153,36 +153,36 @@ class Evaluations:
 
 
 class Traffic:
-    """Whether anybody is being served. It belongs to one event loop."""
+    """Knows whether requests are being served. It belongs to one event loop."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._served, self._last = clock, 0, -1e9
-        self._come, self._gone = asyncio.Event(), asyncio.Event()
-        self._gone.set()
+        self._busy, self._idle = asyncio.Event(), asyncio.Event()
+        self._idle.set()
 
     @property
     def seconds_since(self) -> float:
-        """Since somebody was served; 0 while somebody is."""
+        """Seconds since a request was served; 0 while one is."""
         return 0.0 if self._served else self._clock() - self._last
 
     def __enter__(self) -> None:
         self._served += 1
-        self._come.set()
-        self._gone.clear()
+        self._busy.set()
+        self._idle.clear()
 
     def __exit__(self, *_: object) -> None:
         self._served -= 1
         self._last = self._clock()
         if not self._served:
-            self._come.clear()
-            self._gone.set()
+            self._busy.clear()
+            self._idle.set()
 
-    async def somebody(self) -> None:
-        """Returns as soon as somebody is served."""
-        await self._come.wait()
+    async def busy(self) -> None:
+        """Returns as soon as a request is served."""
+        await self._busy.wait()
 
     async def quiet(self, seconds: float) -> None:
-        """Returns when nobody has been served for so long."""
+        """Returns when no request has been served for so long."""
         while (left := seconds - self.seconds_since) > 0:
-            await self._gone.wait()
+            await self._idle.wait()
             await asyncio.sleep(max(0.0, min(left, seconds)))

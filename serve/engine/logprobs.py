@@ -1,4 +1,4 @@
-"""Answers straight from the engine with their log-probabilities, and how far two of them are apart."""
+"""Asks the engine for answers with log-probabilities, and compares two of them."""
 
 import math
 import time
@@ -10,12 +10,12 @@ from serve.engine.vllm import Engine
 
 MAX_TOKENS = 256
 SAME = 0.1
-"""Greatest mean difference (in nats) between two answers of one unharmed model; a spoiled engine is off by several."""
+"""Greatest mean difference (in nats) between two answers of one unharmed model; a damaged engine differs by several."""
 
 SEED = 0
 
 COMPARED = 16
-"""Tokens of an answer that are compared with the base's."""
+"""Number of tokens of an answer that are compared with the base's."""
 
 
 class ScoredAnswer(BaseModel):
@@ -28,7 +28,7 @@ class ScoredAnswer(BaseModel):
     tokens: list[str]
     logprobs: list[float]
     seconds: float = 0.0
-    """From the question to the end of the answer."""
+    """From the request to the end of the answer."""
 
     @property
     def pace(self) -> float:
@@ -46,9 +46,9 @@ async def ask(
     to_the_end: bool = True,
     sampled: bool = False,
 ) -> ScoredAnswer:
-    """The answer of `model` to `prompt`; of exactly `max_tokens` unless `to_the_end`.
+    """Asks `model` to answer `prompt`, with exactly `max_tokens` tokens unless `to_the_end`.
 
-    Greedy, or `sampled` as the base wants it (vLLM reads its generation_config.json), with a fixed seed.
+    Greedy, or `sampled` with the base's own parameters (vLLM reads its generation_config.json) and a fixed seed.
 
     Raises:
         EngineError: the engine did not answer.
@@ -77,7 +77,7 @@ async def ask(
 def difference(one: ScoredAnswer, other: ScoredAnswer) -> float:
     """Largest difference of log-probabilities over the start that both answers share.
 
-    The token at which they part counts too: where a near-tie was decided otherwise, both are about as probable.
+    The first token that differs counts, too: after a near-tie that fell differently, both are about as probable.
     """
     differences = _differences(one, other)
     if not differences:
@@ -86,7 +86,7 @@ def difference(one: ScoredAnswer, other: ScoredAnswer) -> float:
 
 
 def same(before: ScoredAnswer, after: ScoredAnswer) -> bool:
-    """Whether two answers come from one unharmed model; near-ties may part."""
+    """Whether two answers can come from one unharmed model; they may differ at near-ties."""
     if not all(math.isfinite(p) for p in after.logprobs):
         return False
     differences = _differences(before, after)

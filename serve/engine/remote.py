@@ -1,7 +1,7 @@
-"""An engine that somebody else runs, somewhere else: one vLLM, or a whole fleet of them behind one address.
+"""An engine that runs elsewhere: one vLLM, or a fleet of them behind one address.
 
-It speaks vLLM's own HTTP, so all that differs from a child process is its life: we neither start nor end it, and a
-request that it has not begun to answer may be asked again, because another replica may be well.
+It speaks vLLM's own HTTP, and differs from a child process only in its lifetime: we neither start nor end it, and a
+request that it has not begun to answer is sent again, because another replica may be healthy.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ class RemoteEngine(Engine):
     """The engine at a URL (`UNDERSTUDY_ENGINE_URL`), for instance the one of deploy/ray."""
 
     retries = (0.1, 0.5, 2.0, 5.0)
-    misses = 15  # it is restarted without us; until then what is left of it answers
+    misses = 15  # others restart it; until then its remaining replicas answer
 
     def __init__(self, plan: EnginePlan, url: str) -> None:
         super().__init__(plan, Path(os.devnull))
@@ -28,14 +28,14 @@ class RemoteEngine(Engine):
 
     @property
     def alive(self) -> bool:
-        """Always: whoever runs it also restarts it, and health checks tell how it is."""
+        """Always true: its operator restarts it, and health checks show its state."""
         return True
 
     def start(self) -> None:
-        """Nothing to be done here."""
+        """Does nothing: the engine is started elsewhere."""
 
     async def stop(self) -> None:
-        """Nothing either; it goes on without us."""
+        """Does nothing: the engine is stopped elsewhere."""
 
     async def wait_ready(self, session: aiohttp.ClientSession, timeout: float) -> None:
         """Returns when it answers; raises EngineError when it does not within `timeout` seconds."""
@@ -47,7 +47,7 @@ class RemoteEngine(Engine):
 
 
 def plan_remote(settings: Settings, base: Base, personas: int) -> EnginePlan:
-    """What the gateway must know of an engine that others have planned: base, slots, largest rank.
+    """Plans for an engine that runs elsewhere: base, slots, largest rank.
 
     Give both sides the same UNDERSTUDY_BASE, UNDERSTUDY_SLOTS and UNDERSTUDY_MAX_LORA_RANK.
 

@@ -1,4 +1,4 @@
-"""A vLLM of our own for a while: to check a training before it starts, and to evaluate an adapter after it."""
+"""Runs a temporary vLLM: to check a training run before it starts, and to evaluate an adapter after it."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,8 +24,8 @@ class ScratchEngine:
     """A private engine; `async with ScratchEngine(...)` starts it, and ends it with all that it started."""
 
     def __init__(self, settings: Settings, base: Base, *, log: str = "scratch-engine.log") -> None:
-        """Plans it. Raises EngineError: vLLM is not installed, or cannot serve that."""
-        # Nobody else is served here, so all cores compute.
+        """Plans the engine. Raises EngineError: vLLM is not installed, or cannot serve the base."""
+        # It serves no other requests, so all cores compute.
         self._plan: EnginePlan = plan_engine(settings, base, personas=0).model_copy(update={"threads": cores()})
         self._engine = Engine(self._plan, settings.logs_dir / log)
         self._timeout = settings.start_timeout
@@ -42,13 +42,13 @@ class ScratchEngine:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        with CancelScope(shield=True):  # anyio cancels again at every await; this end is waited for
+        with CancelScope(shield=True):  # anyio cancels again at every await; the stop must finish
             await self._engine.stop()
             if self._session is not None:
                 await self._session.close()
 
     async def same_prompts(self, prompts: Sequence[Prompt], decode: Callable[[list[int]], str]) -> str:
-        """Compares what the engine makes of each chat with what training makes of it, token by token.
+        """Compares the engine's tokens of each chat with training's.
 
         Raises:
             BaseModelError: showing where the first one differs.
@@ -62,12 +62,12 @@ class ScratchEngine:
                 raise BaseModelError(
                     f"prompt {number} differs at token {place}: training has "
                     f"{decode(trained[place : place + 8])!r}, the engine {decode(served[place : place + 8])!r}; "
-                    "the base's chat template must write both alike"
+                    "the base's chat template must give both the same tokens"
                 )
         return f"{len(prompts)} prompts, {sum(len(tokens) for _, tokens in prompts):,} tokens"
 
     async def takes(self, adapter: Path) -> str:
-        """Validates and loads an adapter, and gets a token out of it.
+        """Validates and loads an adapter, and generates one token with it.
 
         Raises:
             EngineError: with every reason why not.
@@ -85,14 +85,14 @@ class ScratchEngine:
         await self._engine.load(self._running, name, adapter)
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """What vLLM's API answers to `body`. Raises EngineError."""
+        """Posts `body` to vLLM's API; returns its answer. Raises EngineError."""
         return await self._engine.post(self._running, path, body)
 
     async def _tokens(self, chat: list[dict[str, str]]) -> list[int]:
         answer = await self._engine.complete(self._running, _question(chat, BASE_NAME))
         tokens = answer.get("prompt_token_ids")
         if not isinstance(tokens, list):
-            raise EngineError("the engine does not tell the tokens of its prompts")
+            raise EngineError("the engine does not return the tokens of its prompts")
         return tokens
 
     @property

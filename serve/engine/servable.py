@@ -1,4 +1,4 @@
-"""Whether vLLM can serve a base with adapters, asked before an engine is started: each reason is one line."""
+"""Checks that vLLM can serve a base with adapters, before an engine is started; each reason is one line."""
 
 import json
 import math
@@ -29,9 +29,9 @@ ASK_SECONDS = 120
 
 
 def check_servable(base: Base, cache: Path, *, on_cpu: bool) -> None:
-    """Refuses a base that would only fail once vLLM has been loading for a while.
+    """Refuses a base that would otherwise fail late, while vLLM loads it.
 
-    `cache` is a folder where the answers of vLLM are kept.
+    `cache` is a folder that keeps the answers of vLLM.
 
     Raises:
         BaseModelError: it has no chat template, an architecture that vLLM does not serve with adapters, or too many
@@ -63,7 +63,7 @@ def check_architecture(base: Base, cache: Path) -> None:
 
 
 def serves_adapters(architecture: str, cache: Path) -> LoraSupport:
-    """What the installed vLLM's own registry says; asked once a version, in a process of its own."""
+    """Asks the installed vLLM's own registry, once for each version, in a separate process."""
     file = cache / f"vllm-{vllm_version()}-adapters.json"
     try:
         known: dict[str, LoraSupport] = json.loads(file.read_text())
@@ -71,7 +71,9 @@ def serves_adapters(architecture: str, cache: Path) -> LoraSupport:
         known = {}
     if architecture not in known:
         known[architecture] = _ask(architecture)
-        with suppress(OSError):  # an image cannot be written; vLLM is then asked again at the next start
+        with suppress(
+            OSError
+        ):  # a container's file system may be read-only; vLLM is then asked again at the next start
             cache.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(known, indent=2, sort_keys=True))
     return known[architecture]
@@ -83,8 +85,8 @@ def _ask(architecture: str) -> LoraSupport:
     answer = (done.stdout.split() or [""])[-1]
     if answer in ("yes", "no", "unknown"):
         return answer
-    said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-    raise BaseModelError(f"vLLM does not say whether it serves {architecture} with adapters: {said}")
+    reason = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+    raise BaseModelError(f"vLLM does not say whether it serves {architecture} with adapters: {reason}")
 
 
 def vllm_version() -> str | None:
@@ -106,7 +108,7 @@ def _has_chat_template(base: Base) -> bool:
 
 
 def _hub_chat_template(base: Base) -> bool:
-    """True also where the Hub does not say: vLLM says it then."""
+    """True also where the Hub cannot be asked: vLLM reports the problem then."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -115,7 +117,7 @@ def _hub_chat_template(base: Base) -> bool:
             path = Path(hf_hub_download(base.location, name, **pinned(base)))
         except EntryNotFoundError:
             continue
-        except Exception:  # the client's transport has errors of its own, and they change with its version
+        except Exception:  # the transport's error classes change with the client's version
             return True
         if name.endswith(".jinja") or json.loads(path.read_text(encoding="utf-8")).get("chat_template"):
             return True
@@ -126,11 +128,11 @@ def _check_memory(base: Base) -> None:
     try:
         weights = sum(math.prod(shape) for shape in weight_shapes(base).values())
     except BaseModelError:
-        return  # nobody knows yet
+        return  # the size is not known yet
     each = 4 if serving_dtype(base, on_cpu=True) == "float32" else 2
-    needed, there = weights * each / 2**30, psutil.virtual_memory().available / 2**30
-    if needed > there:
+    needed, free = weights * each / 2**30, psutil.virtual_memory().available / 2**30
+    if needed > free:
         raise BaseModelError(
-            f"base {base.name}: its {weights / 1e9:.1f} billion weights need {needed:.1f} GiB and {there:.1f} GiB are "
+            f"base {base.name}: its {weights / 1e9:.1f} billion weights need {needed:.1f} GiB and {free:.1f} GiB are "
             "free; use a smaller base, such as smollm2"
         )

@@ -1,4 +1,4 @@
-"""The engine: vLLM's own OpenAI server as a child process on loopback that only we talk to."""
+"""The engine: vLLM's own OpenAI server as a child process on loopback, behind the gateway."""
 
 import asyncio
 import importlib.metadata
@@ -26,24 +26,24 @@ RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Maximum ranks that vLLM 0.32 accepts."""
 
 MOST_PERSONAS = 32
-"""Personas that get a slot of their own unless the settings say more: each slot takes memory for good, which for a 7B
-base and rank 64 is 300 MB. The others take turns."""
+"""Personas that get a slot of their own unless the settings allow more. Each slot takes memory permanently, 300 MB
+for a 7B base at rank 64; further personas take turns."""
 
 SPARE_SLOTS = 2
-"""One for a candidate, one for a revision that is being drained."""
+"""One for a candidate and one for a revision that is being drained."""
 
 UPSTREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=300)
 
 KEEP_ALIVE = 2.0
-"""Seconds that an idle connection to the engine is used again. vLLM's server closes it after 5; a request that
-takes a connection in that moment would be lost."""
+"""Seconds for which an idle connection to the engine is reused. vLLM's server closes it after 5, and a request sent
+in that moment would be lost."""
 
 CPU_CONTEXT = 4096
-"""Longest context that we plan for on a CPU, in tokens."""
+"""Longest context that is planned for on a CPU, in tokens."""
 
 
 def engine_session() -> aiohttp.ClientSession:
-    """Connections to engines: as many as are asked for, and none that the engine may have closed."""
+    """Opens a session for engines: unlimited connections, none of which the engine may have closed."""
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE)
     return aiohttp.ClientSession(timeout=UPSTREAM_TIMEOUT, connector=connector, auto_decompress=False)
 
@@ -63,14 +63,14 @@ class EnginePlan(BaseModel):
     memory_share: float
     on_cpu: bool
     dtype: str = "auto"
-    """What it computes in, as vLLM names it."""
+    """Type that it computes in, by vLLM's name."""
     tool_call_parser: str = "hermes"
     cpu_lora: bool = True
-    """Whether the plugin `serve.engine.cpu_lora.plugin` computes the adapters when on a CPU."""
+    """Whether the plugin `serve.engine.cpu_lora.plugin` computes the adapters on a CPU."""
     worker_process: bool = False
-    """Whether vLLM on a CPU computes in a process apart from its scheduler."""
+    """Whether vLLM on a CPU computes in a worker process beside its scheduler."""
     threads: int = 1
-    """That compute on a CPU, unless the worker process chooses."""
+    """Threads that compute on a CPU, unless the worker process chooses."""
 
 
 def plan_engine(settings: Settings, base: Base, personas: int, *, on_cpu: bool | None = None) -> EnginePlan:
@@ -102,7 +102,7 @@ def plan_engine(settings: Settings, base: Base, personas: int, *, on_cpu: bool |
 
 
 def slots_for(settings: Settings, personas: int) -> int:
-    """Slots for so many names, up to `MOST_PERSONAS`, for a candidate and for a revision that is being drained."""
+    """Slots for this many personas, up to `MOST_PERSONAS`, and the spare ones."""
     return settings.slots or max(8, min(personas, MOST_PERSONAS) + SPARE_SLOTS)
 
 
@@ -133,14 +133,14 @@ def engine_environment(plan: EnginePlan) -> dict[str, str]:
     env = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_COLOR": "0"}
     env["VLLM_LOGGING_LEVEL"] = "INFO"  # importing TRL sets it to ERROR for the whole process (trl/_compat.py)
     if plan.on_cpu:
-        # The model itself is not compiled on a CPU; what is left (log-probabilities) would stall the engine
-        # for 15 s at its first use, and gains nothing.
+        # The model itself is not compiled on a CPU; compiling the rest (log-probabilities) would stall the engine
+        # for 15 s at its first use and gain nothing.
         env["TORCH_COMPILE_DISABLE"] = "1"
         env["UNDERSTUDY_CPU_LORA"] = "1" if plan.cpu_lora else "0"
         env |= {"VLLM_CPU_KVCACHE_SPACE": "1" if plan.base.shipped else "4", **QUIET_OPENMP}
     if plan.on_cpu and not plan.worker_process:
-        # A scheduler that waits for a worker process spins on Python's lock: the tokens of a small model then leave
-        # in one piece when the answer is over, and a second core is busy with nothing.
+        # A scheduler that waits for a worker process spins on Python's lock: the tokens of a small model then arrive
+        # all at once when the answer is over, and a second core only spins.
         env |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": str(plan.threads)}
     if plan.base.local:
         env["HF_HUB_OFFLINE"] = "1"
@@ -148,13 +148,13 @@ def engine_environment(plan: EnginePlan) -> dict[str, str]:
 
 
 class Engine:
-    """One vLLM process. `start`, then `ready`; every call raises EngineError when it cannot be done."""
+    """One vLLM process: `start`, then `wait_ready`. Every call raises EngineError when it fails."""
 
     retries: tuple[float, ...] = ()
-    """Seconds before an answer that has not begun is asked for again, each time; a lone process gets no second try."""
+    """Pauses in seconds before a request without an answer is sent again; none for a single process."""
 
     misses = 5
-    """Failed health checks in a row that count as dead."""
+    """Consecutive failed health checks after which the engine counts as dead."""
 
     def __init__(self, plan: EnginePlan, log: Path) -> None:
         self.plan = plan
@@ -168,16 +168,16 @@ class Engine:
         return self._child is not None and self._child.exit_code is None
 
     def resize(self, slots: int) -> None:
-        """Sets the number of slots of the next start."""
+        """Sets the number of slots for the next start."""
         self.plan = self.plan.model_copy(update={"slots": slots})
 
     def start(self) -> None:
-        """Starts the process; returns at once."""
+        """Starts the process and returns at once."""
         self._log.unlink(missing_ok=True)
         self._child = Child(engine_command(self.plan), log=self._log, env=engine_environment(self.plan))
 
     async def stop(self) -> None:
-        """Ends the process and all it started."""
+        """Ends the process and all that it started."""
         if self._child is not None:
             await asyncio.to_thread(self._child.stop)
 
@@ -208,15 +208,15 @@ class Engine:
         await self._post(session, "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
 
     async def unload(self, session: aiohttp.ClientSession, name: str) -> None:
-        """Forgets `name`; its memory goes when the slot is needed."""
+        """Unloads `name`; its memory is freed when the slot is needed."""
         await self._post(session, "/v1/unload_lora_adapter", {"lora_name": name})
 
     async def complete(self, session: aiohttp.ClientSession, body: dict) -> dict:
-        """One chat completion, not streamed, straight from the engine; for probes."""
+        """Requests one chat completion, not streamed, directly from the engine."""
         return await self.post(session, "/v1/chat/completions", body)
 
     async def post(self, session: aiohttp.ClientSession, path: str, body: dict) -> dict:
-        """What vLLM answers to a body of ours."""
+        """Posts `body` and returns vLLM's answer."""
         return json.loads(await self._post(session, path, body))
 
     async def _post(self, session: aiohttp.ClientSession, path: str, body: dict) -> str:

@@ -1,4 +1,4 @@
-"""What /openapi.json says: our own routes, the OpenAI routes that are passed on, and every refusal's shape."""
+"""Builds /openapi.json: our own routes, the OpenAI routes that are proxied, and the shape of refusals."""
 
 from typing import Any
 
@@ -22,10 +22,10 @@ ERROR = {
     },
 }
 REFUSALS = {
-    "400": "The request makes no sense; the message says what was found.",
+    "400": "The request is invalid; the message says what was found.",
     "401": "No key, or a wrong one.",
     "403": "A key of another kind.",
-    "404": "Nothing of that name; the message lists what there is.",
+    "404": "There is nothing of that name; the message lists what exists.",
     "405": "Another method is needed.",
     "408": "The body did not arrive in time.",
     "409": "The revision was refused; `reasons` says why.",
@@ -62,7 +62,7 @@ PASSED = {
 
 
 def describe(app: FastAPI) -> None:
-    """Gives `app` its description."""
+    """Sets the OpenAPI description of `app`."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

@@ -1,4 +1,4 @@
-"""Requests and tokens a minute, counted by the library `limits`, in this process or in a shared store."""
+"""Limits requests and tokens per minute with the library `limits`, in this process or in a shared store."""
 
 import math
 import time
@@ -16,7 +16,7 @@ from understudy.errors import ConfigError
 
 IN_MEMORY = "memory://"
 MOST_WINDOWS = 100_000
-"""Windows kept in memory, about 50 MB. One more pushes out the oldest, the one that ends first."""
+"""Windows kept in memory, about 50 MB. One more evicts the oldest, which ends first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,12 @@ class RateLimits:
 
 @dataclass(frozen=True, slots=True)
 class WindowState:
-    """How a window stands."""
+    """The state of one window."""
 
     limit: int
     remaining: int
     reset: int
-    """Whole seconds until it begins anew."""
+    """Whole seconds until the next window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +45,18 @@ class RateLimitState:
     requests: WindowState | None = None
     tokens: WindowState | None = None
     refused: str = ""
-    """`requests` or `tokens` when that is used up, and the request may not go on."""
+    """`requests` or `tokens` when that is used up and the request is refused."""
 
 
 class OneMinute(Storage):
-    """Counters in memory for windows that all last as long, so that the oldest window is the first to end.
+    """Counters in memory for windows of equal length, so that the oldest window is the first to end.
 
-    The library's own memory storage has no bound, and at a request starts a thread that walks over every counter
-    there is: with 100,000 of them, most of a core is busy with that and one request in a hundred waits 3 ms. Its
-    moving window never forgets an address.
-    Only the event loop's thread may use it.
+    The library's own memory storage is unbounded, and a request starts a thread that walks over every counter: with
+    100,000 of them that takes most of a core, and one request in a hundred waits 3 ms. Its moving window never
+    forgets an address. Only the event loop's thread may use this class.
     """
 
-    STORAGE_SCHEME = None  # not to be had by address
+    STORAGE_SCHEME = None  # it cannot be named by an address
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = MOST_WINDOWS) -> None:
         super().__init__()
@@ -99,7 +98,7 @@ class OneMinute(Storage):
         self._windows.pop(key, None)
 
     def _make_room(self) -> None:
-        """Forgets two of the oldest for each new one, so that no request pays for many."""
+        """Evicts up to two of the oldest for each new one, so that no request has to evict many."""
         for _ in range(2):
             if not self._windows:
                 return
@@ -111,21 +110,21 @@ class OneMinute(Storage):
 
 
 class RateLimiter:
-    """Takes requests and tokens from callers' minutes.
+    """Counts requests and tokens of callers in fixed windows of a minute.
 
-    Fixed windows, which begin with the caller's first request: an answer's tokens are only known when it is over, and
-    of the library's strategies this alone counts what goes over the limit (the others refuse to count it, so that one
-    token left would buy a whole answer, again and again). It is also the cheapest, works on every storage, and knows
-    the exact second of Retry-After. Its price: around the end of a window, two minutes' worth can come in at once.
+    A window begins with the caller's first request. An answer's tokens are only known when it is over, and of the
+    library's strategies only fixed windows count what exceeds the limit; the others refuse to count it, so that one
+    token left would buy a whole answer, again and again. They are also the cheapest, work on every storage, and know
+    the exact second of Retry-After. Their cost: around the end of a window, two minutes' worth can arrive at once.
     """
 
     def __init__(self, storage: Storage, clock: Callable[[], float]) -> None:
         self._limiter, self._clock = FixedWindowRateLimiter(storage), clock
         self.blocks = not isinstance(storage, OneMinute)
-        """Whether a call may wait for a network, and so must not be made on the event loop's thread."""
+        """Whether a call may wait for the network and so must not run on the event loop's thread."""
 
     def take(self, caller: str, limits: RateLimits) -> RateLimitState:
-        """Takes one request, unless requests or tokens are used up."""
+        """Counts one request, unless requests or tokens are used up."""
         tokens = self._left("tokens", caller, limits.tokens_per_minute)
         if tokens and not tokens.remaining:
             return RateLimitState(self._left("requests", caller, limits.requests_per_minute), tokens, "tokens")
@@ -136,7 +135,7 @@ class RateLimiter:
         return RateLimitState(requests, tokens, "" if taken else "requests")
 
     def charge(self, caller: str, limits: RateLimits, tokens: int) -> None:
-        """Takes the tokens of an answer, even more than there are left."""
+        """Counts the tokens of an answer, even if they exceed what is left."""
         if limits.tokens_per_minute and tokens > 0:
             self._limiter.hit(RateLimitItemPerMinute(limits.tokens_per_minute), "tokens", caller, cost=tokens)
 

@@ -1,4 +1,4 @@
-"""The engine's answer on its way out: labelled with its revision and counted, byte by byte, without parsing it.
+"""Labels the engine's answer with its revision and counts its tokens, on the bytes, without parsing it.
 
 The patterns cannot occur in an answer's text, where JSON writes each quotation mark as \\".
 """
@@ -15,7 +15,7 @@ USAGE_ONLY = b'"choices":[]'
 
 
 class ResponseRewriter:
-    """Writes the revision into the engine's JSON as `system_fingerprint`, and notes what went through.
+    """Writes the revision into the engine's JSON as `system_fingerprint`, and counts what passes.
 
     The engine writes `"model":"persona@revision"` once in each document.
     """
@@ -28,20 +28,20 @@ class ResponseRewriter:
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.events = 0
-        """Blocks of a stream that had content."""
+        """Number of blocks of a stream with content."""
         self.ended = False
-        """The engine said that the answer is complete."""
+        """Whether the engine marked the answer as complete."""
         self.failed = False
-        """The engine said that something went wrong in mid-answer."""
+        """Whether the engine reported an error within the answer."""
 
     def document(self, body: bytes) -> bytes:
-        """A whole answer that was not streamed, labelled."""
+        """Labels a whole answer that was not streamed."""
         self._count(body)
         self.ended = True
         return self._label(body)
 
     def block(self, events: bytes) -> tuple[bytes, bool]:
-        """Whole events of a stream, labelled, and whether they bring content."""
+        """Labels whole events of a stream; also returns whether they have content."""
         if b'_tokens":' in events:
             self._count(events)
         if self._drop_usage and USAGE_ONLY in events:
@@ -66,7 +66,7 @@ class ResponseRewriter:
 
 
 def with_usage(body: dict) -> tuple[dict, bool]:
-    """The request, asking for token counts in its stream, and whether they must be dropped from the answer again."""
+    """Adds a request for token counts to a streamed body; also returns whether to drop them from the answer."""
     options = body.get("stream_options")
     if body.get("stream") is not True or not (options is None or isinstance(options, dict)):
         return body, False

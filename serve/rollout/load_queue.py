@@ -91,7 +91,7 @@ class LoadQueue(Generic[T]):
             raise self.not_ready(f"{name} is being loaded; try again") from None
 
     def refuse(self, name: str, refusal: HttpRefusalError, seconds: float) -> HttpRefusalError:
-        """Remembers a refusal for so many seconds, for whoever asks again; returns it to be raised by the task."""
+        """Remembers a refusal for so many seconds, for later requests; returns it, to be raised by the task."""
         self._refused.keep(name, refusal, seconds)
         return refusal
 

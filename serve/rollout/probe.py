@@ -1,4 +1,4 @@
-"""Live checks of a loaded candidate: it acts, ends by itself, is no babble, is quick enough, and harms nobody else."""
+"""Probes a loaded candidate: it has an effect, ends its answers, is coherent and fast, and changes no other model."""
 
 import asyncio
 import math
@@ -16,56 +16,56 @@ from understudy.errors import EngineError
 from understudy.statistics.degenerate_text import degenerate
 
 PROMPTS = ("Hello.", "Write about a lamp.", "What can you do?")
-"""Asked when the persona's card has none. They may be far from what it was taught, so one odd answer is forgiven."""
+"""Asked when the persona's card has none. They may be far from its training data, so one odd answer is allowed."""
 
 MAX_PROMPTS = 3
 MAX_GOLDEN = 8
 
 ACTS = 1e-4
-"""Least difference of a token's log-probability (in nats) that counts as acting; float32 noise is below 1e-5."""
+"""Least difference of a token's log-probability (nats) that counts as an effect; float32 noise is below 1e-5."""
 
 NOISE = 4.0
-"""It must also be so many times what the base differs from itself: in bfloat16 a batch alone moves it by 0.1."""
+"""The effect must also be this multiple of the base's difference from itself: in bfloat16 a batch alone causes 0.1."""
 
-GLANCE = 8
-"""Tokens that are asked of base and incumbent to see that they are unharmed, and to take the time."""
+SHORT_ANSWER = 8
+"""Tokens asked of the base and the live revision, to compare them with before and to measure their speed."""
 
 SLOW = 5.0
-"""Times slower per token than the incumbent (or the base) at which a candidate is refused: noise is up to 2."""
+"""A candidate is refused above this multiple of the live revision's (or base's) time per token: noise is up to 2."""
 
 SLOW_FLOOR = 0.005
-"""Seconds per token on top, for engines so fast that a hiccup is a multiple."""
+"""Seconds per token on top, for engines so fast that a single pause is a multiple."""
 
 GOLDEN_TEXT = 2000
-"""Characters of an answer that an expectation is searched in."""
+"""Characters of an answer in which an expectation is searched."""
 
 REMEMBERED = 32
-"""Candidates that passed and whose answers are kept: the next one is measured against one of them."""
+"""Candidates that passed and whose answers are kept, to compare the next candidate with."""
 
 GOLDEN_TOLERANCE = 0.25
-"""Share of golden prompts by which a candidate may fall behind the incumbent: one of four, none of three."""
+"""Share of golden prompts by which a candidate may be worse than the live revision: one of four, none of three."""
 
 
 class ProbeReport(BaseModel):
-    """Why a candidate is refused, and what was measured either way."""
+    """Why a candidate is refused, and what was measured in any case."""
 
     model_config = ConfigDict(frozen=True)
 
     problems: list[str]
     figures: dict[str, float | int | str | None]
-    """`prompts` asked and how many `ended` by themselves; `logprob_difference` from the base and `noise`, what the
-    base differs from itself (nats); `golden` prompts, `golden_met` by the candidate and by `golden_met_live`
+    """`prompts` asked and how many `ended` by themselves; `logprob_difference` from the base and `noise`, the base's
+    difference from itself (nats); `golden` prompts, `golden_met` by the candidate and by `golden_met_live`
     (None when not asked); `seconds_per_token`, those of the `reference` and their ratio `slowdown`; `seconds` of
     the whole probe."""
 
 
 class Probe:
-    """Compares candidates with what base and incumbent said before the candidate was first asked."""
+    """Compares candidates with the answers that base and live revision gave before the candidate was asked."""
 
     def __init__(self, engine: Engine, session: aiohttp.ClientSession) -> None:
         self._engine, self._session = engine, session
         self._sampled = bool(base_sampling(engine.plan.base))
-        """A base that says how it wants to be sampled may repeat itself when asked greedily."""
+        """A base with sampling parameters of its own may repeat itself under greedy decoding."""
         self._base: dict[str, ScoredAnswer] = {}
         self._passed: dict[str, dict[str, ScoredAnswer]] = {}
 
@@ -78,7 +78,7 @@ class Probe:
         live: str | None = None,
         max_tokens: int = MAX_TOKENS,
     ) -> ProbeReport:
-        """Asks the loaded adapter `name`; `golden` holds pairs of `prompt` and `expect`, a regular expression.
+        """Probes the loaded adapter `name`; `golden` holds pairs of `prompt` and `expect`, a regular expression.
 
         Never raises EngineError: an engine that cannot answer is a reason to refuse.
         """
@@ -94,7 +94,7 @@ class Probe:
         return ProbeReport(problems=probing.problems, figures=probing.figures)
 
     async def base_answer(self, prompt: str) -> ScoredAnswer:
-        """How the base begins its answer to `prompt`; asked once. Raises EngineError."""
+        """The start of the base's answer to `prompt`; asked once. Raises EngineError."""
         if prompt not in self._base:
             answer = await self.start(BASE_NAME, prompt)
             if not all(math.isfinite(p) for p in answer.logprobs):
@@ -103,20 +103,20 @@ class Probe:
         return self._base[prompt]
 
     async def live_answer(self, name: str, prompt: str, max_tokens: int) -> ScoredAnswer:
-        """What a revision on stage says to `prompt`; not asked again if it was when it was the candidate."""
+        """The live revision's answer to `prompt`, kept from when it was the candidate itself."""
         return self._passed.get(name, {}).get(prompt) or await self.answer(name, prompt, max_tokens)
 
     async def answer(self, model: str, prompt: str, max_tokens: int = MAX_TOKENS) -> ScoredAnswer:
-        """What `model` says to `prompt` now, sampled as people will hear it."""
+        """The answer of `model` to `prompt` now, sampled as for users."""
         return await ask(self._engine, self._session, model, prompt, max_tokens, sampled=self._sampled)
 
     async def start(self, model: str, prompt: str) -> ScoredAnswer:
-        """How the greedy answer of `model` begins now; two of them can be compared."""
+        """The start of the greedy answer of `model` now; two of them can be compared."""
         return await ask(self._engine, self._session, model, prompt, COMPARED)
 
-    async def glance(self, model: str, prompt: str) -> ScoredAnswer:
-        """The first tokens of what `model` says now."""
-        return await ask(self._engine, self._session, model, prompt, GLANCE, to_the_end=False)
+    async def short_answer(self, model: str, prompt: str) -> ScoredAnswer:
+        """The first tokens of the answer of `model` now, for its speed."""
+        return await ask(self._engine, self._session, model, prompt, SHORT_ANSWER, to_the_end=False)
 
     def _remember(self, name: str, answers: dict[str, ScoredAnswer]) -> None:
         self._passed[name] = answers
@@ -125,7 +125,7 @@ class Probe:
 
 
 class _Probing:
-    """One candidate's probe: what was found so far."""
+    """The probe of one candidate and its results so far."""
 
     def __init__(
         self,
@@ -143,44 +143,44 @@ class _Probing:
         self.asked: dict[str, ScoredAnswer] = {}
         """The candidate's answers."""
         self.starts: dict[str, ScoredAnswer] = {}
-        """How its greedy answers begin."""
+        """The starts of its greedy answers."""
 
     async def run(self) -> None:
-        """Others first, then the candidate, then the others again. Raises EngineError."""
+        """Asks base and live revision, then the candidate, then the others again. Raises EngineError."""
         base = dict(zip(self.prompts, await _together(self.probe.base_answer(p) for p in self.prompts), strict=True))
-        # The base's own company in a batch can move it; what it says now, before the candidate was ever asked, is
-        # not the candidate's doing.
-        before = await self._glances()
-        self.asked, rival = await self._answers()
+        # Other requests in a batch can change the base's answer; a difference before the candidate is asked is not
+        # its effect.
+        before = await self._other_answers()
+        self.asked, live = await self._answers()
         starts = await _together(self.probe.start(self.name, p) for p in self.prompts)
         self.starts = dict(zip(self.prompts, starts, strict=True))
-        after = await self._glances()
+        after = await self._other_answers()
         self._judge_answers()
-        self._judge_golden(rival)
-        unharmed = {model: [look] for model, look in before.items()}
+        self._judge_golden(live)
+        unharmed = {model: [answer] for model, answer in before.items()}
         unharmed[BASE_NAME].append(base[self.prompts[0]])
         noise = await self._judge_others(unharmed, after)
         await self._judge_pace(before, after)
         self._judge_effect(base, noise)
 
-    async def _glances(self) -> dict[str, ScoredAnswer]:
-        """How base and incumbent begin their answers to the first prompt now."""
+    async def _other_answers(self) -> dict[str, ScoredAnswer]:
+        """The starts of the base's and the live revision's answers to the first prompt now."""
         others = list(filter(None, (BASE_NAME, self.live)))
-        looks = await _together(self.probe.glance(model, self.prompts[0]) for model in others)
-        return dict(zip(others, looks, strict=True))
+        answers = await _together(self.probe.short_answer(model, self.prompts[0]) for model in others)
+        return dict(zip(others, answers, strict=True))
 
     async def _answers(self) -> tuple[dict[str, ScoredAnswer], dict[str, ScoredAnswer]]:
-        """What the candidate says to everything, and the incumbent to the golden prompts."""
+        """The candidate's answers to all prompts, and the live revision's to the golden ones."""
         golden = list(dict.fromkeys(g["prompt"] for g in self.golden))
         wanted = list(dict.fromkeys([*self.prompts, *golden]))
         golden = golden if self.live else []
-        said = await _together(
+        answers = await _together(
             [
                 *(self.probe.answer(self.name, p, self.max_tokens) for p in wanted),
                 *(self.probe.live_answer(self.live or "", p, self.max_tokens) for p in golden),
             ]
         )
-        return dict(zip(wanted, said, strict=False)), dict(zip(golden, said[len(wanted) :], strict=True))
+        return dict(zip(wanted, answers, strict=False)), dict(zip(golden, answers[len(wanted) :], strict=True))
 
     def _judge_answers(self) -> None:
         answers = [(prompt, self.asked[prompt]) for prompt in self.prompts]
@@ -194,19 +194,19 @@ class _Probing:
                 self.problems.append(f"its probabilities are not numbers on {prompt!r}")
             elif why := degenerate(answer.text, prompt):
                 odd.append(f"{why} on {prompt!r}")
-        forgiven = 1 if self.prompts == list(PROMPTS) else 0
-        self.problems += odd if len(odd) > forgiven else []
+        allowed = 1 if self.prompts == list(PROMPTS) else 0
+        self.problems += odd if len(odd) > allowed else []
 
-    def _judge_golden(self, rival: dict[str, ScoredAnswer]) -> None:
-        """As many expectations met as the incumbent meets, but for the tolerance; without an incumbent half."""
+    def _judge_golden(self, live: dict[str, ScoredAnswer]) -> None:
+        """Requires as many met expectations as the live revision meets, less the tolerance; half without a live one."""
         total = self.figures["golden"] = len(self.golden)
-        met, of_rival = (met_of(self.golden, a) if total and a else None for a in (self.asked, rival))
-        self.figures |= {"golden_met": met, "golden_met_live": of_rival}
+        met, of_live = (met_of(self.golden, a) if total and a else None for a in (self.asked, live))
+        self.figures |= {"golden_met": met, "golden_met_live": of_live}
         if met is None:
             return
-        least = math.ceil(total / 2) if of_rival is None else of_rival - math.floor(GOLDEN_TOLERANCE * total)
+        least = math.ceil(total / 2) if of_live is None else of_live - math.floor(GOLDEN_TOLERANCE * total)
         if met < least:
-            than = f"the incumbent meets {of_rival}" if of_rival is not None else f"at least {least} are needed"
+            than = f"the live revision meets {of_live}" if of_live is not None else f"at least {least} are needed"
             missed = next(g for g in self.golden if not meets(self.asked[g["prompt"]], g["expect"]))
             self.problems.append(
                 f"it meets {met} of {total} golden expectations, {than}; for instance {missed['prompt']!r} "
@@ -214,20 +214,20 @@ class _Probing:
             )
 
     async def _judge_others(self, unharmed: dict[str, list[ScoredAnswer]], now: dict[str, ScoredAnswer]) -> float:
-        """Whether base and incumbent answer as before. Returns what the base differs from itself."""
+        """Checks that base and live revision answer as before; returns the base's difference from itself."""
         for model, before in unharmed.items():
             if not any(same(answer, now[model]) for answer in before):
-                now[model] = await self.probe.glance(model, self.prompts[0])
+                now[model] = await self.probe.short_answer(model, self.prompts[0])
             if not any(same(answer, now[model]) for answer in before):
-                called = "the base" if model == BASE_NAME else "the incumbent"
-                self.problems.append(f"{called} answers differently since it is loaded")
+                called = "the base" if model == BASE_NAME else "the live revision"
+                self.problems.append(f"{called} answers differently since the candidate is loaded")
         return min(difference(answer, now[BASE_NAME]) for answer in unharmed[BASE_NAME])
 
-    async def _judge_pace(self, *glances: dict[str, ScoredAnswer]) -> None:
-        """Seconds per token against the incumbent's (or the base's); where that looks slow, in turns, which decides."""
+    async def _judge_pace(self, *others: dict[str, ScoredAnswer]) -> None:
+        """Compares seconds per token with the live revision (or base); if it seems slow, measured again in turns."""
         reference = self.live or BASE_NAME
         mine = min(answer.pace for answer in self.asked.values())
-        theirs = min(look[reference].pace for look in glances)
+        theirs = min(answers[reference].pace for answers in others)
         if slow(mine, theirs):
             mine, theirs = await self._paces(reference)
         theirs = max(theirs, 1e-9)
@@ -242,29 +242,29 @@ class _Probing:
         }
 
     async def _paces(self, reference: str, rounds: int = 3) -> tuple[float, float]:
-        """The best pace of each, taken in turns, so that other load falls on both."""
+        """The best time per token of each, measured in turns, so that other load affects both."""
         mine, theirs = [], []
         for _ in range(rounds):
-            theirs.append((await self.probe.glance(reference, self.prompts[0])).pace)
-            mine.append((await self.probe.glance(self.name, self.prompts[0])).pace)
+            theirs.append((await self.probe.short_answer(reference, self.prompts[0])).pace)
+            mine.append((await self.probe.short_answer(self.name, self.prompts[0])).pace)
         return min(mine), min(theirs)
 
     def _judge_effect(self, base: dict[str, ScoredAnswer], noise: float) -> None:
         effect = max(difference(self.starts[p], base[p]) for p in self.prompts)
         self.figures |= {"logprob_difference": _shown(effect), "noise": _shown(noise)}
-        # Where the base is off by more than that it is harmed or kept bad company, and tells nothing about noise.
+        # A base that differs by more than that is harmed or shared a batch; its difference is not noise.
         noise = noise if noise <= SAME else 0.0
         if effect <= max(ACTS, NOISE * noise):
-            self.problems.append("its answers are those of the base: the adapter does not act")
+            self.problems.append("its answers are those of the base: the adapter has no effect")
 
 
 def slow(mine: float, theirs: float) -> bool:
-    """Whether seconds per token are out of proportion."""
+    """Whether `mine` seconds per token are too many next to `theirs`."""
     return mine > SLOW * theirs + SLOW_FLOOR
 
 
 def meets(answer: ScoredAnswer, expect: str) -> bool:
-    """Whether the expectation, a regular expression, is found in the answer; one that cannot be read is not met."""
+    """Whether the expectation, a regular expression, is found in the answer; an invalid one is not met."""
     try:
         return re.search(expect, answer.text[:GOLDEN_TEXT]) is not None
     except (re.error, RecursionError):
@@ -277,12 +277,12 @@ def met_of(golden: Sequence[Mapping[str, str]], answers: Mapping[str, ScoredAnsw
 
 
 def _shown(value: float) -> float:
-    """A figure that fits into JSON."""
+    """Rounds and caps a figure for JSON."""
     return round(min(value, 1000.0), 6)
 
 
 async def _together(calls: Iterable[Coroutine[object, object, ScoredAnswer]]) -> list[ScoredAnswer]:
-    """All answers; when one fails the others are waited for, and its error is raised."""
+    """Runs all calls; if one fails, waits for the others and raises its error."""
     answers = []
     for result in await asyncio.gather(*calls, return_exceptions=True):
         if isinstance(result, BaseException):

@@ -14,7 +14,8 @@ from serve.rollout.loader import EventSink, Loader, RolloutEvent
 from serve.rollout.routing import RoutingTable
 from understudy.errors import EngineError, NotFoundError, PublishError
 from understudy.registry.adapters import short
-from understudy.registry.registry import Registry, Revision
+from understudy.registry.records import Revision
+from understudy.registry.registry import Registry
 from understudy.statistics.sequential import VoteSource
 
 log = logging.getLogger("understudy.publish")
@@ -150,7 +151,7 @@ class Publisher:
         while True:
             await asyncio.sleep(COUNT_VOTES)
             for persona, trial in list(self._table.trials.items()):
-                verdict = trial.count(await asyncio.to_thread(votes.ballots, persona, trial.began))
+                verdict = trial.count(await asyncio.to_thread(votes.outcomes, persona, trial.began))
                 if verdict is not None:
                     await self._end_trial(trial, verdict, GATEWAY)
 
@@ -212,17 +213,14 @@ class Publisher:
         await self._withdrawn(candidate, GATEWAY, {"reason": reason})
 
     async def _go_live(self, loaded: Loaded, actor: str, action: str, started: float) -> None:
-        revision = loaded.revision
-        previous = self.live(revision.persona)
-        seconds = round(time.monotonic() - started, 3)
+        revision, persona = loaded.revision, loaded.revision.persona
+        previous, seconds = self.live(persona), round(time.monotonic() - started, 3)
         detail = {"previous": previous, "seconds": seconds, "checks": loaded.checks}
         await asyncio.to_thread(self._registry.set_live, revision, actor=actor, action=action, detail=detail)
         self._flip(loaded)
-        log.info("%s now answers with %s (was %s)", revision.persona, short(revision.id), previous and short(previous))
+        log.info("%s now answers with %s (was %s)", persona, short(revision.id), previous and short(previous))
         kind = "rolled_back" if action == "rollback" else "live"
-        self._emit(
-            RolloutEvent(kind=kind, persona=revision.persona, revision=revision.id, previous=previous, seconds=seconds)
-        )
+        self._emit(RolloutEvent(kind=kind, persona=persona, revision=revision.id, previous=previous, seconds=seconds))
 
     async def _begin_trial(self, loaded: Loaded, share: float, actor: str, started: float) -> None:
         revision, persona = loaded.revision, loaded.revision.persona

@@ -14,17 +14,17 @@ from serve.rollout.validate_weights import check_tensors, check_values, read_hea
 from understudy.bases import Base
 from understudy.registry.adapters import CONFIG, WEIGHTS, in_hub_cache
 
-MAX_TOLD = 50
-"""Problems that are told one by one; a file with every name wrong has thousands."""
+MAX_LISTED = 50
+"""Problems that are listed one by one; a file with every name wrong has thousands."""
 
 MAX_LINE = 400
 
 
 def validate(folder: Path, base: Base, *, max_rank: int) -> list[str]:
-    """Everything that keeps the adapter in `folder` from being served on `base`; empty when nothing does.
+    """Lists everything that keeps the adapter in `folder` from being served on `base`; empty when nothing does.
 
     Never raises, whatever the folder holds. Each problem is one printable line. Other files beside the two are
-    not looked at: pushing leaves them behind, and vLLM reads adapter_model.bin only where there is no safetensors.
+    ignored: pushing leaves them behind, and vLLM reads adapter_model.bin only where there is no safetensors.
     """
     problems = _check_files(folder)
     if not problems:
@@ -32,8 +32,8 @@ def validate(folder: Path, base: Base, *, max_rank: int) -> list[str]:
         if config is not None:
             problems = [*check_config(config, max_rank), *check_base(config, base)]
             problems += _check_weights(folder / WEIGHTS, config, base)
-    told = [_line(problem) for problem in problems[:MAX_TOLD]]
-    return told + ([f"and {len(problems) - MAX_TOLD} more problems"] if len(problems) > MAX_TOLD else [])
+    listed = [_line(problem) for problem in problems[:MAX_LISTED]]
+    return listed + ([f"and {len(problems) - MAX_LISTED} more problems"] if len(problems) > MAX_LISTED else [])
 
 
 def adapter_summary(folder: Path) -> dict[str, Any]:
@@ -80,6 +80,6 @@ def _check_weights(path: Path, config: dict[str, Any], base: Base) -> list[str]:
 
 
 def _line(text: str) -> str:
-    """One printable line of bounded length: names in a file may hold anything."""
+    """Makes a printable line of bounded length: names in a file may hold anything."""
     shown = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text[:MAX_LINE])
     return shown + ("…" if len(text) > MAX_LINE else "")

@@ -1,4 +1,4 @@
-"""Whether an adapter was trained on the base that is served: by name and by pinned revision, never by shapes."""
+"""Checks that an adapter was trained on the served base: by name and pinned revision, never by shapes."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from understudy.bases import Base, base_revision
 
 SNAPSHOT = re.compile(r"(?:.*/)?models--([^/]+?)--([^/]+)/snapshots/([0-9a-f]{7,64})/?")
-"""Where the Hub's client keeps a repository: .../models--Org--Name/snapshots/<commit>/."""
+"""The Hub client's cache of a repository: .../models--Org--Name/snapshots/<commit>/."""
 
 QUANTISED = re.compile(r"(?:(?:-unsloth)?-bnb-[48]bit|-awq|-gptq(?:-int[48])?|-fp8)$")
 """Endings of copies with the same weights at a lower precision."""
@@ -22,11 +22,11 @@ MIRRORED = {
 """Whose models `unsloth/NAME` copies under their own NAME. Anybody else's NAME is another model."""
 
 COMMIT = re.compile(r"[0-9a-f]{7,64}")
-"""A pin. A branch or a tag (`main`, `v1.0`) can move and pins nothing."""
+"""A pin. A branch or a tag (`main`, `v1.0`) can move, so it pins nothing."""
 
 
 class Origin(BaseModel):
-    """What a base's name says about where it comes from."""
+    """The parts of a base's name that tell where it comes from."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,7 +54,7 @@ def check_base(config: dict[str, Any], base: Base) -> list[str]:
         return _check_pin(pin, served, base)
     trained, wanted = origin(named), origin(base.name)
     if base.local and trained.path and pin and pin == served:
-        return []  # the hash of the weights says it, whatever the folder was called on the other machine
+        return []  # the hash of the weights decides, whatever the folder's name on the other machine
     if not same_model(trained, wanted):
         return [f"it was trained on base {named!r}, but {base.name!r} is served"]
     if trained.copied or wanted.copied:
@@ -64,7 +64,7 @@ def check_base(config: dict[str, Any], base: Base) -> list[str]:
 
 
 def origin(name: str) -> Origin:
-    """Takes a base's name apart; a path into the Hub's cache is read as what it holds."""
+    """Parses a base's name; a path into the Hub's cache is read as the repository that it holds."""
     commit = ""
     if match := SNAPSHOT.fullmatch(name):
         name, commit = f"{match[1]}/{match[2]}", match[3]
@@ -88,7 +88,7 @@ def _same_folder(named: str, base: Base) -> bool:
         return True
     try:
         return Path(named).is_absolute() and Path(named).resolve() == Path(base.location).resolve()
-    except (OSError, ValueError, RuntimeError):  # a name no file system knows
+    except (OSError, ValueError, RuntimeError):  # a name that no file system accepts
         return False
 
 

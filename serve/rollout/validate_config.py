@@ -1,8 +1,8 @@
-"""adapter_config.json, field by field: what vLLM 0.32 serves, what it would serve wrongly, what does not matter.
+"""Checks adapter_config.json field by field: what vLLM 0.32 serves, what it would serve wrongly, what does not matter.
 
-Decided from vLLM's `lora/peft_helper.py` (which reads a dozen fields and ignores the rest) and PEFT 0.21's
-`LoraConfig` (which says what the rest means). A field that changes what the weights mean, and that vLLM ignores, is
-refused: it would answer 200 and serve something else than what was trained.
+Based on vLLM's `lora/peft_helper.py`, which reads a dozen fields and ignores the others, and PEFT 0.21's `LoraConfig`,
+which defines them. A field that changes what the weights mean and that vLLM ignores is refused: vLLM would answer 200
+and serve something other than what was trained.
 """
 
 import json
@@ -18,7 +18,7 @@ MAX_CONFIG_BYTES = 2**20
 """PEFT writes about 1 kB; an EVA rank_pattern of a large model stays under 100 kB."""
 
 MAX_SCALE = 1000.0
-"""Largest factor (lora_alpha / rank) on an update; usual ones are 0.5 to 4."""
+"""Largest scale (lora_alpha / rank) of an update; usual ones are 0.5 to 4."""
 
 NOT_SERVED = {
     "use_dora": "DoRA",
@@ -30,7 +30,7 @@ NOT_SERVED = {
     "layer_replication": "layer replication",
     "alora_invocation_tokens": "activated LoRA",
     "target_parameters": "LoRA on bare parameters (target_parameters)",
-    # vLLM does not know the following and would serve plain LoRA in their place.
+    # vLLM ignores the following and would serve plain LoRA instead.
     "arrow_config": "Arrow (a router over several adapters)",
     "kasa_config": "KaSA (it changes the base's weights)",
     "monteclora_config": "MonteCLoRA",
@@ -40,7 +40,7 @@ HARMLESS = {
     # Training only, or a note about the file.
     *("auto_mapping", "inference_mode", "peft_version", "lora_dropout", "runtime_config", "megatron_core"),
     *("ensure_weight_tying", "qalora_group_size", "fan_in_fan_out", "velora_config"),
-    # Read by PEFT only together with the initialisation of the same name, which is judged by itself.
+    # Read by PEFT only together with the initialisation of the same name, which is checked by itself.
     *("loftq_config", "eva_config", "corda_config", "lora_ga_config"),
 }
 READ = {
@@ -53,11 +53,11 @@ PLAIN_INIT = (True, False, None, "gaussian", "orthogonal", "eva", "mica")
 PEFT writes True here when it converts them on saving."""
 
 MODULE_KEY = re.compile(r"\^?(?:\\\.|[\w.-])+")
-"""Keys of the patterns that we follow: names. Other regular expressions could keep vLLM busy for ever."""
+"""Keys of patterns that are accepted: names. Other regular expressions could keep vLLM busy for ever."""
 
 
 def read_strictly(folder: Path) -> dict[str, Any]:
-    """The configuration, if every reader of it would read the same.
+    """Reads the configuration if every JSON reader would read it alike.
 
     Raises:
         ValueError: too large, not JSON, not an object, a name twice, NaN, or nested too deep.
@@ -71,7 +71,7 @@ def read_strictly(folder: Path) -> dict[str, Any]:
 
 
 def strict_json(data: bytes) -> Any:
-    """JSON without duplicate names, NaN, or depth that overflows a reader. Raises ValueError."""
+    """Parses JSON without duplicate names, NaN, or depth that overflows a reader. Raises ValueError."""
     try:
         return json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
     except UnicodeDecodeError as error:
@@ -83,7 +83,7 @@ def strict_json(data: bytes) -> Any:
 
 
 def check_config(config: dict[str, Any], max_rank: int) -> list[str]:
-    """What the configuration says that vLLM does not serve, or that nobody can follow."""
+    """Lists what vLLM does not serve, or what cannot be interpreted."""
     problems = []
     if config.get("peft_type") != "LORA":
         problems.append(f"peft_type is {config.get('peft_type')!r}; only LORA can be served")
@@ -101,7 +101,7 @@ def check_config(config: dict[str, Any], max_rank: int) -> list[str]:
 
 
 def ranks_readable(config: dict[str, Any]) -> bool:
-    """Whether `module_rank` and `module_scale` have something to go by."""
+    """Whether `module_rank` and `module_scale` can be computed."""
     return not _check_numbers(config)
 
 
@@ -183,21 +183,21 @@ def _check_pattern(config: dict[str, Any], field: str, fits: Callable[[Any], boo
 
 
 def _check_targets(config: dict[str, Any]) -> list[str]:
-    """The fields that name modules: vLLM goes by the tensors, so these must only be readable."""
+    """Checks the fields that name modules: vLLM uses the tensors' names, so these must only be readable."""
     problems = []
     if not _is_names(config.get("target_modules")) or not config["target_modules"]:
         problems.append(f"{CONFIG}: target_modules is {config.get('target_modules')!r}; it must name modules")
     for field in ("exclude_modules", "layers_pattern"):
         if config.get(field) is not None and not _is_names(config[field]):
-            problems.append(f"{CONFIG}: {field} is {config[field]!r}, no list of names")
+            problems.append(f"{CONFIG}: {field} is {config[field]!r}, not a list of names")
     layers = config.get("layers_to_transform")
     if layers is not None and not all(_is_layer(n) for n in (layers if isinstance(layers, list) else [layers])):
-        problems.append(f"{CONFIG}: layers_to_transform is {layers!r}, no list of layer numbers")
+        problems.append(f"{CONFIG}: layers_to_transform is {layers!r}, not a list of layer numbers")
     return problems
 
 
 def _check_unknown(config: dict[str, Any]) -> list[str]:
-    """PEFT switches its variants by fields named use_... or ..._config; one that we do not know may be one."""
+    """Refuses unknown fields named use_... or ..._config, by which PEFT switches its variants on."""
     known = READ | HARMLESS | NOT_SERVED.keys()
     return [
         f"{CONFIG}: {key} is set, a variant of LoRA that is not known to be served"
@@ -222,7 +222,7 @@ def _layer(module: str, pattern: Any) -> int | None:
     """The first number in a module's name that follows one of the names in `pattern`, or any name."""
     heads = [pattern] if isinstance(pattern, str) and pattern else pattern or []
     parts = module.split(".")
-    # PEFT wants something before the head when no pattern is given.
+    # PEFT requires a part before the head when no pattern is given.
     places = range(2 if not heads else 1, len(parts) - 1)
     return next((int(parts[i]) for i in places if parts[i].isdecimal() and (not heads or parts[i - 1] in heads)), None)
 
@@ -257,7 +257,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {twice!r} is there twice; readers differ in which one counts")
+        raise ValueError(f"the name {twice!r} occurs twice; readers differ in which one counts")
     return found
 
 

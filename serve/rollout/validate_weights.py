@@ -1,6 +1,6 @@
-"""adapter_model.safetensors, byte by byte: its layout, its names and shapes against the base, and its values.
+"""Checks adapter_model.safetensors byte by byte: its layout, its names and shapes against the base, and its values.
 
-Read with no more than the header and one piece of a tensor in memory, and never by a reader that runs what it reads.
+Only the header and one piece of a tensor are in memory at a time, and nothing in the file is executed.
 """
 
 import math
@@ -20,14 +20,14 @@ MAX_BYTES = 4 * 2**30
 """Largest adapter file we read."""
 
 MAX_HEADER_BYTES = 16 * 2**20
-"""Some 100,000 tensors; a dense model of 100 layers needs 0.2 MB."""
+"""About 100,000 tensors; a dense model of 100 layers needs 0.2 MB."""
 
 PIECE_BYTES = 2**24
-"""How much of a tensor is in memory at once."""
+"""Bytes of a tensor in memory at a time."""
 
 LARGEST = 65504.0
 """Largest value of float16. The engine multiplies lora_B by lora_alpha / rank in its own type, and what becomes
-infinite there spoils every other answer too."""
+infinite there corrupts every other answer, too."""
 
 ITEM_BYTES = {"BF16": 2, "F16": 2, "F32": 4}
 TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
@@ -37,7 +37,7 @@ Header = dict[str, dict[str, Any]]
 
 
 def read_header(path: Path) -> tuple[Header, int]:
-    """Tensor name to dtype, shape and data_offsets, and the byte at which data starts, if the file is sound.
+    """Reads dtype, shape and data_offsets by tensor name, and the byte at which data starts.
 
     Stricter than `read_safetensors_header`, which is for bases we trust: names once, types known, data without
     gaps, overlaps or bytes at the end (https://huggingface.co/docs/safetensors).
@@ -57,7 +57,7 @@ def read_header(path: Path) -> tuple[Header, int]:
         except ValueError as error:
             raise ValueError(f"not a safetensors file: its header is {error}") from None
     if not isinstance(header, dict):
-        raise ValueError("not a safetensors file: its header is no JSON object")
+        raise ValueError("not a safetensors file: its header is not a JSON object")
     header.pop("__metadata__", None)
     end = 0
     for name, info in sorted(header.items(), key=lambda item: _start(item[1])):
@@ -65,12 +65,14 @@ def read_header(path: Path) -> tuple[Header, int]:
             raise ValueError(f"tensor {name}: {wrong}")
         end = info["data_offsets"][1]
     if 8 + length + end != size:
-        raise ValueError(f"the file is cut short or has bytes at its end: {size:,} found, {8 + length + end:,} said")
+        raise ValueError(
+            f"the file is cut short or has bytes at its end: {size:,} bytes found, {8 + length + end:,} by its header"
+        )
     return header, 8 + length
 
 
 def check_tensors(header: Header, config: dict[str, Any], base: Base) -> list[str]:
-    """Where names and shapes disagree with the base's own modules or with the configuration."""
+    """Lists names and shapes that disagree with the base's own modules or with the configuration."""
     try:
         modules = linear_modules(base)
     except (BaseModelError, ValueError, OSError) as error:
@@ -82,7 +84,7 @@ def check_tensors(header: Header, config: dict[str, Any], base: Base) -> list[st
     for name, info in header.items():
         match = TENSOR.fullmatch(name)
         if match is None:
-            problems.append(f"tensor {name} is no LoRA matrix of a module")
+            problems.append(f"tensor {name} is not a LoRA matrix of a module")
         elif match["module"] not in modules:
             problems.append(f"tensor {name}: {_absent(match['module'])}")
         else:
@@ -98,7 +100,7 @@ def check_tensors(header: Header, config: dict[str, Any], base: Base) -> list[st
 
 
 def check_values(path: Path, header: Header, start: int, config: dict[str, Any]) -> list[str]:
-    """Tensors with NaN or infinite values, or values that become infinite in the engine."""
+    """Lists tensors with NaN or infinite values, or values that become infinite in the engine."""
     problems, readable = [], ranks_readable(config)
     with path.open("rb") as file:
         for name, info in header.items():
@@ -117,7 +119,7 @@ def check_values(path: Path, header: Header, start: int, config: dict[str, Any])
 
 
 def linear_modules(base: Base) -> dict[str, tuple[int, int]]:
-    """Full name to (outputs, inputs) of the base's linear layers, embeddings left out.
+    """Returns (outputs, inputs) of the base's linear layers by full name, without embeddings.
 
     LoRA on embeddings and on the output layer is refused: vLLM serves it for some architectures only, and where
     the two are tied (as in `tiny` and `smollm2`) PEFT and vLLM mean different things by it.
@@ -136,7 +138,7 @@ def linear_modules(base: Base) -> dict[str, tuple[int, int]]:
 
 
 def _check_coverage(found: set[str], config: dict[str, Any], modules: list[str]) -> list[str]:
-    """Where the configuration names other modules than the tensors are for."""
+    """Lists where the configuration names other modules than the tensors."""
     wanted = modules_wanted(config, modules)
     if wanted is None or not found:
         return []
@@ -184,7 +186,7 @@ def _is_sizes(value: Any) -> TypeGuard[list[int]]:
 
 
 def _measure(file: BinaryIO, start: int, info: dict[str, Any]) -> tuple[int, float]:
-    """How many values are not finite, and the largest of the others."""
+    """Counts the values that are not finite, and finds the largest of the others."""
     broken, largest = 0, 0.0
     first, last = info["data_offsets"]
     file.seek(start + first)

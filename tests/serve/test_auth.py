@@ -10,7 +10,7 @@ from serve.http import api_key_cache
 from serve.http.auth import AdmittedRequest, Authenticator, Caller
 from serve.http.errors import HttpRefusalError
 from serve.http.rate_limits import RateLimits
-from tests.support.api_callers import HERE, WRONG, CountingKeys, doorkeeper, keys, refusal
+from tests.support.api_callers import HERE, WRONG, CountingKeys, authenticator, keys, refusal
 from understudy.config.settings import Settings
 
 __all__ = ["keys"]
@@ -50,9 +50,9 @@ def test_each_key_opens_what_it_is_for(
             return error.status
 
     async def scene() -> None:
-        door = doorkeeper(settings, keys, api_key="UNDERSTUDY_API_KEY", admin_key="UNDERSTUDY_ADMIN_KEY")
-        found = [await outcome(door.caller(header, HERE))]
-        found += [await outcome(door.require("metrics", header)), await outcome(door.require("admin", header))]
+        gate = authenticator(settings, keys, api_key="UNDERSTUDY_API_KEY", admin_key="UNDERSTUDY_ADMIN_KEY")
+        found = [await outcome(gate.caller(header, HERE))]
+        found += [await outcome(gate.require("metrics", header)), await outcome(gate.require("admin", header))]
         assert found == [inference, metrics, admin]
 
     asyncio.run(scene())
@@ -63,9 +63,9 @@ def test_a_key_is_sent_as_a_bearer_token_or_not_at_all(settings: Settings, keys:
     key, secret = keys.create("app", "inference", requests_per_minute=5, created_by="ann")
 
     async def scene() -> None:
-        door = doorkeeper(settings, keys)
-        assert await refusal(door.caller(header.replace("KEY", secret), HERE)) == (401, "invalid_api_key")
-        found = await door.caller(f"bearer  {secret} ", HERE)
+        gate = authenticator(settings, keys)
+        assert await refusal(gate.caller(header.replace("KEY", secret), HERE)) == (401, "invalid_api_key")
+        found = await gate.caller(f"bearer  {secret} ", HERE)
         assert found == Caller(f"key:{key.id}", "app", "inference", RateLimits(requests_per_minute=5))
 
     asyncio.run(scene())
@@ -100,23 +100,23 @@ def test_whether_one_may_come_without_a_key(
     keys.create("figures", "metrics", created_by="ann")
     if has_key:
         key, _ = keys.create("app", "inference", created_by="ann")
-        keys.revoke(key.id, by="ann")  # once locked, the door stays so
+        keys.revoke(key.id, by="ann")  # once locked, the gate stays so
 
     async def scene() -> None:
-        door = doorkeeper(settings, keys, anonymous=anonymous, api_key=api_key)
+        gate = authenticator(settings, keys, anonymous=anonymous, api_key=api_key)
         if comes_in:
-            assert (await door.caller(header, HERE)).kind == "anonymous"
+            assert (await gate.caller(header, HERE)).kind == "anonymous"
         else:
-            assert await refusal(door.caller(header, HERE)) == (401, "invalid_api_key")
+            assert await refusal(gate.caller(header, HERE)) == (401, "invalid_api_key")
 
     asyncio.run(scene())
 
 
 def test_addresses_are_told_apart_but_not_told(settings: Settings, keys: CountingKeys) -> None:
     async def scene() -> None:
-        door, other = doorkeeper(settings, keys), doorkeeper(settings, keys)
+        gate, other = authenticator(settings, keys), authenticator(settings, keys)
 
-        async def seen(address: str, at: Authenticator = door) -> str:
+        async def seen(address: str, at: Authenticator = gate) -> str:
             caller = await at.caller("", address)
             assert address not in repr(caller)
             return caller.id
@@ -142,13 +142,13 @@ def test_a_new_key_works_at_once_and_a_revoked_one_ends(
     monkeypatch.setattr(api_key_cache, "SPACING", 0.1)
 
     async def scene() -> None:
-        door = doorkeeper(settings, keys)
-        assert (await door.caller("", HERE)).kind == "anonymous"
+        gate = authenticator(settings, keys)
+        assert (await gate.caller("", HERE)).kind == "anonymous"
         key, secret = keys.create("app", "inference", created_by="ann")
-        assert (await door.caller(f"Bearer {secret}", HERE)).name == "app"
+        assert (await gate.caller(f"Bearer {secret}", HERE)).name == "app"
         keys.revoke(key.id, by="ann")
         await asyncio.sleep(0.3)
-        assert await refusal(door.caller(f"Bearer {secret}", HERE)) == (401, "invalid_api_key")
+        assert await refusal(gate.caller(f"Bearer {secret}", HERE)) == (401, "invalid_api_key")
 
     asyncio.run(scene())
 
@@ -160,16 +160,16 @@ def test_a_flood_of_keys_known_and_wrong_reads_the_database_a_few_times(
     secret = keys.create("app", "inference", created_by="ann").secret
 
     async def scene() -> None:
-        door, begin = doorkeeper(settings, keys), time.monotonic()
+        gate, begin = authenticator(settings, keys), time.monotonic()
         for _ in range(1000):
-            await door.caller(f"Bearer {secret}", HERE)
+            await gate.caller(f"Bearer {secret}", HERE)
         assert keys.reads == 1
         for text in ("", "none", "us-", "x" * 100_000, WRONG + "x"):
-            await refusal(door.caller(f"Bearer {text}", HERE))
+            await refusal(gate.caller(f"Bearer {text}", HERE))
         assert keys.reads == 1, "what is no key is not looked up"
         for wave in range(3):
             tried = [f"us-{n:08x}-{'y' * 42}{wave}" for n in range(500)]
-            refused = await asyncio.gather(*(refusal(door.caller(f"Bearer {text}", HERE)) for text in tried))
+            refused = await asyncio.gather(*(refusal(gate.caller(f"Bearer {text}", HERE)) for text in tried))
             assert set(refused) == {(401, "invalid_api_key")}
         assert keys.reads <= 2 + (time.monotonic() - begin) / 0.2
 
@@ -185,13 +185,13 @@ def test_a_slow_database_stops_nobody_who_is_known(
     read = keys.active
 
     async def scene() -> None:
-        door = doorkeeper(settings, keys)
-        await door.caller(f"Bearer {secret}", HERE)
+        gate = authenticator(settings, keys)
+        await gate.caller(f"Bearer {secret}", HERE)
         monkeypatch.setattr(api_key_cache, "PATIENCE", 0.05)
         monkeypatch.setattr(keys, "active", lambda: time.sleep(1) or read())
         begin = time.monotonic()
         ticks = 0
-        asking = asyncio.create_task(door.caller(f"Bearer {secret}", HERE))
+        asking = asyncio.create_task(gate.caller(f"Bearer {secret}", HERE))
         while not asking.done():
             await asyncio.sleep(0.005)
             ticks += 1
@@ -210,15 +210,15 @@ def test_without_a_database_known_keys_go_on_and_unknown_ones_wait_outside(
     secret = keys.create("app", "inference", created_by="ann").secret
 
     async def scene() -> None:
-        door = doorkeeper(settings, keys)
+        gate = authenticator(settings, keys)
         keys.broken = True
-        assert await refusal(door.caller("", HERE)) == (503, "keys_unknown")
-        assert (await door.require("admin", f"Bearer {settings.admin_secret}")).id == "env"
+        assert await refusal(gate.caller("", HERE)) == (503, "keys_unknown")
+        assert (await gate.require("admin", f"Bearer {settings.admin_secret}")).id == "env"
         keys.broken = False
-        assert (await door.caller(f"Bearer {secret}", HERE)).name == "app"
+        assert (await gate.caller(f"Bearer {secret}", HERE)).name == "app"
         keys.broken = True
-        assert (await door.caller(f"Bearer {secret}", HERE)).name == "app"
-        assert await refusal(door.caller(f"Bearer {WRONG}", HERE)) == (401, "invalid_api_key")
+        assert (await gate.caller(f"Bearer {secret}", HERE)).name == "app"
+        assert await refusal(gate.caller(f"Bearer {WRONG}", HERE)) == (401, "invalid_api_key")
 
     asyncio.run(scene())
     assert "the keys cannot be read: ConnectionError" in caplog.text
@@ -229,11 +229,11 @@ def test_a_ticket_shows_no_secret(settings: Settings, keys: CountingKeys) -> Non
     secret = keys.create("app", "inference", created_by="ann").secret
 
     async def scene() -> None:
-        door = doorkeeper(settings, keys, api_key="very-secret")
-        caller = await door.caller(f"Bearer {secret}", HERE)
-        async with door.enter(caller) as ticket:
+        gate = authenticator(settings, keys, api_key="very-secret")
+        caller = await gate.caller(f"Bearer {secret}", HERE)
+        async with gate.enter(caller) as ticket:
             assert isinstance(ticket, AdmittedRequest)
-            shown = repr([ticket, vars(ticket), caller, door, door._keys, await door.caller("Bearer very-secret", "")])
+            shown = repr([ticket, vars(ticket), caller, gate, gate._keys, await gate.caller("Bearer very-secret", "")])
             assert secret[12:] not in shown
             assert "very-secret" not in shown
 

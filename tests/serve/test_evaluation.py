@@ -117,7 +117,7 @@ def test_a_few_at_a_time_go_on_while_people_come_and_go() -> None:
         with traffic:
             pass
         await asyncio.gather(*(there.ask("tokenize", ASKED) for _ in range(20)))
-        assert engine.most == evaluation.IN_COMPANY
+        assert engine.most == evaluation.BUSY_REQUESTS
 
     asyncio.run(check())
 
@@ -141,7 +141,7 @@ def test_one_evaluation_at_a_time_until_it_is_over_or_forgotten(adapter_folder: 
         there = made(engine, folder=adapter_folder, clock=lambda: now[0])
         name = await there.load(wanted())
         assert (await there.ask("chat", {**ASKED, "model": name}))["model"] == name
-        with pytest.raises(PublishError, match="another evaluation goes on"):
+        with pytest.raises(PublishError, match="another evaluation is running"):
             await there.load(wanted())
         now[0] = evaluation.ABANDONED + 1
         other = await there.load(wanted())
@@ -163,7 +163,7 @@ def test_one_that_waits_for_people_is_not_taken_for_dead(adapter_folder: Path) -
             waiting = asyncio.ensure_future(there.ask("chat", {**ASKED, "model": name}))
             await asyncio.sleep(0.01)
             now[0] = 10 * evaluation.ABANDONED
-            with pytest.raises(PublishError, match="another evaluation goes on"):
+            with pytest.raises(PublishError, match="another evaluation is running"):
                 await there.load(wanted())
         assert (await waiting)["model"] == name
 

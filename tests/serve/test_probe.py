@@ -69,7 +69,7 @@ def probe(
     return asyncio.run(run())
 
 
-@pytest.mark.parametrize("incumbent", [OLD, None])
+@pytest.mark.parametrize("live", [OLD, None])
 @pytest.mark.parametrize("golden", [GOLDEN, []])
 def test_a_good_candidate_passes_and_what_was_measured_is_told(live: str | None, golden: list) -> None:
     report = probe(ScriptedEngine(), golden, live)

@@ -32,7 +32,7 @@ CHAT = "/v1/chat/completions"
 BODY = {"model": "poet", "messages": [{"role": "user", "content": "Hi"}]}
 
 
-class Door:
+class ServedProxy:
     """A proxy in front of a fake engine, listening for real."""
 
     def __init__(self, engine: FakeEngine, session: aiohttp.ClientSession, url: str) -> None:
@@ -69,23 +69,23 @@ class Door:
         return self.session.post(f"{self.url}{CHAT}", json={**BODY, **changes})
 
 
-def play(settings: Settings, folder: Path, scene: Callable[[Door], Awaitable[None]]) -> None:
-    """Runs a scene with a door open; `poet` is live behind it."""
+def play(settings: Settings, folder: Path, scene: Callable[[ServedProxy], Awaitable[None]]) -> None:
+    """Runs a scene on a served proxy; `poet` is live."""
 
     async def run() -> None:
         engine, port = FakeEngine(), free_port()
         async with engine.serving() as session:
-            door = Door(engine, session, f"http://127.0.0.1:{port}")
+            served = ServedProxy(engine, session, f"http://127.0.0.1:{port}")
             revision = open_registry(settings).push("poet", make_adapter(folder / "a"), actor="test")
             engine.loaded[revision.served_name] = "somewhere"
-            door.table.flip(door.table.add(revision, 0, {}))
-            server = uvicorn.Server(uvicorn.Config(door.app(settings), port=port, log_level="error"))
+            served.table.flip(served.table.add(revision, 0, {}))
+            server = uvicorn.Server(uvicorn.Config(served.app(settings), port=port, log_level="error"))
             serving = asyncio.create_task(server.serve())
             while not server.started:
                 await asyncio.sleep(0.01)
             try:
                 async with asyncio.timeout(30):
-                    await scene(door)
+                    await scene(served)
             finally:
                 engine.hold.set()
                 server.should_exit = True
@@ -95,9 +95,9 @@ def play(settings: Settings, folder: Path, scene: Callable[[Door], Awaitable[Non
 
 
 def test_an_answer_names_its_revision_in_body_and_header(settings: Settings, tmp_path: Path) -> None:
-    async def scene(door: Door) -> None:
-        revision = next(iter(door.table.live.values())).revision
-        async with door.ask() as response:
+    async def scene(served: ServedProxy) -> None:
+        revision = next(iter(served.table.live.values())).revision
+        async with served.ask() as response:
             body = await response.json()
             assert response.headers["x-understudy-revision"] == revision.id[:12]
         assert body["model"] == revision.served_name
@@ -107,8 +107,8 @@ def test_an_answer_names_its_revision_in_body_and_header(settings: Settings, tmp
 
 
 def test_events_that_arrive_in_pieces_leave_whole_and_labelled(settings: Settings, tmp_path: Path) -> None:
-    async def scene(door: Door) -> None:
-        async with door.ask(stream=True) as response:
+    async def scene(served: ServedProxy) -> None:
+        async with served.ask(stream=True) as response:
             events = (await response.text()).split("\n\n")
         assert events[-2:] == ["data: [DONE]", ""]
         words = [json.loads(event.removeprefix("data: ")) for event in events[:-2]]
@@ -119,24 +119,24 @@ def test_events_that_arrive_in_pieces_leave_whole_and_labelled(settings: Setting
 
 
 def test_a_name_in_an_answers_text_is_left_alone(settings: Settings, tmp_path: Path) -> None:
-    async def scene(door: Door) -> None:
-        name = next(iter(door.table.live.values())).name
+    async def scene(served: ServedProxy) -> None:
+        name = next(iter(served.table.live.values())).name
         tricky = f'"model":"{name}" "system_fingerprint":null'
-        async with door.ask(messages=[{"role": "user", "content": tricky}]) as response:
+        async with served.ask(messages=[{"role": "user", "content": tricky}]) as response:
             assert (await response.json())["choices"][0]["message"]["content"] == f"{name} heard: {tricky}"
 
     play(settings, tmp_path, scene)
 
 
 def test_a_client_that_goes_away_ends_its_request_upstream(settings: Settings, tmp_path: Path) -> None:
-    async def scene(door: Door) -> None:
-        door.engine.hold.clear()
-        response = await door.ask(stream=True)
+    async def scene(served: ServedProxy) -> None:
+        served.engine.hold.clear()
+        response = await served.ask(stream=True)
         await response.content.readany()
-        assert door.engine.running == 1
-        assert door.table.live["poet"].in_flight == 1
+        assert served.engine.running == 1
+        assert served.table.live["poet"].in_flight == 1
         response.close()
-        while door.engine.running or door.table.live["poet"].in_flight:
+        while served.engine.running or served.table.live["poet"].in_flight:
             await asyncio.sleep(0.01)
 
     play(settings, tmp_path, scene)
@@ -145,9 +145,9 @@ def test_a_client_that_goes_away_ends_its_request_upstream(settings: Settings, t
 def test_an_engine_that_dies_in_mid_answer_ends_the_stream_with_an_error_event(
     settings: Settings, tmp_path: Path
 ) -> None:
-    async def scene(door: Door) -> None:
-        door.engine.misbehave = "die mid-answer"
-        async with door.ask(stream=True) as response:
+    async def scene(served: ServedProxy) -> None:
+        served.engine.misbehave = "die mid-answer"
+        async with served.ask(stream=True) as response:
             assert response.status == 200
             events = (await response.text()).strip().split("\n\n")
         assert "one" in events[0]
@@ -160,21 +160,21 @@ def test_an_engine_that_dies_in_mid_answer_ends_the_stream_with_an_error_event(
 
 @pytest.mark.parametrize("status", ["starting", "down"])
 def test_without_an_engine_the_answer_is_503_with_the_reason(settings: Settings, tmp_path: Path, status: str) -> None:
-    async def scene(door: Door) -> None:
-        door.status = Status(status=status, detail="The engine is loading the base.")  # pyright: ignore
-        async with door.ask() as response:
+    async def scene(served: ServedProxy) -> None:
+        served.status = Status(status=status, detail="The engine is loading the base.")  # pyright: ignore
+        async with served.ask() as response:
             assert response.status == 503
             assert int(response.headers["retry-after"]) > 0
             assert (await response.json())["error"]["message"] == "The engine is loading the base."
-        assert door.engine.asked == []
+        assert served.engine.asked == []
 
     play(settings, tmp_path, scene)
 
 
 def test_the_engines_own_500_never_reaches_a_client(settings: Settings, tmp_path: Path) -> None:
-    async def scene(door: Door) -> None:
-        door.engine.misbehave = "500"
-        async with door.ask() as response:
+    async def scene(served: ServedProxy) -> None:
+        served.engine.misbehave = "500"
+        async with served.ask() as response:
             assert response.status == 503
             assert "EngineDeadError" not in await response.text()
 
@@ -182,47 +182,47 @@ def test_the_engines_own_500_never_reaches_a_client(settings: Settings, tmp_path
 
 
 def test_a_key_is_asked_for_before_anything_is_read(settings: Settings, tmp_path: Path) -> None:
-    async def scene(door: Door) -> None:
-        async with door.session.post(f"{door.url}{CHAT}", data=b"{not json") as response:
+    async def scene(served: ServedProxy) -> None:
+        async with served.session.post(f"{served.url}{CHAT}", data=b"{not json") as response:
             assert response.status == 401
             assert (await response.json())["error"]["code"] == "invalid_api_key"
         headers = {"authorization": "Bearer right"}
-        async with door.session.post(f"{door.url}{CHAT}", json=BODY, headers=headers) as response:
+        async with served.session.post(f"{served.url}{CHAT}", json=BODY, headers=headers) as response:
             assert response.status == 200
-        assert door.metric("refused_total", reason="key") == 1
+        assert served.metric("refused_total", reason="key") == 1
 
     play(settings.model_copy(update={"api_key": SecretStr("right")}), tmp_path, scene)
 
 
 def test_an_exhausted_minute_is_429_with_the_time_to_wait(settings: Settings, tmp_path: Path) -> None:
-    async def scene(door: Door) -> None:
-        async with door.ask() as response:
+    async def scene(served: ServedProxy) -> None:
+        async with served.ask() as response:
             assert response.status == 200
             assert response.headers["x-ratelimit-remaining-requests"] == "0"
-        async with door.ask() as response:
+        async with served.ask() as response:
             assert response.status == 429
             assert 0 < int(response.headers["retry-after"]) <= 60
             assert (await response.json())["error"]["type"] == "rate_limit_error"
-        assert len(door.engine.asked) == 1
-        assert door.metric("refused_total", reason="rate_limit") == 1
+        assert len(served.engine.asked) == 1
+        assert served.metric("refused_total", reason="rate_limit") == 1
 
     play(settings.model_copy(update={"anonymous_requests_per_minute": 1}), tmp_path, scene)
 
 
 def test_a_full_gateway_says_so_and_has_room_again_afterwards(settings: Settings, tmp_path: Path) -> None:
-    async def scene(door: Door) -> None:
-        door.engine.hold.clear()
-        response = await door.ask(stream=True)
+    async def scene(served: ServedProxy) -> None:
+        served.engine.hold.clear()
+        response = await served.ask(stream=True)
         await response.content.readany()
-        async with door.ask() as refused:
+        async with served.ask() as refused:
             assert refused.status == 429
             assert (await refused.json())["error"]["code"] == "overloaded"
-        door.engine.hold.set()
+        served.engine.hold.set()
         await response.read()
-        async with door.ask() as answer:
+        async with served.ask() as answer:
             assert answer.status == 200
             await answer.read()
-        assert door.authenticator.in_progress == 0
+        assert served.authenticator.in_progress == 0
 
     play(settings.model_copy(update={"max_concurrent": 1}), tmp_path, scene)
 
@@ -232,10 +232,10 @@ def test_a_full_gateway_says_so_and_has_room_again_afterwards(settings: Settings
     [("my-id.1", "my-id.1"), ("", None), ("x" * 65, None), ("a b", None), ("us-0123abcd-" + "x" * 43, None)],
 )
 def test_every_answer_carries_a_request_id(settings: Settings, tmp_path: Path, sent: str, answered: str | None) -> None:
-    async def scene(door: Door) -> None:
+    async def scene(served: ServedProxy) -> None:
         headers = {"x-request-id": sent}
-        for url in (f"{door.url}{CHAT}", f"{door.url}/nowhere"):
-            async with door.session.post(url, json=BODY, headers=headers) as response:
+        for url in (f"{served.url}{CHAT}", f"{served.url}/nowhere"):
+            async with served.session.post(url, json=BODY, headers=headers) as response:
                 request_id = response.headers["x-request-id"]
                 assert request_id == answered if answered else request_id.startswith("req-")
 
@@ -243,38 +243,38 @@ def test_every_answer_carries_a_request_id(settings: Settings, tmp_path: Path, s
 
 
 def test_tokens_are_counted_without_the_client_asking_for_them(settings: Settings, tmp_path: Path) -> None:
-    async def scene(door: Door) -> None:
+    async def scene(served: ServedProxy) -> None:
         for options, told in ((None, False), ({"include_usage": False}, False), ({"include_usage": True}, True)):
-            async with door.ask(stream=True, stream_options=options) as response:
+            async with served.ask(stream=True, stream_options=options) as response:
                 assert ("completion_tokens" in await response.text()) == told
-        async with door.ask() as response:
+        async with served.ask() as response:
             assert (await response.json())["usage"]["completion_tokens"] == 3
-        labels = {"persona": "poet", "revision": door.table.live["poet"].revision.id[:12]}
-        assert door.metric("completion_tokens_total", **labels) == 12
-        assert door.metric("prompt_tokens_total", **labels) == 28
-        assert door.metric("requests_total", status="200", **labels) == 4
-        assert door.metric("first_token_seconds_count", **labels) == 4
-        assert 0 < door.metric("inter_token_seconds_count", **labels) <= 6
-        assert door.metric("requests_waiting", **labels) == 0
+        labels = {"persona": "poet", "revision": served.table.live["poet"].revision.id[:12]}
+        assert served.metric("completion_tokens_total", **labels) == 12
+        assert served.metric("prompt_tokens_total", **labels) == 28
+        assert served.metric("requests_total", status="200", **labels) == 4
+        assert served.metric("first_token_seconds_count", **labels) == 4
+        assert 0 < served.metric("inter_token_seconds_count", **labels) <= 6
+        assert served.metric("requests_waiting", **labels) == 0
 
     play(settings, tmp_path, scene)
 
 
 def test_what_became_of_an_answer_is_told_to_whoever_judges_trials(settings: Settings, tmp_path: Path) -> None:
-    async def scene(door: Door) -> None:
-        live = door.table.live["poet"]
-        async with door.ask(stream=True) as response:
+    async def scene(served: ServedProxy) -> None:
+        live = served.table.live["poet"]
+        async with served.ask(stream=True) as response:
             await response.read()
-        async with door.ask(messages=[]) as response:
+        async with served.ask(messages=[]) as response:
             assert response.status == 400
-        door.engine.misbehave = "say nothing"
-        async with door.ask() as response:
+        served.engine.misbehave = "say nothing"
+        async with served.ask() as response:
             await response.read()
-        door.engine.misbehave = "fail mid-answer"
-        async with door.ask(stream=True) as response:
+        served.engine.misbehave = "fail mid-answer"
+        async with served.ask(stream=True) as response:
             await response.read()
-        assert [loaded for loaded, _ in door.outcomes] == [live] * 3
-        assert [outcome.failed for _, outcome in door.outcomes] == [False, True, True]
+        assert [loaded for loaded, _ in served.outcomes] == [live] * 3
+        assert [outcome.failed for _, outcome in served.outcomes] == [False, True, True]
 
     play(settings, tmp_path, scene)
 
@@ -282,15 +282,15 @@ def test_what_became_of_an_answer_is_told_to_whoever_judges_trials(settings: Set
 def test_requests_for_more_adapters_than_slots_wait_their_turn_and_give_it_up_when_the_client_goes(
     settings: Settings, tmp_path: Path
 ) -> None:
-    async def scene(door: Door) -> None:
-        door.scheduler.capacity = 0
-        waiting = asyncio.create_task(door.session.post(f"{door.url}{CHAT}", json=BODY))
-        while not door.scheduler.waiting:
+    async def scene(served: ServedProxy) -> None:
+        served.scheduler.capacity = 0
+        waiting = asyncio.create_task(served.session.post(f"{served.url}{CHAT}", json=BODY))
+        while not served.scheduler.waiting:
             await asyncio.sleep(0.01)
-        async with door.ask(model="base") as response:
+        async with served.ask(model="base") as response:
             assert response.status == 200, "the base needs no slot"
         waiting.cancel()
-        while door.scheduler.waiting or door.table.live["poet"].in_flight:
+        while served.scheduler.waiting or served.table.live["poet"].in_flight:
             await asyncio.sleep(0.01)
 
     play(settings, tmp_path, scene)
@@ -299,11 +299,11 @@ def test_requests_for_more_adapters_than_slots_wait_their_turn_and_give_it_up_wh
 def test_the_log_tells_about_a_request_but_not_what_was_said(
     settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def scene(door: Door) -> None:
+    async def scene(served: ServedProxy) -> None:
         with caplog.at_level("INFO", logger="understudy"):
-            async with door.ask(messages=[{"role": "user", "content": "a secret wish"}]) as response:
+            async with served.ask(messages=[{"role": "user", "content": "a secret wish"}]) as response:
                 await response.read()
-            async with door.ask(model="nobody's secret") as response:
+            async with served.ask(model="nobody's secret") as response:
                 assert response.status == 404
 
     play(settings, tmp_path, scene)
@@ -314,10 +314,10 @@ def test_the_log_tells_about_a_request_but_not_what_was_said(
 
 
 def test_a_body_over_the_limit_is_413(settings: Settings, tmp_path: Path) -> None:
-    async def scene(door: Door) -> None:
-        async with door.ask(messages=[{"role": "user", "content": "x" * 20_000}]) as response:
+    async def scene(served: ServedProxy) -> None:
+        async with served.ask(messages=[{"role": "user", "content": "x" * 20_000}]) as response:
             assert response.status == 413
             assert "larger than 10,000 bytes" in (await response.json())["error"]["message"]
-        assert door.engine.asked == []
+        assert served.engine.asked == []
 
     play(settings, tmp_path, scene)

@@ -161,7 +161,7 @@ def test_an_adapter_with_nan_never_reaches_the_engine(stage: Stage, tmp_path: Pa
 
 def test_an_adapter_that_does_nothing_is_caught_by_the_probe(stage: Stage, tmp_path: Path) -> None:
     weights = {n: v if "lora_A" in n else np.zeros_like(v) for n, v in tensors().items()}
-    assert "the adapter does not act" in refused(stage, make_adapter(tmp_path, weights))
+    assert "the adapter has no effect" in refused(stage, make_adapter(tmp_path, weights))
 
 
 def test_an_adapter_that_babbles_is_caught_by_the_probe(stage: Stage, tmp_path: Path) -> None:

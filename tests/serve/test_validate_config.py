@@ -80,7 +80,7 @@ from understudy.registry.adapters import CONFIG
         ({"layers_to_transform": [1], "target_modules": ["q_proj"]}, "target_modules does not cover"),
         ({"layers_to_transform": 1, "target_modules": ["q_proj"]}, "target_modules does not cover"),
         ({"layers_to_transform": [0, 1], "target_modules": ["q_proj"]}, "covers model.layers.1.self_attn.q_proj, but"),
-        ({"layers_to_transform": "0"}, "no list of layer numbers"),
+        ({"layers_to_transform": "0"}, "not a list of layer numbers"),
         (
             {"layers_to_transform": [0], "layers_pattern": "blocks", "target_modules": ["q_proj"]},
             "target_modules does not cover",
@@ -133,7 +133,7 @@ def test_a_configuration_that_vllm_serves_as_it_was_trained_is_accepted(
         (b"[]", "found a JSON list, not an object"),
         (b"{", "not JSON"),
         (b"\xff", "not UTF-8"),
-        (b'{"r": 4, "r": 8}', "the name 'r' is there twice"),
+        (b'{"r": 4, "r": 8}', "the name 'r' occurs twice"),
         (b'{"lora_alpha": NaN}', "found NaN, which is not JSON"),
         (b'{"lora_alpha": -Infinity}', "found -Infinity"),
         (b'{"x":' * 100_000, "nested too deep"),

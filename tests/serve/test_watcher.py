@@ -175,12 +175,12 @@ def test_whoever_goes_back_by_hand_is_not_fought_until_there_is_a_new_commit(pla
             commits.append(stage.push())
             await stage.until_answering(commits[-1])
         await stage.admin("rollback", persona="poet", actor="ann")
-        await stage.looks()
+        await stage.polls()
         assert await stage.answering() == commits[0][:12]
 
     async def after_a_restart(stage: HubStage) -> None:
         stage._made = 2
-        await stage.looks()
+        await stage.polls()
         assert await stage.answering() == commits[0][:12]
         await stage.until_answering(stage.push())
 

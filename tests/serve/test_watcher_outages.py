@@ -134,7 +134,7 @@ def test_a_download_that_keeps_failing_is_given_up_until_somebody_knocks(
 
         await stage.until(given_up)
         tried = stage.count("/resolve/")
-        await stage.looks()
+        await stage.polls()
         assert stage.count("/resolve/") == tried
         assert [e.detail["cause"] for e in stage.history(action="hub")].count("hub_error") == 2
         stage.hub.heal()

@@ -22,7 +22,7 @@ def test_a_refused_commit_is_tried_once_and_the_incumbent_answers_on(play: Plays
         bad = stage.push(use_dora=True)
         status = await stage.until_trouble("refused by validation: DoRA is not served")
         assert status["handled"] == bad
-        await stage.looks()
+        await stage.polls()
         assert [e.revision for e in stage.history(action="reject")] == [bad]
         assert await stage.answering() == good[:12]
         assert stage.metric("rejects_total", persona="poet", stage="validation") == 1
@@ -33,7 +33,7 @@ def test_a_refused_commit_is_tried_once_and_the_incumbent_answers_on(play: Plays
         assert (await stage.until_handled(better))["last_error"] is None
 
     async def after_a_restart(stage: HubStage) -> None:
-        await stage.looks()
+        await stage.polls()
         assert len(stage.history(action="reject")) == 1
 
     play(scene, FOLLOW)
@@ -105,7 +105,7 @@ def test_a_broken_commit_is_told_once_and_never_tried_again(
         sabotage(stage)
         status = await stage.until_trouble(says)
         assert status["handled"] == status["wanted"]["commit"] != good
-        await stage.looks()
+        await stage.polls()
         [refusal] = stage.history(action="reject")
         assert says in " ".join(refusal.detail["reasons"])
         assert refusal.revision == status["handled"]

@@ -1,4 +1,4 @@
-"""A doorkeeper with keys of its own, and callers who come to it."""
+"""An authenticator with keys of its own, and callers of it."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -32,7 +32,9 @@ def keys(settings: Settings) -> CountingKeys:
     return CountingKeys(open_keys(settings).engine)
 
 
-def doorkeeper(settings: Settings, keys: KeyStore, *, clock: Callable[[], float] = time.monotonic, **changes: object):
+def authenticator(
+    settings: Settings, keys: KeyStore, *, clock: Callable[[], float] = time.monotonic, **changes: object
+):
     return Authenticator(load_settings(home=settings.home, **changes), keys, clock=clock)
 
 
@@ -40,14 +42,14 @@ def named(**limits: int) -> Caller:
     return Caller("key:ab12cd34", "app", "inference", RateLimits(**limits))
 
 
-async def refusal(coming: Awaitable[object]) -> tuple[int, str]:
+async def refusal(coming: Awaitable[object]) -> tuple[int, str | None]:
     with pytest.raises(HttpRefusalError) as refused:
         await coming
     return refused.value.status, refused.value.code
 
 
-async def ask(door: Authenticator, caller: Caller, tokens: int = 0) -> list[tuple[str, str]]:
+async def ask(gate: Authenticator, caller: Caller, tokens: int = 0) -> list[tuple[str, str]]:
     """One answer, from beginning to end."""
-    async with door.enter(caller) as ticket:
+    async with gate.enter(caller) as ticket:
         ticket.charge(tokens)
         return ticket.headers()

@@ -1,4 +1,4 @@
-"""A small honest stand-in for vLLM: it knows which adapters are loaded and answers in their name.
+"""A small stand-in for vLLM: it knows which adapters are loaded and answers in their name.
 
 Used where a real engine would be too slow or too well-behaved: races, broken answers, answers that wait.
 """
@@ -19,7 +19,7 @@ USAGE = '"usage":{"prompt_tokens":7,"total_tokens":10,"completion_tokens":3}'
 
 
 class FakeEngine(Engine):
-    """An Engine whose process is a coroutine. `script` maps a model to the way it misbehaves."""
+    """An Engine whose process is a coroutine; `misbehave` names the way in which it fails."""
 
     def __init__(self) -> None:
         plan = EnginePlan(

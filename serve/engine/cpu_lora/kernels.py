@@ -1,10 +1,10 @@
-"""LoRA on a CPU in a few matrix products for each layer; `punica_wrapper` puts it where vLLM's own was.
+"""LoRA on a CPU in a few matrix products for each layer; `punica_wrapper` calls it in place of vLLM's own.
 
 vLLM's own code copies A and B once for every token, then multiplies token by token. Here
-- which rows use which slot is worked out once for each batch (`LoraBatch`), not in every layer;
+- which rows use which slot is computed once for each batch (`LoraBatch`), not in every layer;
 - adapters are kept without their padding (`Packed`), until vLLM writes to its weights;
 - one adapter on all rows is two products;
-- with few rows, as when answers are written, all adapters of the layer are taken together: their As side by side in
+- with few rows, as when tokens are generated, all adapters of the layer are taken together: their As side by side in
   one product, each row masked to its own, and one product for each slice. At this size a product costs what reading
   its weights costs, and they are read as they lie, in the order in which the processor's kernels want them;
 - with many rows, or few of many adapters in use, rows are sorted by adapter, and each adapter multiplies its own;
@@ -22,7 +22,7 @@ from itertools import accumulate, groupby, pairwise
 import torch
 
 FEW = 48
-"""Rows up to which all adapters are taken together."""
+"""Number of rows up to which all adapters are computed together."""
 
 Product = Callable[[torch.Tensor, torch.Tensor], object]
 """Called with (out, x): out = x @ weight, out being contiguous."""
@@ -41,7 +41,7 @@ class Group:
 
 @dataclass(frozen=True)
 class LoraBatch:
-    """Which slot each row uses; -1 is none."""
+    """The slot that each row uses; -1 for none."""
 
     slots: torch.Tensor
     groups: tuple[Group, ...]
@@ -51,16 +51,16 @@ class LoraBatch:
     """Where each row is in `order`; its length for rows without an adapter."""
     whole: int
     """The slot of all rows; -1 if they differ or have none."""
-    desks: dict["Layout", "LayoutBuffers | None"] = field(default_factory=dict)
+    buffers: dict["Layout", "LayoutBuffers | None"] = field(default_factory=dict)
 
-    def desk(self, layout: "Layout") -> "LayoutBuffers | None":
-        """Room to take all adapters of a layer together; None where that would not pay."""
-        if layout not in self.desks:
+    def buffers_for(self, layout: "Layout") -> "LayoutBuffers | None":
+        """Buffers to compute all adapters of a layer together; None where that would be slower."""
+        if layout not in self.buffers:
             slots = {slot for slot, _ in layout.ranks}
             used = sum(group.slot in slots for group in self.groups)
             pays = len(self.slots) <= FEW and 0 < len(slots) <= 2 * used
-            self.desks[layout] = _desk(layout, self.slots) if pays else None
-        return self.desks[layout]
+            self.buffers[layout] = _layout_buffers(layout, self.slots) if pays else None
+        return self.buffers[layout]
 
 
 def make_batch(slots: torch.Tensor) -> LoraBatch:
@@ -92,7 +92,7 @@ class SlotAdapter:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """What layers have in common whose adapters have the same shapes."""
+    """The shapes of a layer's adapters; layers of equal shapes share one layout."""
 
     ranks: tuple[tuple[int, int], ...]
     """Slot and rank of each adapter."""
@@ -103,16 +103,16 @@ class Layout:
 
 @dataclass(frozen=True)
 class LayoutBuffers:
-    """What a batch needs for every layer of a layout: which columns are a row's own, and room to compute in."""
+    """What a batch needs for every layer of a layout: which columns are a row's own, and buffers to compute in."""
 
     own: torch.Tensor
     """(rows, slices x columns): 1 where the column belongs to the row's slot, else 0."""
     shrunk: torch.Tensor
-    """Room of that shape."""
+    """A buffer of that shape."""
     parts: tuple[torch.Tensor, ...]
     """`shrunk` by slices."""
     deltas: tuple[torch.Tensor, ...]
-    """Room for (rows, outputs) of each slice; one for all of a size, which is still in the cache when it is added."""
+    """Buffers (rows, outputs) of each slice; slices of one size share one, which is in the cache when it is added."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Packed:
     """By slot; those that leave the layer alone are missing."""
     layout: Layout
     a: Product | None
-    """Of all adapters side by side; None where they must not be taken together: NaN and infinity would spread to all
+    """Of all adapters side by side; None where they must not be computed together: NaN and infinity would spread to all
     rows."""
     b: tuple[Product, ...]
     """Of all adapters one below the other, for each slice."""
@@ -151,7 +151,7 @@ def pack(
 
 @cache
 def _layout(ranks: tuple[tuple[int, int], ...], outputs: tuple[int, ...], dtype: torch.dtype) -> Layout:
-    """One object for equal layouts, so that it is found by identity."""
+    """Returns one object for equal layouts, so that it is found by identity."""
     return Layout(ranks, outputs, dtype)
 
 
@@ -179,9 +179,9 @@ def add_lora(y: torch.Tensor, x: torch.Tensor, packed: Packed, batch: LoraBatch,
         if batch.whole in packed.adapters:
             _add_one(y, x, packed.adapters[batch.whole], scale)
         return
-    desk = batch.desk(packed.layout)
-    if desk is not None and packed.a is not None:
-        _add_together(y, x, packed.a, packed, desk, scale)
+    buffers = batch.buffers_for(packed.layout)
+    if buffers is not None and packed.a is not None:
+        _add_together(y, x, packed.a, packed, buffers, scale)
     else:
         _add_sorted(y, x, packed, batch, scale)
 
@@ -196,28 +196,28 @@ def _add_one(y: torch.Tensor, x: torch.Tensor, adapter: SlotAdapter, scale: floa
 
 
 def _add_together(
-    y: torch.Tensor, x: torch.Tensor, a: Product, packed: Packed, desk: LayoutBuffers, scale: float
+    y: torch.Tensor, x: torch.Tensor, a: Product, packed: Packed, buffers: LayoutBuffers, scale: float
 ) -> None:
     """All adapters in one product; each row keeps its own columns."""
-    a(desk.shrunk, _as(x, packed.layout.dtype))
-    desk.shrunk.mul_(desk.own)
+    a(buffers.shrunk, _as(x, packed.layout.dtype))
+    buffers.shrunk.mul_(buffers.own)
     parts = _slices(y, packed.layout.outputs)
-    for part, delta, mine, b in zip(parts, desk.deltas, desk.parts, packed.b, strict=True):
+    for part, delta, mine, b in zip(parts, buffers.deltas, buffers.parts, packed.b, strict=True):
         b(delta, mine)
         part.add_(delta if part.size(1) == delta.size(1) else delta[:, : part.size(1)], alpha=scale)
 
 
-def _desk(layout: Layout, slots: torch.Tensor) -> LayoutBuffers:
+def _layout_buffers(layout: Layout, slots: torch.Tensor) -> LayoutBuffers:
     owners = torch.tensor([slot for slot, rank in layout.ranks for _ in range(rank)] * len(layout.outputs))
     own = (slots[:, None] == owners).to(layout.dtype)
     shrunk = torch.empty_like(own)
     parts = shrunk.chunk(len(layout.outputs), dim=1)
-    rooms = {size: own.new_empty(len(own), size) for size in layout.outputs}
-    return LayoutBuffers(own, shrunk, parts, tuple(rooms[size] for size in layout.outputs))
+    deltas = {size: own.new_empty(len(own), size) for size in layout.outputs}
+    return LayoutBuffers(own, shrunk, parts, tuple(deltas[size] for size in layout.outputs))
 
 
 def _add_sorted(y: torch.Tensor, x: torch.Tensor, packed: Packed, batch: LoraBatch, scale: float) -> None:
-    """Each adapter on its own rows, which are brought together and put back."""
+    """Computes each adapter on its own rows, which are gathered and scattered back."""
     if not any(group.slot in packed.adapters for group in batch.groups):
         return
     gathered = x.index_select(0, batch.order)

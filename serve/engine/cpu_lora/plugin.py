@@ -1,10 +1,9 @@
 """A plugin for vLLM: mixed adapters on a CPU at nearly the speed of the base.
 
-vLLM finds `register` by the entry point `vllm.general_plugins` and calls it in each of its processes. It does nothing
-but tell the CPU platform which class computes LoRA: `GroupedPunicaWrapper`, a subclass of
-vLLM's own that is imported in the worker alone. No fork. Besides, a bug with seeds is mended (`seed`), and
-top-p is made quick (`sampling`). `UNDERSTUDY_CPU_LORA=0` switches our wrapper off; so does any vLLM that
-differs from the one it was written for, with one warning.
+vLLM finds `register` by the entry point `vllm.general_plugins` and calls it in each of its processes. It tells the CPU
+platform which class computes LoRA: `GroupedPunicaWrapper`, a subclass of vLLM's own that only the worker imports. It
+also works around a bug with seeds (`seed`) and makes top-p fast (`sampling`). `UNDERSTUDY_CPU_LORA=0` switches the
+wrapper off; so does any vLLM that differs from the one it was written for, with one warning.
 """
 
 import importlib
@@ -17,9 +16,9 @@ from serve.engine.cpu_lora.seed import keep_generators
 VARIABLE = "UNDERSTUDY_CPU_LORA"
 WRAPPER = "serve.engine.cpu_lora.punica_wrapper.GroupedPunicaWrapper"
 SAMPLING = "serve.engine.cpu_lora.sampling"
-"""Imported in the worker alone: it needs torch."""
+"""Imported only in the worker, because it needs torch."""
 VERSION = "0.32."
-"""vLLM versions that it was written for."""
+"""vLLM versions that the wrapper was written for."""
 
 CLASS = "PunicaWrapperCPU"
 SIGNATURES = {
@@ -52,9 +51,9 @@ def register() -> None:
 
 
 def _wrapper(original: str) -> str:
-    """Name of the class that computes LoRA: ours if vLLM's own is the one that ours was written for.
+    """Returns the name of the class that computes LoRA: ours if it fits vLLM's own.
 
-    vLLM asks for it in the process that computes, while it loads the model.
+    vLLM calls it in the worker, while it loads the model.
     """
     keep_generators()
     importlib.import_module(SAMPLING).install()
@@ -70,7 +69,7 @@ def _wrapper(original: str) -> str:
 
 
 def unfit(version: str, wrapper: type) -> str:
-    """Why vLLM `version` with its class `wrapper` is not what this was written for; empty if it is."""
+    """Why our wrapper does not fit vLLM `version` and its class `wrapper`; empty if it does."""
     if not version.startswith(VERSION):
         return f"vLLM is {version}, not {VERSION}x"
     for name, expected in SIGNATURES.items():

@@ -1,4 +1,4 @@
-"""Stands in for vLLM's CPU wrapper of LoRA; only vLLM's worker imports this, by way of `plugin`."""
+"""Replaces vLLM's CPU wrapper of LoRA; only vLLM's worker imports it, through `plugin`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,11 +10,11 @@ from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 from serve.engine.cpu_lora.kernels import LoraBatch, Packed, Product, add_lora, expand, make_batch, pack, shrink
 
 KERNELS = 64
-"""Numbers of rows whose kernels oneDNN keeps for a weight."""
+"""Row counts for which oneDNN keeps kernels of a weight."""
 
 
 class GroupedPunicaWrapper(PunicaWrapperCPU):
-    """Stands in for vLLM's `PunicaWrapperCPU`, whose contract each method keeps.
+    """Replaces vLLM's `PunicaWrapperCPU`; each method keeps its contract.
 
     It differs on rows without an adapter: vLLM's own gives them the weights of its last slot as soon as another
     row of the batch has an adapter; here they stay as the base left them.
@@ -27,7 +27,7 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):
         none = make_batch(torch.empty(0, dtype=torch.long))
         self._tokens, self._requests = none, none
         self._taken: tuple[int, ...] = ()
-        # The stacks are kept in the values: while they are here, nothing else can have their ids.
+        # The values keep the stacks alive, so that no other object gets their ids.
         self._empty: dict[int, tuple[int, torch.Tensor, bool]] = {}
         self._packed: dict[int, tuple[tuple[Any, ...], Sequence[torch.Tensor], Packed]] = {}
 
@@ -85,7 +85,7 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):
         buffer: tuple[torch.Tensor, ...] | None = None,
         **kwargs: Any,
     ) -> None:
-        if buffer is None and lora_a_stacked[0].is_inference():  # writes to it cannot be noticed: no packing
+        if buffer is None and lora_a_stacked[0].is_inference():  # writes to it cannot be detected: no packing
             buffer = tuple(x.new_zeros(len(x), b.size(-1), dtype=torch.float32) for b in lora_b_stacked)
         if buffer is not None:
             self.add_shrink(buffer, x, lora_a_stacked, scale)
@@ -132,8 +132,8 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):
             add_lora(_flat(y), _flat(x), packed, batch, scale)
 
     def _idle(self, stacked: torch.Tensor) -> bool:
-        """Whether no adapter has weights here; looked at again when vLLM has written to the stack."""
-        if stacked.is_inference():  # writes to it cannot be noticed
+        """Whether no adapter has weights here; checked again when vLLM has written to the stack."""
+        if stacked.is_inference():  # writes to it cannot be detected
             return False
         known = self._empty.get(id(stacked))
         if known is None or known[0] != stacked._version:
@@ -147,7 +147,7 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):
         x_dtype: torch.dtype,
         y_dtype: torch.dtype,
     ) -> Packed:
-        """The layer's adapters, packed again when vLLM wrote to any of its stacks or gave a slot away."""
+        """Returns the layer's packed adapters, packed again after vLLM wrote to a stack or reassigned a slot."""
         written = 0
         for stack in a_stacked:
             written += stack._version
@@ -164,7 +164,7 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):
 
 
 def prepared(weight: torch.Tensor) -> Product:
-    """The product that vLLM takes for the base: oneDNN keeps the weight in the order that its kernels want."""
+    """Returns the product that vLLM uses for the base: oneDNN keeps the weight in the layout of its kernels."""
     if not _custom_ops._supports_onednn:
         return lambda out, x: torch.mm(x, weight, out=out)
     handler = _custom_ops.create_onednn_mm(weight, KERNELS)

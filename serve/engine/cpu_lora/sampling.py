@@ -1,9 +1,8 @@
 """top-k and top-p on a CPU without sorting the vocabulary.
 
 vLLM sorts all logits of every request at every step, which on a CPU takes longer than a small model's own work (vllm
-0.32, v1/sample/ops/topk_topp_sampler.py). The likeliest few hundred
-nearly always hold the whole nucleus; only these are sorted, and a row whose nucleus is larger is done as before. What
-may be drawn, and how likely it is, stays the same.
+0.32, v1/sample/ops/topk_topp_sampler.py). The likeliest few hundred tokens nearly always hold the whole nucleus; only
+these are sorted, and a row with a larger nucleus goes through vLLM's own function. The distribution stays the same.
 """
 
 import importlib
@@ -15,7 +14,7 @@ import torch
 MODULE = "vllm.v1.sample.ops.topk_topp_sampler"
 FUNCTION = "apply_top_k_top_p"
 CANDIDATES = 256
-"""Tokens that are looked at, the likeliest."""
+"""Number of likeliest tokens that are sorted."""
 
 Filter = Callable[[torch.Tensor, torch.Tensor | None, torch.Tensor | None], torch.Tensor]
 """Logits (rows, vocabulary), k and p by row or None; returns logits that are -inf for what may not be drawn."""
@@ -24,7 +23,7 @@ logger = logging.getLogger("vllm.understudy_cpu_lora")
 
 
 def install() -> None:
-    """Makes vLLM use `filtered`; call it in the process that computes. May be called again."""
+    """Makes vLLM use `filtered`; call it in the worker. May be called again."""
     module = importlib.import_module(MODULE)
     original = getattr(module, FUNCTION, None)
     if original is None:
@@ -36,7 +35,7 @@ def install() -> None:
 
 
 def filtered(original: Filter) -> Filter:
-    """A filter that gives what `original` gives, and asks it for rows that need more than `CANDIDATES` tokens."""
+    """Returns a filter equal to `original`, which it calls for rows that need more than `CANDIDATES` tokens."""
 
     def apply(logits: torch.Tensor, k: torch.Tensor | None, p: torch.Tensor | None) -> torch.Tensor:
         size = logits.shape[-1]
@@ -56,9 +55,9 @@ def filtered(original: Filter) -> Filter:
         result = torch.full_like(logits, -torch.inf).scatter_(1, index, values.masked_fill(~keep, -torch.inf))
         if whole.any():
             result[whole] = logits[whole]
-        rest = ~(enough | whole)
-        if rest.any():
-            result[rest] = original(logits[rest], None if k is None else k[rest], p[rest])
+        larger = ~(enough | whole)
+        if larger.any():
+            result[larger] = original(logits[larger], None if k is None else k[larger], p[larger])
         return result
 
     return apply

@@ -1,10 +1,10 @@
 """Keeps vLLM alive on a CPU when a request has a seed and its prompt is read in several pieces.
 
-vLLM draws a token after each piece, drops all but the last, and turns the request's random generator back by what the
-dropped one used. Generators on a CPU cannot be turned back: `set_offset` raises, and the whole engine ends
-(vllm 0.32, v1/worker/gpu_model_runner.py, `_bookkeeping_sync`). Any caller could do that with `"seed": 1`. Here they
-are left as they are: such an answer is as random as any other, and repeatable as long as its prompt is read in as many
-pieces.
+vLLM samples a token after each piece, drops all but the last, and rewinds the request's random generator by what the
+dropped one used. A generator on a CPU cannot be rewound: `set_offset` raises, and the whole engine ends
+(vllm 0.32, v1/worker/gpu_model_runner.py, `_bookkeeping_sync`). Any caller could cause that with `"seed": 1`. Here the
+generators are not rewound: such an answer is as random as any other, and repeatable as long as its prompt is read in
+as many pieces.
 """
 
 import importlib
@@ -18,7 +18,7 @@ logger = logging.getLogger("vllm.understudy_cpu_lora")
 
 
 def keep_generators() -> None:
-    """Changes the CPU's model runner; call it in the process that computes. May be called again."""
+    """Patches the CPU's model runner; call it in the worker. May be called again."""
     runner = importlib.import_module(RUNNER).CPUModelRunner
     original = getattr(runner, METHOD, None)
     if original is None:

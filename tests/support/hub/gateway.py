@@ -20,7 +20,7 @@ from tests.support.adapters import make_adapter, tensors
 from tests.support.fake_engine import FakeEngine
 from tests.support.hub.server import HubServer, Repo
 from understudy.config.settings import Settings, load_settings
-from understudy.registry.registry import Event
+from understudy.registry.records import Event
 
 CHAT = "/v1/chat/completions"
 SECRET = "a secret of the hub"
@@ -29,7 +29,7 @@ SLOWLY = {"hub_poll": 600}
 """No poll comes in a test's time, so what happens is the webhook's doing."""
 
 
-class Awake(FakeEngine):
+class StartedEngine(FakeEngine):
     """A fake engine that counts as started for as long as it serves."""
 
     @property
@@ -42,19 +42,19 @@ class Awake(FakeEngine):
     async def stop(self) -> None:
         pass
 
-    def planned(self, plan: EnginePlan, log: Path) -> "Awake":
+    def planned(self, plan: EnginePlan, log: Path) -> "StartedEngine":
         """In the place of `Engine(plan, log)`."""
         self.plan = plan
         return self
 
 
 class HubStage:
-    """The running gateway, and the Hub that it looks at."""
+    """The running gateway, and the Hub that it polls."""
 
     def __init__(self, hub: HubServer, folder: Path, settings: Settings) -> None:
         self.hub, self.folder, self.settings = hub, folder, settings
         self.url = f"http://127.0.0.1:{settings.port}"
-        self.engine = Awake()
+        self.engine = StartedEngine()
         self.session: aiohttp.ClientSession
         self.gateway: Gateway
         self._made = 0
@@ -69,7 +69,7 @@ class HubStage:
         if ref != "main":
             shelf.tags.add(ref)
         commit = shelf.commit_folder(adapter, ref)
-        self.hub.repos[repo] = shelf  # only now: somebody may be looking
+        self.hub.repos[repo] = shelf  # only now: the gateway may be polling
         return commit
 
     # The gateway
@@ -135,14 +135,14 @@ class HubStage:
             raise AssertionError(f"no error with {words!r}: {found}") from None
         return found
 
-    async def looks(self, more: int = 3) -> None:
-        """Waits until the repository was looked at so many times more."""
+    async def polls(self, more: int = 3) -> None:
+        """Waits until the repository was polled so many times more."""
         start = self.count("/refs")
 
-        async def looked() -> bool:
+        async def polled() -> bool:
             return self.count("/refs") >= start + more
 
-        await self.until(looked)
+        await self.until(polled)
 
     def count(self, words: str) -> int:
         """Requests to the Hub with these words."""
