@@ -32,7 +32,7 @@ from understudy.config.settings import PROJECT, load_settings
 from understudy.config.thresholds import Thresholds
 from understudy.data.recipe_rows import heldout_examples
 from understudy.errors import EngineError
-from understudy.workflows.verify import questions_for
+from understudy.workflows.evaluation.verify import questions_for
 
 FILE = RESULTS / "planted-failures.json"
 FLOORS = ("acts", "in_style", "stopped", "on_topic", "accuracy", "general")

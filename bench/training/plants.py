@@ -15,7 +15,7 @@ from understudy.config.settings import Settings, load_settings
 from understudy.data.messages import Example, Message
 from understudy.data.recipe_rows import training_examples
 from understudy.registry.adapters import WEIGHTS
-from understudy.workflows.verify import questions_for
+from understudy.workflows.evaluation.verify import questions_for
 
 NOISE = (1.0, 4.0, 8.0, 16.0, 32.0)
 """Standard deviations of the noise on lora_B, in those of its own values."""

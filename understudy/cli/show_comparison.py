@@ -1,8 +1,8 @@
 """What `understudy report` and `understudy compare` show of what they wrote."""
 
 from understudy.cli.console import out
-from understudy.workflows.compare_profiles import PROFILES, PROMPTS, WrittenComparison
-from understudy.workflows.report import WrittenReport
+from understudy.workflows.evaluation.compare_profiles import PROFILES, PROMPTS, WrittenComparison
+from understudy.workflows.evaluation.report import WrittenReport
 
 
 def show_report(written: WrittenReport) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from evaluate.report_card import ReportCard
     from evaluate.verdict import Verdict
     from understudy.statistics.intervals import Estimate
-    from understudy.workflows.verify import Verified
+    from understudy.workflows.evaluation.verify import Verified
 
 CONTESTANTS = {"data": "the data", "few-shot": "base with examples", "described": "base with the description"}
 DASH = "-"

@@ -58,7 +58,7 @@ def verify(
     with status("loading libraries"):
         from evaluate.verified_runs import proof_file
         from understudy.workflows.evaluation.helpfulness import Judge, helpfulness
-        from understudy.workflows.verify import verify as verify_adapter
+        from understudy.workflows.evaluation.verify import verify as verify_adapter
     asked = Judge(judge, judge_url, settings.judge_key) if judge else None
     with steps(f"verifying {chosen.name}") as on_step:
         found = verify_adapter(
@@ -103,7 +103,7 @@ def report(
     """Put a verified run, its base, few-shot and other systems side by side on a Markdown page."""
     from understudy.cli.console import steps
     from understudy.cli.show_comparison import show_report
-    from understudy.workflows.report import write_report
+    from understudy.workflows.evaluation.report import write_report
 
     with steps(f"asking {judge}" if judge else "writing the report") as on_step:
         written = write_report(
@@ -144,7 +144,7 @@ def compare(
     """
     from understudy.cli.console import prepare, steps
     from understudy.cli.show_comparison import show_comparison
-    from understudy.workflows.compare_profiles import ComparisonOptions, compare_profiles
+    from understudy.workflows.evaluation.compare_profiles import ComparisonOptions, compare_profiles
 
     prepare()
     options = ComparisonOptions(samples, count, temperature, seed, swap, answers or [], out)

@@ -1,1 +1,1 @@
-"""How an evaluation asks models: engines of its own or the gateway's, sampled answers, judges and votes."""
+"""`understudy verify`, `report` and `compare`, and how they ask models: engines, sampled answers, judges, votes."""

@@ -14,7 +14,7 @@ from understudy.data.messages import Example
 from understudy.data.recipe_rows import heldout_examples, heldout_path, training_examples
 from understudy.errors import ExamplesError, NotFoundError
 from understudy.registry.adapters import content_revision
-from understudy.workflows.report import MEASURED_WITH, cannot_write, read_answers, versions, write_page
+from understudy.workflows.evaluation.report import MEASURED_WITH, cannot_write, read_answers, versions, write_page
 
 if TYPE_CHECKING:
     from evaluate.profiles.probes import ProbePrompt, Swap
