@@ -13,9 +13,12 @@ import pytest
 from sqlalchemy import text
 
 from arena.battles.store import BattleAnswer, BattleStore
+from arena.ranking.leaderboard import build_leaderboard
+from arena.votes.counts import ArenaCounts, arena_votes, count_cells
 from arena.votes.export import acknowledge, pending, restore
 from arena.votes.votes import VoteError, cast_vote, list_votes
 from tests.support.adapters import make_adapter, tensors
+from tests.support.votes import MadeUpVote, VoteWriter, same_figures
 from understudy.errors import ConfigError
 from understudy.processes import free_port
 from understudy.registry.api_keys import KeyStore, hash_of
@@ -149,3 +152,21 @@ def test_battles_and_votes_move_between_databases_and_are_replayed(url: str, tmp
     assert there.replay(session="other", persona="stray") is None
     acknowledge(there.engine, "hub:c/d", pending(there.engine, "hub:c/d"))
     assert not pending(there.engine, "hub:c/d")
+
+
+def test_the_grouped_query_counts_as_on_sqlite(url: str) -> None:
+    writer = VoteWriter(open_database(url))
+    counts = ArenaCounts(writer.engine)
+    counts.refresh()
+    writer.fill(40)
+    writer.fill(3, suspect="too fast")
+    last = writer.write(MadeUpVote("poet", "poet", left_length=0, right_length=0, revisions=("a" * 64, None)))
+    for refresh in range(2):
+        cells, singly = counts.refresh(), count_cells(arena_votes(writer.engine))
+        assert cells.count.sum() == singly.count.sum()
+        assert sorted(cells.contestants) == sorted(singly.contestants)
+        one, other = (build_leaderboard(each, min_votes=1) for each in (cells, singly))
+        assert same_figures(one, other)
+        assert any(row.name == f"poet@{'a' * 12}" for row in one.rows) == (refresh == 0)
+        if refresh == 0:
+            writer.withdraw(last, 10)
