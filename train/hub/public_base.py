@@ -1,4 +1,4 @@
-"""What a base is called where other people read it: its Hub id and commit, never a path of this machine."""
+"""The public name of a base: its Hub id and commit, never a path of this machine."""
 
 import re
 from dataclasses import dataclass
@@ -26,10 +26,13 @@ class PublicBase:
 
 
 def public_base(named: str, pin: str | None = None, asked: str = "") -> PublicBase:
-    """The base that an adapter's configuration names (`named`, `pin`), or the Hub id that a person says it is.
+    """Return the public name of the base that an adapter's configuration names (`named`, `pin`).
+
+    Args:
+        asked: the base's Hub id as the user gave it, which goes first.
 
     Raises:
-        AdapterError: it is a folder of this machine, or `asked` is; nobody else could know what is in it.
+        AdapterError: `named` or `asked` is a folder of this machine; nobody else could know what is in it.
     """
     if asked:
         if asked.startswith(("/", "~")) or asked.count("/") != 1 or not all(asked.split("/")):
@@ -43,12 +46,12 @@ def public_base(named: str, pin: str | None = None, asked: str = "") -> PublicBa
         return PublicBase(TINY, pin or base_revision(resolve_base(TINY)), hub=False)
     if named.startswith(("/", ".", "~")) or named.count("/") > 1 or "\\" in named or Path(named).is_dir():
         folder = re.split(r"[/\\]", named.rstrip("/\\"))[-1]
-        raise AdapterError(f"its base is a folder of one machine ({folder}); say which model of the Hub it is: --base")
+        raise AdapterError(f"its base is a folder of one machine ({folder}); name the model on the Hub with --base")
     return PublicBase(named, pin, hub=True)
 
 
 def _smollm2() -> PublicBase:
-    """The model on the Hub that it derives from; no commit, because a hash of our weights is none."""
+    """Return the model on the Hub that `smollm2` derives from; no commit, as the weights are our copy."""
     known = known_base(SMOLLM2)
     assert known is not None
     return PublicBase(known.hub_id, None, hub=True)

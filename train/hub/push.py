@@ -1,4 +1,4 @@
-"""Sends a release to the Hub in one commit and names it v1, v2, …: `understudy push PERSONA --to hub:ORG/REPO`."""
+"""Pushes a release to the Hub in one commit and tags it v1, v2, …: `understudy push PERSONA --to hub:ORG/REPO`."""
 
 import contextlib
 import hashlib
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 PATIENCE = 60.0
-"""Seconds that the Hub gets for each answer while we write."""
+"""Seconds to wait for each answer of the Hub while pushing."""
 
 TAG = re.compile(r"v(\d+)")
 MOST_TAGS = 50
-"""Numbers that are tried when others push at the same time."""
+"""Tag numbers to try while others push at the same time."""
 
 
 @dataclass(frozen=True)
@@ -32,25 +32,25 @@ class Pushed:
     commit: str
     tag: str
     new: bool
-    """False when the very same content was there before."""
+    """False if exactly the same content was there before."""
     url: str
 
 
 @dataclass(frozen=True)
 class _Head:
-    """What is in a repository now."""
+    """The state of a repository before a push."""
 
     commit: str | None
     files: Mapping[str, str]
-    """File to the Hub's name of its content: SHA-256 of one that is kept by LFS, git's of any other."""
+    """The Hub's hash of each file: SHA-256 if it is kept by LFS, else git's blob hash."""
     tags: Mapping[str, str]
-    """Tag to its commit."""
+    """The commit of each tag."""
     private: bool
     gated: bool
 
 
 def repo_of(address: str) -> str:
-    """The repository of an address such as `hub:ann/poet`. Raises HubError."""
+    """Return the repository of an address such as `hub:ann/poet`. Raises HubError."""
     kind, _, repo = address.partition(":")
     if kind != "hub" or not REPO.fullmatch(repo):
         raise HubError(f"{address!r} is no place to push to; use registry, or hub:ORG/REPO", "name")
@@ -68,13 +68,13 @@ def push_release(
     endpoint: str = "",
     progress: bool = False,
 ) -> Pushed:
-    """Makes the repository if there is none, puts `files` there in one commit, and tags it.
+    """Create the repository if there is none, commit `files` in one commit, and tag it.
 
-    Nothing that somebody else pushed meanwhile is overwritten. After a failure it may simply be called again: large
+    Nothing that somebody else pushes meanwhile is overwritten. After a failure it can simply be called again: large
     files that arrived are not sent twice, and the same content makes no second commit.
 
     Args:
-        tag: a name of one's own; empty means the next free one of v1, v2, ...
+        tag: the tag's name; empty means the next free one of v1, v2, ...
 
     Raises:
         HubError: there is no token or it may not write there, the repository is of another kind, somebody else
@@ -90,7 +90,7 @@ def push_release(
             api.update_repo_settings(repo, private=private or None, gated="auto" if gated else None)
         stale = _stale(head, files)
         if head.commit and not stale and all(_same(head.files.get(name), data) for name, data in files.items()):
-            return _there(api, repo, head, head.commit, tag)
+            return _already_pushed(api, repo, head, head.commit, tag)
         if tag in head.tags:
             raise HubError(f"{repo} has a tag {tag} already; leave --tag out for the next free one", "tag")
         commit = _commit(api, repo, files, stale, head, message)
@@ -111,7 +111,7 @@ def _api(endpoint: str, progress: bool) -> "HfApi":
 
 
 def _head(api: "HfApi", repo: str) -> _Head | None:
-    """None when there is no such repository, as far as this token may know."""
+    """Return the state of the repository; None if this token sees no such repository."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
@@ -135,7 +135,7 @@ def _create(api: "HfApi", repo: str, *, private: bool) -> _Head:
 
 
 def _require_kind(repo: str, head: _Head, files: Mapping[str, bytes | Path]) -> None:
-    """Whole models and adapters do not share a repository: the Hub's clients would load the wrong one."""
+    """Refuse to mix whole models and adapters in one repository: the Hub's clients would load the wrong one."""
     theirs = "an adapter" if CONFIG in head.files else "a whole model" if "config.json" in head.files else ""
     ours = "an adapter" if CONFIG in files else "a whole model"
     if theirs and theirs != ours:
@@ -143,13 +143,13 @@ def _require_kind(repo: str, head: _Head, files: Mapping[str, bytes | Path]) -> 
 
 
 def _stale(head: _Head, files: Mapping[str, bytes | Path]) -> list[str]:
-    """What an earlier release brought and this one has not: it would be taken for this one's."""
+    """Return the files of an earlier release that this one lacks; left there, they would seem to belong to it."""
     ours = re.compile(f"{re.escape(PROOF)}|{KEPT.pattern}|{TOKENIZER.pattern}")
     return sorted(name for name in head.files if name not in files and ours.fullmatch(name))
 
 
 def _same(there: str | None, data: bytes | Path) -> bool:
-    """Whether the Hub's name of a file's content (SHA-256 if it is kept by LFS, else git's) is that of `data`."""
+    """Return whether the Hub's hash of a file (SHA-256 if it is kept by LFS, else git's) is that of `data`."""
     if there is None:
         return False
     if isinstance(data, Path) and len(there) == 64:
@@ -161,8 +161,8 @@ def _same(there: str | None, data: bytes | Path) -> bool:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == there
 
 
-def _there(api: "HfApi", repo: str, head: _Head, commit: str, tag: str) -> Pushed:
-    """The push that was made before; it gets the tag that it lacks."""
+def _already_pushed(api: "HfApi", repo: str, head: _Head, commit: str, tag: str) -> Pushed:
+    """Return the earlier push of the same content, with the tag added if it lacks it."""
     known = [name for name, at in head.tags.items() if at == commit]
     if tag in head.tags and tag not in known:
         raise HubError(f"{repo} has a tag {tag} already, of another commit; leave --tag out", "tag")
@@ -184,7 +184,7 @@ def _commit(
 
 
 def _tag(api: "HfApi", repo: str, commit: str, wanted: str) -> str:
-    """Gives the commit the tag `wanted`, or the next free number."""
+    """Tag the commit with `wanted`, or with the next free number."""
     from huggingface_hub.errors import HfHubHTTPError
 
     for _ in range(MOST_TAGS):

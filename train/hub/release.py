@@ -23,17 +23,17 @@ MODEL = re.compile(
 )
 SETTINGS, PROOF, README = "training.json", "proof.json", "README.md"
 LOCAL = {"_name_or_path", "name_or_path", "is_local", "local_files_only"}
-"""What transformers notes about the machine that it ran on."""
+"""Keys that transformers writes about the machine that it ran on."""
 
-OURS = {"run": "examples_sha256", "result": "steps"}
-"""By which key a record of ours is known."""
+RECORD_KEYS = {"run": "examples_sha256", "result": "steps"}
+"""A key that every record of this kind, written by training, has."""
 
 Content = bytes | Path
 
 
 @dataclass(frozen=True)
 class Release:
-    """What is pushed, without its card and its proof."""
+    """The files to push, without the card and the proof."""
 
     folder: Path
     whole: bool
@@ -41,18 +41,19 @@ class Release:
     base: PublicBase
     rank: int
     run: Mapping[str, Any]
-    """`training.json`, or empty where the makers left no record that we know."""
+    """`training.json`; empty if the adapter was not made by Understudy."""
     cost: Mapping[str, Any]
-    """`result.json` of the run, or empty."""
+    """`result.json` of the run; empty likewise."""
     files: dict[str, Content] = field(default_factory=dict)
 
 
 def read_release(folder: Path, asked_base: str = "") -> Release:
-    """Everything of `folder` that may be pushed, with the base under its public name. Pickles, code, checkpoints and
-    whatever else lies there stay behind.
+    """Read the files of `folder` that may be pushed, with the base under its public name.
+
+    Pickles, code, checkpoints and everything else in the folder are left out.
 
     Args:
-        asked_base: the Hub id of the base, where the folder names none that others could find.
+        asked_base: the Hub id of the base, if the folder names none that others can find.
 
     Raises:
         AdapterError: there is neither an adapter nor a model in safetensors form, or its base has no public name.
@@ -63,7 +64,7 @@ def read_release(folder: Path, asked_base: str = "") -> Release:
     named = run.get("base") if whole else config.get("base_model_name_or_path")
     if not isinstance(named, str) or not named:
         if not asked_base:
-            raise AdapterError(f"{folder}: it does not say which base it was trained on; say so: --base")
+            raise AdapterError(f"{folder}: it does not say which base it was trained on; name it with --base")
         named = asked_base
     pin = run.get("base_revision") if whole else config.get("revision")
     base = public_base(named, pin if isinstance(pin, str) else None, asked_base)
@@ -77,13 +78,13 @@ def read_release(folder: Path, asked_base: str = "") -> Release:
 
 
 def tokenizer_files(release: Release, named: str) -> dict[str, Content]:
-    """The tokenizer and chat template that go with it: the folder's own, else those of its base at its revision.
+    """Return the tokenizer and chat template to push: the folder's own, else those of its base at its revision.
 
     Args:
         named: the base as this machine knows it.
 
     Raises:
-        BaseModelError: the base's tokenizer cannot be had.
+        BaseModelError: the base's tokenizer cannot be loaded.
     """
     own = {path.name: path for path in sorted(release.folder.iterdir()) if TOKENIZER.fullmatch(path.name)}
     if "tokenizer.json" in own:
@@ -104,7 +105,7 @@ def tokenizer_files(release: Release, named: str) -> dict[str, Content]:
 
 
 def content_of(release: Release) -> str:
-    """The revision that a proof pack of this very content names."""
+    """Return the revision that a proof pack of exactly this content names."""
     from understudy.registry.adapters import content_revision
 
     if release.whole:
@@ -113,7 +114,7 @@ def content_of(release: Release) -> str:
 
 
 def base_here(release: Release) -> str:
-    """The base as this machine knows it: as the folder names it, or its public name."""
+    """Return the base by its name on this machine: as the folder names it, or its public name."""
     if release.whole:
         return str(release.folder)
     if release.run.get("base") == SMOLLM2:
@@ -123,12 +124,12 @@ def base_here(release: Release) -> str:
 
 
 def as_json(value: object) -> bytes:
-    """JSON for others to read: no path of this machine in it."""
+    """Return JSON without any path of this machine."""
     return (json.dumps(without_paths(value), indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def without_paths(value: Any) -> Any:
-    """The value with every absolute path in it cut down to its last name."""
+    """Return the value with every absolute path in it reduced to its last part."""
     if isinstance(value, dict):
         return {key: without_paths(one) for key, one in value.items()}
     if isinstance(value, list):
@@ -154,7 +155,7 @@ def _model_files(folder: Path) -> dict[str, Content]:
 
 
 def _clean(path: Path, *, read: bool = False) -> Content:
-    """A file as it goes out: settings without paths of this machine, all else as it is."""
+    """Return a file as it is pushed: settings without paths of this machine, everything else unchanged."""
     if path.name in ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json"):
         settings = json.loads(path.read_text(encoding="utf-8"))
         return as_json({key: value for key, value in settings.items() if key not in LOCAL})
@@ -162,9 +163,9 @@ def _clean(path: Path, *, read: bool = False) -> Content:
 
 
 def _record(path: Path, kind: str) -> dict[str, Any]:
-    """A record that training wrote; empty where there is none of ours."""
+    """Read a record that training wrote; empty if there is none."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return value if isinstance(value, dict) and OURS[kind] in value else {}
+    return value if isinstance(value, dict) and RECORD_KEYS[kind] in value else {}
