@@ -11,10 +11,15 @@ from typing import Any
 import httpx
 from sqlalchemy.orm import Session
 
-from arena.battles.store import BattleStore
+from arena.battles.store import BattleAnswer, BattleStore, BattleTicket
+from arena.votes.votes import cast_vote
+from evaluate.reports.imported_answers import OtherSystems
+from space.arena.battle import ArenaServices, BattleView, run_battle
 from space.backends.errors import Readiness
+from space.backends.gateway import GatewayClient
 from space.backends.listing import Contestant
-from space.status import BASE, GatewayStatus
+from space.status import BASE, GatewayMonitor, GatewayStatus
+from tests.support.fake_gateway import FakeGateway
 from understudy.registry.tables import BattleRow
 
 EMAIL_CARD = Contestant(name="email-copy", kind="persona", title="Email", revision="aaa", prompts=("Sell it.",))
@@ -68,3 +73,33 @@ def wait_for_page(url: str, process: subprocess.Popen[bytes], log: Path) -> Page
         except httpx.TransportError:
             time.sleep(0.2)
     raise AssertionError(f"the Space did not start:\n{log.read_text()[-2000:]}")
+
+
+OTHERS = OtherSystems({"what is rain?": {"chatgpt": "Water.", "claude": "It falls."}}, ["What is rain?"])
+
+
+def finished_battle(
+    store: BattleStore, prompt: str = "Hi", persona: str = "email-copy", rival: str = "base"
+) -> BattleTicket:
+    """A finished battle that waits for its vote."""
+    made, ticket = store.create(
+        prompt=prompt, persona=persona, rival=rival, session="s", temperature=0.5, max_tokens=9, category="free"
+    )
+    store.finish(made.id, BattleAnswer("some words"), BattleAnswer("other words here"))
+    return ticket
+
+
+def cast(store: BattleStore, verdict: str = "left", voter: str = "ann", **about: Any) -> str:
+    """Casts a vote on a battle of its own; returns its id."""
+    ticket = finished_battle(store, **about)
+    cast_vote(store.engine, ticket, verdict, session=voter)
+    return ticket.battle
+
+
+async def one_battle(
+    fake: FakeGateway, store: BattleStore, against: str, prompt: str = "What is rain?", **services: Any
+) -> BattleView:
+    """The last view of a battle of the email writer against that kind of rival."""
+    client = GatewayClient(fake.url)
+    there = ArenaServices(client, GatewayMonitor(client), store, other_systems=OTHERS, **services)
+    return [view async for view in run_battle(there, prompt, "email-copy", "tab", against)][-1]
