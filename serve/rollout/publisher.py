@@ -110,10 +110,9 @@ class Publisher:
         return _published(trial.loaded.revision, live, started)
 
     def hold(self, persona: str) -> Published:
-        """Keeps a trial from being promoted for lack of evidence against it; `promote` still works.
+        """Keeps a trial, until it or this process ends, from being promoted for lack of evidence against it.
 
-        It holds until the trial or this process ends. Raises NotFoundError when there is no trial.
-        """
+        `promote` still works. Raises NotFoundError when there is no trial."""
         trial = self._trial(persona)
         trial.held = True
         return _published(trial.loaded.revision, self._table.live.get(persona), 0, share=trial.share, changed=False)
