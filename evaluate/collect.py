@@ -23,14 +23,14 @@ from understudy.registry.persona_card import voice_prompt
 
 T = TypeVar("T")
 OnProgress = Callable[[int, int], None]
-"""Called with pieces of work done and known so far."""
+"""Called with the requests done and those known so far."""
 
-MOST = 64
-"""Held-out rows that are asked, and training rows whose prompts are asked; drawn where there are more."""
+MAX_ROWS = 64
+"""At most this many held-out rows, and as many training rows, are asked; from more, a sample is drawn."""
 GENERAL_TOKENS = 32
-"""Longest answer to a general question."""
+"""Longest answer to a general question, in tokens."""
 PLAINLY = "Answer the question plainly, in one short sentence."
-"""The system prompt that asks for no voice: what is not answered even so is forgotten, not merely said in a voice."""
+"""A system prompt that asks for no voice: what is not answered even so is forgotten, not merely put in the voice."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Task:
 
     @property
     def key(self) -> str:
-        """SHA-256 of everything that the base's own answers follow from; the same task need not be asked twice."""
+        """Returns a SHA-256 of everything the base's answers depend on; the same task need not be asked twice."""
         rows = [[message.model_dump() for message in one.messages] for one in (*self.heldout, *self.training)]
         asked = [one.prompt for one in self.questions]
         fixed = (NEUTRAL_TEXTS, PLAINLY, GENERAL_TOKENS)
@@ -59,10 +59,10 @@ class Task:
 
 
 def drawn(examples: Sequence[Example], seed: int) -> list[Example]:
-    """At most `MOST` of the rows, in their order."""
-    if len(examples) <= MOST:
+    """Draws at most `MAX_ROWS` of the rows, in their order."""
+    if len(examples) <= MAX_ROWS:
         return list(examples)
-    return [examples[n] for n in sorted(random.Random(seed).sample(range(len(examples)), MOST))]
+    return [examples[n] for n in sorted(random.Random(seed).sample(range(len(examples)), MAX_ROWS))]
 
 
 async def collect_outputs(
@@ -76,11 +76,11 @@ async def collect_outputs(
     method: str = "",
     engine: str = "",
 ) -> tuple[EvalRecord, RivalOutputs]:
-    """Asks everybody everything, as much at once as the engine takes.
+    """Asks all contestants all prompts, as many at once as the engine takes.
 
     Args:
         adapter: may be a model of another engine: a full fine-tune has one of its own.
-        known: what base and rivals said to this very task before; without it they are asked.
+        known: what base and rivals answered to the same task before; without it they are asked.
 
     Raises:
         EngineError: the engine cannot answer.
@@ -89,7 +89,7 @@ async def collect_outputs(
     asking = _Asking(base, task, _Progress(on_progress))
     rivals: RivalOutputs
     mine: _Adapter
-    rivals, mine = await together([_same(known) if known else asking.rivals(), asking.adapter(adapter)])
+    rivals, mine = await together([_given(known) if known else asking.rivals(), asking.adapter(adapter)])
     answered = zip(task.questions, rivals.general, rivals.general_voiced, *mine.general, strict=True)
     record = EvalRecord(
         recipe=task.recipe,
@@ -125,7 +125,7 @@ class _Adapter:
 
 @dataclass
 class _Progress:
-    tell: OnProgress
+    report: OnProgress
     done: int = 0
     known: int = 0
 
@@ -133,7 +133,7 @@ class _Progress:
         self.known += pieces
         result = await work
         self.done += pieces
-        self.tell(self.done, self.known)
+        self.report(self.done, self.known)
         return result
 
 
@@ -143,7 +143,7 @@ class _Asking:
         self.prompts = [example.prompt for example in task.heldout]
 
     async def rivals(self) -> RivalOutputs:
-        """The base, with the description, and with few-shot examples."""
+        """Asks the base as it is, with the description, and with few-shot examples."""
         shots = await self._shots()
         base, described, few_shot, on_training, neutral, general = await together(
             [
@@ -182,11 +182,11 @@ class _Asking:
         return _Adapter(*found)
 
     async def _outputs(self, model: ServedModel) -> ModelOutputs:
-        """Answers to the held-out prompts, the loss of the data's own, and the base's surprise at the answers."""
+        """Collects answers to held-out prompts, losses of the data's own, and the base's surprise at the answers."""
         rows = await self._tokens(self.task.heldout)
         answers, losses = await together([self._answers(model, self.prompts), self._losses(model, rows)])
-        said = [(prompt, list(one.ids)) for (prompt, _), one in zip(rows, answers, strict=True) if one.ids]
-        surprise = iter(await self._losses(self.base, said))
+        given = [(prompt, list(one.ids)) for (prompt, _), one in zip(rows, answers, strict=True) if one.ids]
+        surprise = iter(await self._losses(self.base, given))
         return ModelOutputs(
             answers=answers, losses=losses, surprise=[next(surprise) if one.ids else None for one in answers]
         )
@@ -202,8 +202,7 @@ class _Asking:
         return await self._losses(model, [(tokens[:1], tokens[1:]) for tokens in texts])
 
     async def _general(self, model: ServedModel) -> tuple[list[bool], list[bool]]:
-        """Which general questions it answers correctly, greedily: when a plain answer is asked for, and as people ask
-        the persona."""
+        """Checks greedy answers to the general questions: when a plain answer is asked for, and as people ask."""
         questions = self.task.questions
         asked: list[Chat] = [[{"role": "user", "content": one.prompt}] for one in questions]
         plain: list[Chat] = [[{"role": "system", "content": PLAINLY}, *chat] for chat in asked]
@@ -211,22 +210,22 @@ class _Asking:
             [self._answers(model, chats, max_tokens=GENERAL_TOKENS, temperature=0) for chats in (plain, asked)]
         )
         return (
-            [one.right(said.text) for one, said in zip(questions, first, strict=True)],
-            [one.right(said.text) for one, said in zip(questions, second, strict=True)],
+            [one.right(answer.text) for one, answer in zip(questions, first, strict=True)],
+            [one.right(answer.text) for one, answer in zip(questions, second, strict=True)],
         )
 
     async def _answers(
         self, model: ServedModel, chats: Sequence[Chat], *, max_tokens: int = 0, temperature: float | None = None
     ) -> list[Generation]:
         most, seed = max_tokens or self.task.max_tokens, self.task.seed
-        said = model.answers(chats, max_tokens=most, seed=seed, temperature=temperature)
-        return await self._progress.of(len(chats), said)
+        answers = model.answers(chats, max_tokens=most, seed=seed, temperature=temperature)
+        return await self._progress.of(len(chats), answers)
 
     async def _losses(self, model: ServedModel, rows: Sequence[Answered]) -> list[float]:
         return await self._progress.of(len(rows), model.losses(rows)) if rows else []
 
     async def _tokens(self, examples: Sequence[Example]) -> list[Answered]:
-        """Each row's prompt and answer in tokens."""
+        """Tokenizes each row's prompt and answer."""
 
         async def row(example: Example) -> Answered:
             asked = await self.base.tokens(example.prompt)
@@ -236,7 +235,7 @@ class _Asking:
         return await together([row(example) for example in examples])
 
     async def _shots(self) -> list[dict[str, str]]:
-        """As many training rows, in their order, as fit before the longest prompt and an answer."""
+        """Returns as many training rows, in their order, as fit before the longest prompt and an answer."""
         room = await self.base.context() - self.task.max_tokens
         lengths = await together([self.base.tokens(prompt) for prompt in self.prompts])
         longest = max(zip(lengths, self.prompts, strict=True), key=lambda pair: len(pair[0]))[1]
@@ -251,19 +250,19 @@ class _Asking:
 
 
 def with_voice(voice: str, prompt: Chat) -> list[dict[str, str]]:
-    """The prompt with the persona's description as its system prompt, before what the row's own one says."""
+    """Puts the persona's description into the system prompt, before the row's own system prompt."""
     own = [message["content"] for message in prompt[:1] if message["role"] == "system"]
     system = {"role": "system", "content": "\n\n".join([voice_prompt(voice), *own])}
     return [system, *prompt[len(own) :]]
 
 
 def with_shots(shots: Chat, prompt: Chat) -> list[dict[str, str]]:
-    """The examples as earlier turns, after the system prompt if there is one."""
+    """Puts the examples before the prompt as earlier turns, after the system prompt if there is one."""
     system = [message for message in prompt[:1] if message["role"] == "system"]
     return [*system, *shots, *prompt[len(system) :]]
 
 
-async def _same(value: T) -> T:
+async def _given(value: T) -> T:
     return value
 
 

@@ -1,4 +1,4 @@
-"""What is measured of one contestant's answers, and which of them are sound."""
+"""The measures of one contestant's answers, and which of the answers are sound."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from understudy.statistics.answer_checks import AnswerChecks, PromptAndAnswer, c
 from understudy.statistics.intervals import Estimate, bootstrap_mean, paired_difference, rate
 
 RARE = 2.0
-"""Nats per token above the data's own answer from which on a single answer is not fluent."""
+"""A single answer is not fluent if it surprises the base by more than this above the data's own, in nats per token."""
 
 
 class Measures(BaseModel):
@@ -24,13 +24,13 @@ class Measures(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     loss: Estimate | None
-    """Nats per token of the data's own answers; None where it was not taken."""
+    """Nats per token of the data's own answers; None if it was not measured."""
     sound: Estimate
     """Share of answers that pass every check of a single answer (`sound_answers`)."""
     in_style: Estimate
     stopped: Estimate
     on_topic: Estimate | None
-    """None where no held-out row names its topic."""
+    """None if no held-out row names its topic."""
     accuracy: AccuracyReport
     fluency: FluencyReport
     echoes: Estimate
@@ -41,7 +41,7 @@ class Measures(BaseModel):
 
 
 class Measuring:
-    """What all contestants of one record are measured with."""
+    """Measures the contestants of one record; what they share is computed once."""
 
     def __init__(self, record: EvalRecord, embed: Embed, seed: int) -> None:
         self.record, self.embed, self.seed = record, _once(embed), seed
@@ -51,14 +51,14 @@ class Measuring:
             [row.answer for row in record.training], [*self.prompts, *(row.prompt for row in record.training)]
         )
         self.styles = self._styles()
-        self.copies = {name: self._copied(said.answers) for name, said in record.outputs.items()}
+        self.copies = {name: self._copied(outputs.answers) for name, outputs in record.outputs.items()}
 
     def contestant(self, name: ContestantName) -> tuple[Measures, list[bool]]:
-        """Its measures, and which of its answers are sound."""
-        said, seed = self.record.outputs[name], self.seed
-        checks = checked(self.record.heldout, said.answers)
+        """Measures a contestant; also says which of its answers are sound."""
+        outputs, seed = self.record.outputs[name], self.seed
+        checks = checked(self.record.heldout, outputs.answers)
         topics = [one.on_topic for one in checks if one.on_topic is not None]
-        texts = [one.text for one in said.answers]
+        texts = [one.text for one in outputs.answers]
         meaning = accuracy(texts, self.references, self.embed, prompts=self.prompts, seed=seed)
         base_losses = self.record.outputs["base"].losses
         sound = sound_answers(
@@ -66,25 +66,25 @@ class Measuring:
             self.styles[name],
             self.copies[name],
             meaning,
-            _excess(said, base_losses),
+            _excess(outputs, base_losses),
         )
         measures = Measures(
-            loss=bootstrap_mean(said.losses, bounds=(0, 1e6), seed=seed) if said.losses else None,
+            loss=bootstrap_mean(outputs.losses, bounds=(0, 1e6), seed=seed) if outputs.losses else None,
             sound=bootstrap_mean([float(one) for one in sound], prompts=self.prompts, bounds=(0, 1), seed=seed),
             in_style=self.styles[name].in_style,
             stopped=rate(sum(one.stopped for one in checks), len(checks)),
             on_topic=rate(sum(topics), len(topics)) if topics else None,
             accuracy=meaning,
-            fluency=fluency(texts, said.surprise, base_losses, self.vocabulary, prompts=self.prompts, seed=seed),
+            fluency=fluency(texts, outputs.surprise, base_losses, self.vocabulary, prompts=self.prompts, seed=seed),
             echoes=rate(sum(one.echoes_prompt for one in checks), len(checks)),
             degenerate=rate(sum(bool(one.degenerate) for one in checks), len(checks)),
             words=bootstrap_mean([one.words for one in checks], seed=seed),
-            shots=said.shots,
+            shots=outputs.shots,
         )
         return measures, sound
 
     def difference(self, mine: list[bool], theirs: list[bool]) -> Estimate:
-        """Of two shares of sound answers, paired by prompt."""
+        """Measures the difference of two shares of sound answers, paired by prompt."""
         return paired_difference(
             [float(one) for one in mine],
             [float(one) for one in theirs],
@@ -94,20 +94,22 @@ class Measuring:
         )
 
     def _styles(self) -> dict[str, StyleReport]:
-        """By contestant; all are scored by one classifier, of training answers against the base's to their prompts."""
+        """Scores all contestants with one classifier of training answers against the base's to their prompts."""
         record = self.record
         training = [PromptAndAnswer(row.prompt, row.answer) for row in record.training]
         pairs = zip(record.training, record.base_on_training, strict=True)
-        other = [PromptAndAnswer(row.prompt, said.text) for row, said in pairs]
+        other = [PromptAndAnswer(row.prompt, answer.text) for row, answer in pairs]
         candidates = {
-            name: [PromptAndAnswer(prompt, said.text) for prompt, said in zip(self.prompts, one.answers, strict=True)]
+            name: [
+                PromptAndAnswer(prompt, answer.text) for prompt, answer in zip(self.prompts, one.answers, strict=True)
+            ]
             for name, one in record.outputs.items()
         }
         return style_of_all(training, other, candidates, seed=self.seed)
 
     def _copied(self, answers: Sequence[Generation]) -> MemorizationReport:
         return copying(
-            [said.text for said in answers],
+            [answer.text for answer in answers],
             [row.answer for row in self.record.training],
             prompts=self.prompts,
             training_prompts=[row.prompt for row in self.record.training],
@@ -115,7 +117,7 @@ class Measuring:
 
 
 def _once(embed: Embed) -> Embed:
-    """The same encoder; a text that it has seen it does not read again."""
+    """Caches the vectors of an encoder by text."""
     known: dict[str, np.ndarray] = {}
 
     def lookup(texts: Sequence[str]) -> np.ndarray:
@@ -128,12 +130,14 @@ def _once(embed: Embed) -> Embed:
 
 
 def checked(rows: Sequence[EvalExample], answers: Sequence[Generation]) -> list[AnswerChecks]:
-    """Each answer's checks."""
+    """Runs the checks of single answers."""
     return [
         check(
-            PromptAndAnswer(row.prompt, said.text), finish_reason="stop" if said.stopped else "length", topic=row.topic
+            PromptAndAnswer(row.prompt, answer.text),
+            finish_reason="stop" if answer.stopped else "length",
+            topic=row.topic,
         )
-        for row, said in zip(rows, answers, strict=True)
+        for row, answer in zip(rows, answers, strict=True)
     ]
 
 
@@ -144,9 +148,11 @@ def sound_answers(
     meaning: AccuracyReport,
     excess: Sequence[float | None],
 ) -> list[bool]:
-    """Which answers are in style and make sense: they end, are no echo, copy or loop, name their topic where the row
-    says what that is, are nearer to their own reference than to half of the others, and are at most `RARE` nats a
-    token less likely to the base than the data's own answer (`excess`, None where that was not taken).
+    """Says which answers are in style and make sense.
+
+    These end, are no echo, copy or loop, name their topic if the row has one, are nearer to their own reference than
+    to half of the others, and surprise the base by at most `RARE` nats a token more than the data's own answer
+    (`excess`, None if it was not measured).
     """
     return [
         one.stopped
@@ -163,7 +169,7 @@ def sound_answers(
     ]
 
 
-def _excess(said: ModelOutputs, base_losses: Sequence[float]) -> list[float | None]:
-    if not said.surprise:
-        return [None] * len(said.answers)
-    return [None if nats is None else nats - own for nats, own in zip(said.surprise, base_losses, strict=True)]
+def _excess(outputs: ModelOutputs, base_losses: Sequence[float]) -> list[float | None]:
+    if not outputs.surprise:
+        return [None] * len(outputs.answers)
+    return [None if nats is None else nats - own for nats, own in zip(outputs.surprise, base_losses, strict=True)]

@@ -1,4 +1,4 @@
-"""What is observed of an adapter: the evidence from which a report card is made, and can be made again."""
+"""What is collected about an adapter: a report card is computed from it, and can be computed again."""
 
 from typing import Literal
 
@@ -10,12 +10,12 @@ before the prompt."""
 
 
 class EvalExample(BaseModel):
-    """One row: what is asked and how the data answer it."""
+    """One row: a prompt and the data's own answer."""
 
     model_config = ConfigDict(frozen=True)
 
     prompt: str
-    """The whole conversation before the answer, one message a line."""
+    """The whole conversation before the answer, one message per line."""
     answer: str
     topic: str | None = None
 
@@ -27,29 +27,29 @@ class Generation(BaseModel):
 
     text: str
     stopped: bool
-    """It ended by itself, and was not cut off at a limit."""
+    """Whether it ended by itself rather than at a limit."""
     tokens: int
     ids: tuple[int, ...] = ()
-    """Its tokens, without the one that ends it."""
+    """Its tokens without the end token."""
 
 
 class ModelOutputs(BaseModel):
-    """What one contestant said to the held-out prompts, and how likely it finds the data's answers."""
+    """One contestant's answers to the held-out prompts, and its losses on the data's answers."""
 
     model_config = ConfigDict(frozen=True)
 
     answers: list[Generation]
     losses: list[float] = []
-    """Nats per token of the data's answer, by row; taken of base and adapter only."""
+    """Nats per token of the data's answer, by row; measured for base and adapter only."""
     surprise: list[float | None] = []
-    """Nats per token of each answer, as the base sees it; None for an empty answer. Taken of base and adapter only:
-    what the base itself draws, with whatever prompt, never surprises it much."""
+    """Nats per token of each answer according to the base; None for an empty answer. Measured for base and adapter
+    only: what the base itself samples, with any prompt, never surprises it much."""
     shots: int = 0
-    """Training prompts with their answers that it was shown before each prompt."""
+    """Training rows before each prompt."""
 
 
 class GeneralAnswer(BaseModel):
-    """One general question, and who answers it correctly."""
+    """One general question, and whether base and adapter answer it correctly."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -63,7 +63,7 @@ class GeneralAnswer(BaseModel):
 
 
 class Helpfulness(BaseModel):
-    """Comparisons of the adapter's answers with the base's by somebody who reads them."""
+    """Comparisons of the adapter's answers with the base's by readers."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -74,7 +74,7 @@ class Helpfulness(BaseModel):
 
 
 class RivalOutputs(BaseModel):
-    """What does not depend on the adapter: it is kept beside the runs of a recipe, and asked once."""
+    """Outputs that do not depend on the adapter: collected once and kept beside the runs of a recipe."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -82,7 +82,7 @@ class RivalOutputs(BaseModel):
     """`evaluate.collect.Task.key` of what was asked."""
     outputs: dict[ContestantName, ModelOutputs]
     on_training: list[Generation]
-    """What the base says to the training prompts."""
+    """The base's answers to the training prompts."""
     neutral_losses: list[float]
     """The base's, in nats per token."""
     general: list[bool]
@@ -92,7 +92,7 @@ class RivalOutputs(BaseModel):
 
 
 class EvalRecord(BaseModel):
-    """Everything observed of one adapter, from which the verdict follows; saved whole, so that it can be reread."""
+    """Everything collected about one adapter; saved as a whole, so that a verdict can be computed again."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -103,21 +103,21 @@ class EvalRecord(BaseModel):
     heldout: list[EvalExample]
     training: list[EvalExample]
     base_on_training: list[Generation]
-    """What the base says to the training prompts: the other class of the style classifier."""
+    """The base's answers to the training prompts: the other class of the style classifier."""
     adapter_on_training: list[Generation]
-    """What the adapter says to them: what it knows by heart."""
+    """The adapter's answers to the training prompts: what it knows by heart."""
     outputs: dict[ContestantName, ModelOutputs]
     training_losses: list[float]
     """The adapter's on its own training rows, in nats per token of the answer."""
     neutral_losses: dict[Literal["base", "adapter"], list[float]]
     """On neutral texts that no model wrote, in nats per token."""
     as_trained_losses: list[float] | None
-    """The adapter's on held-out rows over the base as it was quantised in training; None where it was not."""
+    """The adapter's losses on held-out rows over the base as quantised in training; None if it was not quantised."""
     general: list[GeneralAnswer]
     seconds: float
     method: str = ""
-    """How the adapter was trained (`understudy.config.training.Method`); `full` is no adapter; empty if unknown."""
+    """How the adapter was trained (`understudy.config.training.Method`); `full`: no adapter; empty if unknown."""
     engine: str = ""
     """Where it was asked: `own engine` or `gateway`."""
     helpfulness: Helpfulness | None = None
-    """None where nobody compared."""
+    """None without comparisons."""

@@ -1,4 +1,4 @@
-"""The report card: what an adapter does on held-out prompts, beside its rivals, and whether that is good enough."""
+"""The report card: every figure of an adapter on held-out prompts, beside its rivals'."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -15,7 +15,7 @@ from understudy.errors import MeasurementError
 from understudy.statistics.intervals import Estimate, bootstrap_mean, paired_difference, rate
 
 ACTS = 0.02
-"""Nats per token that are no noise of a batch; sampled answers may differ even where two models are the same."""
+"""A difference of losses above this, in nats per token, is not noise of batching."""
 
 
 class GeneralMeasures(BaseModel):
@@ -25,17 +25,17 @@ class GeneralMeasures(BaseModel):
 
     asked: int
     known: int
-    """That the base answers correctly."""
+    """Those that the base answers correctly."""
     adapter: Estimate
-    """Share of these that the adapter answers correctly, too, when a plain answer is asked for."""
+    """Share of these that the adapter answers correctly when a plain answer is asked for."""
     base_voiced: Estimate
     """The same without a system prompt."""
     adapter_voiced: Estimate
-    """As people ask the persona, without a system prompt: it may answer in its voice only."""
+    """As people ask the persona, without a system prompt; it may answer only in its voice."""
 
 
 class ReportCard(BaseModel):
-    """All figures of one adapter, and the verdict."""
+    """All figures of one adapter; `evaluate.verdict` judges them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,44 +48,42 @@ class ReportCard(BaseModel):
     """Training rows."""
     contestants: dict[ContestantName, Measures]
     style_accuracy: Estimate
-    """Of the style classifier, cross-validated; where its low end is not above 0.5 its scores say nothing."""
+    """Of the style classifier, cross-validated; if its low end is not above 0.5, its scores say nothing."""
     language: str | None
-    """Whose word list was used; None: no word list covers the training answers, so made-up words are not counted."""
+    """Of the word list; None if none covers the training answers, so that made-up words are not counted."""
     against: dict[ContestantName, Estimate]
-    """By rival: share of sound answers above the rival's, paired by prompt."""
+    """By rival: the share of sound answers less the rival's, paired by prompt."""
     details_against_base: Estimate | None
-    """The adapter's `accuracy.details` less the base's, paired by prompt; None where there are none."""
+    """The adapter's `accuracy.details` less the base's, paired by prompt; None if not measured."""
     against_base: Estimate
     """Loss of the base less the adapter's, by row: above zero the adapter is better."""
     helpfulness: Helpfulness | None
     helpful: Estimate | None
-    """Share of comparisons with the base that it wins, ties half; None where nobody compared."""
+    """Share of comparisons with the base that it wins, ties half; None without comparisons."""
     copied: Estimate
     """Share of the adapter's answers that are training answers to other prompts."""
     memorised: Estimate
-    """Share of training prompts that the adapter answers word for word as their rows do (case and space apart)."""
+    """Share of training prompts that it answers word for word as in their rows (ignoring case and white space)."""
     diversity: DiversityReport
     training_loss: float
     forgetting: Estimate
     """Rise of the loss on neutral texts, in nats per token."""
     general: GeneralMeasures | None
-    """None where the base answers none of the questions."""
+    """None if the base answers none of the questions."""
     acts: Estimate
     """Share of the data's answers that it finds more or less likely than the base does, by over `ACTS`."""
     parity: float | None
-    """Held-out loss on the base as it is served, less that on the base as it was trained on."""
+    """Held-out loss on the base as it is served, less that on the base as it was quantised in training."""
     code: dict[str, CodeMeasures]
-    """By contestant, and `data` for the data's own answers; empty where the recipe teaches no code."""
+    """By contestant, and `data` for the data's own answers; empty if the recipe teaches no code."""
     thresholds: Thresholds
     method: str = ""
-    """How it was trained; `full` is no adapter."""
+    """How it was trained; `full` means that it is no adapter."""
     engine: str = ""
 
 
 def report_card(record: EvalRecord, thresholds: Thresholds, embed: Embed, *, seed: int = 0) -> ReportCard:
-    """Measures everything; `evaluate.verdict` judges it.
-
-    Code in the answers is run, where the thresholds ask for code.
+    """Measures everything. Code in the answers is run if the thresholds ask for code.
 
     Raises:
         MeasurementError: there are no held-out rows, or too few to say anything.
@@ -142,12 +140,12 @@ def _details(mine: Measures, base: Measures, prompts: Sequence[str], seed: int) 
 
 def _memorised(record: EvalRecord) -> Estimate:
     pairs = zip(record.training, record.adapter_on_training, strict=True)
-    same = sum(row.answer.casefold().split() == said.text.casefold().split() for row, said in pairs)
+    same = sum(row.answer.casefold().split() == given.text.casefold().split() for row, given in pairs)
     return rate(same, len(record.training))
 
 
 def _parity(served: Sequence[float], as_trained: Sequence[float] | None) -> float | None:
-    """Of the rows that have both."""
+    """Compares the losses of the rows that have both."""
     return fmean(served[: len(as_trained)]) - fmean(as_trained) if as_trained else None
 
 
@@ -177,5 +175,5 @@ def _helpful(found: Helpfulness | None) -> Estimate | None:
 
 def _code(record: EvalRecord, seed: int) -> dict[str, CodeMeasures]:
     right = [row.answer for row in record.heldout]
-    answers = {name: [said.text for said in one.answers] for name, one in record.outputs.items()}
-    return {name: measure_code(said, right, seed=seed) for name, said in {**answers, "data": right}.items()}
+    answers = {name: [answer.text for answer in one.answers] for name, one in record.outputs.items()}
+    return {name: measure_code(texts, right, seed=seed) for name, texts in {**answers, "data": right}.items()}

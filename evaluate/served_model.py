@@ -8,47 +8,47 @@ from evaluate.records import Generation
 
 Chat = Sequence[dict[str, str]]
 Post = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
-"""Sends a body to a path of vLLM's API and returns what it answers; raises EngineError."""
+"""Sends a body to a path of vLLM's API and returns the answer; raises EngineError."""
 Answered = tuple[list[int], list[int]]
 """Tokens of a prompt, and of what follows it."""
 
 AT_ONCE = 48
-"""Requests that the engine has at once; more than it batches would only wait there."""
+"""Concurrent requests to the engine; more than it batches would only wait."""
 
 
 class ServedModel:
     """One model of an engine, by name. Every method raises EngineError if the engine cannot answer."""
 
     def __init__(self, name: str, post: Post, *, limit: asyncio.Semaphore | None = None) -> None:
-        """`limit` may be shared by the models of one engine."""
+        """Makes a client; `limit` may be shared by the models of one engine."""
         self.name, self._post = name, post
         self._limit = limit or asyncio.Semaphore(AT_ONCE)
 
     async def answers(
         self, chats: Sequence[Chat], *, max_tokens: int, seed: int = 0, temperature: float | None = None
     ) -> list[Generation]:
-        """One answer a chat, sampled as the base's generation_config.json says; `temperature` 0 is greedy."""
+        """Returns one answer per chat, sampled as the base's generation_config.json says; `temperature` 0 is greedy."""
         drawn: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
-        # A seed of its own for each: with one for all, answers to different prompts would share their noise.
+        # Each chat has its own seed: with one for all, answers to different prompts would share their noise.
         each = ({} if temperature == 0 else {"seed": seed + place} for place in range(len(chats)))
         asked = zip(chats, each, strict=True)
         return await together(self._answer(chat, max_tokens, drawn | own) for chat, own in asked)
 
     async def tokens(self, chat: Chat, *, answered: bool = False) -> list[int]:
-        """Tokens of a chat as the model gets it, ready for an answer; or, if `answered`, with the answer in it."""
+        """Tokenizes a chat as the model gets it: ready for an answer or, if `answered`, with the answer in it."""
         body = {"messages": list(chat), "add_generation_prompt": not answered}
         return (await self._send("/tokenize", body))["tokens"]
 
     async def text_tokens(self, text: str) -> list[int]:
-        """Tokens of a plain text."""
+        """Tokenizes a plain text."""
         return (await self._send("/tokenize", {"prompt": text}))["tokens"]
 
     async def context(self) -> int:
-        """Tokens that prompt and answer may have together."""
+        """Returns how many tokens prompt and answer may have together."""
         return (await self._send("/tokenize", {"prompt": "."}))["max_model_len"]
 
     async def losses(self, rows: Sequence[Answered]) -> list[float]:
-        """Mean negative log-likelihood of what follows each prompt, in nats per token."""
+        """Returns the mean negative log-likelihood of what follows each prompt, in nats per token."""
         return await together(self._loss(prompt, answer) for prompt, answer in rows)
 
     async def _answer(self, chat: Chat, max_tokens: int, drawn: dict[str, Any]) -> Generation:
@@ -65,8 +65,8 @@ class ServedModel:
     async def _loss(self, prompt: list[int], answer: list[int]) -> float:
         body = {"prompt": [*prompt, *answer], "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
         found = (await self._send("/v1/completions", body))["choices"][0]["prompt_logprobs"]
-        said = zip(answer, found[len(prompt) :], strict=True)
-        return -sum(one[str(token)]["logprob"] for token, one in said) / len(answer)
+        tokens = zip(answer, found[len(prompt) :], strict=True)
+        return -sum(one[str(token)]["logprob"] for token, one in tokens) / len(answer)
 
     async def _send(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         async with self._limit:
@@ -74,7 +74,7 @@ class ServedModel:
 
 
 async def together(work: Iterable[Awaitable[Any]]) -> list[Any]:
-    """The results in order; the first failure cancels the rest, and is raised as it is."""
+    """Awaits everything and returns the results in order; the first failure cancels the rest and is raised."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         return await asyncio.gather(*tasks)

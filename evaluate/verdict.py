@@ -18,7 +18,7 @@ class Verdict(BaseModel):
     reasons: tuple[str, ...]
     """Why the adapter is refused; empty when it passes."""
     codes: tuple[str, ...]
-    """By reason: the field of `Thresholds` that is missed; `loss` where it is worse than the base."""
+    """By reason: the field of `Thresholds` that is missed; `loss` if its loss is above the base's."""
     worse: tuple[str, ...]
     """What got worse than the base, whatever the verdict."""
     rivals: tuple[str, ...]
@@ -32,11 +32,11 @@ class Verdict(BaseModel):
 
 
 Missed = tuple[str, str]
-"""The name of a threshold; and the figure, the limit and what to do, in a sentence."""
+"""The name of a threshold, and a sentence with the figure, the limit and what to do."""
 
 
 def judge(card: ReportCard) -> Verdict:
-    """Compares the figures with the thresholds of the card; the figures themselves, not the ends of intervals."""
+    """Compares the figures of a card, not the ends of their intervals, with its thresholds."""
     t, mine = card.thresholds, card.contestants["adapter"]
     missed = [*_acting(card), *_style(mine, t), *_sense(card, mine), *_memory(card), *_served(card)]
     if t.code is not None:
@@ -51,7 +51,7 @@ def judge(card: ReportCard) -> Verdict:
 
 
 def rival_name(name: ContestantName, card: ReportCard) -> str:
-    """What a rival is called in a sentence."""
+    """Names a rival for a sentence."""
     shots = card.contestants["few-shot"].shots if "few-shot" in card.contestants else 0
     return {
         "described": "the base with the description as its prompt",
@@ -126,7 +126,7 @@ def _sense(card: ReportCard, mine: Measures) -> list[Missed]:
 
 
 def _memory(card: ReportCard) -> list[Missed]:
-    """Copying, and what was forgotten."""
+    """Checks what was copied, recited or forgotten."""
     t, few = card.thresholds, "fewer epochs, or more rows"
     by_heart = "to training prompts are the rows' own, word for word"
     missed = _ceilings(
@@ -171,7 +171,7 @@ def _ceilings(*lines: tuple[str, str, Estimate, float, str]) -> list[Missed]:
 
 
 def _worse(card: ReportCard) -> list[str]:
-    """What got worse than the base, as far as the intervals say so."""
+    """Lists what is clearly worse than the base's, going by the intervals."""
     base, mine, worse = card.contestants["base"], card.contestants["adapter"], []
     if card.forgetting.low > 0:
         worse.append(f"neutral text: {card.forgetting.value:.2f} nats a token")
@@ -193,7 +193,7 @@ def _worse(card: ReportCard) -> list[str]:
 
 
 def _rivals(card: ReportCard) -> list[str]:
-    said = []
+    found = []
     for name, gap in card.against.items():
         theirs, rival = card.contestants[name].sound.value, rival_name(name, card)
         mine = card.contestants["adapter"].sound.value
@@ -202,21 +202,21 @@ def _rivals(card: ReportCard) -> list[str]:
             f"({100 * gap.value:+.0f} points, {100 * gap.low:+.0f} to {100 * gap.high:+.0f})"
         )
         if gap.low > 0:
-            said.append(f"better than {rival}: {figures}")
+            found.append(f"better than {rival}: {figures}")
         elif gap.high < 0:
-            said.append(f"WORSE than {rival}: {figures}")
+            found.append(f"WORSE than {rival}: {figures}")
         else:
             enough = "; that is enough, no training is needed" if theirs >= card.thresholds.in_style else ""
-            said.append(f"not clearly better than {rival}: {figures}{enough}")
-    return said
+            found.append(f"not clearly better than {rival}: {figures}{enough}")
+    return found
 
 
 def _open(card: ReportCard) -> list[str]:
-    said = []
+    found = []
     if card.helpful is None:
-        said.append(
+        found.append(
             "helpfulness: not measured; give a judge (understudy verify --judge MODEL --judge-url URL) or collect votes"
         )
     if card.language is None:
-        said.append("made-up words: not counted; no word list covers the language of the training answers")
-    return said
+        found.append("made-up words: not counted; no word list covers the language of the training answers")
+    return found

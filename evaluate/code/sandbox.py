@@ -5,9 +5,9 @@ process bombs, floods of output, files left behind, processes left running, and 
 `sys.exit(0)`, `os._exit(0)`, printed success messages, a look at the stack, at file descriptors, at /proc. Where the
 kernel allows unprivileged namespaces (Linux with CONFIG_USER_NS, which some distributions and most container runtimes
 switch off), there is also no network, no other process to be seen or signalled, and nothing but the program's own
-small folder can be written to. `Run.network_cut` and `Run.writes_confined` say whether that was so.
+small folder can be written to. `ProgramRun.network_cut` and `ProgramRun.writes_confined` say whether that was so.
 
-**What it does not protect from**: it is no security boundary against somebody determined. The program may read every
+**What it does not protect from**: it is no security boundary against a determined attacker. The program may read every
 file that its user may read; it runs on the same kernel; made-up bytecode can do anything to its own process. Run
 untrusted models' code in a container or a virtual machine that holds nothing of value.
 
@@ -124,11 +124,11 @@ def run_program(
     }
     folder, started = tempfile.mkdtemp(prefix="understudy-run-"), time.monotonic()
     try:
-        said, stdout, stderr = _launch(json.dumps(job).encode(), folder, limits)
+        report, stdout, stderr = _launch(json.dumps(job).encode(), folder, limits)
         seconds = time.monotonic() - started
     finally:
         _remove(folder)
-    lines = said.splitlines()
+    lines = report.splitlines()
     if not lines:
         raise ExamplesError(f"the sandbox did not start; it said: {stderr.strip()[-300:] or 'nothing'}")
     before = json.loads(lines[0])
@@ -204,11 +204,11 @@ def _launch(job: bytes, folder: str, limits: SandboxLimits) -> tuple[str, ...]:
                 launcher.stdin.write(job)
                 launcher.stdin.close()
             pipes = (report, launcher.stdout, launcher.stderr)
-            said, *output = _read_all(pipes, KEPT, time.monotonic() + limits.seconds + GRACE)
+            reports, *output = _read_all(pipes, KEPT, time.monotonic() + limits.seconds + GRACE)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(launcher.pid, signal.SIGKILL)
-    return said, *output
+    return reports, *output
 
 
 def _read_all(pipes: tuple[IO[bytes], ...], most: int, deadline: float) -> list[str]:

@@ -1,4 +1,4 @@
-"""Whether answers say what their own references say: likeness of meaning, measured against the other references."""
+"""Accuracy: whether an answer is closer in meaning to its own reference than to the others."""
 
 import random
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from understudy.errors import MeasurementError
 from understudy.statistics.intervals import Estimate, bootstrap_mean
 
 SAME = 0.9
-"""Mean cosine of texts from which on they are one template with another topic."""
+"""References with at least this mean cosine are one template with different topics."""
 OTHERS = 16
-"""Other references that an answer's chrF is taken against."""
+"""Other references that an answer's chrF is compared with."""
 
 
 class AccuracyReport(BaseModel):
@@ -24,13 +24,13 @@ class AccuracyReport(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows: tuple[float, ...]
-    """By answer: share of the other references that it is less like, in meaning, than its own; ties count half."""
+    """By answer: share of the other references that are less like it in meaning than its own; ties count half."""
     meaning: Estimate
     """Mean of `rows`: the area under the ROC curve for telling the right reference from a wrong one. 0.5 is chance."""
     detail_rows: tuple[float, ...]
-    """As `rows`, with the prompt's words masked in answers and references; empty where that tells nothing."""
+    """As `rows`, with the prompt's words masked in answers and references; empty if `details` is None."""
     details: Estimate | None
-    """Their mean: naming the topic is not enough, what is said of it must be like the reference, too. None where the
+    """Their mean: besides naming the topic, an answer must say what the reference says about it. None if the
     references differ in little but their topics."""
     chrf: Estimate
     """The same by common characters (chrF: Popović 2015), a second opinion without a model."""
@@ -39,10 +39,10 @@ class AccuracyReport(BaseModel):
 def accuracy(
     answers: Sequence[str], references: Sequence[str], embed: Embed, *, prompts: Sequence[str], seed: int = 0
 ) -> AccuracyReport:
-    """Ranks the references by their likeness to each answer, and says where its own stands.
+    """Ranks all references by their likeness to each answer and measures the rank of its own.
 
-    A reference that is also another row's counts as that row's own. Facts that the encoder does not tell apart (a
-    wrong year, a negation) are not seen.
+    A reference that several rows share counts as each row's own. Facts that the encoder does not distinguish (a
+    wrong year, a negation) are not noticed.
 
     Raises:
         MeasurementError: fewer than two different references, or the numbers differ.
@@ -54,16 +54,16 @@ def accuracy(
     cosines = embed(answers) @ embed(references).T
     rows = _ranks(cosines, references)
     bare = embed(_bare(references, prompts))
-    told = _ranks(embed(_bare(answers, prompts)) @ bare.T, references) if _differ(bare) else []
+    detail_ranks = _ranks(embed(_bare(answers, prompts)) @ bare.T, references) if _differ(bare) else []
 
     def mean(values: Sequence[float]) -> Estimate:
         return bootstrap_mean(values, prompts=prompts, bounds=(0, 1), seed=seed)
 
     return AccuracyReport(
         rows=tuple(rows),
-        detail_rows=tuple(told),
+        detail_rows=tuple(detail_ranks),
         meaning=mean(rows),
-        details=mean(told) if told else None,
+        details=mean(detail_ranks) if detail_ranks else None,
         chrf=mean(_ranks(_chrf(answers, references, seed), references)),
     )
 
@@ -75,12 +75,12 @@ def _differ(bare: np.ndarray) -> bool:
 
 
 def _bare(texts: Sequence[str], prompts: Sequence[str]) -> list[str]:
-    """Each text without the words of its prompt."""
+    """Removes the words of its prompt from each text."""
     return [masked(text, prompt).replace(MARK, " ") for text, prompt in zip(texts, prompts, strict=True)]
 
 
 def _chrf(answers: Sequence[str], references: Sequence[str], seed: int) -> np.ndarray:
-    """chrF (0 to 100) of each answer against its own reference and some others, drawn by `seed`; NaN elsewhere."""
+    """Returns chrF (0 to 100) of each answer against its own and some random references; NaN elsewhere."""
     scorer, draw = CHRF(), random.Random(seed)
     alike = np.full((len(answers), len(references)), np.nan)
     for i, answer in enumerate(answers):
@@ -91,7 +91,7 @@ def _chrf(answers: Sequence[str], references: Sequence[str], seed: int) -> np.nd
 
 
 def _ranks(likeness: np.ndarray, references: Sequence[str]) -> list[float]:
-    """By row: share of the columns with another reference whose value is below that of the row's own."""
+    """Returns, by row, the share of other references whose value is below that of the row's own; ties count half."""
     ranks = []
     for i, row in enumerate(likeness):
         others = np.array([row[j] for j, one in enumerate(references) if one != references[i] and np.isfinite(row[j])])

@@ -1,4 +1,4 @@
-"""Whether answers are language at all: the base's surprise at them, and words that do not exist."""
+"""Fluency: how much the answers surprise the base, and which of their words do not exist."""
 
 import re
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from understudy.statistics.intervals import Estimate, bootstrap_mean
 LANGUAGES = ("en", "de", "es", "fr", "it", "nl", "pt")
 """Word lists that come with pyspellchecker, for languages that write words apart."""
 COVERED = 0.85
-"""Least share of the training answers' words that a word list must know to be used."""
+"""A word list is used if it knows at least this share of the training answers' words."""
 SHORTEST = 3
-"""Letters of the shortest word that is looked up."""
+"""Shortest word that is looked up, in letters."""
 ENDINGS = ("ings", "ing", "ers", "ed", "er", "ly", "es", "s", "y")
 """Regular endings of words whose stem a list has: word lists lack many inflected forms."""
 MOST_NATS = 100.0
-"""No token is less likely than that."""
+"""Upper bound of the surprise at one token."""
 SHOWN = 8
 """Made-up words that are named."""
 MARKUP = re.compile(r"`[^`\n]*`|https?://\S+|\S+@\S+|#\w+|\[[^\]\n]*\]")
@@ -33,26 +33,26 @@ class FluencyReport(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     surprise: Estimate | None
-    """The base's, in nats per token of the answer given the prompt, empty answers left out; None where not taken."""
+    """The base's, in nats per token of the answer given the prompt, without empty answers; None if not measured."""
     excess: Estimate | None
-    """The same, less its surprise at the data's answer to the same prompt."""
+    """The same, less its surprise at the data's answer to the same prompt; negative if the answers surprise it less."""
     made_up: Estimate | None
-    """Share of words that are in no word list, training answer or prompt; by answer. None where no word list covers
-    the language of the training answers."""
+    """Share of words found in no word list, training answer or prompt; by answer. None if no word list covers the
+    language of the training answers."""
     words: tuple[str, ...]
     """Some of these words, the most frequent first."""
 
 
 class Vocabulary:
-    """Which words exist, as far as word lists, training rows and prompts know."""
+    """The words that exist: those of a word list, the training rows and the prompts."""
 
     def __init__(self, training_answers: Sequence[str], prompts: Sequence[str]) -> None:
         self.language = covering_language(training_answers)
-        """None where no word list covers the training answers; then nothing can be said."""
+        """None if no word list covers the training answers; then no word counts as made up."""
         self._known = {word for text in (*training_answers, *prompts) for word in _looked_up(text, every=True)}
 
     def made_up(self, text: str) -> tuple[list[str], int]:
-        """Words of the text that do not exist, and how many were looked up."""
+        """Returns the words of the text that do not exist, and how many words were looked up."""
         asked = _looked_up(text)
         if self.language is None:
             return [], 0
@@ -71,18 +71,17 @@ def fluency(
 ) -> FluencyReport:
     """Measures the answers to `prompts`; `reference_losses` are the base's on the data's answers to the same.
 
-    Surprise alone is fooled by repetition, which is likely; that is measured elsewhere
-    (`understudy.statistics.degenerate_text`).
+    Repetition is never surprising, so it is measured elsewhere (`understudy.statistics.degenerate_text`).
     """
     taken = zip(surprise, reference_losses, prompts, strict=True) if surprise else ()
-    said = [(nats, nats - own, prompt) for nats, own, prompt in taken if nats is not None]
-    asked = [prompt for _, _, prompt in said]
+    known = [(nats, nats - own, prompt) for nats, own, prompt in taken if nats is not None]
+    asked = [prompt for _, _, prompt in known]
     found = [vocabulary.made_up(answer) for answer in answers]
     shares = [(len(words) / total, prompt) for (words, total), prompt in zip(found, prompts, strict=True) if total]
     every = [word for words, _ in found for word in words]
     return FluencyReport(
-        surprise=_mean([nats for nats, _, _ in said], asked, seed),
-        excess=_mean([excess for _, excess, _ in said], asked, seed),
+        surprise=_mean([nats for nats, _, _ in known], asked, seed),
+        excess=_mean([excess for _, excess, _ in known], asked, seed),
         made_up=bootstrap_mean(
             [share for share, _ in shares], prompts=[prompt for _, prompt in shares], bounds=(0, 1), seed=seed
         )
@@ -102,7 +101,7 @@ def _word_list(language: str) -> SpellChecker:
 
 
 def covering_language(texts: Sequence[str]) -> str | None:
-    """The first of `LANGUAGES` whose word list knows enough of the texts' words; None where no list does."""
+    """Returns the first of `LANGUAGES` whose word list knows enough of the texts' words; None if no list does."""
     words = [word for text in texts for word in _looked_up(text)]
     if not words:
         return None
@@ -113,7 +112,7 @@ def covering_language(texts: Sequence[str]) -> str | None:
 
 
 def _looked_up(text: str, *, every: bool = False) -> list[str]:
-    """The words of a text, in lower case. Unless `every`, without names, numbers, code and very short words."""
+    """Returns the words of a text in lower case; unless `every`, without names, numbers, code and short words."""
     if not every:
         text = prose(text)
     return [
@@ -125,7 +124,7 @@ def _looked_up(text: str, *, every: bool = False) -> list[str]:
 
 
 def prose(answer: str) -> str:
-    """The answer without code, addresses and placeholders."""
+    """Returns the answer without code, addresses and placeholders."""
     if "```" in answer:
         answer = re.sub(r"```.*?(?:```|\Z)", " ", answer, flags=re.DOTALL)
     elif code := longest_code(answer):
@@ -134,7 +133,7 @@ def prose(answer: str) -> str:
 
 
 def _exists(word: str, listed: SpellChecker) -> bool:
-    """Whether a list has the word, or what is left of it without a regular ending."""
+    """Whether a list has the word, or its stem without a regular ending."""
     if word in listed.word_frequency:
         return True
     ending = next((end for end in ENDINGS if word.endswith(end)), "")

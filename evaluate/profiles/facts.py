@@ -112,16 +112,16 @@ class Lexicon:
 
 
 def outcomes(
-    record: Mapping[str, str], said: Mapping[str, frozenset[str]], lexicon: Lexicon
+    record: Mapping[str, str], values: Mapping[str, frozenset[str]], lexicon: Lexicon
 ) -> dict[str, AttributeOutcome]:
-    """Says what became of each attribute of a record in an answer with the values `said` (`Lexicon.values_in`).
+    """Says what became of each attribute of a record in an answer with the values `values` (`Lexicon.values_in`).
 
     `changed`: another known value occurs, instead of the record's or beside it, and is not part of what the record
     gives for another attribute. `dropped`: no known value occurs. A pronoun that is not used is `unused`, not a fault.
     """
     found: dict[str, AttributeOutcome] = {}
     for name, value in record.items():
-        here = said.get(name, frozenset())
+        here = values.get(name, frozenset())
         if _unexplained(here - {value}, record, name):
             found[name] = "changed"
         elif value in here:
@@ -131,9 +131,9 @@ def outcomes(
     return found
 
 
-def made_up(record: Mapping[str, str], said: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+def made_up(record: Mapping[str, str], values: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
     """Returns the values that an answer gives for attributes that the record leaves out."""
-    extra = {name: _unexplained(here, record, name) for name, here in said.items() if name not in record}
+    extra = {name: _unexplained(here, record, name) for name, here in values.items() if name not in record}
     return {name: here for name, here in extra.items() if here}
 
 

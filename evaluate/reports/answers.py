@@ -1,4 +1,4 @@
-"""Answers as a report shows them: each checked on its own, and figures from checks where no model was at hand."""
+"""Answers as a report shows them, each checked on its own, and the figures that need no model."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,60 +17,64 @@ Answers = dict[str, tuple[ShownAnswer, ...]]
 
 @dataclass(frozen=True)
 class ReportAnswer:
-    """One answer to be judged."""
+    """One answer to be checked."""
 
-    who: str
+    contestant: str
     prompt: str
     topic: str | None
     text: str
     stopped: bool | None
-    """None where nobody knows."""
+    """None if unknown."""
 
 
-def heard(t: EvalRecord, who: str, said: ModelOutputs) -> Iterator[ReportAnswer]:
-    """What a contestant of the record said to the held-out prompts."""
-    for row, one in zip(t.heldout, said.answers, strict=True):
-        yield ReportAnswer(who, row.prompt, row.topic, one.text, one.stopped)
+def recorded(record: EvalRecord, contestant: str, outputs: ModelOutputs) -> Iterator[ReportAnswer]:
+    """Yields a contestant's answers to the held-out prompts."""
+    for row, answer in zip(record.heldout, outputs.answers, strict=True):
+        yield ReportAnswer(contestant, row.prompt, row.topic, answer.text, answer.stopped)
 
 
-def collected(t: EvalRecord, who: str, shown: Sequence[PromptToShow], given: ImportedAnswers) -> Iterator[ReportAnswer]:
-    """What an imported system said to the prompts that are shown, to which it was matched."""
-    topics = {prompt_key(row.prompt): row.topic for row in t.heldout}
-    for one, texts in zip(shown, given.answers, strict=True):
+def imported_by(
+    record: EvalRecord, contestant: str, shown: Sequence[PromptToShow], answers: ImportedAnswers
+) -> Iterator[ReportAnswer]:
+    """Yields an imported system's answers to the prompts that are shown, to which they were matched."""
+    topics = {prompt_key(row.prompt): row.topic for row in record.heldout}
+    for one, texts in zip(shown, answers.answers, strict=True):
         for text in texts:
-            yield ReportAnswer(who, one.prompt, one.topic or topics.get(prompt_key(one.prompt)), text, None)
+            yield ReportAnswer(contestant, one.prompt, one.topic or topics.get(prompt_key(one.prompt)), text, None)
 
 
-def judge(t: EvalRecord, spoken: Sequence[ReportAnswer], *, seed: int) -> dict[str, Answers]:
-    """Everybody's answers, judged beside the training rows of the record; nothing for who said nothing.
+def check_answers(record: EvalRecord, answers: Sequence[ReportAnswer], *, seed: int) -> dict[str, Answers]:
+    """Checks answers against the record's training rows; returns them by contestant and prompt.
 
     Raises:
         MeasurementError: the training rows are too few to learn a style from.
     """
-    if not spoken:
+    if not answers:
         return {}
-    exchanges = [PromptAndAnswer(one.prompt, one.text) for one in spoken]
+    exchanges = [PromptAndAnswer(one.prompt, one.text) for one in answers]
     copies = copying(
         [one.answer for one in exchanges],
-        [row.answer for row in t.training],
+        [row.answer for row in record.training],
         prompts=[one.prompt for one in exchanges],
-        training_prompts=[row.prompt for row in t.training],
+        training_prompts=[row.prompt for row in record.training],
     )
-    said: dict[str, dict[str, list[ShownAnswer]]] = {}
-    for one, style, copied in zip(spoken, _styles(t, exchanges, seed), copies.answers, strict=True):
-        answers = said.setdefault(one.who, {}).setdefault(prompt_key(one.prompt), [])
-        answers.append(_shown(one, style, copied=copied.copied))
-    return {who: {key: tuple(given) for key, given in answers.items()} for who, answers in said.items()}
+    found: dict[str, dict[str, list[ShownAnswer]]] = {}
+    for one, style, copied in zip(answers, _styles(record, exchanges, seed), copies.answers, strict=True):
+        by_prompt = found.setdefault(one.contestant, {})
+        by_prompt.setdefault(prompt_key(one.prompt), []).append(_shown(one, style, copied=copied.copied))
+    return {
+        contestant: {key: tuple(shown) for key, shown in by_prompt.items()} for contestant, by_prompt in found.items()
+    }
 
 
-def only_held_out(t: EvalRecord, answers: Answers) -> Answers:
-    """The answers to held-out prompts, on which figures rest."""
-    keys = {prompt_key(row.prompt) for row in t.heldout}
-    return {key: said for key, said in answers.items() if key in keys and said}
+def only_held_out(record: EvalRecord, answers: Answers) -> Answers:
+    """Keeps the answers to held-out prompts, on which figures rest."""
+    keys = {prompt_key(row.prompt) for row in record.heldout}
+    return {key: shown for key, shown in answers.items() if key in keys and shown}
 
 
 def text_figures(answers: Answers, *, seed: int) -> dict[str, Estimate | None]:
-    """The figures that need no model, by key of the measure; answers to one prompt count together."""
+    """Measures the figures that need no model, by key of the measure; answers to one prompt count together."""
     return {
         "in_style": _mean(answers, lambda one: None if one.style is None else one.style > 0.5, 1, seed),
         "on_topic": _mean(answers, lambda one: one.on_topic, 1, seed),
@@ -83,7 +87,7 @@ def text_figures(answers: Answers, *, seed: int) -> dict[str, Estimate | None]:
 
 
 def copied_share(answers: Answers, *, seed: int) -> Estimate | None:
-    """Share of answers that are copied; None without answers."""
+    """Measures the share of answers that are copied; None without answers."""
     return _mean(answers, lambda one: one.copied, 1, seed)
 
 
@@ -103,28 +107,23 @@ def _shown(one: ReportAnswer, style: float | None, *, copied: bool) -> ShownAnsw
     )
 
 
-def _styles(t: EvalRecord, exchanges: Sequence[PromptAndAnswer], seed: int) -> list[float | None]:
-    """Probabilities of style; none for a prompt that the classifier learns from."""
-    trained = {prompt_key(row.prompt) for row in t.training}
-    judged = [one for one in exchanges if prompt_key(one.prompt) not in trained]
-    if not judged:
+def _styles(record: EvalRecord, exchanges: Sequence[PromptAndAnswer], seed: int) -> list[float | None]:
+    """Returns each answer's probability of being in style; None for a prompt that the classifier is trained on."""
+    trained = {prompt_key(row.prompt) for row in record.training}
+    scored = [one for one in exchanges if prompt_key(one.prompt) not in trained]
+    if not scored:
         return [None] * len(exchanges)
-    own = [PromptAndAnswer(row.prompt, row.answer) for row in t.training]
-    other = [PromptAndAnswer(row.prompt, said.text) for row, said in zip(t.training, t.base_on_training, strict=True)]
-    scores = iter(style_scores(own, other, judged, seed=seed).probabilities)
+    own = [PromptAndAnswer(row.prompt, row.answer) for row in record.training]
+    pairs = zip(record.training, record.base_on_training, strict=True)
+    other = [PromptAndAnswer(row.prompt, answer.text) for row, answer in pairs]
+    scores = iter(style_scores(own, other, scored, seed=seed).probabilities)
     return [None if prompt_key(one.prompt) in trained else next(scores) for one in exchanges]
 
 
 def _mean(answers: Answers, value: Callable[[ShownAnswer], float | None], most: float, seed: int) -> Estimate | None:
-    known = list(_known(answers, value))
+    known = [
+        (key, float(found)) for key, shown in answers.items() for one in shown if (found := value(one)) is not None
+    ]
     if not known:
         return None
     return bootstrap_mean([found for _, found in known], prompts=[key for key, _ in known], bounds=(0, most), seed=seed)
-
-
-def _known(answers: Answers, value: Callable[[ShownAnswer], float | None]) -> Iterator[tuple[str, float]]:
-    for key, said in answers.items():
-        for one in said:
-            found = value(one)
-            if found is not None:
-                yield key, float(found)

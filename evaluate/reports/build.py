@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from evaluate.measures import Measures
 from evaluate.metrics.code_answers import CodeMeasures
 from evaluate.records import ContestantName, EvalRecord
-from evaluate.reports.answers import Answers, collected, copied_share, heard, judge, only_held_out, text_figures
+from evaluate.reports.answers import (
+    Answers,
+    check_answers,
+    copied_share,
+    imported_by,
+    only_held_out,
+    recorded,
+    text_figures,
+)
 from evaluate.reports.imported_answers import ImportedAnswers, PromptToShow, clean, prompt_key
 from evaluate.reports.records import Gap, Kind, Measure, PromptRow, Report, ReportContestant, ReportVerdict, TrainedRun
 from evaluate.reports.tables import further
@@ -19,7 +27,7 @@ from understudy.statistics.intervals import Estimate
 
 @dataclass(frozen=True)
 class _Entry:
-    """A contestant on its way into the report."""
+    """A contestant before it gets a key and a unique name."""
 
     name: str
     kind: Kind
@@ -40,10 +48,10 @@ def build_report(
     prompts: Sequence[PromptToShow] | None = None,
     seed: int = 0,
 ) -> Report:
-    """The report on these runs, the first of which gives the held-out prompts, and on imported answers.
+    """Builds the report on these runs, the first of which gives the held-out prompts, and on imported answers.
 
-    `prompts` are those to show, by default all held-out ones; `imported` must have been matched to the same. Figures
-    always rest on held-out prompts. The same arguments give the same report.
+    `prompts` are those to show, by default all held-out ones; `imported` must have been matched to the same prompts.
+    Figures always rest on held-out prompts. The same arguments give the same report.
 
     Raises:
         ExamplesError: there are no runs, or they are of different recipes.
@@ -54,7 +62,7 @@ def build_report(
         raise ExamplesError(f"a report is about the runs of one recipe; found {', '.join(recipes) or 'none'}")
     first = runs[0]
     shown = list(prompts) if prompts is not None else held_out(first.record)
-    entries = [*_proved(runs, seed), *_imported(first.record, shown, imported, seed)]
+    entries = [*_verified(runs, seed), *_imported(first.record, shown, imported, seed)]
     contestants = _contestants(entries, runs)
     trained = [one for one in contestants if one.kind == "trained"]
     gaps = [
@@ -83,15 +91,15 @@ def build_report(
 
 
 def held_out(record: EvalRecord) -> list[PromptToShow]:
-    """The held-out prompts, each once."""
+    """Returns the held-out prompts, each once."""
     found: dict[str, PromptToShow] = {}
     for row in record.heldout:
         found.setdefault(prompt_key(row.prompt), PromptToShow(prompt=row.prompt, topic=row.topic))
     return list(found.values())
 
 
-def _proved(runs: Sequence[VerifiedRun], seed: int) -> list[_Entry]:
-    """Everybody in the report cards; a base or few-shot that several runs have in common is there once."""
+def _verified(runs: Sequence[VerifiedRun], seed: int) -> list[_Entry]:
+    """Returns all contestants of the report cards; a rival that several runs share appears once."""
     rivals: dict[tuple[object, ...], _Entry] = {}
     trained: list[_Entry] = []
     several = len({run.card.base for run in runs}) > 1
@@ -102,8 +110,8 @@ def _proved(runs: Sequence[VerifiedRun], seed: int) -> list[_Entry]:
         fresh: list[ContestantName] = [
             who for who in run.record.outputs if who == "adapter" or (who, same[who]) not in rivals
         ]
-        spoken = [one for who in fresh for one in heard(run.record, who, run.record.outputs[who])]
-        answers = judge(run.record, spoken, seed=seed)
+        given = [one for who in fresh for one in recorded(run.record, who, run.record.outputs[who])]
+        answers = check_answers(run.record, given, seed=seed)
         for who in fresh:
             entry = _entry(run, who, f"base {run.card.base}" if several else "base", answers[who], seed)
             if who == "adapter":
@@ -114,7 +122,7 @@ def _proved(runs: Sequence[VerifiedRun], seed: int) -> list[_Entry]:
 
 
 def _entry(run: VerifiedRun, who: ContestantName, base: str, answers: Answers, seed: int) -> _Entry:
-    """One contestant of a report card: its figures from there, its answers from the record."""
+    """Makes the entry of one contestant: figures from the report card, answers from the record."""
     copied = run.card.copied if who == "adapter" else copied_share(answers, seed=seed)
     shots = run.record.outputs[who].shots
     names: dict[ContestantName, tuple[str, Kind, str]] = {
@@ -156,29 +164,29 @@ def _code(found: CodeMeasures | None) -> dict[str, Estimate | None]:
 
 
 def _imported(
-    t: EvalRecord, shown: Sequence[PromptToShow], imported: Sequence[ImportedAnswers], seed: int
+    record: EvalRecord, shown: Sequence[PromptToShow], imported: Sequence[ImportedAnswers], seed: int
 ) -> list[_Entry]:
-    """Imported systems, measured as far as text alone allows."""
-    spoken = [one for i, given in enumerate(imported) for one in collected(t, str(i), shown, given)]
-    judged = judge(t, spoken, seed=seed)
+    """Makes the entries of imported systems, measured as far as text alone allows."""
+    given = [one for i, system in enumerate(imported) for one in imported_by(record, str(i), shown, system)]
+    checked = check_answers(record, given, seed=seed)
     entries = []
-    for i, given in enumerate(imported):
-        answers = judged.get(str(i), {})
-        counted = only_held_out(t, answers)
-        note = f"imported, {sum(map(len, given.answers))} answers"
-        entries.append(_Entry(given.system, "imported", note, len(counted), text_figures(counted, seed=seed), answers))
+    for i, system in enumerate(imported):
+        answers = checked.get(str(i), {})
+        counted = only_held_out(record, answers)
+        note = f"imported, {sum(map(len, system.answers))} answers"
+        entries.append(_Entry(system.system, "imported", note, len(counted), text_figures(counted, seed=seed), answers))
     return entries
 
 
 def _contestants(entries: Sequence[_Entry], runs: Sequence[VerifiedRun]) -> tuple[ReportContestant, ...]:
-    """With names that tell them apart, and marks where one is clearly the best."""
+    """Gives entries keys and unique names, and marks the measures in which one is clearly the best."""
     ids = iter([run.facts.id[:6] for run in runs])
     names = [clean(entry.name).replace("\n", " ") for entry in entries]
-    often = Counter(names)
-    apart: list[str] = []
+    counts = Counter(names)
+    unique: list[str] = []
     for entry, name in zip(entries, names, strict=True):
-        mark = next(ids) if entry.kind == "trained" else str(apart.count(name) + 1)
-        apart.append(f"{name} {mark}" if often[name] > 1 else name)
+        mark = next(ids) if entry.kind == "trained" else str(unique.count(name) + 1)
+        unique.append(f"{name} {mark}" if counts[name] > 1 else name)
     return tuple(
         ReportContestant(
             key=f"c{i}",
@@ -189,12 +197,12 @@ def _contestants(entries: Sequence[_Entry], runs: Sequence[VerifiedRun]) -> tupl
             figures=entry.figures,
             best=tuple(m.key for m in MEASURES if is_best(i, [one.figures for one in entries], m)),
         )
-        for i, (entry, name) in enumerate(zip(entries, apart, strict=True))
+        for i, (entry, name) in enumerate(zip(entries, unique, strict=True))
     )
 
 
 def is_best(place: int, figures: Sequence[Mapping[str, Estimate | None]], measure: Measure) -> bool:
-    """Whether the whole interval at `place` is better than everybody else's, and there is somebody else."""
+    """Whether the whole interval at `place` is better than all others, of which there is at least one."""
     mine = figures[place].get(measure.key)
     others = [figure for i, one in enumerate(figures) if i != place and (figure := one.get(measure.key)) is not None]
     if mine is None or not others or not measure.better:
@@ -220,9 +228,12 @@ def _verdict(run: VerifiedRun, contestant: ReportContestant) -> ReportVerdict:
 
 
 def _rows(
-    t: EvalRecord, shown: Sequence[PromptToShow], contestants: Sequence[ReportContestant], entries: Sequence[_Entry]
+    record: EvalRecord,
+    shown: Sequence[PromptToShow],
+    contestants: Sequence[ReportContestant],
+    entries: Sequence[_Entry],
 ) -> tuple[PromptRow, ...]:
-    references = {prompt_key(row.prompt): row.answer for row in reversed(t.heldout)}
+    references = {prompt_key(row.prompt): row.answer for row in reversed(record.heldout)}
     rows = []
     for one in shown:
         key = prompt_key(one.prompt)

@@ -170,7 +170,7 @@ def _curves(report: Report) -> Drawing | None:
     if not runs:
         return None
     figure, axes = canvas(200.0, 34.0, left=30.0)
-    said = []
+    alt = []
     for i, run in runs:
         for points, what, line, mark in (
             (run.facts.train_curve, "training", "-", ""),
@@ -180,12 +180,12 @@ def _curves(report: Report) -> Drawing | None:
                 label = f"{_short(run.name)}, {what}" if len(runs) > 1 else what
                 x, y = [point.epoch for point in points], [point.loss for point in points]
                 axes.plot(x, y, color=SERIES[i % len(SERIES)], label=label, linestyle=line, marker=mark, markersize=5)
-                said.append(f"{run.name}, {what}: from {number(y[0])} to {number(y[-1])}, least {number(min(y))}")
+                alt.append(f"{run.name}, {what}: from {number(y[0])} to {number(y[-1])}, least {number(min(y))}")
     axes.set(xlabel="epochs", ylim=(0, None))
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.legend(loc="upper right", labelcolor=INK)
     title = "Loss while training, nats per token"
-    return drawing(figure, "curves", title, f"{title}. " + "; ".join(said) + ".")
+    return drawing(figure, "curves", title, f"{title}. " + "; ".join(alt) + ".")
 
 
 def _cost(report: Report) -> Drawing | None:
@@ -200,7 +200,7 @@ def _cost(report: Report) -> Drawing | None:
     height = 24.0 * len(report.runs) + 34.0
     figure, first = canvas(height * len(panels), 6.0)
     first.remove()
-    said = []
+    alt = []
     for k, (what, values) in enumerate(panels):
         share = 1 / len(panels)
         axes = figure.add_axes((0.02, 1 - (k + 1) * share + 0.01, 0.96, share * (1 - 26.0 / height)))
@@ -212,8 +212,8 @@ def _cost(report: Report) -> Drawing | None:
             axes.barh(y, 0.45 * value / most, left=0.34, height=0.62, color=SERIES[i % len(SERIES)])
             axes.text(0.32, y, _short(name, 16), va="center", ha="right", color=MUTED)
             axes.text(0.35 + 0.45 * value / most, y, f"{value:,.0f}", va="center", ha="left")
-        said.append(f"{what}: " + ", ".join(f"{name} {value:,.0f}" for _, name, value in values))
-    return drawing(figure, "cost", "What training took", "What training took. " + "; ".join(said) + ".")
+        alt.append(f"{what}: " + ", ".join(f"{name} {value:,.0f}" for _, name, value in values))
+    return drawing(figure, "cost", "What training took", "What training took. " + "; ".join(alt) + ".")
 
 
 COSTS = (

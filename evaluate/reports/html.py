@@ -88,7 +88,7 @@ orders. Where the order changed its choice, the pair is a tie.</p>
 """
 
 ANSWERS = """
-{%- macro said(answer) -%}
+{%- macro shown_answer(answer) -%}
 {% if answer.text %}<p class="text" dir="auto">{{ answer.text }}</p>
 {% else %}<p class="text none">(nothing)</p>{% endif %}
 <p class="about">{% for mark in answer.marks %}<span class="mark">{{ mark }}</span>{% endfor %}{{ answer.words }} words
@@ -105,9 +105,9 @@ ANSWERS = """
 {% for one in report.contestants -%}
 {% set given = row.answers.get(one.key, ()) -%}
 <div class="answer"><h4>{{ dot(one.key) }}{{ one.name }}</h4>
-{% if given %}{{ said(given[0]) }}{% else %}<p class="text none">no answer</p>{% endif %}
+{% if given %}{{ shown_answer(given[0]) }}{% else %}<p class="text none">no answer</p>{% endif %}
 {% if given | length > 1 %}<details><summary>{{ given | length - 1 }} more</summary>
-{% for answer in given[1:] %}{{ said(answer) }}{% endfor %}</details>{% endif %}
+{% for answer in given[1:] %}{{ shown_answer(answer) }}{% endfor %}</details>{% endif %}
 </div>
 {% endfor -%}
 </div>

@@ -21,7 +21,7 @@ UNWRITABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]"
 
 
 class PromptToShow(BaseModel):
-    """A prompt that a report shows, and what it is about where somebody said so."""
+    """A prompt that a report shows, with its topic if there is one."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -30,7 +30,7 @@ class PromptToShow(BaseModel):
 
 
 class ImportedAnswers(BaseModel):
-    """What one system answered. A prompt has as many answers as were sampled."""
+    """One system's answers. A prompt has as many answers as were sampled."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,9 +40,9 @@ class ImportedAnswers(BaseModel):
     answers: tuple[tuple[str, ...], ...]
     """By prompt, in the order of the prompts that were matched; empty where it gave none."""
     unanswered: tuple[str, ...]
-    """Prompts that it has no answer to."""
+    """Prompts without an answer."""
     unmatched: tuple[str, ...]
-    """Its prompts that are none of those that were matched."""
+    """Prompts of the file that are not among those to match."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,14 @@ def read_imported(path: Path, name: str, prompts: Sequence[str]) -> list[Importe
 class OtherSystems:
     """Answers of other systems by prompt, for battles: the first of each system, whatever the prompt's white space."""
 
-    def __init__(self, said: dict[str, dict[str, str]] | None = None, prompts: Sequence[str] = ()) -> None:
-        self._said = said or {}
+    def __init__(self, answers: dict[str, dict[str, str]] | None = None, prompts: Sequence[str] = ()) -> None:
+        self._answers = answers or {}
         self.prompts = tuple(prompts)
         """As they were asked, each once."""
 
     def answers(self, prompt: str) -> dict[str, str]:
-        """What each system said to that prompt."""
-        return self._said.get(prompt_key(prompt), {})
+        """Returns what each system answered to that prompt."""
+        return self._answers.get(prompt_key(prompt), {})
 
 
 def read_guests(place: Path) -> OtherSystems:
@@ -96,15 +96,15 @@ def read_guests(place: Path) -> OtherSystems:
         ExamplesError: as `read_imported`, or there is no such file.
     """
     files = sorted(path for path in place.iterdir() if path.suffix.lower() in READERS) if place.is_dir() else [place]
-    said: dict[str, dict[str, str]] = {}
+    answers: dict[str, dict[str, str]] = {}
     prompts: dict[str, str] = {}
     for file in files:
         for row in (_row(record) for record in read_records(file)):
             if row.answer.strip():
                 key = prompt_key(row.prompt)
                 prompts.setdefault(key, row.prompt)
-                said.setdefault(key, {}).setdefault(row.system or file.stem, row.answer)
-    return OtherSystems(said, list(prompts.values()))
+                answers.setdefault(key, {}).setdefault(row.system or file.stem, row.answer)
+    return OtherSystems(answers, list(prompts.values()))
 
 
 def read_prompts(path: Path) -> list[PromptToShow]:
@@ -124,12 +124,12 @@ def read_prompts(path: Path) -> list[PromptToShow]:
 
 
 def prompt_key(prompt: str) -> str:
-    """What two prompts have in common that differ in case and white space only."""
+    """Returns a key that ignores case and white space."""
     return " ".join(prompt.casefold().split())
 
 
 def clean(text: str) -> str:
-    """The text without what no document can hold (half characters, control characters), each shown as U+FFFD."""
+    """Replaces what no document can hold (surrogates, control characters) with U+FFFD."""
     return UNWRITABLE.sub("\ufffd", text)
 
 
@@ -190,22 +190,22 @@ def _require_named(rows: Sequence[_AnswerRow]) -> None:
 
 
 def _matched(rows: Sequence[_AnswerRow], system: str, path: Path, prompts: Sequence[str]) -> ImportedAnswers:
-    said: dict[str, list[_AnswerRow]] = {}
+    by_prompt: dict[str, list[_AnswerRow]] = {}
     for row in rows:
-        said.setdefault(prompt_key(row.prompt), []).append(row)
-    ordered = {key: tuple(_in_order(found)) for key, found in said.items()}
+        by_prompt.setdefault(prompt_key(row.prompt), []).append(row)
+    ordered = {key: tuple(_in_order(found)) for key, found in by_prompt.items()}
     keys = [prompt_key(prompt) for prompt in prompts]
     return ImportedAnswers(
         system=system,
         file=shown(path.name),
         answers=tuple(ordered.get(key, ()) for key in keys),
         unanswered=tuple(prompt for prompt, key in zip(prompts, keys, strict=True) if not ordered.get(key)),
-        unmatched=tuple(found[0].prompt for key, found in said.items() if key not in keys),
+        unmatched=tuple(found[0].prompt for key, found in by_prompt.items() if key not in keys),
     )
 
 
 def _in_order(rows: Sequence[_AnswerRow]) -> Iterator[str]:
-    """The answers to one prompt by their number; blank ones are none."""
+    """Yields the answers to one prompt by their number, without blank ones."""
     first: dict[int | None, str] = {}
     for row in rows:
         if row.sample in first:

@@ -1,7 +1,7 @@
-"""A judge model: what it is asked, what it said, and what its verdicts come to. Asking it is somebody else's work.
+"""A judge model: its instruction, its choices, and the sum of its verdicts. `judge_client` asks it.
 
-Judges prefer a place, often the first (Zheng et al. 2023, arXiv:2306.05685), so every pair is asked in both orders.
-An answer wins only where both orders agree on it; where they do not, or say so, the pair is a tie and counts half.
+Judges prefer a position, often the first (Zheng et al. 2023, arXiv:2306.05685), so every pair is asked in both orders.
+An answer wins only if both orders agree on it; otherwise the pair is a tie and counts half.
 """
 
 import re
@@ -31,13 +31,13 @@ MEASURE = Measure(
     scale="share",
     better="more",
     how="Share of held-out prompts on which the judge model prefers the answer to the base's; ties, and pairs on "
-    "which it contradicts itself when the order is turned, count half.",
+    "which it contradicts itself when the order is reversed, count half.",
 )
 
 
 @dataclass(frozen=True)
 class JudgedPair:
-    """One pair to be judged: a contestant's answer and the base's."""
+    """One pair to judge: a contestant's answer and the base's."""
 
     contestant: str
     """Its key."""
@@ -48,27 +48,27 @@ class JudgedPair:
 
 @dataclass(frozen=True)
 class JudgeOpinion:
-    """What the judge said of a case in both orders; None where that could not be understood."""
+    """The judge's choices for a pair in both orders; None if a reply was not understood."""
 
     mine_first: Choice | None
     base_first: Choice | None
 
     @property
     def outcome(self) -> float | None:
-        """1 for the contestant, 0 for the base, 0.5 for a tie; None where one of the two was not understood."""
+        """1 for the contestant, 0 for the base, 0.5 for a tie; None if one of the replies was not understood."""
         if self.mine_first is None or self.base_first is None:
             return None
         return {("first", "second"): 1.0, ("second", "first"): 0.0}.get((self.mine_first, self.base_first), 0.5)
 
 
 SAME = JudgeOpinion("tie", "tie")
-"""Of two answers that are one text, which nobody needs to be asked about."""
+"""The opinion on two equal answers, about which the judge is not asked."""
 
 
 def cases(report: Report) -> list[JudgedPair]:
-    """The first answer of each contestant to each held-out prompt, beside the (first) base's.
+    """Pairs the first answer of each contestant to each held-out prompt with the (first) base's.
 
-    Prompts that one of the two did not answer are left out.
+    Prompts without an answer from one of the two are left out.
     """
     base = _base(report)
     return [
@@ -80,14 +80,14 @@ def cases(report: Report) -> list[JudgedPair]:
 
 
 def question(prompt: str, first: str, second: str) -> list[dict[str, str]]:
-    """The chat that asks the judge, with the answers in this order."""
+    """Writes the chat that asks the judge, with the answers in this order."""
     parts = (("prompt", prompt), ("answer A", first), ("answer B", second))
-    told = "\n\n".join(f"=== {name} ===\n{text}" for name, text in parts)
-    return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": f"{told}\n\n=== end ==="}]
+    material = "\n\n".join(f"=== {name} ===\n{text}" for name, text in parts)
+    return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": f"{material}\n\n=== end ==="}]
 
 
 def choice(text: str) -> Choice | None:
-    """What the judge chose; None where it named none, or several. Its thoughts aloud (`<think>`) do not count."""
+    """Reads the judge's choice; None if it named none or several. Its reasoning (`<think>`) does not count."""
     text = THOUGHT.sub("", text)
     marks = set(MARK.findall(text))
     if len(marks) == 1:
@@ -97,7 +97,7 @@ def choice(text: str) -> Choice | None:
 
 
 def with_judge(report: Report, model: str, opinions: Sequence[JudgeOpinion], *, seed: int = 0) -> Report:
-    """The report with the judge's column and section; `opinions` are those on `cases(report)`, in their order."""
+    """Adds the judge's column and section; `opinions` are those on `cases(report)`, in their order."""
     asked = list(zip(cases(report), opinions, strict=True))
     base = _base(report)
     rows = []
@@ -112,8 +112,8 @@ def with_judge(report: Report, model: str, opinions: Sequence[JudgeOpinion], *, 
     )
     against = next(one.name for one in report.contestants if one.key == base)
     limit = (
-        f"The judge is a model itself ({model}): it has tastes of its own, may favour long answers or those of its "
-        "kin, and sees only what a reader sees."
+        f"The judge is a model itself ({model}): it has tastes of its own, may favour long answers or those of "
+        "related models, and sees only what a reader sees."
     )
     return report.model_copy(
         update={
@@ -148,8 +148,8 @@ def _judged(key: str, own: Sequence[tuple[JudgedPair, JudgeOpinion]], seed: int)
 
 def _places(prompt: str, opinion: JudgeOpinion) -> list[tuple[str, float]]:
     """1 for each choice of the first answer, 0 for each of the second; only where both orders were decided."""
-    said = (opinion.mine_first, opinion.base_first)
-    return [(prompt, float(one == "first")) for one in said if {*said} <= {"first", "second"}]
+    choices = (opinion.mine_first, opinion.base_first)
+    return [(prompt, float(one == "first")) for one in choices if {*choices} <= {"first", "second"}]
 
 
 def _mean(values: Sequence[tuple[str, float]], seed: int) -> Estimate | None:

@@ -1,4 +1,4 @@
-"""Asks a judge model over any OpenAI-compatible endpoint, and keeps what it said, so that nobody pays twice."""
+"""Asks a judge model over any OpenAI-compatible endpoint and keeps its replies, so that none is paid for twice."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from openai import OpenAI
 
 KEPT = "judge.jsonl"
-"""Everything that the judge said, by SHA-256 of model and question; beside the report."""
+"""The judge's replies by SHA-256 of model and question; beside the report."""
 AT_ONCE = 4
 RETRIES = 3
 """Further attempts at a question that the endpoint did not answer (its limits, its faults, the connection)."""
@@ -32,7 +32,7 @@ OnProgress = Callable[[int, int], None]
 
 
 def _quiet(done: int, total: int) -> None:
-    """Tells nobody."""
+    """Reports nothing."""
 
 
 def judge_report(
@@ -44,7 +44,7 @@ def judge_report(
     key: SecretStr | None,
     on_progress: OnProgress = _quiet,
 ) -> Report:
-    """The report with the judge's verdicts. Answers that `folder` has already are not asked for again.
+    """Adds the judge's verdicts to a report; replies kept in `folder` are not asked for again.
 
     Raises:
         GatewayError: the endpoint does not answer; the message says how many answers are kept.
@@ -60,7 +60,7 @@ def opinions(
     key: SecretStr | None,
     on_progress: OnProgress = _quiet,
 ) -> list[JudgeOpinion]:
-    """What the judge says of each pair, in both orders; what `file` has already is not asked for again.
+    """Returns the judge's opinion on each pair, in both orders; replies kept in `file` are not asked for again.
 
     Raises:
         GatewayError: as `judge_report`.
@@ -70,13 +70,13 @@ def opinions(
         for case in pairs_to_judge
     ]
     open_ = [pair for case, pair in zip(pairs_to_judge, pairs, strict=True) if case.mine != case.base]
-    said = _ask([chat for pair in open_ for chat in pair], file, model, url or OPENAI, key, on_progress)
+    replies = _ask([chat for pair in open_ for chat in pair], file, model, url or OPENAI, key, on_progress)
 
-    def heard(chat: Chat) -> Choice | None:
-        return choice(said[_id(model, chat)])
+    def chosen(chat: Chat) -> Choice | None:
+        return choice(replies[_id(model, chat)])
 
     return [
-        SAME if case.mine == case.base else JudgeOpinion(mine_first=heard(one), base_first=heard(other))
+        SAME if case.mine == case.base else JudgeOpinion(mine_first=chosen(one), base_first=chosen(other))
         for case, (one, other) in zip(pairs_to_judge, pairs, strict=True)
     ]
 
@@ -84,13 +84,13 @@ def opinions(
 def _ask(
     chats: Sequence[Chat], file: Path, model: str, url: str, key: SecretStr | None, on_progress: OnProgress
 ) -> dict[str, str]:
-    """Everything that was said, by id; each new answer is written down as it comes."""
+    """Returns all replies by id; each new one is saved when it arrives."""
     from openai import OpenAI, OpenAIError
 
-    said = _kept(file)
-    missing = {id_: chat for chat in chats if (id_ := _id(model, chat)) not in said}
+    replies = _kept(file)
+    missing = {id_: chat for chat in chats if (id_ := _id(model, chat)) not in replies}
     if not missing:
-        return said
+        return replies
     secret = key.get_secret_value() if key else "none"
     failed: OpenAIError | None = None
     with (
@@ -100,7 +100,7 @@ def _ask(
     ):
         for done, answer in enumerate(as_completed(asked), 1):
             try:
-                said[asked[answer]] = answer.result()
+                replies[asked[answer]] = answer.result()
             except CancelledError:
                 continue
             except OpenAIError as error:
@@ -108,22 +108,22 @@ def _ask(
                 for other in asked:
                     other.cancel()
                 continue
-            kept.write(json.dumps({"id": asked[answer], "said": said[asked[answer]]}) + "\n")
+            kept.write(json.dumps({"id": asked[answer], "said": replies[asked[answer]]}) + "\n")
             kept.flush()
             on_progress(done, len(missing))
     if failed:
         reason = " ".join(str(failed).split()).replace(secret, "***")[:300]
-        got = sum(_id(model, chat) in said for chat in chats)
+        got = sum(_id(model, chat) in replies for chat in chats)
         raise GatewayError(
             f"judge {model} at {url}: {reason}; {got} of {len(chats)} answers are kept in {file}: "
             "mend it (--judge-url, UNDERSTUDY_JUDGE_KEY) and run the same again to go on"
         )
-    return said
+    return replies
 
 
 @contextmanager
 def _asking(client: "OpenAI", model: str, chats: dict[str, Chat]) -> Iterator[dict[Future[str], str]]:
-    """Asks some at a time; whoever leaves early asks no more."""
+    """Asks a few at a time; leaving the context early cancels the rest."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         asked = {pool.submit(_answer, client, model, chat): id_ for id_, chat in chats.items()}
         try:
@@ -133,7 +133,7 @@ def _asking(client: "OpenAI", model: str, chats: dict[str, Chat]) -> Iterator[di
 
 
 def _opened(file: Path) -> TextIO:
-    """The file, to be added to, on a line of its own even after one that a kill cut short."""
+    """Opens the file for appending, on a new line even if the last one was cut short."""
     file.parent.mkdir(parents=True, exist_ok=True)
     kept = file.open("a+", encoding="utf-8")
     if file.stat().st_size and not file.read_bytes().endswith(b"\n"):
@@ -142,7 +142,7 @@ def _opened(file: Path) -> TextIO:
 
 
 def _answer(client: "OpenAI", model: str, chat: Chat) -> str:
-    """What the judge says, at temperature 0 where the model lets one choose it."""
+    """Returns the judge's reply, at temperature 0 if the model accepts one."""
     from openai import BadRequestError
 
     try:
@@ -159,12 +159,12 @@ def _id(model: str, chat: Chat) -> str:
 
 
 def _kept(file: Path) -> dict[str, str]:
-    """What was said before; a line that a kill cut short is passed over, and asked again."""
-    said: dict[str, str] = {}
+    """Reads earlier replies; a line that was cut short is skipped and asked again."""
+    replies: dict[str, str] = {}
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
         try:
             row = json.loads(line)
-            said[row["id"]] = row["said"]
+            replies[row["id"]] = row["said"]
         except (ValueError, KeyError, TypeError):
             continue
-    return said
+    return replies

@@ -1,4 +1,4 @@
-"""What a report holds, before it is a page: contestants, figures, answers, verdicts, costs."""
+"""The data of a report: contestants, figures, answers, verdicts, costs."""
 
 from typing import Literal
 
@@ -24,13 +24,13 @@ class Measure(ReportRecord):
     name: str
     scale: Scale
     better: Literal["more", "less", ""]
-    """Which end is the good one; empty where neither is."""
+    """Which direction is better; empty if neither."""
     how: str
     """How it is measured, in one sentence."""
 
 
 class ReportContestant(ReportRecord):
-    """Whoever answered: the base, base + few-shot, what a run made, another system."""
+    """One contestant: the base, the base with few-shot examples, the product of a run, another system."""
 
     key: str
     name: str
@@ -42,22 +42,22 @@ class ReportContestant(ReportRecord):
     figures: dict[str, Estimate | None]
     """By key of the measure; None where it was not measured."""
     best: tuple[str, ...] = ()
-    """Measures in which its whole interval is better than everybody else's."""
+    """Measures in which its whole interval is better than all others."""
 
 
 class ShownAnswer(ReportRecord):
-    """One answer and what can be said about it."""
+    """One answer and its checks."""
 
     text: str
     words: int
     stopped: bool | None
-    """It ended by itself; None where nobody knows."""
+    """It ended by itself; None if unknown."""
     echoes: bool
     on_topic: bool | None
     """None where no topic was named."""
     copied: bool
     degenerate: str
-    """Why it is no answer at all; empty if it is one."""
+    """Why it is not an answer; empty if it is one."""
     style: float | None
     """Probability that it is in the persona's style; None where its prompt was trained on."""
 
@@ -75,7 +75,7 @@ class ShownAnswer(ReportRecord):
 
 
 class PromptRow(ReportRecord):
-    """One prompt and everybody's answers."""
+    """One prompt and every contestant's answers."""
 
     prompt: str
     reference: str | None
@@ -85,7 +85,7 @@ class PromptRow(ReportRecord):
 
 
 class ReportVerdict(ReportRecord):
-    """Whether what a run made will do, and why."""
+    """The verdict on a run's product, with reasons."""
 
     contestant: str
     """Its key."""
@@ -113,7 +113,7 @@ class Further(ReportRecord):
 
 
 class Gap(ReportRecord):
-    """Prompts and answers of an imported system that found no partner."""
+    """Prompts and answers of an imported system that could not be matched."""
 
     system: str
     file: str
@@ -122,7 +122,7 @@ class Gap(ReportRecord):
 
 
 class TrainedRun(ReportRecord):
-    """What is said about a run's training."""
+    """How a run was trained."""
 
     contestant: str
     """Its key."""
@@ -131,14 +131,14 @@ class TrainedRun(ReportRecord):
 
 
 class JudgedContestant(ReportRecord):
-    """What a judge model made of one contestant's answers beside the base's."""
+    """A judge model's verdicts on one contestant's answers beside the base's."""
 
     contestant: str
     """Its key."""
     pairs: int
     won: int
     tied: int
-    """Both orders said so, or they contradicted each other."""
+    """Both orders gave a tie, or they contradicted each other."""
     lost: int
     contradicted: int
     """Of the ties, those in which the judge chose the same place in both orders."""
@@ -151,7 +151,7 @@ class JudgedContestant(ReportRecord):
 
 
 class JudgedReport(ReportRecord):
-    """What a judge model said."""
+    """A judge model's verdicts."""
 
     model: str
     against: str
@@ -182,4 +182,4 @@ class Report(ReportRecord):
     runs: tuple[TrainedRun, ...]
     limits: tuple[str, ...]
     judge: JudgedReport | None = None
-    """None where no judge was asked."""
+    """None if no judge was asked."""

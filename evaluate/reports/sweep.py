@@ -52,14 +52,14 @@ def summary(found: Sweep) -> str:
     if best is None:
         return f"None of {len(found.trials)} trials finished."
     chosen = ", ".join(f"{_label(name)} {_value(value)}" for name, value in best.settings.items())
-    told = (
+    text = (
         f"{len(found.trials)} trials, {len(found.trials) - len(done)} of them given up after the first folds. The "
         f"best, number {best.number}, has a held-out loss of {best.loss:.3f} with {chosen}."
     )
     own = next((trial for trial in done if trial.number == 0), None)
     if own is not None and own is not best:
-        told += f" The recipe's own settings have {own.loss:.3f}."
-    return told
+        text += f" The recipe's own settings have {own.loss:.3f}."
+    return text
 
 
 def _row(trial: SweepTrial, names: list[str]) -> list[str]:
@@ -97,8 +97,8 @@ def _by_setting(found: Sweep, name: str) -> Drawing | None:
     for place, trial in zip(places, trials, strict=True):
         _point(axes, place, trial, found)
     _finish(axes, name)
-    told = "; ".join(f"{_value(value)}: {_lowest(trials, name, value):.3f}" for value in order[:12])
-    return drawing(figure, f"by-{name}", f"Loss by {_label(name)}", f"{LOSS} by {_label(name)}. The lowest for {told}.")
+    text = "; ".join(f"{_value(value)}: {_lowest(trials, name, value):.3f}" for value in order[:12])
+    return drawing(figure, f"by-{name}", f"Loss by {_label(name)}", f"{LOSS} by {_label(name)}. The lowest for {text}.")
 
 
 def _importance(found: Sweep) -> Drawing | None:
@@ -112,8 +112,8 @@ def _importance(found: Sweep) -> Drawing | None:
         axes.barh(y, 0.5 * share, left=0.34, height=0.6, color=PLAIN)
         axes.text(0.32, y, _label(name), va="center", ha="right", color=MUTED)
         axes.text(0.35 + 0.5 * share, y, f"{share:.0%}", va="center", ha="left")
-    told = ", ".join(f"{_label(name)} {share:.0%}" for name, share in rows)
-    return drawing(figure, "importance", "Importance", f"Importance of each setting for the loss: {told}.")
+    text = ", ".join(f"{_label(name)} {share:.0%}" for name, share in rows)
+    return drawing(figure, "importance", "Importance", f"Importance of each setting for the loss: {text}.")
 
 
 def _history(found: Sweep) -> Drawing | None:
@@ -130,8 +130,8 @@ def _history(found: Sweep) -> Drawing | None:
     axes.plot([trial.number for trial in trials], line, color=BEST, drawstyle="steps-post")
     _finish(axes, "trial")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    told = f"{len(trials)} trials; the best so far went from {line[0]:.3f} to {line[-1]:.3f}."
-    return drawing(figure, "history", "The best so far", f"{LOSS}: {told}")
+    text = f"{len(trials)} trials; the best so far went from {line[0]:.3f} to {line[-1]:.3f}."
+    return drawing(figure, "history", "The best so far", f"{LOSS}: {text}")
 
 
 def _point(axes: Axes, place: float, trial: SweepTrial, found: Sweep) -> None:
