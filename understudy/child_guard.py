@@ -37,7 +37,7 @@ def main(command: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=lambda: (_until_closed(0), stop()), daemon=True).start()
     code = child.wait()
-    _end_the_rest()
+    _end_remaining()
     return code if code >= 0 else 128 - code
 
 
@@ -47,8 +47,8 @@ def _until_closed(descriptor: int) -> None:
         continue
 
 
-def _end_the_rest() -> None:
-    """Ends what the command left in our group, without ending ourselves."""
+def _end_remaining() -> None:
+    """End what the command left in our group, without ending ourselves."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.killpg(0, signal.SIGTERM)
     for pid in _others_in_group():
@@ -59,7 +59,7 @@ def _end_the_rest() -> None:
 
 
 def _others_in_group() -> list[int]:
-    """Process ids of our group but our own (Linux: field 5 of /proc/<pid>/stat is the group)."""
+    """Process ids of our group, without our own (Linux: field 5 of /proc/<pid>/stat is the group)."""
     group, found = os.getpgrp(), []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

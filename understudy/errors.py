@@ -65,7 +65,7 @@ class EngineError(UnderstudyError, RuntimeError):
     """The engine did not start, died, or answered something that we cannot use."""
 
     def __init__(self, message: str, *, code: str = "", passing: bool = False) -> None:
-        """`passing` means that asking again may help: the answer broke off, or the engine reports a fault of its own."""
+        """`passing` means that asking again may help: the answer broke off, or the engine reports its own fault."""
         super().__init__(message, code=code)
         self.passing = passing
 

@@ -1,4 +1,4 @@
-"""Child processes that never outlive us, and ports that may be taken."""
+"""Child processes that never outlive us, and checks of ports."""
 
 import contextlib
 import os
@@ -19,22 +19,22 @@ BRISK_OPENMP = {"GOMP_SPINCOUNT": "300000"}
 cores, much slower on shared ones. With less, a training step waits for threads that have to wake up."""
 ENGINE_MODULE = "vllm.entrypoints.openai.api_server"
 BUSY = 0.5
-"""Cores that others are using, from which on the machine is shared."""
+"""Busy cores from which on the machine counts as shared."""
 
 
 def openmp() -> dict[str, str]:
-    """How OpenMP threads of a training should wait: they sleep beside an engine or other work, else they spin."""
+    """Return how OpenMP threads of a training wait: they sleep beside an engine or other work, else they spin."""
     import psutil
 
     if any(ENGINE_MODULE in (process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])):
         return QUIET_OPENMP
-    times = psutil.cpu_times_percent(0.3)  # what other machines of the host steal is no work of ours
+    times = psutil.cpu_times_percent(0.3)  # without the time that other machines of the host steal
     busy = (times.user + times.nice + times.system) / 100 * (psutil.cpu_count() or 1)
     return QUIET_OPENMP if busy > BUSY else BRISK_OPENMP
 
 
 class Child:
-    """A command on a leash (see `understudy.child_guard`), in its own process group, its output in a log file."""
+    """A command under `understudy.child_guard`, in its own process group, its output in a log file."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Child:
         piped: bool = False,
         niceness: int = 0,
     ) -> None:
-        """Starts `command` with our environment and `env`. Without a log it writes where we write.
+        """Start `command` with our environment and `env`. Without a log it writes to our own output.
 
         `piped`: its standard output is for `lines`, and only its errors go to the log.
         `niceness`: added to the priority value of the command and everything it starts (0 to 19).
@@ -69,7 +69,7 @@ class Child:
             self._lower_priority(niceness)
 
     def _lower_priority(self, niceness: int) -> None:
-        """Lowers the priority of the process group; what starts in it later inherits that."""
+        """Lower the priority of the process group; processes that start in it later inherit it."""
         with contextlib.suppress(ProcessLookupError):  # it has ended already
             os.setpriority(os.PRIO_PGRP, self._process.pid, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
         # Where Linux groups processes by session for scheduling, niceness alone counts within the session only.
@@ -78,7 +78,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Process id of the leash, which is also the process group."""
+        """Process id of the guard, which is also the process group."""
         return self._process.pid
 
     @property
@@ -87,7 +87,7 @@ class Child:
         return self._process.poll()
 
     def stop(self, timeout: float = 15.0) -> None:
-        """Ends the command and every process it started; returns when they are gone."""
+        """End the command and every process it started; return when they are gone."""
         if self._process.stdin and not self._process.stdin.closed:
             self._process.stdin.close()
         try:
@@ -98,41 +98,41 @@ class Child:
         self._end_group()
 
     def _end_group(self) -> None:
-        """Ends what the leash left behind, which is nothing unless somebody killed the leash itself."""
+        """End what the guard left behind, which is nothing unless the guard itself was killed."""
         with contextlib.suppress(ProcessLookupError):  # the group is empty
-            for _ in range(100):  # what is ended but not yet reaped counts as there
+            for _ in range(100):  # a process that has ended but is not reaped is still in the group
                 os.killpg(self._process.pid, signal.SIGKILL)
                 time.sleep(0.02)
 
     def lines(self) -> Iterator[str]:
-        """Its standard output, line by line, until it is closed; for a command that was started `piped`."""
+        """Yield its standard output, line by line, until it is closed; for a command that was started `piped`."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
             yield line.decode(errors="replace").rstrip("\n")
 
     def wait(self, timeout: float | None = None) -> int:
-        """Waits for the command and returns its exit code. Raises subprocess.TimeoutExpired."""
+        """Wait for the command and return its exit code. Raises subprocess.TimeoutExpired."""
         return self._process.wait(timeout)
 
     def log_tail(self, lines: int = 12) -> str:
-        """The last lines of its output, for error messages."""
+        """Return the last lines of its output, for error messages."""
         if self.log is None or not self.log.exists():
             return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
 def free_port() -> int:
-    """A port on loopback that nobody listens on now."""
+    """Return a port on loopback that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def require_port(host: str, port: int, option: str) -> None:
-    """Makes sure that `port` can be listened on.
+    """Check that `port` is free.
 
     Raises:
-        ConfigError: somebody else has it; the message names the port and `option`, which changes it.
+        ConfigError: the port is taken; the message names the port and `option`, which changes it.
     """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

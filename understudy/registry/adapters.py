@@ -1,4 +1,4 @@
-"""Adapters: PEFT LoRA folders, what of them is kept, and the revision that names their content."""
+"""Adapters: PEFT LoRA folders, which of their files are kept, and the revision that names their content."""
 
 import contextlib
 import hashlib
@@ -19,17 +19,17 @@ KEPT = re.compile(
     r"(adapter_config\.json|adapter_model\.safetensors|README\.md|training\.json|persona\.json|"
     r"tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|chat_template\.jinja)"
 )
-"""Everything else in a folder (pickles, code, checkpoints) stays behind."""
+"""No other file of a folder (pickles, code, checkpoints) is copied."""
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
-"""What the Hub calls a commit. Local revisions have 64 hex digits, so the two never meet."""
+"""A commit of the Hub. Local revisions have 64 hex digits, so the two never collide."""
 
 SHORT = 12
-"""Hex digits of a revision that people see."""
+"""Hex digits of a revision that are shown to users."""
 
 
 def short(revision: str) -> str:
-    """A revision as it is shown."""
+    """The revision in the form that users see."""
     return revision[:SHORT]
 
 
@@ -53,7 +53,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def kept_files(folder: Path) -> list[Path]:
-    """The files of an adapter folder that make the revision: plain files at its top, by name."""
+    """The files of an adapter folder that make up the revision: plain files at its top level, by name."""
     return sorted(p for p in folder.iterdir() if p.is_file() and not p.is_symlink() and KEPT.fullmatch(p.name))
 
 
@@ -72,9 +72,9 @@ def content_revision(folder: Path) -> str:
 
 
 def store_adapter(folder: Path, store_dir: Path) -> tuple[str, Path]:
-    """Copies an adapter into the content-addressed store, atomically; returns its revision and path.
+    """Copy an adapter into the content-addressed store, atomically; return its revision and path.
 
-    Storing the same content twice is one folder. A copy cut short leaves nothing behind under that name.
+    The same content is stored once. An interrupted copy leaves nothing under that name.
     """
     revision = content_revision(folder)
     target = store_dir / revision
@@ -89,13 +89,13 @@ def store_adapter(folder: Path, store_dir: Path) -> tuple[str, Path]:
 
 
 def store_snapshot(snapshot: Path, commit: str, store_dir: Path) -> Path:
-    """Copies a commit that the Hub's client has downloaded into the store, atomically, under the commit's id.
+    """Copy a commit that the Hub's client has downloaded into the store, atomically, under the commit's id.
 
-    The client keeps a snapshot as links to its blobs; these, and no other links, are followed. What the client's
-    cache does later changes nothing here.
+    The client keeps a snapshot as links to its blobs; these, and no other links, are followed. Later changes of the
+    client's cache do not affect the store.
 
     Raises:
-        AdapterError: `commit` is none, or there is no adapter in `snapshot`.
+        AdapterError: `commit` is not a commit id, or `snapshot` holds no adapter.
     """
     if not COMMIT.fullmatch(commit):
         raise AdapterError(f"{commit!r:.80} is no commit; the Hub names them with 40 hex digits")

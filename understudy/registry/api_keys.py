@@ -1,4 +1,4 @@
-"""The key store: who may ask, and how much. Of a key's secret only its SHA-256 is kept."""
+"""API keys: who may send requests, and how many. Only the SHA-256 of a key's secret is stored."""
 
 import hashlib
 import re
@@ -17,7 +17,7 @@ from understudy.registry.database import open_database
 from understudy.registry.tables import KeyRow, now
 
 Kind = Literal["inference", "metrics", "admin"]
-"""What a key opens; no key opens what another kind is for, except that an admin may read metrics."""
+"""What a key gives access to: only its own kind, except that an admin may read metrics."""
 
 PREFIX = "us-"
 SECRET = re.compile(r"us-[0-9a-f]{8}-[A-Za-z0-9_-]{43}")
@@ -27,11 +27,11 @@ LARGEST = 2**31 - 1
 """Largest limit that the database holds."""
 
 ATTEMPTS = 5
-"""Ids are drawn at random from 2^32; one that is taken is drawn again."""
+"""Attempts to draw an id that is not taken, from 2^32."""
 
 
 class Key(BaseModel):
-    """What is known about a key: everything but the secret and its hash."""
+    """A key without its secret and its hash."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
@@ -59,7 +59,7 @@ class NewKey(NamedTuple):
 
 
 def hash_of(secret: str) -> str:
-    """What the database knows of a secret."""
+    """The form in which the database stores a secret."""
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 
@@ -79,10 +79,10 @@ class KeyStore:
         max_concurrent: int = 0,
         created_by: str,
     ) -> NewKey:
-        """A new key; its secret is returned here and nowhere else.
+        """Create a key; its secret is returned here and nowhere else.
 
         Raises:
-            ConfigError: a name, kind or limit that cannot be used.
+            ConfigError: the name, the kind or a limit cannot be used.
         """
         limits = {
             "requests_per_minute": requests_per_minute,
@@ -105,7 +105,7 @@ class KeyStore:
         raise ConfigError(f"no free id for a key in {ATTEMPTS} attempts; try again")
 
     def list(self) -> list[Key]:
-        """Every key there ever was, oldest first."""
+        """Return all keys, revoked ones too, oldest first."""
         with Session(self.engine) as session:
             rows = session.scalars(select(KeyRow).order_by(KeyRow.created_at, KeyRow.id))
             return [Key.model_validate(row) for row in rows]
@@ -117,15 +117,15 @@ class KeyStore:
             return {row.hash: Key.model_validate(row) for row in rows}
 
     def has_ever_locked(self) -> bool:
-        """Whether an inference key was ever made: from then on nobody comes in without one."""
+        """Whether an inference key was ever created: from then on requests need a key."""
         with Session(self.engine) as session:
             return session.scalar(select(KeyRow.id).where(KeyRow.kind == "inference").limit(1)) is not None
 
     def revoke(self, key: str, *, by: str) -> Key:
-        """Ends the key with that id, or with that name if one active key has it; a leaked key can be given whole.
+        """Revoke the key with that id, or with that name if one active key has it; a leaked key can be given whole.
 
         Raises:
-            NotFoundError: no key is called so, or several are.
+            NotFoundError: no key has that id or name, or several have that name.
             ConfigError: it is revoked already.
         """
         found = self._named(key)
@@ -154,7 +154,7 @@ class KeyStore:
 
 
 def open_keys(settings: Settings) -> KeyStore:
-    """The key store of these settings. Raises ConfigError when the database cannot be opened."""
+    """Open the key store of these settings. Raises ConfigError when the database cannot be opened."""
     return KeyStore(open_database(settings.database))
 
 

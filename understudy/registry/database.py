@@ -17,7 +17,7 @@ ADVISORY_LOCK = 0x0DDE55
 
 
 def open_database(url: str) -> Engine:
-    """An engine for `url` with every migration applied. Safe to call from several processes at once.
+    """Return an engine for `url` with every migration applied. Several processes may call it at once.
 
     Raises:
         ConfigError: the URL is malformed, or the database cannot be reached or migrated.
@@ -40,7 +40,7 @@ def open_database(url: str) -> Engine:
 
 @contextlib.contextmanager
 def one_moment(engine: Engine) -> Iterator[Session]:
-    """Reads that all see the database as it was at the first of them, whatever is written meanwhile."""
+    """Yield a session whose reads all see the database as it was at the first one, whatever is written meanwhile."""
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN")  # the driver begins a transaction for writes only

@@ -1,6 +1,6 @@
-"""Adapters on the Hugging Face Hub: which commit a name means, and its kept files in the Hub client's own cache.
+"""Adapters on the Hugging Face Hub: which commit a name means, and how its files are downloaded.
 
-Everything here blocks, for a bounded time; the Hub's client is imported only when it is needed.
+Every function blocks for a bounded time and imports the Hub's client only when it is called.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ LATEST = "latest"
 WILDCARD = re.compile(r"[*?\[]")
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-"""What a repository may be called; nothing that fits is a path, and nothing is ever joined to one."""
+"""What a repository may be called: never a path."""
 
 
 class ResolvedRevision(BaseModel):
@@ -48,7 +48,7 @@ class ResolvedRevision(BaseModel):
 
 
 def wanted_commit(repo: str, policy: str, *, endpoint: str = "") -> ResolvedRevision:
-    """What `policy` wants of a repository now: `latest` (the head of main), a pattern of tags such as `v*` (the
+    """Resolve what `policy` means in a repository now: `latest` (the head of main), a pattern of tags such as `v*` (the
     highest that fits, in the order of versions), or else a tag or a commit.
 
     Raises:
@@ -70,7 +70,7 @@ def wanted_commit(repo: str, policy: str, *, endpoint: str = "") -> ResolvedRevi
 
 
 def published_commit(repo: str, revision: str = "", *, endpoint: str = "") -> ResolvedRevision:
-    """What `revision` (a branch, a tag or a commit; empty means main) of a repository means now.
+    """Resolve `revision` (a branch, a tag or a commit; empty means main) of a repository.
 
     Only commits that the repository's owners published count: the Hub also answers for the commits of pull requests,
     which anybody may open.
@@ -89,7 +89,7 @@ def published_commit(repo: str, revision: str = "", *, endpoint: str = "") -> Re
 
 
 def highest_tag(tags: Iterable[str], pattern: str) -> str | None:
-    """The highest tag that fits a pattern such as `v*`: 10 is above 9, and what is a version is above what is none."""
+    """Return the highest tag that fits a pattern such as `v*`: 10 is above 9, and versions are above other tags."""
     start = len(WILDCARD.split(pattern, maxsplit=1)[0])
 
     def rank(tag: str) -> tuple[bool, Version, list[tuple[bool, int, str]]]:
@@ -106,10 +106,10 @@ def highest_tag(tags: Iterable[str], pattern: str) -> str | None:
 def fetch_adapter(
     repo: str, revision: str, *, endpoint: str = "", cache: Path | None = None, max_bytes: int = MAX_BYTES
 ) -> tuple[Path, str]:
-    """Downloads the kept files of one commit; returns their folder (read-only, links into the cache) and the commit.
+    """Download the kept files of one commit; return their folder (read-only, links into the cache) and the commit.
 
-    `revision` is a branch, a tag or a commit. What is returned is pinned: a branch that moves later changes nothing.
-    A download that broke off goes on where it stopped. `cache` replaces the Hub client's own.
+    `revision` is a branch, a tag or a commit. The result is pinned: a branch that moves later changes nothing.
+    A download that broke off resumes where it stopped. `cache` replaces the Hub client's own.
 
     Raises:
         HubError: there is no such repository or revision, it is closed to us, it holds no adapter in
@@ -190,7 +190,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _require_intact(path: Path, sha256: str) -> None:
-    """A file that was put together from several connections is what the Hub has, or is fetched again."""
+    """Delete a file that differs from the Hub's, as a resumed download may, and raise HubError: it is fetched again."""
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() == sha256:
             return

@@ -1,4 +1,4 @@
-"""Cards: what people are told about a persona, as its recipe says it, and as it travels with a pushed adapter."""
+"""Persona cards: what users are told about a persona; a pushed adapter carries its card."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from understudy.errors import AdapterError
 from understudy.registry.adapters import CARD
 
 MAX_BYTES = 100_000
-"""Largest card that is read: whoever pushes an adapter writes it, too."""
+"""Largest card that is read, because its author is not trusted: it comes with the adapter."""
 
 
 class Shot(BaseModel):
@@ -25,7 +25,7 @@ class Shot(BaseModel):
 
 
 class Card(BaseModel):
-    """What a card may say; anything else in it is left out."""
+    """The fields of a card; other keys are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -35,16 +35,16 @@ class Card(BaseModel):
     golden: list[Golden] = Field(default=[], max_length=8)
     sampling: Sampling = Sampling()
     examples: int | None = Field(default=None, ge=0)
-    """Rows that it was trained on."""
+    """Number of rows that the adapter was trained on."""
     shots: list[Shot] = Field(default=[], max_length=4)
     """Some of those rows: the arena's "base with examples" sees them before its prompt."""
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """What the card in an adapter's folder says; empty where there is none.
+    """Read the card in an adapter's folder; empty if there is none.
 
     Raises:
-        AdapterError: it is no card; one line says why.
+        AdapterError: it is not a valid card; one line says why.
     """
     path = folder / CARD
     try:
@@ -64,5 +64,5 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def voice_prompt(voice: str) -> str:
-    """The system prompt that asks a base for a persona's voice: the cheapest rival of an adapter."""
+    """The system prompt that asks a base for a persona's voice: the cheapest alternative to an adapter."""
     return f"Answer in this voice: {voice}"

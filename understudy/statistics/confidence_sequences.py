@@ -1,4 +1,4 @@
-"""Win rates that stay honest while one watches: e-values and confidence sequences from the counts alone."""
+"""Win rates that stay valid while they are watched: e-values and confidence sequences from the counts alone."""
 
 import functools
 import math
@@ -15,7 +15,7 @@ LARGEST = 700.0
 
 
 class WinRate(BaseModel):
-    """The share of decisive votes that were wins, with an interval that holds at whatever moment one looks."""
+    """The share of decisive votes that were wins, with an interval that holds at any moment."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -1,7 +1,7 @@
-"""Sequential evidence: tests that stay honest however often one looks (e-values).
+"""Sequential tests: they stay valid however often their result is read (e-values).
 
 An e-value has expectation at most 1 while nothing is wrong, so it passes 1/alpha with probability at most alpha,
-at whatever moment one looks (Ville's inequality).
+at whatever moment it is read (Ville's inequality).
 """
 
 import math
@@ -27,7 +27,7 @@ class VoteOutcome(BaseModel):
 
 
 class VoteSource(Protocol):
-    """Where people's verdicts come from."""
+    """Where votes come from."""
 
     def outcomes(self, persona: str, since: datetime) -> Sequence[VoteOutcome]:
         """Decisive votes on the persona's answers since that moment, oldest first."""
@@ -45,18 +45,18 @@ def majority(wins: int, losses: int) -> float:
 
 
 class RateIncreaseTest:
-    """Whether something bad happens more often on trial than with the incumbent, as a running e-value.
+    """Whether something bad happens more often on trial than with the live revision, as a running e-value.
 
     Turner, Ly and Grünwald, "Generic E-variables for exact sequential k-sample tests that allow for optional
-    stopping", arXiv:2106.02693, section 3: in a block of one trial result and the incumbent's results since the last
+    stopping", arXiv:2106.02693, section 3: in a block of one trial result and the live results since the last
     one, bet the learned rates against the rate of both mixed. Betting only when the trial looks worse makes the
-    test one-sided: against every pair of rates with trial <= incumbent the expectation is at most 1.
+    test one-sided: against every pair of rates with trial <= live the expectation is at most 1.
     """
 
     def __init__(self) -> None:
         self._log_e = 0.0
         self._trial = [0, 0]
-        self._incumbent = [0, 0]
+        self._live = [0, 0]
         self._block = [0, 0]
 
     @property
@@ -70,23 +70,23 @@ class RateIncreaseTest:
 
     @property
     def live(self) -> tuple[int, int]:
-        """Bad results and all results of the incumbent."""
-        return self._incumbent[1] + self._block[1], sum(self._incumbent) + sum(self._block)
+        """Bad results and all results of the live revision."""
+        return self._live[1] + self._block[1], sum(self._live) + sum(self._block)
 
     def see_live(self, bad: bool) -> None:
-        """Notes one result of the incumbent; it joins the next block."""
+        """Note one result of the live revision; it joins the next block."""
         self._block[bad] += 1
 
     def see_trial(self, bad: bool) -> None:
-        """Notes one result on trial; this closes the block."""
-        worse, usual, size = _rate(self._trial), _rate(self._incumbent), sum(self._block)
+        """Note one result on trial; this closes the block."""
+        worse, usual, size = _rate(self._trial), _rate(self._live), sum(self._block)
         if worse > usual and size:
             mixed = (worse + size * usual) / (1 + size)
             self._log_e += math.log(worse / mixed if bad else (1 - worse) / (1 - mixed))
             self._log_e += self._block[1] * math.log(usual / mixed)
             self._log_e += self._block[0] * math.log((1 - usual) / (1 - mixed))
         self._trial[bad] += 1
-        self._incumbent = [a + b for a, b in zip(self._incumbent, self._block, strict=True)]
+        self._live = [a + b for a, b in zip(self._live, self._block, strict=True)]
         self._block = [0, 0]
 
 
