@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from arena.battles.store import BattleStore
-from evaluate.reports.imported_answers import OtherSystems, read_guests
+from evaluate.reports.imported_answers import OtherSystems, read_other_systems
 from space.api import add_endpoints, mcp_works
 from space.arena import handlers as arena_handlers
 from space.arena import tab as arena_tab
@@ -208,7 +208,7 @@ def launch(settings: Settings) -> None:
             most=settings.battles_per_minute,
             trusted=networks(settings.trusted_proxies),
         ),
-        other_systems=read_guests(settings.imported_answers) if settings.imported_answers else None,
+        other_systems=read_other_systems(settings.imported_answers) if settings.imported_answers else None,
         moderate=moderation(settings.moderation),
     )
     if backup:

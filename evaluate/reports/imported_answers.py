@@ -89,7 +89,7 @@ class OtherSystems:
         return self._answers.get(prompt_key(prompt), {})
 
 
-def read_guests(place: Path) -> OtherSystems:
+def read_other_systems(place: Path) -> OtherSystems:
     """Every answer in a file, or in the files of a folder; a file without the column `system` is the system's name.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.support.browser import DESKTOP, PATIENCE, PHONE, House, Visitor
+from tests.support.browser import DESKTOP, PATIENCE, PHONE, Site, Visitor
 from tests.support.fake_gateway import card
 from understudy.config.settings import PROJECT
 
@@ -45,8 +45,8 @@ def barriers(visitor: Visitor) -> list[str]:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_no_tab_has_a_serious_barrier(browser: Browser, house: House, axe: str, size: tuple[int, int], dark: bool):
-    visitor = Visitor(browser, house.url, size, dark)
+def test_no_tab_has_a_serious_barrier(browser: Browser, site: Site, axe: str, size: tuple[int, int], dark: bool):
+    visitor = Visitor(browser, site.url, size, dark)
     page = visitor.page
     visitor.see("#personas", "Email copywriter")
     visitor.see("#chatbot", "Say hello")
@@ -67,16 +67,16 @@ def test_no_tab_has_a_serious_barrier(browser: Browser, house: House, axe: str, 
     page.get_by_role("tab", name="Leaderboard").click()
     visitor.see("#board-summary", "votes")
     assert barriers(visitor) == [], "leaderboard"
-    house.fake.stop()
+    site.fake.stop()
     visitor.see("#banner .down")
     assert barriers(visitor) == [], "outage"
     visitor.leave()
 
 
-def test_a_gallery_with_a_search_has_no_serious_barrier(browser: Browser, house: House, axe: str):
+def test_a_gallery_with_a_search_has_no_serious_barrier(browser: Browser, site: Site, axe: str):
     for number in range(20):
-        house.fake.models[f"poet-{number}"] = card(f"poet-{number}", f"Poet {number}", "Rhymes.", ["Rhyme."], "c" * 12)
-    visitor = Visitor(browser, house.url)
+        site.fake.models[f"poet-{number}"] = card(f"poet-{number}", f"Poet {number}", "Rhymes.", ["Rhyme."], "c" * 12)
+    visitor = Visitor(browser, site.url)
     visitor.see("#personas .more")
     visitor.page.evaluate(axe)
     assert barriers(visitor) == []

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from arena.battles.store import OPEN, VOID, digest
 from arena.battles.store import BattleAnswer as Said
 from arena.votes.votes import list_votes, withdraw_votes
-from tests.support.browser import DESKTOP, PATIENCE, PHONE, House, Visitor
+from tests.support.browser import DESKTOP, PATIENCE, PHONE, Site, Visitor
 from tests.support.fake_gateway import EMAIL, STAND_UP, Answer
 from understudy.registry.tables import VoteRow
 
@@ -26,9 +26,9 @@ def pick(visitor: Visitor, dropdown: str, option: str) -> None:
     visitor.page.get_by_role("option", name=option, exact=True).click()
 
 
-def test_a_blind_battle_from_prompt_to_reveal(house: House, visitor: Visitor, artifacts: Path):
+def test_a_blind_battle_from_prompt_to_reveal(site: Site, visitor: Visitor, artifacts: Path):
     held = [
-        house.fake.say(name, Answer(f"{word} one two three", hold_after=2))
+        site.fake.say(name, Answer(f"{word} one two three", hold_after=2))
         for name, word in (("base", "Plain"), ("stand-up", "Funny"))
     ]
     visitor.page.get_by_role("tab", name="Arena").click()
@@ -44,7 +44,7 @@ def test_a_blind_battle_from_prompt_to_reveal(house: House, visitor: Visitor, ar
         answer.release.set()
     expect(visitor.page.locator("#vote-left")).to_be_enabled(timeout=PATIENCE)
     before = visitor.heard("Which answer is better?")
-    row = house.battle()
+    row = site.battle()
     assert "Plain on" in before
     for telling in ("stand-up", "Stand-up", STAND_UP, EMAIL, '"base"', row.nonce, row.id, "secret"):
         assert telling not in before
@@ -53,62 +53,62 @@ def test_a_blind_battle_from_prompt_to_reveal(house: House, visitor: Visitor, ar
     visitor.vote("right")
     visitor.see(".plate.chosen", "Base model" if row.right == "base" else f"stand-up@{STAND_UP}")
     expect(visitor.page.locator(".plate.known")).to_have_count(2)
-    (vote,) = list_votes(house.store.engine)
+    (vote,) = list_votes(site.store.engine)
     assert (vote.verdict, vote.winner) == ("right", row.right)
     visitor.page.locator("#next").click()
     visitor.see("#verdict", "Which answer is better?")
     expect(visitor.page.locator(".plate.known")).to_have_count(0)
     expect(visitor.page.locator("#prompt textarea")).not_to_have_value("Speak")
-    assert house.battle().id != row.id
+    assert site.battle().id != row.id
 
 
 @pytest.mark.parametrize("verdict", ["tie", "both_bad"])
-def test_votes_without_a_winner(house: House, visitor: Visitor, verdict: str):
+def test_votes_without_a_winner(site: Site, visitor: Visitor, verdict: str):
     visitor.start_battle("Speak")
     visitor.vote(verdict)
     expect(visitor.page.locator(".plate.known")).to_have_count(2)
     expect(visitor.page.locator(".plate.chosen")).to_have_count(0)
-    assert [(vote.verdict, vote.winner) for vote in list_votes(house.store.engine)] == [(verdict, None)]
+    assert [(vote.verdict, vote.winner) for vote in list_votes(site.store.engine)] == [(verdict, None)]
 
 
-def test_a_void_battle_says_so_and_the_next_one_starts_at_once(house: House, visitor: Visitor):
-    house.fake.say("base", Answer("boom", status=500))
+def test_a_void_battle_says_so_and_the_next_one_starts_at_once(site: Site, visitor: Visitor):
+    site.fake.say("base", Answer("boom", status=500))
     pick(visitor, "against", "The base")
     visitor.start_battle("Speak")
     visitor.see("#verdict .trouble", "does not count")
-    assert house.battle().status == VOID
+    assert site.battle().status == VOID
     expect(visitor.page.locator("#vote-left")).to_be_hidden()
     visitor.page.locator("#next").click()
     expect(visitor.page.locator("#vote-left")).to_be_enabled(timeout=PATIENCE)
-    assert house.battle().status == OPEN
+    assert site.battle().status == OPEN
 
 
-def test_a_battle_whose_visitor_leaves_is_void(house: House, visitor: Visitor):
+def test_a_battle_whose_visitor_leaves_is_void(site: Site, visitor: Visitor):
     for name in ("base", "email-copy", "stand-up"):
-        house.fake.say(name, Answer("one " * 3_000, pause=0.05))
+        site.fake.say(name, Answer("one " * 3_000, pause=0.05))
     visitor.start_battle("Speak")
     visitor.see("#answer-left", "one one")
     visitor.leave()
     for _ in range(400):
-        if house.battle().status == VOID:
+        if site.battle().status == VOID:
             break
         time.sleep(0.05)
-    assert house.battle().status == VOID
-    assert len(house.fake.withdrawn) == 2
+    assert site.battle().status == VOID
+    assert len(site.fake.withdrawn) == 2
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_the_arena_goes_on_with_recorded_battles_while_the_engine_sleeps(
-    browser: Browser, house: House, artifacts: Path, size: tuple[int, int]
+    browser: Browser, site: Site, artifacts: Path, size: tuple[int, int]
 ):
     name = "phone" if size == PHONE else "desktop"
-    battle, _ = house.store.create(
+    battle, _ = site.store.create(
         prompt="What is wrong with airports?", persona="stand-up", session="x", temperature=0, max_tokens=9
     )
     said = {"base": "Airports have long queues.", "stand-up": "You pay for speed, and then you queue."}
-    house.store.finish(battle.id, Said(said[battle.left], None), Said(said[battle.right], STAND_UP))
-    house.fake.asleep = 503
-    visitor = Visitor(browser, house.url, size)
+    site.store.finish(battle.id, Said(said[battle.left], None), Said(said[battle.right], STAND_UP))
+    site.fake.asleep = 503
+    visitor = Visitor(browser, site.url, size)
     visitor.see("#banner .waking", "The model is waking up.")
     visitor.see("#banner", "Meanwhile the Arena shows battles recorded earlier.")
     visitor.see("#banner .clock", re.compile(r"For \d+ s so far; looking again"))
@@ -122,11 +122,11 @@ def test_the_arena_goes_on_with_recorded_battles_while_the_engine_sleeps(
     visitor.vote("left")
     expect(visitor.page.locator(".plate.known")).to_have_count(2)
     visitor.shot(artifacts / f"asleep-reveal-{name}.png")
-    assert [vote.origin for vote in list_votes(house.store.engine)] == ["replay"]
+    assert [vote.origin for vote in list_votes(site.store.engine)] == ["replay"]
     visitor.page.locator("#next").click()
     visitor.see("#verdict .trouble", "not seen")
     visitor.shot(artifacts / f"asleep-all-seen-{name}.png")
-    house.fake.asleep = 0
+    site.fake.asleep = 0
     expect(visitor.page.locator("#banner .banner")).to_have_count(0, timeout=PATIENCE)
     visitor.page.locator("#next").click()
     visitor.see("#verdict", "Which answer is better?")
@@ -139,7 +139,7 @@ def test_the_arena_goes_on_with_recorded_battles_while_the_engine_sleeps(
 # After the vote
 
 
-def test_keys_vote_and_go_on_and_leave_typing_alone(house: House, visitor: Visitor):
+def test_keys_vote_and_go_on_and_leave_typing_alone(site: Site, visitor: Visitor):
     pick(visitor, "against", "The base")
     visitor.page.locator("#prompt textarea").fill("A tan nt")
     visitor.page.locator("#prompt textarea").press("b")
@@ -149,7 +149,7 @@ def test_keys_vote_and_go_on_and_leave_typing_alone(house: House, visitor: Visit
     visitor.page.get_by_label("Shorter").check()
     visitor.page.keyboard.press("ArrowRight")
     expect(visitor.page.locator(".plate.known")).to_have_count(2)
-    (vote,) = list_votes(house.store.engine)
+    (vote,) = list_votes(site.store.engine)
     assert (vote.verdict, vote.reasons) == ("right", ["style", "short"])
     visitor.page.keyboard.press("n")
     expect(visitor.page.locator("#vote-left")).to_be_enabled(timeout=PATIENCE)
@@ -157,14 +157,14 @@ def test_keys_vote_and_go_on_and_leave_typing_alone(house: House, visitor: Visit
     for key, verdict in (("t", "tie"), ("n", "both_bad"), ("a", "left")):
         visitor.page.keyboard.press(key)
         expect(visitor.page.locator(".plate.known")).to_have_count(2)
-        assert list_votes(house.store.engine)[-1].verdict == verdict
+        assert list_votes(site.store.engine)[-1].verdict == verdict
         visitor.page.keyboard.press("n")
         expect(visitor.page.locator("#vote-left")).to_be_enabled(timeout=PATIENCE)
 
 
-def test_the_reveal_shows_times_and_which_words_differ(house: House, visitor: Visitor):
-    house.fake.say("base", "The big sale ends <b>soon</b>")
-    house.fake.say("email-copy", "The sale ends on Sunday")
+def test_the_reveal_shows_times_and_which_words_differ(site: Site, visitor: Visitor):
+    site.fake.say("base", "The big sale ends <b>soon</b>")
+    site.fake.say("email-copy", "The sale ends on Sunday")
     pick(visitor, "rival", "Email copywriter")
     pick(visitor, "against", "The base")
     visitor.start_battle("Sell")
@@ -174,47 +174,47 @@ def test_the_reveal_shows_times_and_which_words_differ(house: House, visitor: Vi
     visitor.page.locator(".differences summary").click()
     marks = visitor.page.locator(".differences mark").all_inner_texts()
     assert sorted(mark.strip() for mark in marks) == ["<b>soon</b>", "big", "on Sunday"]
-    timing = house.battle().timing
+    timing = site.battle().timing
     assert set(timing) == {"left_first", "left_total", "right_first", "right_total"}
 
 
 def test_a_link_brings_a_battle_back_after_a_restart_but_only_once_it_was_voted_on(
-    house: House, browser: Browser, visitor: Visitor, artifacts: Path
+    site: Site, browser: Browser, visitor: Visitor, artifacts: Path
 ):
     pick(visitor, "against", "The base")
     visitor.start_battle("Which voice is it?")
     expect(visitor.page.locator("#vote-left")).to_be_enabled(timeout=PATIENCE)
-    row = house.battle()
-    early = Visitor(browser, house.url, query=f"battle={row.id}")
+    row = site.battle()
+    early = Visitor(browser, site.url, query=f"battle={row.id}")
     early.see("#recalled", "There is no such battle")
     assert "Which voice" not in early.page.locator("#recalled").inner_text()
     early.leave()
     visitor.vote("left")
     address = visitor.page.locator("#verdict a").get_attribute("href") or ""
     assert address == f"?battle={row.id}"
-    house.app.close()
-    house.open()
-    later = Visitor(browser, house.url, query=address[1:])
+    site.app.close()
+    site.open()
+    later = Visitor(browser, site.url, query=address[1:])
     later.see("#recalled", "Which voice is it?")
     for text in (row.left_text, row.right_text, row.left, row.right, "Preferred"):
         later.see("#recalled", text)
     later.shot(artifacts / "arena-recalled.png")
-    withdraw_votes(house.store.engine, session=voter_of(house, row.id))
-    gone = Visitor(browser, house.url, query=address[1:])
+    withdraw_votes(site.store.engine, session=voter_of(site, row.id))
+    gone = Visitor(browser, site.url, query=address[1:])
     gone.see("#recalled", "There is no such battle")
     gone.leave()
     later.leave()
 
 
-def voter_of(house: House, battle: str) -> str:
+def voter_of(site: Site, battle: str) -> str:
     """Names of voters are hashed twice; so the test takes the row's hash away again."""
-    with Session(house.store.engine) as db, db.begin():
+    with Session(site.store.engine) as db, db.begin():
         db.get_one(VoteRow, battle).session = digest("somebody")
     return "somebody"
 
 
-def test_two_people_at_once_see_and_judge_their_own_battles(house: House, browser: Browser):
-    people = [Visitor(browser, house.url) for _ in range(2)]
+def test_two_people_at_once_see_and_judge_their_own_battles(site: Site, browser: Browser):
+    people = [Visitor(browser, site.url) for _ in range(2)]
     for number, person in enumerate(people):
         pick(person, "against", "The base")
         person.start_battle(f"Question of person {number}")
@@ -225,7 +225,7 @@ def test_two_people_at_once_see_and_judge_their_own_battles(house: House, browse
     people[0].vote("left")
     for person in people:
         expect(person.page.locator(".plate.known")).to_have_count(2)
-    said = {house.store.get(vote.battle).prompt: vote.verdict for vote in list_votes(house.store.engine)}
+    said = {site.store.get(vote.battle).prompt: vote.verdict for vote in list_votes(site.store.engine)}
     assert said == {"Question of person 0": "left", "Question of person 1": "right"}
     for person in people:
         person.leave()
@@ -237,13 +237,13 @@ def test_two_people_at_once_see_and_judge_their_own_battles(house: House, browse
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_a_battle_fits_every_screen_and_fetches_nothing_from_elsewhere(
-    house: House, browser: Browser, artifacts: Path, size: tuple[int, int], dark: bool
+    site: Site, browser: Browser, artifacts: Path, size: tuple[int, int], dark: bool
 ):
     name = f"{'phone' if size == PHONE else 'desktop'}-{'dark' if dark else 'light'}"
-    visitor = Visitor(browser, house.url, size, dark)
+    visitor = Visitor(browser, site.url, size, dark)
     page = visitor.page
-    house.fake.say("base", "A sale is a time when a shop asks for less money than it does on other days. " * 9)
-    house.fake.say("email-copy", "Hi Ana,\n\nour summer sale ends on **Sunday**. Will you take a look?\n\nWarmly, Tom")
+    site.fake.say("base", "A sale is a time when a shop asks for less money than it does on other days. " * 9)
+    site.fake.say("email-copy", "Hi Ana,\n\nour summer sale ends on **Sunday**. Will you take a look?\n\nWarmly, Tom")
     pick(visitor, "rival", "Email copywriter")
     pick(visitor, "against", "The base")
     visitor.see("#suggestions", "summer sale")

@@ -13,13 +13,13 @@ from arena.ranking.leaderboard import build_leaderboard
 from arena.votes.counts import ArenaCounts, count_cells
 from arena.votes.import_files import read_votes
 from arena.votes.votes import cast_vote, list_votes
-from tests.support.browser import DESKTOP, PHONE, House, Visitor
+from tests.support.browser import DESKTOP, PHONE, Site, Visitor
 
 pytestmark = pytest.mark.browser
 pytest_plugins = ["tests.support.browser"]
 
 
-def plant(house: House, rounds: int = 60) -> None:
+def plant(site: Site, rounds: int = 60) -> None:
     """Votes of twenty people: the comedian is liked, the writer is not, and one has only begun."""
     taste = {"stand-up": 1.6, "email-copy": 0.6, "base+email-copy": 0.5, "base": 0.5, "pirate": 0.5}
     pairs = [("stand-up", "base"), ("email-copy", "base"), ("stand-up", "email-copy")]
@@ -27,7 +27,7 @@ def plant(house: House, rounds: int = 60) -> None:
     dice = random.Random(7)
     for number in range(rounds * len(pairs) + 6):
         persona, rival = pairs[number % len(pairs)] if number < rounds * len(pairs) else ("pirate", "base")
-        battle, ticket = house.store.create(
+        battle, ticket = site.store.create(
             prompt=f"Prompt {number}",
             persona=persona,
             rival=rival,
@@ -37,28 +37,28 @@ def plant(house: House, rounds: int = 60) -> None:
             category=("free", "suggested")[number % 3 == 0],
         )
         one, other = (Said("word " * dice.randint(5, 30)) for _ in range(2))
-        house.store.finish(battle.id, one, other)
+        site.store.finish(battle.id, one, other)
         strength = taste[battle.left] / (taste[battle.left] + taste[battle.right])
         draw = dice.random()
         decided = "left" if dice.random() < strength else "right"
         verdict = "tie" if draw < 0.12 else "both_bad" if draw < 0.18 else decided
         suspect = "faster than anybody reads" if number % 50 == 49 else ""
-        cast_vote(house.store.engine, ticket, verdict, session=f"person {number % 20}", suspect=suspect)
+        cast_vote(site.store.engine, ticket, verdict, session=f"person {number % 20}", suspect=suspect)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_the_leaderboard_shows_what_the_votes_say(
-    house: House, browser: Browser, artifacts: Path, size: tuple[int, int], dark: bool
+    site: Site, browser: Browser, artifacts: Path, size: tuple[int, int], dark: bool
 ):
     name = f"{'phone' if size == PHONE else 'desktop'}-{'dark' if dark else 'light'}"
-    visitor = Visitor(browser, house.url, size, dark)
+    visitor = Visitor(browser, site.url, size, dark)
     visitor.page.get_by_role("tab", name="Leaderboard").click()
     visitor.see("#board-summary", "No votes yet")
     visitor.shot(artifacts / f"leaderboard-empty-{name}.png")
-    plant(house)
+    plant(site)
     visitor.page.locator("#board-refresh").click()
-    board = build_leaderboard(ArenaCounts(house.store.engine).refresh())
+    board = build_leaderboard(ArenaCounts(site.store.engine).refresh())
     visitor.see("#board-summary", f"{board.votes} votes")
     visitor.see("#board-summary", "4 left out (faster than anybody reads)")
     visitor.see("#board-table tbody tr:first-child", "Stand-up comedian")
@@ -82,9 +82,9 @@ def test_the_leaderboard_shows_what_the_votes_say(
     visitor.leave()
 
 
-def test_the_leaderboard_speaks_the_visitors_language(house: House, browser: Browser, artifacts: Path):
-    plant(house)
-    visitor = Visitor(browser, house.url, locale="de-DE")
+def test_the_leaderboard_speaks_the_visitors_language(site: Site, browser: Browser, artifacts: Path):
+    plant(site)
+    visitor = Visitor(browser, site.url, locale="de-DE")
     visitor.page.get_by_role("tab", name="Rangliste").click()
     visitor.see("#board-summary", "Stimmen von 20 Personen")
     visitor.see("#board-summary", "4 nicht gezählt (schneller, als jemand liest)")
@@ -98,7 +98,7 @@ def test_the_leaderboard_speaks_the_visitors_language(house: House, browser: Bro
     visitor.leave()
 
 
-def test_a_voter_takes_the_own_votes_along_and_back(house: House, visitor: Visitor, tmp_path: Path):
+def test_a_voter_takes_the_own_votes_along_and_back(site: Site, visitor: Visitor, tmp_path: Path):
     visitor.start_battle("Mine alone")
     visitor.vote("left")
     expect(visitor.page.locator(".plate.known")).to_have_count(2)
@@ -112,4 +112,4 @@ def test_a_voter_takes_the_own_votes_along_and_back(house: House, visitor: Visit
     visitor.page.locator("#own-withdraw").click()
     visitor.see("#own-said", "1 votes withdrawn")
     visitor.see("#board-summary", "No votes yet")
-    assert list_votes(house.store.engine) == []
+    assert list_votes(site.store.engine) == []

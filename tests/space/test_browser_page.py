@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from arena.votes.votes import list_votes
 from tests.conftest import Stage
-from tests.support.browser import DESKTOP, PATIENCE, PHONE, House, Visitor
+from tests.support.browser import DESKTOP, PATIENCE, PHONE, Site, Visitor
 from tests.support.fake_gateway import EMAIL, card
 from understudy.registry.database import open_database
 
@@ -17,44 +17,44 @@ pytestmark = pytest.mark.browser
 pytest_plugins = ["tests.support.browser"]
 
 
-def test_the_banner_comes_and_goes_by_itself(house: House, visitor: Visitor, artifacts: Path):
+def test_the_banner_comes_and_goes_by_itself(site: Site, visitor: Visitor, artifacts: Path):
     expect(visitor.page.locator("#banner .banner")).to_have_count(0)
-    house.fake.status, house.fake.detail = "starting", "Loading the weights."
+    site.fake.status, site.fake.detail = "starting", "Loading the weights."
     visitor.see("#banner .starting", "Loading the weights.")
     visitor.shot(artifacts / "banner-starting.png")
-    house.fake.stop()
+    site.fake.stop()
     visitor.see("#banner .down", "not available")
     visitor.say("Anyone there?")
     visitor.see("#note .trouble", "cannot be reached")
     visitor.shot(artifacts / "banner-down.png")
-    house.fake.status = "ready"
-    house.fake.start()
+    site.fake.status = "ready"
+    site.fake.start()
     expect(visitor.page.locator("#banner .banner")).to_have_count(0, timeout=PATIENCE)
     visitor.page.locator("#retry").click()
     visitor.see("#chatbot", "You said: Anyone there?")
 
 
-def test_a_page_opened_during_an_outage_fills_itself(browser: Browser, house: House):
-    house.fake.stop()
-    visitor = Visitor(browser, house.url)
+def test_a_page_opened_during_an_outage_fills_itself(browser: Browser, site: Site):
+    site.fake.stop()
+    visitor = Visitor(browser, site.url)
     visitor.see("#banner .down")
     visitor.see("#personas", "Base model")
-    house.fake.start()
+    site.fake.start()
     visitor.see("#personas", "Stand-up comedian")
     visitor.see("#personas", EMAIL)
     visitor.leave()
 
 
 def test_personas_that_are_learning_are_shown_and_step_in_while_one_chats(
-    browser: Browser, house: House, artifacts: Path
+    browser: Browser, site: Site, artifacts: Path
 ):
-    fake, personas = house.fake, {}
+    fake, personas = site.fake, {}
     for name in ("email-copy", "stand-up"):
         personas[name] = fake.models.pop(name)
     fake.tells = True
     email = {"persona": "email-copy", "title": "Email <i>copywriter</i>", "state": "learning", "percent": 40}
     fake.learning = [email]
-    visitor = Visitor(browser, house.url)
+    visitor = Visitor(browser, site.url)
     visitor.see("#banner .learning", "Email <i>copywriter</i> is learning, 40 %")
     visitor.see("#personas", "No persona is live yet. You can talk to the base.")
     visitor.say("Stay")
@@ -80,12 +80,12 @@ def test_personas_that_are_learning_are_shown_and_step_in_while_one_chats(
     visitor.leave()
 
 
-def test_new_personas_and_revisions_arrive_without_a_reload(house: House, visitor: Visitor):
+def test_new_personas_and_revisions_arrive_without_a_reload(site: Site, visitor: Visitor):
     visitor.see("#personas", EMAIL)
     visitor.say("Stay")
     visitor.see("#chatbot", "You said: Stay")
-    house.fake.models["pirate"] = card("pirate", "Pirate", "Arr, every line.", ["Ahoy?"], "c" * 12)
-    house.fake.models["email-copy"]["understudy"]["revision"] = "f" * 12
+    site.fake.models["pirate"] = card("pirate", "Pirate", "Arr, every line.", ["Ahoy?"], "c" * 12)
+    site.fake.models["email-copy"]["understudy"]["revision"] = "f" * 12
     visitor.see("#personas", "f" * 12)
     visitor.see("#personas", "Pirate")
     visitor.see("#chatbot", "You said: Stay")
@@ -94,13 +94,13 @@ def test_new_personas_and_revisions_arrive_without_a_reload(house: House, visito
     visitor.see("#chatbot", f"pirate@{'c' * 12}")
 
 
-def test_a_page_survives_a_restart_of_the_space(house: House, visitor: Visitor):
+def test_a_page_survives_a_restart_of_the_space(site: Site, visitor: Visitor):
     visitor.choose("Stand-up comedian")
-    house.app.close()
-    house.open()
-    house.fake.status, house.fake.detail = "starting", "Loading again."
+    site.app.close()
+    site.open()
+    site.fake.status, site.fake.detail = "starting", "Loading again."
     visitor.see("#banner .starting", "Loading again.")
-    house.fake.status = "ready"
+    site.fake.status = "ready"
     expect(visitor.page.locator("#banner .banner")).to_have_count(0, timeout=PATIENCE)
     visitor.say("Still here?")
     visitor.see("#chatbot", "You said: Still here?")
@@ -109,14 +109,14 @@ def test_a_page_survives_a_restart_of_the_space(house: House, visitor: Visitor):
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_it_fits_and_fetches_nothing_from_elsewhere(
-    browser: Browser, house: House, artifacts: Path, size: tuple[int, int], dark: bool
+    browser: Browser, site: Site, artifacts: Path, size: tuple[int, int], dark: bool
 ):
     name = f"{'phone' if size == PHONE else 'desktop'}-{'dark' if dark else 'light'}"
-    visitor = Visitor(browser, house.url, size, dark)
+    visitor = Visitor(browser, site.url, size, dark)
     page = visitor.page
     visitor.see("#personas", "Email copywriter")
     visitor.shot(artifacts / f"chat-empty-{name}.png")
-    house.fake.say(
+    site.fake.say(
         "email-copy", "Subject: One week of sun\n\nHi Ana,\n\nOur summer sale ends on **Sunday**. Take a look?"
     )
     visitor.say("Write an email that announces our summer sale.")
@@ -124,7 +124,7 @@ def test_it_fits_and_fetches_nothing_from_elsewhere(
     visitor.shot(artifacts / f"chat-{name}.png")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     long = "A sale is a time when a shop asks for less money than it does on other days. " * 9
-    house.fake.say("base", long)
+    site.fake.say("base", long)
     page.get_by_role("tab", name="Arena").click()
     visitor.see("#suggestions", "summer sale")
     visitor.shot(artifacts / f"arena-empty-{name}.png")
@@ -230,7 +230,7 @@ def test_chat_and_battle_with_the_real_engine(browser: Browser, stage: Stage, ar
 )
 def test_the_page_speaks_the_visitors_language(
     browser: Browser,
-    house: House,
+    site: Site,
     artifacts: Path,
     locale: str,
     tab: str,
@@ -239,63 +239,63 @@ def test_the_page_speaks_the_visitors_language(
     answered: str,
     away: str,
 ):
-    visitor = Visitor(browser, house.url, locale=locale)
+    visitor = Visitor(browser, site.url, locale=locale)
     visitor.see("#personas legend", legend)
     expect(visitor.page.get_by_role("tab", name=tab)).to_be_visible()
     expect(visitor.page.get_by_placeholder(placeholder)).to_be_visible()
     visitor.say("Hello")
     visitor.see("#note", answered)
     visitor.shot(artifacts / f"chat-{locale[:2]}.png")
-    house.fake.stop()
+    site.fake.stop()
     visitor.see("#banner .down", away)
     assert "__i18n__" not in visitor.page.content().split("</script>")[-1]
     visitor.leave()
 
 
-def test_the_address_overrules_the_browsers_language(browser: Browser, house: House):
-    visitor = Visitor(browser, house.url, locale="fr-FR", query="&lang=de")
+def test_the_address_overrules_the_browsers_language(browser: Browser, site: Site):
+    visitor = Visitor(browser, site.url, locale="fr-FR", query="&lang=de")
     visitor.see("#personas legend", "Wer soll antworten?")
     expect(visitor.page.get_by_placeholder("Schreib eine Nachricht …")).to_be_visible()
     assert visitor.page.evaluate("document.documentElement.lang") == "de"
     visitor.leave()
 
 
-def test_a_new_revision_is_announced_while_the_page_is_open(house: House, visitor: Visitor):
+def test_a_new_revision_is_announced_while_the_page_is_open(site: Site, visitor: Visitor):
     expect(visitor.page.locator(".toast")).to_have_count(0)
-    house.fake.models["stand-up"]["understudy"]["revision"] = "c0ffee123456"
+    site.fake.models["stand-up"]["understudy"]["revision"] = "c0ffee123456"
     visitor.see(".toast", "A new revision of Stand-up comedian is live: c0ffee123456")
     visitor.see("#personas", "c0ffee123456")
-    house.fake.models["stand-up"]["understudy"]["revision"] = "d0d0d0d0d0d0"
+    site.fake.models["stand-up"]["understudy"]["revision"] = "d0d0d0d0d0d0"
     visitor.see(".toast", "d0d0d0d0d0d0")
     expect(visitor.page.locator(".toast")).to_have_count(1)
 
 
-def test_news_reach_every_open_page_at_once_through_one_reader(browser: Browser, house: House):
-    house.fake.tells = True
-    visitors = [Visitor(browser, house.url) for _ in range(2)]
+def test_news_reach_every_open_page_at_once_through_one_reader(browser: Browser, site: Site):
+    site.fake.tells = True
+    visitors = [Visitor(browser, site.url) for _ in range(2)]
     for visitor in visitors:
         visitor.see("#personas", "Stand-up comedian")
-    while not house.fake.listening:
+    while not site.fake.listening:
         visitors[0].page.wait_for_timeout(20)
     visitors[1].page.wait_for_timeout(500)
-    assert house.fake.listening == 1, "one reader for both"
-    house.fake.models["stand-up"]["understudy"]["revision"] = "c0ffee123456"
-    house.fake.announce()
+    assert site.fake.listening == 1, "one reader for both"
+    site.fake.models["stand-up"]["understudy"]["revision"] = "c0ffee123456"
+    site.fake.announce()
     for visitor in visitors:
         visitor.see(".toast", "A new revision of Stand-up comedian is live: c0ffee123456")
-    house.fake.stop()
+    site.fake.stop()
     for visitor in visitors:
         visitor.see("#banner .down")
-    house.fake.tells = False
-    house.fake.start()
+    site.fake.tells = False
+    site.fake.start()
     for visitor in visitors:
         expect(visitor.page.locator("#banner .banner")).to_have_count(0, timeout=PATIENCE)
         assert visitor.complaints == []
         visitor.leave()
 
 
-def test_a_card_says_what_the_persona_was_taught_with_and_shows_an_example(house: House, visitor: Visitor):
-    card = house.fake.models["email-copy"]["understudy"]
+def test_a_card_says_what_the_persona_was_taught_with_and_shows_an_example(site: Site, visitor: Visitor):
+    card = site.fake.models["email-copy"]["understudy"]
     card.update(examples=17, shots=[{"prompt": "Say hi <b>", "answer": "Hi there. Coffee on Friday?"}])
     visitor.see("#personas", "Trained on 17 examples")
     visitor.see("#personas", "30 votes until its win rate is shown")
@@ -305,13 +305,13 @@ def test_a_card_says_what_the_persona_was_taught_with_and_shows_an_example(house
     expect(visitor.page.get_by_role("radio", name="Email copywriter")).to_be_checked()
 
 
-def test_a_hundred_personas_are_searched_and_paged(browser: Browser, house: House, artifacts: Path):
+def test_a_hundred_personas_are_searched_and_paged(browser: Browser, site: Site, artifacts: Path):
     for number in range(120):
         name = f"poet-{number}"
-        house.fake.models[name] = card(
+        site.fake.models[name] = card(
             name, f"Poet {number}", f"Rhymes on {number % 7} feet.", ["Rhyme."], f"cccccccc{number:04}"
         )
-    visitor = Visitor(browser, house.url)
+    visitor = Visitor(browser, site.url)
     shown = visitor.page.locator("#personas .card:visible")
     visitor.see("#personas", "Email copywriter")
     expect(shown).to_have_count(13)  # twelve, and the base
@@ -326,7 +326,7 @@ def test_a_hundred_personas_are_searched_and_paged(browser: Browser, house: Hous
     visitor.say("Rhyme")
     visitor.see("#chatbot", "poet-117@cccccccc0117")
     expect(shown).to_have_count(11)
-    house.fake.models["poet-117"]["understudy"]["voice"] = "Rhymes on no more feet."
+    site.fake.models["poet-117"]["understudy"]["voice"] = "Rhymes on no more feet."
     visitor.see("#personas", "Rhymes on no more feet.")
     expect(visitor.page.get_by_role("radio", name="Poet 117")).to_be_checked()
     expect(shown).to_have_count(11)

@@ -15,7 +15,7 @@ from arena.votes.votes import (
     BattleVotes,
     list_votes,
 )
-from evaluate.reports.imported_answers import OtherSystems, read_guests
+from evaluate.reports.imported_answers import OtherSystems, read_other_systems
 from space.arena.battle import ArenaServices, BattleView, run_battle
 from space.arena.battle import vote as vote_in_arena
 from space.arena.matchmaking import KINDS, draw, matches
@@ -149,11 +149,11 @@ def test_answers_of_other_systems_are_read_from_a_folder(tmp_path: Path):
     rows = [{"prompt": "what is RAIN?", "response": "Water.", "model": "gemini"}]
     (tmp_path / "many.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (tmp_path / "README.md").write_text("not answers")
-    guests = read_guests(tmp_path)
-    assert guests.answers("What is rain?") == {"claude": "It falls.", "gemini": "Water."}
-    assert guests.prompts == ("What is rain?",)
+    found = read_other_systems(tmp_path)
+    assert found.answers("What is rain?") == {"claude": "It falls.", "gemini": "Water."}
+    assert found.prompts == ("What is rain?",)
     with pytest.raises(ExamplesError, match="no such file"):
-        read_guests(tmp_path / "nothing.csv")
+        read_other_systems(tmp_path / "nothing.csv")
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def artifacts() -> Path:
 
 
 @dataclass
-class House:
+class Site:
     """A Space in front of a fake gateway that a test may stop, slow down or change."""
 
     fake: FakeGateway
@@ -100,12 +100,12 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def site(tmp_path: Path) -> Iterator[Site]:
     store = BattleStore(open_database(f"sqlite:///{tmp_path / 'space.db'}"))
-    house = House(FakeGateway().start(), store, free_port())
-    yield house
-    house.app.close()
-    house.fake.stop()
+    site = Site(FakeGateway().start(), store, free_port())
+    yield site
+    site.app.close()
+    site.fake.stop()
 
 
 class Visitor:
@@ -187,8 +187,8 @@ class Visitor:
 
 
 @pytest.fixture
-def visitor(browser: Browser, house: House) -> Iterator[Visitor]:
-    visitor = Visitor(browser, house.url)
+def visitor(browser: Browser, site: Site) -> Iterator[Visitor]:
+    visitor = Visitor(browser, site.url)
     visitor.see("#personas", "Email copywriter")
     yield visitor
     visitor.leave()
