@@ -14,6 +14,7 @@ from evaluate.reports.html import html_page
 from evaluate.reports.imported_answers import read_imported
 from evaluate.reports.markdown import OPEN, markdown_page, plain
 from evaluate.reports.records import Report
+from evaluate.reports.wording import reasons_to_pass
 from evaluate.verified_runs import VerifiedRun, load_run
 from tests.support.verified_runs import (
     ASKED,
@@ -141,6 +142,23 @@ def test_style_helpfulness_accuracy_and_fluency_stand_side_by_side(report: Repor
         assert all(f"{name} ↓" in text for name in ("Fluency", "Made-up words"))
         assert "helpfulness: not measured" not in text
     assert all(Page(html_page(one, ())).text.count("Helpfulness ↑") == k for one, k in ((report, 0), (judged, 1)))
+
+
+@pytest.mark.parametrize(
+    ("nats", "says"),
+    [
+        (-1.154, "1.15 nats a token below the data's own answers (less surprising; at most 0.5 above is allowed)"),
+        (0.154, "0.15 nats a token above the data's own answers (at most 0.5 is allowed)"),
+        (None, "its surprise to the base was not measured"),
+    ],
+)
+def test_fluency_below_the_datas_own_is_said_to_be_below(verified: VerifiedRun, nats: float | None, says: str) -> None:
+    excess = None if nats is None else Estimate(value=nats, low=nats, high=nats, n=10)
+    mine = verified.card.contestants["adapter"]
+    fluent = mine.model_copy(update={"fluency": mine.fluency.model_copy(update={"excess": excess})})
+    contestants = {**verified.card.contestants, "adapter": fluent}
+    sense = reasons_to_pass(verified.card.model_copy(update={"contestants": contestants}))[2]
+    assert says in sense
 
 
 def test_whether_it_beats_cheap_rivals_is_said_of_each(report: Report) -> None:
