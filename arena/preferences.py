@@ -27,7 +27,7 @@ from understudy.data.preferences import HELDOUT, Form, Label, PreferencePair, Pr
 from understudy.errors import MeasurementError
 
 LEAST = 8
-"""Fewer pairs or labels to train on than this are no preference but an accident."""
+"""Fewest pairs or labels that can be trained on; fewer would be chance rather than preference."""
 
 OTHER: dict[Side, Side] = {"left": "right", "right": "left"}
 
@@ -39,7 +39,7 @@ class PreferenceCounts(BaseModel):
 
     votes: int
     followed: int
-    """Decisive votes that pairs stand on."""
+    """Decisive votes that pairs are made from."""
     outvoted: int
     """Decisive votes against the majority on the same answers."""
     undecided: int
@@ -62,7 +62,7 @@ class PreferenceCounts(BaseModel):
 
 @dataclass(frozen=True)
 class Preferences:
-    """Everything that votes say about a persona's answers, oldest vote first."""
+    """Everything that votes tell about a persona's answers, oldest vote first."""
 
     pairs: list[PreferencePair]
     labels: list[Label]

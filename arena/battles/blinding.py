@@ -10,13 +10,13 @@ BASE = "base"
 """The contestant that is the shared model itself."""
 
 IMPORTED = " (imported)"
-"""How the names of other systems end, whose answers were read from a file."""
+"""Suffix of the names of other systems, whose answers were read from a file."""
 
 SEED_BITS = 62
 STEP = 14
 """Most characters of each answer that one tick reveals (about 280 a second at 20 ticks a second)."""
 SETTLED = 8
-"""Ticks after which the pace both sides had is known well enough to go on at."""
+"""Ticks after which the pace of both sides is known well enough to continue at it."""
 
 _FAMILIES = r"qwen\w*|llama\w*|mistral\w*|gemma\w*|phi-\d\w*|smollm\w*|chatgpt|gpt-\w+|claude|gemini|deepseek\w*"
 _INTRODUCTIONS = (
@@ -106,8 +106,8 @@ class Pace:
     def advance(self, left: str, right: str, *, left_done: bool, right_done: bool) -> "Pace":
         """The pace after one more tick; at most `shown` characters of either answer may be visible.
 
-        Neither side runs ahead of the slower one, and when one has ended the other goes on at the pace both
-        had, so that only the length of an answer can be seen, never the speed of whoever wrote it.
+        Neither side runs ahead of the slower one, and when one has ended the other continues at the pace of both,
+        so that only the length of an answer can be seen, never the speed of the model that wrote it.
         """
         waiting = [len(text) for text, done in ((left, left_done), (right, right_done)) if not done]
         limit = min(waiting, default=max(len(left), len(right)))

@@ -42,7 +42,7 @@ class Choice:
 
 
 def choose_pair(pairs: Sequence[PairVotes], *, seed: int, floor: float = FLOOR) -> Choice:
-    """Draws one of the pairs. The same pairs and seed give the same choice; who sits left is `fairness.shuffle`'s.
+    """Draws one of the pairs. The same pairs and seed give the same choice; `blinding.shuffle` decides the sides.
 
     Raises:
         MeasurementError: there are no pairs, or `floor` is not above 0 and at most 1.

@@ -30,12 +30,14 @@ STEPS = 20
 """Steps of the lean from 0 to 1."""
 NO_LEAN = 63
 """Code of "lengths not known"."""
-MOST_CONTESTANTS, MOST_CATEGORIES = 4096, 1024
+MOST = {"contestants": 4096, "categories": 1024}
+"""How many there is room for."""
 OVERLAP = timedelta(minutes=1)
 """How far back a refresh looks again, for votes that another process writes with an earlier time."""
 PORTION = 20_000
 """Groups that are in memory as rows at a time."""
 FEW_KEYS = 1 << 22
+"""Keys up to this number are told apart by a table of all of them."""
 
 
 class CountedVote(NamedTuple):
@@ -147,13 +149,10 @@ def count_cells(table: VoteTable) -> Cells:
     """Adds up the rows of each cell; cells, voters and names without votes are left out.
 
     Raises:
-        MeasurementError: there are more contestants (4096) or categories (1024) than there is room for.
+        MeasurementError: there are more contestants or categories than `MOST`.
     """
-    for names, most, what in (
-        (table.contestants, MOST_CONTESTANTS, "contestants"),
-        (table.categories, MOST_CATEGORIES, "categories"),
-    ):
-        if len(names) > most:
+    for what, most in MOST.items():
+        if len(getattr(table, what)) > most:
             raise MeasurementError(f"more than {most} {what}; is another column meant?")
     key = (table.left * len(table.contestants) + table.right) * len(table.categories) + table.category
     first, cell = distinct((key << 8) | (table.step << 2) | table.verdict)
@@ -242,12 +241,10 @@ class ArenaCounts:
 
 def grouped_votes() -> "Select[*tuple[Any, ...]]":
     """Votes that are not suspect by cell and voter, each group as in `CountedVote` and with its step."""
-    left_length, right_length = (
-        func.length(text, type_=Integer) for text in (BattleRow.left_text, BattleRow.right_text)
-    )
-    both = left_length + right_length
-    lean = case((both > 0, cast(left_length - right_length, Float) / both), else_=0.0)
-    step = case((both > 0, (4 * STEPS * left_length + both) // (2 * both)), else_=STEPS)
+    left, right = (func.length(text, type_=Integer) for text in (BattleRow.left_text, BattleRow.right_text))
+    both = left + right
+    lean = case((both > 0, cast(left - right, Float) / both), else_=0.0)
+    step = case((both > 0, (4 * STEPS * left + both) // (2 * both)), else_=STEPS)
     plain = (VoteRow.verdict, BattleRow.category, VoteRow.session)
     return (
         select(
@@ -267,13 +264,7 @@ def grouped_votes() -> "Select[*tuple[Any, ...]]":
 def arena_votes(engine: Engine) -> VoteTable:
     """All votes of the database that count, oldest first, one a row."""
     return VoteTable.of(
-        CountedVote(
-            *vote.contestants,
-            vote.verdict,
-            vote.category,
-            vote.voter,
-            lean(*map(len, (vote.left_text, vote.right_text))),
-        )
+        CountedVote(*vote.contestants, vote.verdict, vote.category, vote.voter, lean(*vote.lengths))
         for vote in select_votes(engine, COUNTS)
     )
 

@@ -26,7 +26,7 @@ from understudy.registry.tables import BattleRow, ExportRow, VoteRow, Withdrawal
 LIMIT = 2_000
 """Most battles, and most votes, of one batch."""
 LATE = timedelta(hours=1)
-"""How long after its time something may still appear: a battle that is being fought, a clock that is behind."""
+"""How long after its time a row may still appear: its battle is still running, or a clock is behind."""
 CHUNK = 200
 """Rows of one insert; SQLite takes a bounded number of values at a time."""
 NAME = re.compile(r"(?P<kind>battles|votes|withdrawals)/\d{4}-\d\d/[0-9a-f]+-\d+-(?P<content>[0-9a-f]{12})\.jsonl")
@@ -177,7 +177,7 @@ def acknowledge(engine: Engine, repo: str, batch: ExportBatch) -> None:
 def restore(engine: Engine, repo: str, files: Iterable[tuple[str, bytes]]) -> Restored:
     """Adds what is missing from the files of `repo`; what is there already stays as it is.
 
-    A file that is damaged, or is none of ours, is named in the outcome and skipped.
+    A file that is damaged or has another name than `NAME` is reported in the outcome and skipped.
     """
     outcome = Restored()
     battles: list[BattleRecord] = []
@@ -211,7 +211,7 @@ def restore(engine: Engine, repo: str, files: Iterable[tuple[str, bytes]]) -> Re
 
 
 def _kind(path: str, content: bytes) -> str:
-    """Which records a file holds. Raises ValueError when its name is none of ours or does not fit its content."""
+    """The kind of records in a file. Raises ValueError when its name is not a `NAME` or does not match its content."""
     parts = NAME.fullmatch(path)
     if parts is None:
         raise ValueError("not a name that we give")
@@ -221,7 +221,7 @@ def _kind(path: str, content: bytes) -> str:
 
 
 def _records(record: type[Record], content: bytes) -> Iterator[Record]:
-    """Raises ValueError with the line at which it ends."""
+    """The records of a file. Raises ValueError with the line that is not one."""
     for number, line in enumerate(content.splitlines(), 1):
         try:
             yield record.model_validate_json(line)

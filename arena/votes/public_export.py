@@ -26,8 +26,7 @@ def votes_csv(engine: Engine) -> str:
     writer.writerow(COLUMNS)
     for order, vote in enumerate(select_votes(engine, COUNTS), 1):
         voter = voters.setdefault(vote.voter, f"v{len(voters) + 1}")
-        lengths = len(vote.left_text), len(vote.right_text)
-        writer.writerow([*vote.contestants, vote.verdict, *lengths, vote.category, voter, order])
+        writer.writerow([*vote.contestants, vote.verdict, *vote.lengths, vote.category, voter, order])
     return text.getvalue()
 
 

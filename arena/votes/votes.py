@@ -110,6 +110,11 @@ class Vote(NamedTuple):
             return self.left, self.right
         return f"{self.left}@{short(self.left_revision or '')}", f"{self.right}@{short(self.right_revision or '')}"
 
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """Characters of the left and of the right answer."""
+        return len(self.left_text), len(self.right_text)
+
     def answer(self, side: Side) -> VotedAnswer:
         if side == "left":
             return VotedAnswer(self.left, self.left_revision, self.left_text)

@@ -19,7 +19,7 @@ from arena.ranking.leaderboard import build_leaderboard
 from arena.ranking.ratings import rate_contestants
 from arena.votes.counts import (
     COLUMNS,
-    MOST_CONTESTANTS,
+    MOST,
     OVERLAP,
     STEPS,
     ArenaCounts,
@@ -170,7 +170,7 @@ def rows_of(table: VoteTable, chosen: np.ndarray) -> VoteTable:
 
 
 def test_too_many_contestants_are_refused():
-    many = VoteTable.of(CountedVote(f"c{number}", "base", "left") for number in range(MOST_CONTESTANTS))
+    many = VoteTable.of(CountedVote(f"c{number}", "base", "left") for number in range(MOST["contestants"]))
     with pytest.raises(MeasurementError, match="more than 4096 contestants; is another column meant"):
         count_cells(many)
 
