@@ -143,7 +143,8 @@ def test_the_bundle_holds_our_sources_and_the_tiny_base_only_where_it_is_used() 
         names = set(small.namelist())
         assert small.read("train/hub/hf_job_script.py") == (PROJECT / "train/hub/hf_job_script.py").read_bytes()
     assert {"understudy/__main__.py", "understudy/registry/migrations/env.py", "train/sft.py"} <= names
-    assert {"understudy/workflows/evaluation/verify.py", "evaluate/verdict.py", "serve/engine/scratch_engine.py"} <= names
+    verifying = {"understudy/workflows/evaluation/verify.py", "evaluate/verdict.py", "serve/engine/scratch_engine.py"}
+    assert verifying <= names
     assert not [name for name in names if re.search(r"__pycache__|tiny_base|\.key$|\.db$|^(tests|space)/", name)]
     with zipfile.ZipFile(io.BytesIO(bundle(with_tiny=True))) as whole:
         assert "understudy/bases/tiny/model.safetensors" in whole.namelist()
