@@ -14,7 +14,7 @@ from bench.training.plants import BROKEN, Bench
 from understudy.bases import resolve_base
 from understudy.config.recipe import load_recipe
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = Path(__file__).parents[1] / "recipes"
 WORDS = {"made_up", "on_topic"}
 """`tiny` itself makes up words, and an adapter of it cannot help it: this is refused, and should be."""
 
