@@ -170,9 +170,11 @@ def vote_costs(engine: Engine, sizes: list[int]) -> Iterator[Costs]:
 
 def _counting_costs(engine: Engine, store: BattleStore) -> dict[str, float]:
     tracemalloc.start()
-    ArenaCounts(engine).refresh()
+    traced = ArenaCounts(engine)
+    traced.refresh()
     kept, peak = (size / 2**20 for size in tracemalloc.get_traced_memory())
     tracemalloc.stop()
+    del traced
     counts = ArenaCounts(engine)
     values = {
         "leaderboard: first refresh, counts all": seconds(counts.refresh, 1),
