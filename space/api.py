@@ -10,13 +10,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from arena.ranking.leaderboard_records import Leaderboard
 from space.backends.errors import ModelServerError
-from space.backends.gateway import GatewayClient, pseudonym
+from space.backends.protocol import Backend, pseudonym
 from space.chat.conversation import MAX_CHARACTERS, MAX_TEMPERATURE, MAX_TOKENS
 from space.leaderboard.vote_cache import LeaderboardCache
 from space.status import GatewayMonitor
 
 
-def add_endpoints(gateway: GatewayClient, monitor: GatewayMonitor, votes: LeaderboardCache) -> None:
+def add_endpoints(gateway: Backend, monitor: GatewayMonitor, votes: LeaderboardCache) -> None:
     """Adds the endpoints `/chat`, `/personas` and `/leaderboard`; to be called inside the page's Blocks.
 
     They are the only tools for MCP clients, too: none of them votes, or reads anybody's votes.

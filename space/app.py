@@ -22,6 +22,7 @@ from space.arena.client_ip import networks
 from space.arena.moderation import Moderate, allow_everything, moderation
 from space.arena.voters import VisitorCookie, Voters, read_salt
 from space.backends.gateway import GatewayClient
+from space.backends.protocol import Backend
 from space.chat import handlers as chat_handlers
 from space.chat import tab as chat_tab
 from space.deploy.vote_backup import VoteBackup
@@ -55,7 +56,7 @@ class Page(gr.Blocks):
 
 
 def build_app(
-    gateway: GatewayClient,
+    gateway: Backend,
     store: BattleStore,
     voted: Callable[[], None] = lambda: None,
     *,
@@ -187,8 +188,10 @@ def start(app: Page, *, host: str, port: int, block: bool = True) -> None:
     )
 
 
-def launch(settings: Settings) -> None:
+def launch(settings: Settings, backend: Backend | None = None) -> None:
     """Opens the database and serves the page until interrupted; with a `votes_repo`, votes are kept there.
+
+    `backend` answers; without one, the gateway of the settings does.
 
     Raises:
         ConfigError: the port is taken, the database cannot be opened, `moderation` names no moderator, or
@@ -196,11 +199,10 @@ def launch(settings: Settings) -> None:
         HubError: `votes_repo` is not the name of a repository.
         ExamplesError: `imported_answers` cannot be read.
     """
-    key = settings.api_key.get_secret_value() if settings.api_key else ""
     store = BattleStore(open_database(settings.database))
     backup = _vote_backup(settings, store) if settings.votes_repo else None
     app = build_app(
-        GatewayClient(settings.gateway, key),
+        backend or _gateway(settings),
         store,
         backup.voted if backup else lambda: None,
         voters=Voters(
@@ -220,6 +222,10 @@ def launch(settings: Settings) -> None:
         app.close()  # so that no vote arrives after the last export
         if backup:
             backup.close()
+
+
+def _gateway(settings: Settings) -> GatewayClient:
+    return GatewayClient(settings.gateway, settings.api_key.get_secret_value() if settings.api_key else "")
 
 
 def _vote_backup(settings: Settings, store: BattleStore) -> VoteBackup:

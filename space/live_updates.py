@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from space.backends.errors import ModelServerError
-from space.backends.gateway import GatewayClient
+from space.backends.protocol import Backend
 from space.chat.persona_cards import title
 from space.i18n import ENGLISH, say
 from space.status import POLL, GatewayMonitor, GatewayStatus
@@ -91,7 +91,7 @@ def toasts(before: GatewayStatus | None, now: GatewayStatus, language: str = ENG
 class LiveUpdates:
     """Reads the gateway's events while any page listens, and passes them on."""
 
-    def __init__(self, gateway: GatewayClient, monitor: GatewayMonitor, *, pauses: tuple[float, ...] = PAUSES) -> None:
+    def __init__(self, gateway: Backend, monitor: GatewayMonitor, *, pauses: tuple[float, ...] = PAUSES) -> None:
         self._gateway = gateway
         self._monitor = monitor
         self._pauses = pauses

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from space.backends.errors import ModelServerError, Readiness
-from space.backends.gateway import GatewayClient
 from space.backends.listing import Contestant, LearningPersona
+from space.backends.protocol import Backend
 from space.i18n import ENGLISH, say
 from space.leaderboard.win_rates import PersonaWinRate
 
@@ -54,9 +54,7 @@ class GatewayStatus:
 class GatewayMonitor:
     """Asks the gateway at most every `fresh` seconds, however many pages are open; less often while it is away."""
 
-    def __init__(
-        self, gateway: GatewayClient, *, fresh: float = FRESH, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, gateway: Backend, *, fresh: float = FRESH, clock: Callable[[], float] = time.monotonic) -> None:
         self._gateway = gateway
         self._fresh = fresh
         self._clock = clock

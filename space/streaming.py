@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
 from space.backends.errors import ModelServerError
-from space.backends.gateway import AnswerChunk
+from space.backends.protocol import AnswerChunk
 from space.i18n import NO_NOTICE, Notice
 
 BEAT = 0.05

@@ -18,7 +18,7 @@ from evaluate.reports.imported_answers import OtherSystems
 from space.arena.matchmaking import KINDS, Match, Player, category, draw, matches
 from space.arena.moderation import Moderate, allow_everything
 from space.arena.voters import Voters
-from space.backends.gateway import AnswerChunk, GatewayClient, pseudonym
+from space.backends.protocol import AnswerChunk, Backend, Question, pseudonym
 from space.i18n import NO_NOTICE, Notice, error_notice, notice
 from space.leaderboard.vote_cache import LeaderboardCache
 from space.status import GatewayMonitor, GatewayStatus
@@ -50,7 +50,7 @@ class BattleView:
 class ArenaServices:
     """Everything a battle needs."""
 
-    gateway: GatewayClient
+    gateway: Backend
     monitor: GatewayMonitor
     store: BattleStore
     voted: Callable[[], None] = lambda: None
@@ -154,7 +154,7 @@ async def _answers(
 ) -> AsyncGenerator[BattleView]:
     """Asks both sides at once, reveals them at one pace, and records the end of the battle whatever happens."""
     players = {one.name: one for one in (match.one, match.other)}
-    streams = [_ask(services, players[name], battle, user) for name in (battle.left, battle.right)]
+    streams = _ask(services, [players[name] for name in (battle.left, battle.right)], battle, user)
     left, right = StreamedAnswer(), StreamedAnswer()
     void: VoidBattle | None = VoidBattle(ABANDONED, Notice(words=ABANDONED))
     try:
@@ -177,15 +177,20 @@ async def _answers(
         yield BattleView(left.text, right.text, message=notice("arena_vote"), ticket=ticket)
 
 
-def _ask(services: ArenaServices, player: Player, battle: Battle, user: str) -> AsyncGenerator[AnswerChunk]:
-    """Streams the player's answer; an imported one arrives in one piece."""
-    if not player.model:
-        return _imported(player.answer)
+def _ask(
+    services: ArenaServices, players: Sequence[Player], battle: Battle, user: str
+) -> list[AsyncGenerator[AnswerChunk]]:
+    """Streams the players' answers, asked together; an imported one arrives in one piece."""
+    asked = [Question(one.model, _messages(one, battle.prompt)) for one in players if one.model]
+    answers = iter(services.gateway.battle(asked, user=user, **battle.sampling))
+    return [next(answers) if one.model else _imported(one.answer) for one in players]
+
+
+def _messages(player: Player, prompt: str) -> list[dict[str, str]]:
     messages = [{"role": "system", "content": player.system}] if player.system else []
     for shot in player.shots:
         messages += [{"role": "user", "content": shot.prompt}, {"role": "assistant", "content": shot.answer}]
-    messages.append({"role": "user", "content": battle.prompt})
-    return services.gateway.stream(player.model, messages, user=user, **battle.sampling)
+    return [*messages, {"role": "user", "content": prompt}]
 
 
 async def _imported(text: str) -> AsyncGenerator[AnswerChunk]:

@@ -5,14 +5,12 @@ answers 502 or 504, or gone. A question whose answer has not begun is asked agai
 """
 
 import asyncio
-import hashlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
 import httpx
-from pydantic import BaseModel, ConfigDict
 
 from space.backends.errors import (
     GatewayAwayError,
@@ -23,7 +21,8 @@ from space.backends.errors import (
     unreachable,
 )
 from space.backends.listing import Contestant, Listing, read_listing
-from space.i18n import NO_NOTICE, Notice, notice
+from space.backends.protocol import AnswerChunk, GatewayEvent, Messages, Question
+from space.i18n import notice
 
 TIMEOUT = httpx.Timeout(60, connect=5, pool=30)
 """Seconds. An answer may take long as a whole, but never this long between two pieces."""
@@ -36,26 +35,6 @@ LONGEST_PAUSE = 10.0
 """Upper bound in seconds of a Retry-After that is waited for before the next try."""
 SCALE_UP = {"X-Scale-Up-Timeout": "30"}
 """Seconds for which an Inference Endpoint that is waking up holds a question instead of refusing it."""
-
-
-class AnswerChunk(BaseModel):
-    """A piece of an answer: more text, the revision that answers (empty for the base), or what is waited for."""
-
-    model_config = ConfigDict(frozen=True)
-
-    text: str = ""
-    revision: str = ""
-    waiting: Notice = NO_NOTICE
-    """Why the question has not been answered yet and when it is asked again."""
-
-
-class GatewayEvent(BaseModel):
-    """One event of the gateway, or (without a kind) the sign that its stream is open."""
-
-    model_config = ConfigDict(frozen=True)
-
-    id: str = ""
-    kind: str = ""
 
 
 class GatewayClient:
@@ -100,7 +79,7 @@ class GatewayClient:
     async def stream(
         self,
         contestant: str,
-        messages: list[dict[str, str]],
+        messages: Messages,
         *,
         temperature: float,
         max_tokens: int,
@@ -138,6 +117,19 @@ class GatewayClient:
                 wait = min(max(pause, error.retry_after), LONGEST_PAUSE)
                 yield AnswerChunk(waiting=notice("chat_retrying", reason=error.notice, seconds=f"{wait:.0f}"))
                 await asyncio.sleep(wait)
+
+    def battle(
+        self,
+        questions: Sequence[Question],
+        *,
+        temperature: float,
+        max_tokens: int,
+        seed: int | None = None,
+        user: str = "",
+    ) -> list[AsyncGenerator[AnswerChunk]]:
+        """Streams the answers of one battle, asked at once; vLLM's batches do the rest."""
+        sampling: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed, "user": user}
+        return [self.stream(one.contestant, one.messages, **sampling) for one in questions]
 
     async def _try(self, body: dict[str, Any]) -> AsyncGenerator[AnswerChunk]:
         """Asks once.
@@ -187,11 +179,6 @@ class GatewayClient:
 
     async def close(self) -> None:
         await self._http.aclose()
-
-
-def pseudonym(session: str) -> str:
-    """The name of a visitor for the gateway: the same for one browser session, and it leads to nobody."""
-    return hashlib.sha256(f"understudy\0{session}".encode()).hexdigest()[:32] if session else ""
 
 
 async def _chunks(response: httpx.Response) -> AsyncIterator[AnswerChunk]:

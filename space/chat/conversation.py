@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from space.backends.gateway import GatewayClient, pseudonym
 from space.backends.listing import Contestant
+from space.backends.protocol import Backend, pseudonym
 from space.chat.persona_cards import title
 from space.i18n import ENGLISH, NO_NOTICE, say
 from space.streaming import BEAT, streamed
@@ -83,7 +83,7 @@ def restored(kept: Any) -> list[Message]:
 
 
 async def answer(
-    gateway: GatewayClient,
+    gateway: Backend,
     who: Contestant,
     history: list[Message],
     *,

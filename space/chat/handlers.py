@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from space.arena.tab import ArenaTab
-from space.backends.gateway import GatewayClient
+from space.backends.protocol import Backend
 from space.chat.conversation import (
     MAX_CHARACTERS,
     MAX_TEMPERATURE,
@@ -58,7 +58,7 @@ START_BATTLE = """(prompt) => {
 class ChatEvents:
     """Handlers of the tab, from data to updates."""
 
-    def __init__(self, gateway: GatewayClient, monitor: GatewayMonitor) -> None:
+    def __init__(self, gateway: Backend, monitor: GatewayMonitor) -> None:
         self._gateway = gateway
         self._monitor = monitor
 
@@ -141,7 +141,7 @@ class ChatEvents:
         )
 
 
-def wire(tab: ChatTab, gateway: GatewayClient, monitor: GatewayMonitor) -> None:
+def wire(tab: ChatTab, gateway: Backend, monitor: GatewayMonitor) -> None:
     """Connects the parts of the tab."""
     events = ChatEvents(gateway, monitor)
     outputs = [tab.chatbot, tab.note, tab.box]
