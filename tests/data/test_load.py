@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from tests.conftest import SHARED
+from tests.support.system import SHARED
 from understudy.cli.app import app
 from understudy.cli.commands.data import parse_columns
 from understudy.data.inspect import Distribution, Inspection, inspect_data

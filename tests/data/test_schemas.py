@@ -66,7 +66,11 @@ GOOD: list[tuple[str, dict, list[dict[str, str]]]] = [
     ("instruction/context/response", {"instruction": "Hi", "context": " ", "response": "Hello."}, ASKED),
     ("instruction/response", {"instruction": "Hi", "response": "Hello."}, ASKED),
     ("question/answer", {"question": "Hi", "answer": "Hello."}, ASKED),
-    ("question/answer", {"id": 1, "question": "Hi", "answer": "Hello.", "context": "unused"}, ASKED),
+    (
+        "question/context/answer",
+        {"id": 1, "question": "Who?", "answer": "Ann", "context": "Ann."},
+        turns(user="Who?\n\nAnn.", assistant="Ann"),
+    ),
 ]
 
 
@@ -144,13 +148,13 @@ BAD: list[tuple[dict, str, str]] = [
     (
         messages({"role": "user", "content": "\ud800"}, ASSISTANT),
         "wrong_type",
-        "messages.0.content: Input should be a valid string",
+        "messages.0.content: .*Input should be a valid string",
     ),
     ({"conversations": 3}, "wrong_type", "conversations must be a list of objects with from and value, .* found 3"),
-    ({"conversations": [{"from": "tool", "value": "x"}]}, "wrong_type", "conversations.0.from: .*human or gpt"),
+    ({"conversations": [{"from": "narrator", "value": "x"}]}, "wrong_type", "conversations.0.from: .*human or gpt"),
     ({"conversations": [{"from": "gpt", "value": "x"}]}, "bad_turns", "found assistant"),
     ({"conversations": [{"from": "human", "value": ""}]}, "empty", "conversations.0.value must be text"),
-    ({"conversations": [{"from": "human", "value": "x", "weight": 0}]}, "wrong_type", "0.weight: Extra inputs"),
+    ({"conversations": [{"from": "human", "value": "x", "mood": 0}]}, "wrong_type", "0.mood: Extra inputs"),
     ({"prompt": "", "completion": "a"}, "empty", "prompt must be text that is not empty, found ''"),
     ({"prompt": "q", "completion": "  "}, "blank_answer", "completion must be text that is not empty, found '  '"),
     ({"prompt": ["q"], "completion": "a"}, "wrong_type", "prompt must be text that is not empty, found a list"),

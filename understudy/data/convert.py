@@ -1,30 +1,25 @@
 """Conversion: one row of a known schema becomes an example, or is refused with the kind of problem."""
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import ValidationError
 
+from understudy.data.json_rows import parse_json
+from understudy.data.meaning import require_all_used, require_text_only, require_wanted
 from understudy.data.messages import Example
-from understudy.data.records import ProblemKind, shown
+from understudy.data.records import RowError, shown
 from understudy.data.schemas import Schema
-from understudy.errors import ExamplesError
+from understudy.data.tools import offered_tools
+from understudy.data.turns import text_of, turns_of
+from understudy.data.values import found_there, is_nothing, is_null, optional_text, required_text
 
-PLACEHOLDERS = frozenset(
-    ["null", "none", "nan", "na", "n/a", "n.a.", "#n/a", "#na", "<na>", "<n/a>", "<null>", "<none>", "noinput"]
-) | {"<noinput>", "no input", "<no input>"}
-"""Words (in any case) that programs write where there is nothing; as a whole text they count as a null."""
-
-ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "bot": "assistant"}
-"""Names of the speakers in ShareGPT data, where they differ from ours."""
-
-
-class RowError(ExamplesError):
-    """One row cannot be an example."""
-
-    def __init__(self, kind: ProblemKind, text: str) -> None:
-        super().__init__(text)
-        self.kind: ProblemKind = kind
+ORDER = re.compile(r"s?(?:u(?:[ac]t+)*(?:a|c$))+")
+"""A system message or none, then turns: the user, any number of calls with their results, the answer. A call
+may stand at the end."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +39,11 @@ def to_example(row: Mapping[str, object], schema: Schema, *, strict: bool = Fals
     Raises:
         RowError: the row cannot be an example; it has the kind of problem and its text.
     """
-    unknown = [name for name in row if name not in schema.columns] if strict else []
-    if unknown:
-        text = f"{shown(unknown[0])}: Extra inputs are not permitted; see the row format in README.md"
-        raise RowError("unknown_column", text)
-    emptied = [name for name in (schema.context, schema.system) if name and name in row and is_null(row[name])]
-    messages = _turns(row.get(schema.turns), schema.turns, emptied) if schema.turns else _pair(row, schema)
-    carried: dict[str, object] = {}
+    require_wanted(row, schema)
+    emptied = [name for name in (*schema.contexts, *schema.systems) if name in row and is_null(row[name])]
+    messages = turns_of(row.get(schema.turns), schema.turns, emptied) if schema.turns else _pair(row, schema, emptied)
+    messages = _with_system(row, schema, _with_history(row, schema, messages, emptied))
+    carried: dict[str, object] = {"tools": offered_tools(row.get(schema.tools), schema.tools)} if schema.tools else {}
     for field, column in schema.carried:
         value = row.get(column)
         if column in row and is_null(value):
@@ -59,88 +52,85 @@ def to_example(row: Mapping[str, object], schema: Schema, *, strict: bool = Fals
             carried[field] = value
     example = _validated({"messages": messages, **carried})
     _check_turns(example)
+    texts = [message.content for message in example.messages]
+    require_text_only(row, texts)
+    require_all_used(row, schema, texts)
+    unknown = [name for name in row if name not in schema.columns] if strict else []
+    if unknown:
+        text = f"{shown(unknown[0])}: Extra inputs are not permitted; see the row format in README.md"
+        raise RowError("unknown_column", text)
     return Converted(example, tuple(emptied))
 
 
-def is_null(value: object) -> bool:
-    """Whether a value says that there is none: None, NaN, or a placeholder such as "null" or "N/A"."""
+def _pair(row: Mapping[str, object], schema: Schema, emptied: list[str]) -> list[dict[str, Any]]:
+    """The messages of prompt and completion, each a text or (TRL's conversational form) a list of messages."""
+    prompt, completion = row.get(schema.prompt), row.get(schema.completion)
+    before = turns_of(prompt, schema.prompt, emptied) if _chat(prompt) else None
+    answer = turns_of(completion, schema.completion, emptied) if _chat(completion) else None
+    if before is None:
+        asked = required_text(prompt, schema.prompt, "empty")
+        texts = [optional_text(row.get(name), name) for name in schema.contexts]
+        before = [{"role": "user", "content": "\n\n".join(filter(None, [asked, *texts]))}]
+    elif any(not is_nothing(row.get(name)) for name in schema.contexts):
+        named = next(name for name in schema.contexts if not is_nothing(row.get(name)))
+        raise RowError("wrong_type", f"{named} beside a {schema.prompt} of messages; put it into one of them")
+    if answer is None:
+        answer = [{"role": "assistant", "content": required_text(completion, schema.completion, "blank_answer")}]
+    return [*({**message, "weight": 0} if message["role"] == "assistant" else message for message in before), *answer]
+
+
+def _chat(value: object) -> bool:
+    """Whether a value is a list of messages."""
+    if not isinstance(value, list | tuple) or not value:
+        return False
+    return all(isinstance(message, dict) and {"role", "from"} & message.keys() for message in value)
+
+
+def _with_history(
+    row: Mapping[str, object], schema: Schema, messages: list[dict[str, Any]], emptied: list[str]
+) -> list[dict[str, Any]]:
+    """The messages after those of the history column, whose answers are learned, too, as LLaMA-Factory does."""
+    value = row.get(schema.history) if schema.history else None
+    if is_nothing(value):
+        return messages
+    at = shown(schema.history)
     if isinstance(value, str):
-        return value.strip().casefold() in PLACEHOLDERS
-    return value is None or (isinstance(value, float) and value != value)
+        try:
+            value = parse_json(value)
+        except (ValueError, RecursionError):
+            raise RowError("wrong_type", f"{at} must be a list of pairs, found text that is no JSON") from None
+    if not isinstance(value, list | tuple):
+        raise RowError("wrong_type", f"{at} must be a list of pairs, found {found_there(value)}")
+    if _chat(value):
+        earlier = turns_of(value, at, emptied)
+    else:
+        earlier = [message for n, pair in enumerate(value) for message in _earlier(pair, f"{at}.{n}")]
+    first = 1 if messages[:1] and messages[0]["role"] == "system" else 0
+    return [*messages[:first], *earlier, *messages[first:]]
 
 
-def _pair(row: Mapping[str, object], schema: Schema) -> list[dict[str, str]]:
-    prompt = _required(row.get(schema.prompt), schema.prompt, "empty")
-    completion = _required(row.get(schema.completion), schema.completion, "blank_answer")
-    context = _optional(row, schema.context)
-    system = _optional(row, schema.system)
-    messages = [{"role": "system", "content": system}] if system else []
-    asked = f"{prompt}\n\n{context}" if context else prompt
-    return [*messages, {"role": "user", "content": asked}, {"role": "assistant", "content": completion}]
+def _earlier(pair: object, at: str) -> list[dict[str, Any]]:
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
+        raise RowError("wrong_type", f"{at} must be a pair of prompt and answer, found {found_there(pair)}")
+    asked, answered = (required_text(text_of(side, at), f"{at}.{n}", "empty") for n, side in enumerate(pair))
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
 
 
-def _required(value: object, name: str, if_blank: ProblemKind) -> str:
-    kind: ProblemKind = "null" if is_null(value) else "wrong_type" if not isinstance(value, str) else if_blank
-    if isinstance(value, str) and value.strip() and kind != "null":
-        return value
-    raise RowError(kind, f"{shown(name)} must be text that is not empty, found {_found(value)}")
+def _with_system(row: Mapping[str, object], schema: Schema, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages after the system prompt of the row's own column.
 
-
-def _optional(row: Mapping[str, object], column: str, prefix: str = "") -> str:
-    """The text of a column that may be missing, null or blank; `prefix` names what `row` is part of."""
-    value = row.get(column) if column else None
-    if is_null(value):
-        return ""
-    if not isinstance(value, str):
-        raise RowError("wrong_type", f"{prefix}{shown(column)} must be text or nothing, found {_found(value)}")
-    return value if value.strip() else ""
-
-
-def _found(value: object) -> str:
-    if isinstance(value, str) and value.strip():
-        return f"the placeholder {shown(value.strip())!r}" if is_null(value) else "text"
-    if value is None or isinstance(value, str | bool | int | float):
-        return repr(value)[:30]
-    names = {list: "a list", tuple: "a list", dict: "an object"}
-    return names.get(type(value), type(value).__name__)
-
-
-def _turns(value: object, column: str, emptied: list[str]) -> list[dict[str, object]]:
-    if not isinstance(value, list):
-        kind: ProblemKind = "null" if is_null(value) else "wrong_type"
-        shape = "role and content" if column == "messages" else "from and value, or role and content"
-        raise RowError(kind, f"{shown(column)} must be a list of objects with {shape}, found {_found(value)}")
-    messages = []
-    for number, entry in enumerate(value):
-        at = f"{shown(column)}.{number}"
-        if not isinstance(entry, dict):
-            raise RowError("wrong_type", f"{at} must be an object with role and content, found {_found(entry)}")
-        message = _message(entry, at, last=number == len(value) - 1)
-        if message is None:
-            emptied.append(at)
-        else:
-            messages.append(message)
-    return messages
-
-
-def _message(entry: dict, at: str, *, last: bool) -> dict[str, object] | None:
-    """One message in our words, or None for a system message without text."""
-    who, what = ("from", "value") if "from" in entry and "role" not in entry else ("role", "content")
-    more = [name for name in entry if name not in (who, what) and entry[name] is not None]
-    if more:
-        raise RowError("wrong_type", f"{at}.{shown(more[0])}: Extra inputs are not permitted; only {who} and {what}")
-    name = entry.get(who)
-    role = ROLES.get(name, name) if isinstance(name, str) else name
-    if role not in ("system", "user", "assistant"):
-        also = " (ShareGPT: system, human or gpt)" if who == "from" else ""
-        raise RowError("wrong_type", f"{at}.{who}: Input should be 'system', 'user' or 'assistant'{also}")
-    if role == "system":
-        content = _optional(entry, what, f"{at}.")
-        return {"role": role, "content": content} if content else None
-    text = entry.get(what)
-    if last and role == "assistant" and isinstance(text, str) and not text.strip():
-        raise RowError("blank_answer", f"{at}: the assistant's answer is blank; write it or remove the row")
-    return {"role": role, "content": _required(text, f"{at}.{what}", "empty")}
+    Raises:
+        RowError: there are two that differ.
+    """
+    found = {name: optional_text(text_of(row.get(name), name), name) for name in schema.systems if name in row}
+    inside = messages[0]["content"] if messages and messages[0]["role"] == "system" else ""
+    different = list(dict.fromkeys(filter(None, [*found.values(), inside])))
+    if len(different) > 1:
+        names = [*(name for name, text in found.items() if text), *(["the first message"] if inside else [])]
+        raise RowError("bad_turns", f"{' and '.join(names)} are two different system prompts; keep one")
+    if inside or not different:
+        return messages
+    return [{"role": "system", "content": different[0]}, *messages]
 
 
 def _validated(fields: dict[str, object]) -> Example:
@@ -153,13 +143,21 @@ def _validated(fields: dict[str, object]) -> Example:
 
 
 def _check_turns(example: Example) -> None:
-    roles = [m.role for m in example.messages]
-    turns = roles[1:] if roles[:1] == ["system"] else roles
-    expected = ["user", "assistant"] * (len(turns) // 2)
-    if not turns or turns != expected:
+    signs = {"system": "s", "user": "u", "tool": "t", "assistant": "a"}
+    order = "".join("c" if message.tool_calls else signs[message.role] for message in example.messages)
+    if not ORDER.fullmatch(order):
+        roles = [m.role for m in example.messages]
         found = ", ".join(roles[:8]) or "nothing"
+        also = " (results of tools after a call)" if "tool" in roles or "c" in order else ""
         raise RowError(
             "bad_turns",
-            "messages must be an optional system, then user and assistant in turn, "
+            f"messages must be an optional system, then user and assistant in turn{also}, "
             f"ending with the assistant; found {found}{', …' if len(roles) > 8 else ''}",
         )
+    if not any(message.role == "assistant" and message.weight for message in example.messages):
+        raise RowError("bad_turns", "every answer has weight 0, so nothing is learned; remove the row")
+    try:
+        json.dumps(example.tools, allow_nan=False, ensure_ascii=False).encode()
+        "".join(json.dumps(m.tool_calls, allow_nan=False, ensure_ascii=False) for m in example.messages).encode()
+    except ValueError:
+        raise RowError("wrong_type", "a tool holds NaN or half a character, which is not JSON; correct it") from None

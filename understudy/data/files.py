@@ -3,11 +3,13 @@
 import csv
 import io
 import json
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from understudy.data.hub import read_hub
+from understudy.data.json_rows import RepeatedKeys, parse_marked, repeated_key
 from understudy.data.records import HUB, DataRecord, RowProblem, shown
 from understudy.errors import ExamplesError
 
@@ -105,6 +107,9 @@ def _read_text(path: Path, where: str) -> str:
 
 
 def _read_jsonl(path: Path, where: str) -> Iterator[DataRecord | RowProblem]:
+    if _is_one_document(path, where):
+        yield from _read_json(path, where)
+        return
     offset = 0
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
@@ -115,9 +120,37 @@ def _read_jsonl(path: Path, where: str) -> Iterator[DataRecord | RowProblem]:
                 yield _parse_line(line.rstrip("\r\n"), f"{where}:{number}")
 
 
+def _is_one_document(path: Path, where: str) -> bool:
+    """Whether a file named .jsonl holds one JSON list or object instead of one object a line.
+
+    Raises:
+        ExamplesError: it holds objects that go over several lines.
+    """
+    with path.open("rb") as file:
+        first = next((line for raw in file if (line := raw.removeprefix(UTF8_MARK).strip())), b"")
+    if not first.startswith((b"[", b"{")):
+        return False
+    begun, _ = _parsed_or_error(first.decode(errors="replace"))
+    if begun is not None:
+        return isinstance(begun, list) and any(isinstance(row, dict) for row in begun)
+    whole, error = _parsed_or_error(_read_text(path, where))
+    if error and error.msg == "Extra data" and error.lineno > 1:
+        raise ExamplesError(f"{where}: its objects go over several lines; write one object a line, without line ends")
+    return whole is not None or first.startswith(b"[{") or first == b"["
+
+
+def _parsed_or_error(text: str) -> tuple[object, json.JSONDecodeError | None]:
+    try:
+        return parse_marked(text), None
+    except json.JSONDecodeError as error:
+        return None, error
+    except (ValueError, RecursionError):
+        return None, None
+
+
 def _parse_line(line: str, origin: str) -> DataRecord | RowProblem:
     try:
-        value = json.loads(line)
+        value = parse_marked(line)
     except json.JSONDecodeError as error:
         text = f"not JSON ({error.msg}, column {error.colno}); one object a line"
         return RowProblem(origin=origin, kind="not_json", text=text)
@@ -129,11 +162,14 @@ def _parse_line(line: str, origin: str) -> DataRecord | RowProblem:
 
 
 def _as_record(value: object, origin: str) -> DataRecord | RowProblem:
-    if isinstance(value, dict):
-        return DataRecord(origin, value)
-    return RowProblem(
-        origin=origin, kind="wrong_type", text=f"found a JSON {_json_type(value)}; a row must be an object"
-    )
+    if not isinstance(value, dict):
+        text = f"found a JSON {_json_type(value)}; a row must be an object"
+        return RowProblem(origin=origin, kind="wrong_type", text=text)
+    twice = repeated_key(value)
+    if twice:
+        text = f"the key {shown(twice)} stands twice in one object; keep the one that is meant"
+        return RowProblem(origin=origin, kind="repeated_key", text=text)
+    return DataRecord(origin, value)
 
 
 def _read_json(path: Path, where: str) -> Iterator[DataRecord | RowProblem]:
@@ -141,7 +177,7 @@ def _read_json(path: Path, where: str) -> Iterator[DataRecord | RowProblem]:
     if not text.strip():
         return
     try:
-        value = json.loads(text)
+        value = parse_marked(text)
     except json.JSONDecodeError as error:
         remedy = "if it holds one object a line, name it .jsonl" if error.msg == "Extra data" else "correct it there"
         raise ExamplesError(f"{where}:{error.lineno}: not JSON ({error.msg}, column {error.colno}); {remedy}") from None
@@ -156,6 +192,8 @@ def _only_list(value: object, where: str) -> list:
         return value
     if not isinstance(value, dict):
         raise ExamplesError(f"{where}: found a JSON {_json_type(value)}; it must be a list of objects")
+    if isinstance(value, RepeatedKeys):
+        raise ExamplesError(f"{where}: the key {shown(value.twice)} stands twice in one object; keep one")
     lists = {shown(name): rows for name, rows in value.items() if isinstance(rows, list)}
     if len(lists) != 1:
         found = f"the lists {', '.join(lists)}" if lists else "none"
@@ -174,6 +212,7 @@ def _cause(error: Exception) -> str:
 
 
 def _read_delimited(path: Path, where: str, delimiter: str) -> Iterator[DataRecord | RowProblem]:
+    csv.field_size_limit(sys.maxsize)
     lines = csv.reader(io.StringIO(_read_text(path, where), newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
     before = 0

@@ -42,7 +42,7 @@ PLACEHOLDER_ANSWER = re.compile(
 
 def findings(example: Example) -> Iterator[FindingKind]:
     """The kinds of things that an example holds, each at most once."""
-    text = "\n".join(message.content for message in example.messages)
+    text = "\n".join(message.text for message in example.messages)
     if PLACEHOLDER_ANSWER.fullmatch(example.answer.strip()):
         yield "placeholder_answer"
     if UNPRINTABLE.search(text):

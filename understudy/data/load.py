@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from understudy.data.convert import RowError, to_example
+from understudy.data.convert import to_example
 from understudy.data.files import scan_records
 from understudy.data.messages import Example
-from understudy.data.records import DataRecord, RowProblem, shown
+from understudy.data.records import DataRecord, RowError, RowProblem, shown
 from understudy.data.schemas import Detection, detect_schema
 from understudy.errors import ExamplesError
 
@@ -190,7 +190,8 @@ def _counts(items: list, examples: list, problems: Iterable[RowProblem], emptied
 
 
 def _key(example: Example) -> tuple[str, ...]:
-    return tuple(f"{m.role}: {normalised(m.content)}" for m in example.messages)
+    told = tuple(f"{m.role}: {normalised(m.text)}" for m in example.messages)
+    return (f"tools: {example.tools}", *told) if example.tools else told
 
 
 def _duplicates(read: _Reading) -> list[RowProblem]:

@@ -5,12 +5,18 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from understudy.errors import ExamplesError
+
 ProblemKind = Literal[
     "not_json",
+    "repeated_key",
     "uneven",
     "wrong_type",
     "no_schema",
     "unknown_column",
+    "unused_column",
+    "unwanted",
+    "not_text",
     "null",
     "empty",
     "blank_answer",
@@ -37,6 +43,14 @@ class RowProblem(BaseModel):
 
     def __str__(self) -> str:
         return f"{self.origin}: {self.text}"
+
+
+class RowError(ExamplesError):
+    """One row cannot be an example."""
+
+    def __init__(self, kind: ProblemKind, text: str) -> None:
+        super().__init__(text)
+        self.kind: ProblemKind = kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from understudy.data.messages import Example
 from understudy.data.records import DataRecord, shown
 from understudy.errors import ExamplesError
 
-CARRIED = tuple(name for name in Example.model_fields if name != "messages")
+CARRIED = tuple(name for name in Example.model_fields if name not in ("messages", "tools"))
 """Columns that go into an example beside its messages."""
 
 COLUMNS_SHOWN = 20
@@ -16,21 +16,29 @@ COLUMNS_SHOWN = 20
 
 @dataclass(frozen=True)
 class Schema:
-    """Which column means what. Either `turns` is named, or `prompt` and `completion`."""
+    """Which column means what. Either `turns` is named, or `prompt` and `completion`; all others may be missing."""
 
     label: str = ""
     turns: str = ""
     """Column with a list of messages."""
     prompt: str = ""
-    context: str = ""
-    """Column with text that belongs to the prompt; may be missing or empty."""
+    """Text, or the messages before the answer."""
+    contexts: tuple[str, ...] = ()
+    """Columns with text that belongs to the prompt."""
     completion: str = ""
-    system: str = ""
-    """Column with a system prompt; may be missing or empty."""
+    """Text, or a list of messages."""
+    systems: tuple[str, ...] = ("system", "system_prompt")
+    """Columns with a system prompt."""
+    history: str = "history"
+    """Column with earlier turns: pairs of prompt and answer, or messages."""
+    tools: str = "tools"
+    """Column with the functions that the assistant may call."""
     carried: tuple[tuple[str, str], ...] = tuple((name, name) for name in CARRIED)
     """Fields of an example beside its messages, each with its column; the column may be missing or empty."""
     ours: bool = False
     """One of the two that README.md teaches."""
+    given: bool = False
+    """Whether a person said which column is which, so that all others are left out on purpose."""
 
     @property
     def required(self) -> frozenset[str]:
@@ -38,26 +46,33 @@ class Schema:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        names = (self.system, self.turns, self.prompt, self.context, self.completion)
+        names = (*self.systems, self.history, self.turns, self.prompt, *self.contexts, self.completion, self.tools)
         return (*filter(None, names), *(column for _, column in self.carried))
 
     def name_for(self, present: Iterable[str]) -> str:
         """The schema's name by the columns that are there: `instruction/output` where nobody has an `input`."""
         there = set(present)
-        pair = (self.prompt, self.context if self.context in there else "", self.completion)
-        return self.label or "/".join(filter(None, pair))
+        contexts = [name for name in self.contexts if name in there]
+        return self.label or "/".join((self.prompt, *contexts, self.completion))
 
 
+CONTEXTS = ("input", "context")
 SCHEMAS = (
     Schema(label="messages", turns="messages", ours=True),
     Schema(label="ShareGPT", turns="conversations"),
-    Schema(prompt="prompt", completion="completion", ours=True),
-    Schema(prompt="instruction", context="input", completion="output"),
-    Schema(prompt="instruction", context="context", completion="response"),
-    Schema(prompt="question", completion="answer"),
+    Schema(prompt="prompt", contexts=CONTEXTS, completion="completion", ours=True),
+    Schema(prompt="instruction", contexts=CONTEXTS, completion="output"),
+    Schema(prompt="instruction", contexts=CONTEXTS, completion="response"),
+    Schema(prompt="question", contexts=CONTEXTS, completion="answer"),
+    Schema(prompt="question", contexts=CONTEXTS, completion="response"),
+    Schema(prompt="query", contexts=CONTEXTS, completion="response"),
+    Schema(prompt="prompt", contexts=CONTEXTS, completion="response"),
 )
+INPUT_OUTPUT = Schema(prompt="input", contexts=("context",), completion="output")
+"""Only for files without instructions: elsewhere such a row has lost its own."""
+
 KNOWN = "messages; conversations (ShareGPT); prompt, completion; instruction, [input,] output (Alpaca); \
-instruction, [context,] response (Dolly); question, answer"
+instruction, [context,] response (Dolly); question, answer; question, query or prompt, response; input, output"
 
 
 @dataclass(frozen=True)
@@ -112,11 +127,19 @@ def detect_schema(records: Sequence[DataRecord], columns: Mapping[str, str] | No
 def _by_names(
     counts: Counter[frozenset[str]], present: Iterable[str], origin: str
 ) -> tuple[dict[frozenset[str], Schema | None], str]:
-    chosen = {names: next((s for s in SCHEMAS if s.required <= names), None) for names in counts}
-    if not any(chosen.values()):
-        chosen = {names: _incomplete(names) for names in counts}
+    there = set(present)
+    known = SCHEMAS if "instruction" in there else (*SCHEMAS, INPUT_OUTPUT)
+    chosen = {names: next((s for s in known if s.required <= names), None) for names in counts}
+    complete = any(chosen.values())
+    if not complete:
+        chosen = {names: _incomplete(names, known) for names in counts}
     if not any(chosen.values()):
         found = ", ".join(shown(name) for name in list(present)[:COLUMNS_SHOWN]) or "no columns"
+        if {"chosen", "rejected"} <= there:
+            raise ExamplesError(
+                f"{origin}: these are pairs of answers for learning from preferences, not examples; found {found}; "
+                "use `understudy train RECIPE --method dpo --preferences FILE`, or --columns completion=chosen"
+            )
         raise ExamplesError(
             f"{origin}: messages: Field required, or the columns of another schema; found {found}; we know {KNOWN}; "
             "for others say which is which, as in --columns prompt=NAME,completion=NAME (in CSV, line 1 names them)"
@@ -128,15 +151,19 @@ def _by_names(
             votes[schema] += count
     main, fitting = votes.most_common(1)[0]
     total = counts.total()
-    share = f"all {total:,} rows" if fitting == total else f"{fitting:,} of {total:,} rows"
     need = ", ".join(name for name in main.columns if name in main.required)
+    if not complete:
+        lost = ", ".join(name for name in main.columns if name in main.required - there)
+        how = f"no row has all of {need}" + (f"; there is no column {lost}" if lost else "")
+        return chosen, how
+    share = f"all {total:,} rows" if fitting == total else f"{fitting:,} of {total:,} rows"
     filled = {n: s or (main if n & main.required else None) for n, s in chosen.items()}
     return filled, f"{share} have {need}"
 
 
-def _incomplete(names: frozenset[str]) -> Schema | None:
+def _incomplete(names: frozenset[str], known: Sequence[Schema]) -> Schema | None:
     """The schema that a row is clearly meant to have although it lacks a column of it."""
-    return next((s for s in SCHEMAS if names & s.required and names <= set(s.columns)), None)
+    return next((s for s in known if names & s.required and names <= set(s.columns)), None)
 
 
 def _from_mapping(columns: Mapping[str, str], present: Iterable[str], origin: str) -> Schema:
@@ -144,7 +171,7 @@ def _from_mapping(columns: Mapping[str, str], present: Iterable[str], origin: st
     found = ", ".join(shown(name) for name in list(present)[:COLUMNS_SHOWN])
     names = {"context" if name == "input" else name: column for name, column in columns.items()}
     fields = {"turns" if name == "messages" else name: column for name, column in names.items()}
-    known = ("prompt", "completion", "context", "system", "messages", *CARRIED)
+    known = ("prompt", "completion", "context", "system", "messages", "history", "tools", *CARRIED)
     unknown = [shown(name) for name in names if name not in known]
     if unknown:
         raise ExamplesError(f"columns: {unknown[0]} is no part of an example; the parts are {', '.join(known)}")
@@ -161,8 +188,11 @@ def _from_mapping(columns: Mapping[str, str], present: Iterable[str], origin: st
         label="columns given",
         turns=fields.get("turns", ""),
         prompt=fields.get("prompt", ""),
-        context=fields.get("context", ""),
+        contexts=tuple(filter(None, [fields.get("context")])),
         completion=fields.get("completion", ""),
-        system=fields.get("system", ""),
+        systems=tuple(filter(None, [fields.get("system")])),
+        history=fields.get("history", ""),
+        tools=fields.get("tools", ""),
+        given=True,
         carried=tuple((name, fields.get(name, name)) for name in CARRIED),
     )
