@@ -51,7 +51,13 @@ def check_architecture(base: Base, cache: Path) -> None:
     """Raises BaseModelError when the installed vLLM does not serve the base's architecture with adapters."""
     if base.shipped:
         return
-    for name in read_model_config(base).get("architectures") or []:
+    architectures = read_model_config(base).get("architectures")
+    if not isinstance(architectures, list) or not architectures:
+        raise BaseModelError(
+            f"base {base.name}: config.json names no architecture; add it, such as "
+            '"architectures": ["LlamaForCausalLM"], or use another base'
+        )
+    for name in architectures:
         answer = serves_adapters(str(name), cache)
         if answer == "no":
             raise BaseModelError(

@@ -8,10 +8,13 @@ validate_base (which base it belongs to), validate_weights (what the tensors are
 from pathlib import Path
 from typing import Any
 
+from serve.adapter_files.found_files import missing_files
+from serve.adapter_files.weights_file import read_header
 from serve.rollout.validate_base import check_base
 from serve.rollout.validate_config import check_config, read_strictly
-from serve.rollout.validate_weights import check_tensors, check_values, read_header
+from serve.rollout.validate_weights import Modules, check_tensors, check_values, linear_modules
 from understudy.bases import Base
+from understudy.errors import BaseModelError
 from understudy.registry.adapters import CONFIG, WEIGHTS, in_hub_cache
 
 MAX_LISTED = 50
@@ -20,17 +23,22 @@ MAX_LISTED = 50
 MAX_LINE = 400
 
 
-def validate(folder: Path, base: Base, *, max_rank: int) -> list[str]:
+def validate(folder: Path, base: Base | None, *, max_rank: int, base_is: bool = False) -> list[str]:
     """Lists everything that keeps the adapter in `folder` from being served on `base`; empty when nothing does.
 
     Never raises, whatever the folder holds. Each problem is one printable line. Other files beside the two are
     ignored: pushing leaves them behind, and vLLM reads adapter_model.bin only where there is no safetensors.
+
+    Args:
+        base: None where it is not here: only what needs no base is then checked.
+        base_is: the adapter's own name for its base means `base`, whatever it says; the probe has to prove that.
     """
     problems = _check_files(folder)
-    if not problems:
-        config, problems = _read_config(folder)
-        if config is not None:
-            problems = [*check_config(config, max_rank), *check_base(config, base)]
+    config, unreadable = _read_config(folder) if _is_file(folder / CONFIG) else (None, [])
+    problems += unreadable
+    if config is not None:
+        problems += [*check_config(config, max_rank), *(check_base(config, base) if base and not base_is else [])]
+        if _is_file(folder / WEIGHTS):
             problems += _check_weights(folder / WEIGHTS, config, base)
     listed = [_line(problem) for problem in problems[:MAX_LISTED]]
     return listed + ([f"and {len(problems) - MAX_LISTED} more problems"] if len(problems) > MAX_LISTED else [])
@@ -49,19 +57,23 @@ def adapter_summary(folder: Path) -> dict[str, Any]:
 
 def _check_files(folder: Path) -> list[str]:
     try:
-        missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
-        if missing:
-            pickled = " (adapter_model.bin is a pickle and is never read)" if any(folder.glob("*.bin")) else ""
-            return [
-                f"{folder}: no {' and no '.join(missing)} there{pickled}; point at a PEFT adapter saved as safetensors"
-            ]
+        if missing := missing_files(folder):
+            return [missing]
         return [
             f"{name} is a link to another place; put the file itself there"
             for name in (CONFIG, WEIGHTS)
-            if (folder / name).is_symlink() and not in_hub_cache(folder / name)
+            if not _is_file(folder / name)
         ]
     except (OSError, ValueError, RuntimeError) as error:
         return [f"{folder} cannot be read: {error}"]
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is a file of this folder; links out of it are never followed."""
+    try:
+        return path.is_file() and (not path.is_symlink() or in_hub_cache(path))
+    except (OSError, ValueError, RuntimeError):
+        return False
 
 
 def _read_config(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
@@ -71,12 +83,18 @@ def _read_config(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
         return None, [f"{CONFIG}: {error}"]
 
 
-def _check_weights(path: Path, config: dict[str, Any], base: Base) -> list[str]:
+def _check_weights(path: Path, config: dict[str, Any], base: Base | None) -> list[str]:
+    problems: list[str] = []
+    modules: Modules | None = None
+    try:
+        modules = linear_modules(base) if base else None
+    except (BaseModelError, ValueError, OSError) as error:
+        problems.append(f"{error}; only what needs no base was checked")
     try:
         header, start = read_header(path)
-        return [*check_tensors(header, config, base), *check_values(path, header, start, config)]
+        return [*problems, *check_tensors(header, config, modules), *check_values(path, header, start, config)]
     except (OSError, ValueError) as error:
-        return [f"{WEIGHTS}: {error}"]
+        return [*problems, f"{WEIGHTS}: {error}"]
 
 
 def _line(text: str) -> str:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from serve.engine.servable import check_architecture
 from serve.engine.vllm import installed_vllm
 from serve.rollout.validate import adapter_summary, validate
-from understudy.bases import Base, resolve_base
+from understudy.bases import Base, read_model_config, resolve_base
 from understudy.config.settings import Settings
 from understudy.errors import BaseModelError
 from understudy.registry.adapters import content_revision
@@ -30,16 +30,24 @@ class AdapterValidation(BaseModel):
     """Bytes of its weights."""
 
 
-def validate_adapter(settings: Settings, adapter: str) -> AdapterValidation:
+def validate_adapter(settings: Settings, adapter: str, *, base_is: str = "") -> AdapterValidation:
     """Validates a folder, or a repository of the Hub written REPO@REVISION, which is fetched first.
+
+    `base_is` names the served base where the adapter has another name for the same weights. A base that is not here is
+    a problem like any other: what needs no base is still checked.
 
     Raises:
         HubError: the repository cannot be fetched.
-        BaseModelError: the base in the settings is not there.
     """
-    base = resolve_base(settings.base)
+    problems: list[str] = []
+    base: Base | None = None
+    try:
+        base = resolve_base(base_is or settings.base)
+    except BaseModelError as error:
+        problems.append(f"{error}; only what needs no base was checked")
     folder, revision = _locate(adapter)
-    problems = [*_unservable(base, settings.bases_dir), *validate(folder, base, max_rank=settings.max_lora_rank)]
+    problems += _unservable(base, settings.bases_dir) if base else []
+    problems += validate(folder, base, max_rank=settings.max_lora_rank, base_is=bool(base_is))
     if not problems and not revision:
         revision = content_revision(folder)
     return AdapterValidation(
@@ -48,8 +56,15 @@ def validate_adapter(settings: Settings, adapter: str) -> AdapterValidation:
 
 
 def _unservable(base: Base, cache: Path) -> list[str]:
-    """Returns why no adapter of this base can be served; empty where vLLM is not installed and cannot be asked."""
+    """Returns why no adapter of this base can be served; empty where vLLM is not installed and cannot be asked.
+
+    Empty, too, where the base is not here: the check of its modules says that.
+    """
     if installed_vllm() is None:
+        return []
+    try:
+        read_model_config(base)
+    except (BaseModelError, OSError, ValueError):
         return []
     try:
         check_architecture(base, cache)

@@ -6,20 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from serve.adapter_files.base_names import MIRRORS, current_name, same_owner, without_precision
 from understudy.bases import Base, base_revision
 
 SNAPSHOT = re.compile(r"(?:.*/)?models--([^/]+?)--([^/]+)/snapshots/([0-9a-f]{7,64})/?")
 """The Hub client's cache of a repository: .../models--Org--Name/snapshots/<commit>/."""
-
-QUANTISED = re.compile(r"(?:(?:-unsloth)?-bnb-[48]bit|-awq|-gptq(?:-int[48])?|-fp8)$")
-"""Endings of copies with the same weights at a lower precision."""
-
-MIRROR = "unsloth"
-MIRRORED = {
-    *("qwen", "meta-llama", "mistralai", "google", "microsoft", "huggingfacetb"),
-    *("deepseek-ai", "ibm-granite", "tinyllama", "allenai", "tiiuae"),
-}
-"""Whose models `unsloth/NAME` copies under their own NAME. Anybody else's NAME is another model."""
 
 COMMIT = re.compile(r"[0-9a-f]{7,64}")
 """A pin. A branch or a tag (`main`, `v1.0`) can move, so it pins nothing."""
@@ -33,15 +24,15 @@ class Origin(BaseModel):
     owner: str
     """Empty for a name without an owner, such as `gpt2` or `tiny`."""
     name: str
-    """Lower case, without the mark of a quantised copy; for a local folder its path as it is."""
+    """As it is called now, in lower case, without the mark of a quantised copy; for a local folder its path."""
     path: bool = False
     commit: str = ""
     copied: bool = False
-    """A quantised copy or a mirror: its commits are not those of the original."""
+    """A quantised or renamed copy: its commits are not those of the original."""
 
 
 def check_base(config: dict[str, Any], base: Base) -> list[str]:
-    """Why the adapter does not belong to `base`; empty when it does."""
+    """Why the adapter does not belong to `base`; empty when it does. Only names and pins count, never shapes."""
     named, pin = config.get("base_model_name_or_path"), config.get("revision")
     if not isinstance(named, str) or not named:
         return [f"it does not say which base it was trained on: base_model_name_or_path is {named!r}"]
@@ -56,8 +47,8 @@ def check_base(config: dict[str, Any], base: Base) -> list[str]:
     if base.local and trained.path and pin and pin == served:
         return []  # the hash of the weights decides, whatever the folder's name on the other machine
     if not same_model(trained, wanted):
-        return [f"it was trained on base {named!r}, but {base.name!r} is served"]
-    if trained.copied or wanted.copied:
+        return [f"it was trained on base {named!r}, but {base.name!r} is served{_way_out(trained, base)}"]
+    if trained.copied or wanted.copied or trained.owner != wanted.owner:
         return []
     served = wanted.commit or ("" if base.local else served)
     return [problem for p in (pin, trained.commit) for problem in _check_pin(p, served, base)][:1]
@@ -71,16 +62,21 @@ def origin(name: str) -> Origin:
     elif name.startswith(("/", ".", "~")) or name.rstrip("/").count("/") > 1 or "\\" in name:
         return Origin(owner="", name=name.rstrip("/"), path=True)
     owner, _, plain = name.rstrip("/").lower().rpartition("/")
-    original = QUANTISED.sub("", plain)
-    return Origin(owner=owner, name=original, commit=commit, copied=original != plain or owner == MIRROR)
+    original = without_precision(plain)
+    now = current_name(owner, original)
+    copied = original != plain or (owner in MIRRORS and (owner, original) != now)
+    return Origin(owner=now[0], name=now[1], commit=commit, copied=copied)
 
 
 def same_model(one: Origin, other: Origin) -> bool:
-    """Whether two names mean the same weights, quantised copies and known mirrors included."""
-    if one.name != other.name:
-        return False
-    owners = {one.owner, other.owner}
-    return len(owners) == 1 or (MIRROR in owners and bool(owners & MIRRORED))
+    """Whether two names mean the same weights: earlier names, quantised copies and known mirrors included."""
+    return one.name == other.name and same_owner(one.owner, other.owner)
+
+
+def _way_out(trained: Origin, base: Base) -> str:
+    if not trained.path:
+        return f"; train it on {base.name}, or say --base-is {base.name} if these are the same weights by another name"
+    return f"; if that folder holds the same weights, say so: --base-is {base.name}"
 
 
 def _same_folder(named: str, base: Base) -> bool:

@@ -52,6 +52,9 @@ PLAIN_INIT = (True, False, None, "gaussian", "orthogonal", "eva", "mica")
 """Initialisations that leave the base as it is. PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA train against a changed base;
 PEFT writes True here when it converts them on saving."""
 
+OTHER_TASKS = ("Classification", "QuestionAnswering", "Embedding", "Encoder", "MaskedLM", "MultipleChoice")
+"""Endings of transformers' classes whose models do not write."""
+
 MODULE_KEY = re.compile(r"\^?(?:\\\.|[\w.-])+")
 """Keys of patterns that are accepted: names. Other regular expressions could keep vLLM busy for ever."""
 
@@ -87,8 +90,7 @@ def check_config(config: dict[str, Any], max_rank: int) -> list[str]:
     problems = []
     if config.get("peft_type") != "LORA":
         problems.append(f"peft_type is {config.get('peft_type')!r}; only LORA can be served")
-    if config.get("task_type") != "CAUSAL_LM":
-        problems.append(f"task_type is {config.get('task_type')!r}; only CAUSAL_LM can be served")
+    problems += _check_task(config)
     if config.get("bias", "none") != "none":
         problems.append(f"bias is {config['bias']!r}; vLLM serves adapters without bias only")
     problems += [f"{what} is not served by vLLM" for key, what in NOT_SERVED.items() if config.get(key)]
@@ -98,6 +100,17 @@ def check_config(config: dict[str, Any], max_rank: int) -> list[str]:
             "(PEFT: save_pretrained(..., path_initial_model_for_weight_conversion=...))"
         )
     return [*problems, *_check_rank(config, max_rank), *_check_targets(config), *_check_unknown(config)]
+
+
+def _check_task(config: dict[str, Any]) -> list[str]:
+    """PEFT writes null for a model without a task, and its class into `auto_mapping`; vLLM reads neither."""
+    if config.get("task_type") not in (None, "CAUSAL_LM"):
+        return [f"task_type is {config['task_type']!r}; only CAUSAL_LM (or null) can be served"]
+    mapping = config.get("auto_mapping")
+    kind = mapping.get("base_model_class") if isinstance(mapping, dict) else None
+    if isinstance(kind, str) and kind.endswith(OTHER_TASKS):
+        return [f"auto_mapping says that it was trained on a {kind}; only language models that write can be served"]
+    return []
 
 
 def ranks_readable(config: dict[str, Any]) -> bool:

@@ -1,121 +1,93 @@
-"""Checks adapter_model.safetensors byte by byte: its layout, its names and shapes against the base, and its values.
+"""Checks an adapter's tensors: their names and shapes against the base, and their values. Each cause is told once."""
 
-Only the header and one piece of a tensor are in memory at a time, and nothing in the file is executed.
-"""
-
-import math
-import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, TypeGuard
+from typing import Any
 
-import numpy as np
-
-from serve.rollout.validate_config import module_rank, module_scale, modules_wanted, ranks_readable, strict_json
+from serve.adapter_files.tensor_names import TENSOR, ModuleNames, foreign_part, spelled
+from serve.adapter_files.weights_file import ITEM_BYTES, Header, measure
+from serve.rollout.validate_config import module_rank, module_scale, modules_wanted, ranks_readable
 from understudy.bases import Base, weight_shapes
 from understudy.errors import BaseModelError
-
-MAX_BYTES = 4 * 2**30
-"""Largest adapter file we read."""
-
-MAX_HEADER_BYTES = 16 * 2**20
-"""About 100,000 tensors; a dense model of 100 layers needs 0.2 MB."""
-
-PIECE_BYTES = 2**24
-"""Bytes of a tensor in memory at a time."""
 
 LARGEST = 65504.0
 """Largest value of float16. The engine multiplies lora_B by lora_alpha / rank in its own type, and what becomes
 infinite there corrupts every other answer, too."""
 
-ITEM_BYTES = {"BF16": 2, "F16": 2, "F32": 4}
-TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 EMBEDDINGS = ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out")
 
-Header = dict[str, dict[str, Any]]
+Modules = Mapping[str, tuple[int, int]]
+"""(outputs, inputs) of the base's linear layers by full name."""
+
+SEVERAL = {
+    "shape": "have another shape than the rank and this base need",
+    "type": "have a type that is not served",
+    "broken": "have values that are NaN or infinite",
+    "overflow": "have values that overflow in the engine",
+    "strange": "are not LoRA matrices of modules",
+    "embeddings": "are for embeddings or the output layer",
+    "absent": "are for modules that the base does not have",
+}
+"""What is wrong, said of several tensors."""
 
 
-def read_header(path: Path) -> tuple[Header, int]:
-    """Reads dtype, shape and data_offsets by tensor name, and the byte at which data starts.
+class FoundProblems:
+    """Tensors by what is wrong with them, so that a cause is told once however many tensors it spoils."""
 
-    Stricter than `read_safetensors_header`, which is for bases we trust: names once, types known, data without
-    gaps, overlaps or bytes at the end (https://huggingface.co/docs/safetensors).
+    def __init__(self) -> None:
+        self._found: dict[str, list[str]] = {}
 
-    Raises:
-        ValueError: the first thing that is wrong.
+    def add(self, kind: str, line: str) -> None:
+        """Notes one tensor of a kind in SEVERAL; `line` says it of this tensor alone."""
+        self._found.setdefault(kind, []).append(line)
+
+    def lines(self) -> list[str]:
+        """One line a kind, with the first tensor as the example."""
+        return [
+            lines[0] if len(lines) == 1 else f"{len(lines)} tensors {SEVERAL[kind]}; the first: {lines[0]}"
+            for kind, lines in self._found.items()
+        ]
+
+
+def check_tensors(header: Header, config: dict[str, Any], modules: Modules | None) -> list[str]:
+    """Lists names and shapes that disagree with the base's own modules or with the configuration.
+
+    `modules` are the base's; None where the base is not here: only what needs no base is then checked.
     """
-    size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise ValueError(f"it has {size:,} bytes, more than the {MAX_BYTES:,} we read")
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 10 or not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
-            raise ValueError(f"not a safetensors file: its header says {length:,} bytes")
-        try:
-            header = strict_json(file.read(length))
-        except ValueError as error:
-            raise ValueError(f"not a safetensors file: its header is {error}") from None
-    if not isinstance(header, dict):
-        raise ValueError("not a safetensors file: its header is not a JSON object")
-    header.pop("__metadata__", None)
-    end = 0
-    for name, info in sorted(header.items(), key=lambda item: _start(item[1])):
-        if wrong := _wrong_entry(info, end):
-            raise ValueError(f"tensor {name}: {wrong}")
-        end = info["data_offsets"][1]
-    if 8 + length + end != size:
-        raise ValueError(
-            f"the file is cut short or has bytes at its end: {size:,} bytes found, {8 + length + end:,} by its header"
-        )
-    return header, 8 + length
-
-
-def check_tensors(header: Header, config: dict[str, Any], base: Base) -> list[str]:
-    """Lists names and shapes that disagree with the base's own modules or with the configuration."""
-    try:
-        modules = linear_modules(base)
-    except (BaseModelError, ValueError, OSError) as error:
-        return [str(error)]
     if not header:
         return ["it has no tensors"]
-    readable = ranks_readable(config)
-    problems, sides = [], defaultdict(set)
-    for name, info in header.items():
-        match = TENSOR.fullmatch(name)
-        if match is None:
-            problems.append(f"tensor {name} is not a LoRA matrix of a module")
-        elif match["module"] not in modules:
-            problems.append(f"tensor {name}: {_absent(match['module'])}")
-        else:
-            sides[match["module"]].add(match["side"])
-            if not readable:
-                continue
-            rank, (rows, columns) = module_rank(config, match["module"]), modules[match["module"]]
-            expected = [rank, columns] if match["side"] == "A" else [rows, rank]
-            if info["shape"] != expected:
-                problems.append(f"tensor {name} has shape {info['shape']}; rank {rank} on this base needs {expected}")
+    named = [name for name in header if _fits(name, modules)]
+    strange = [name for name in header if name not in set(named)]
+    problems = [*_check_strange(strange, modules), *_check_shapes(header, named, config, modules)]
+    if strange:  # what they are for is not known, so nothing can be said to be missing
+        return problems
+    sides: dict[str, set[str]] = defaultdict(set)
+    for match in filter(None, map(TENSOR.fullmatch, named)):
+        sides[match["module"]].add(match["side"])
     problems += [f"module {m} has only lora_{''.join(found)}" for m, found in sides.items() if len(found) < 2]
-    return problems + _check_coverage(set(sides), config, list(modules))
+    return problems + (_check_coverage(set(sides), config, list(modules)) if modules is not None else [])
 
 
 def check_values(path: Path, header: Header, start: int, config: dict[str, Any]) -> list[str]:
     """Lists tensors with NaN or infinite values, or values that become infinite in the engine."""
-    problems, readable = [], ranks_readable(config)
+    found, readable = FoundProblems(), ranks_readable(config)
     with path.open("rb") as file:
         for name, info in header.items():
             if info["dtype"] not in ITEM_BYTES:
-                problems.append(f"tensor {name} has type {info['dtype']}; F32, F16 or BF16 can be served")
+                remedy = "; `understudy adopt` converts it" if info["dtype"] == "F64" else ""
+                found.add("type", f"tensor {name} has type {info['dtype']}; F32, F16 or BF16 can be served{remedy}")
                 continue
-            broken, largest = _measure(file, start, info)
+            broken, largest = measure(file, start, info)
             match = TENSOR.fullmatch(name)
             scaled = readable and match is not None and match["side"] == "B"
             scale = module_scale(config, match["module"]) if match and scaled else 1.0
             if broken:
-                problems.append(f"tensor {name} has {broken} values that are NaN or infinite")
+                found.add("broken", f"tensor {name} has {broken} values that are NaN or infinite")
             elif largest * max(scale, 1.0) > LARGEST:
-                problems.append(f"tensor {name} has values that overflow in the engine: {largest:.3g} times {scale:g}")
-    return problems
+                line = f"tensor {name} has values that overflow in the engine: {largest:.3g} times {scale:g}"
+                found.add("overflow", line)
+    return found.lines()
 
 
 def linear_modules(base: Base) -> dict[str, tuple[int, int]]:
@@ -137,6 +109,67 @@ def linear_modules(base: Base) -> dict[str, tuple[int, int]]:
     }
 
 
+def _fits(name: str, modules: Modules | None) -> bool:
+    """Whether the name is that of a LoRA matrix of a module of the base, in PEFT's own form."""
+    match = TENSOR.fullmatch(name)
+    return match is not None and (modules is None or match["module"] in modules)
+
+
+def _check_strange(names: list[str], modules: Modules | None) -> list[str]:
+    """Says why tensors are not taken: spelled otherwise (which can be mended), no LoRA, or for absent modules."""
+    if modules is not None:
+        meant = ModuleNames(modules).renaming(names)
+    else:
+        meant = {name: name for name in names if spelled(name)}
+    problems = []
+    if mended := [name for name in names if name in meant]:
+        count = f"{len(mended)} tensors are" if len(mended) > 1 else "a tensor is"
+        cause = foreign_part(mended)
+        problems.append(
+            f"{count} not named as PEFT names them ({cause}), such as {mended[0]}; `understudy adopt` mends it"
+        )
+    found, layers = FoundProblems(), _layers(modules or ())
+    for name in names:
+        if name not in meant:
+            found.add(*_why_strange(name, layers))
+    return problems + found.lines()
+
+
+def _why_strange(name: str, layers: int) -> tuple[str, str]:
+    parts = spelled(name)
+    if parts is None:
+        return "strange", f"tensor {name} is not a LoRA matrix of a module"
+    if parts.module.split(".")[-1] in EMBEDDINGS:
+        no = "LoRA on embeddings or the output layer is not served; train the linear layers (all-linear)"
+        return "embeddings", f"tensor {name}: {no}"
+    beyond = f" (it has {layers} layers)" if layers and _layers([parts.module]) > layers else ""
+    return "absent", f"tensor {name}: the base has no module {parts.module}{beyond}"
+
+
+def _layers(modules: Any) -> int:
+    """Number of layers by the modules' names."""
+    return max((1 + int(part) for module in modules for part in module.split(".") if part.isdecimal()), default=0)
+
+
+def _check_shapes(header: Header, names: list[str], config: dict[str, Any], modules: Modules | None) -> list[str]:
+    if not ranks_readable(config):
+        return []
+    found = FoundProblems()
+    for name, match in ((name, TENSOR.fullmatch(name)) for name in names):
+        if match is None:
+            continue
+        rank, shape = module_rank(config, match["module"]), header[name]["shape"]
+        if modules is None:
+            if len(shape) != 2 or shape[0 if match["side"] == "A" else 1] != rank:
+                found.add("shape", f"tensor {name} has shape {shape}, which is not of rank {rank}")
+            continue
+        rows, columns = modules[match["module"]]
+        expected = [rank, columns] if match["side"] == "A" else [rows, rank]
+        if shape != expected:
+            found.add("shape", f"tensor {name} has shape {shape}; rank {rank} on this base needs {expected}")
+    return found.lines()
+
+
 def _check_coverage(found: set[str], config: dict[str, Any], modules: list[str]) -> list[str]:
     """Lists where the configuration names other modules than the tensors."""
     wanted = modules_wanted(config, modules)
@@ -153,57 +186,3 @@ def _check_coverage(found: set[str], config: dict[str, Any], modules: list[str])
 
 def _some(names: list[str]) -> str:
     return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
-
-
-def _absent(module: str) -> str:
-    if module.split(".")[-1] in EMBEDDINGS:
-        return "LoRA on embeddings or the output layer is not served; train the linear layers (all-linear)"
-    return f"the base has no module {module}"
-
-
-def _start(info: Any) -> int:
-    offsets = info.get("data_offsets") if isinstance(info, dict) else None
-    return offsets[0] if _is_sizes(offsets) and offsets else -1
-
-
-def _wrong_entry(info: Any, end: int) -> str:
-    """What is wrong with one entry of the header, whose data must begin at `end`; empty when nothing is."""
-    if not isinstance(info, dict) or not isinstance(info.get("dtype"), str) or not _is_sizes(info.get("shape")):
-        return "its header is wrong: dtype and shape are missing or malformed"
-    offsets = info.get("data_offsets")
-    if not _is_sizes(offsets) or len(offsets) != 2 or offsets[1] < offsets[0]:
-        return f"its header is wrong: data_offsets is {offsets!r}"
-    if offsets[0] != end:
-        return f"its data starts at {offsets[0]}, not where the one before ends ({end}): a gap or an overlap"
-    item = ITEM_BYTES.get(info["dtype"])
-    if item and offsets[1] - offsets[0] != math.prod(info["shape"]) * item:
-        return f"its header is wrong: shape {info['shape']} of {info['dtype']} does not fill its data"
-    return ""
-
-
-def _is_sizes(value: Any) -> TypeGuard[list[int]]:
-    return isinstance(value, list) and len(value) <= 8 and all(type(v) is int and 0 <= v < 2**48 for v in value)
-
-
-def _measure(file: BinaryIO, start: int, info: dict[str, Any]) -> tuple[int, float]:
-    """Counts the values that are not finite, and finds the largest of the others."""
-    broken, largest = 0, 0.0
-    first, last = info["data_offsets"]
-    file.seek(start + first)
-    for values in _pieces(file, last - first, info["dtype"]):
-        finite = np.isfinite(values)
-        broken += int(values.size - np.count_nonzero(finite))
-        largest = max(largest, float(np.max(np.abs(values), where=finite, initial=0)))
-    return broken, largest
-
-
-def _pieces(file: BinaryIO, length: int, dtype: str) -> Iterator[np.ndarray]:
-    while length > 0:
-        data = file.read(min(length, PIECE_BYTES))
-        if not data:
-            raise OSError("the file got shorter while it was read")
-        length -= len(data)
-        if dtype == "BF16":  # the upper half of a float32
-            yield (np.frombuffer(data, np.uint16).astype(np.uint32) << 16).view(np.float32)
-        else:
-            yield np.frombuffer(data, np.float16 if dtype == "F16" else np.float32)

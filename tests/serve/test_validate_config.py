@@ -24,7 +24,10 @@ from understudy.registry.adapters import CONFIG
         ({"peft_type": "IA3"}, "peft_type is 'IA3'"),
         ({"peft_type": None}, "peft_type is None"),
         ({"task_type": "SEQ_CLS"}, "task_type is 'SEQ_CLS'"),
-        ({"task_type": None}, "task_type is None"),
+        (
+            {"task_type": None, "auto_mapping": {"base_model_class": "LlamaForSequenceClassification"}},
+            "auto_mapping says",
+        ),
         ({"base_model_name_or_path": "gpt2"}, "trained on base 'gpt2'"),
         ({"base_model_name_or_path": None}, "which base .* is None"),
         ({"base_model_name_or_path": ["tiny"]}, "which base"),
@@ -103,6 +106,8 @@ def test_a_configuration_that_cannot_be_served_is_refused(tmp_path: Path, change
     "changes",
     [
         {"use_rslora": True},
+        {"task_type": None},
+        {"task_type": None, "auto_mapping": {"base_model_class": "LlamaForCausalLM", "parent_library": "x"}},
         {"lora_alpha": 0.5},
         {"revision": None},
         {"revision": "main"},

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from serve.rollout import validate_weights
+from serve.adapter_files import weights_file
 from tests.support.adapters import RANK, make_adapter, tensors
 from tests.support.broken_adapters import (
     TINY_A,
@@ -49,7 +49,7 @@ def test_bfloat16_is_read(tmp_path: Path) -> None:
 
 
 def test_large_tensors_are_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(validate_weights, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(weights_file, "PIECE_BYTES", 1000)
     weights = tensors()
     weights[A][-1, -1] = weights[A][0, 0] = np.nan
     assert problems(make_adapter(tmp_path, weights)) == [f"tensor {A} has 2 values that are NaN or infinite"]
@@ -64,9 +64,9 @@ def test_large_tensors_are_read_piece_by_piece(tmp_path: Path, monkeypatch: pyte
         ({A: tensors()[A]}, "has only lora_A"),
         ({}, "it has no tensors"),
         ({**tensors(), "x": np.zeros(1, np.float32)}, "tensor x is not a LoRA matrix"),
-        ({n.replace("model.model.", "model."): v for n, v in tensors().items()}, "the base has no module layers.0"),
-        ({n.replace("base_model.model.", ""): v for n, v in tensors().items()}, "is not a LoRA matrix"),
-        ({n.replace(".weight", ".default.weight"): v for n, v in tensors().items()}, "is not a LoRA matrix"),
+        ({n.replace("model.model.", "model."): v for n, v in tensors().items()}, "a foreign prefix"),
+        ({n.replace("base_model.model.", ""): v for n, v in tensors().items()}, "another tool's spelling"),
+        ({n.replace(".weight", ".default.weight"): v for n, v in tensors().items()}, "own name 'default'"),
         ({**tensors(), B.replace("lora_B", "lora_magnitude_vector"): np.ones(256, np.float32)}, "is not a LoRA matrix"),
         ({**tensors(), B.replace("lora_B.weight", "lora_B.bias"): np.ones(256, np.float32)}, "is not a LoRA matrix"),
         ({TINY_A: np.zeros((4, 4096), np.float32)}, "is not a LoRA matrix"),
