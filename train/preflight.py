@@ -5,6 +5,7 @@ shows them all.
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from peft import get_peft_model
 from pydantic import BaseModel, ConfigDict
@@ -14,8 +15,10 @@ from train.hyperparameters import settled
 from train.memory import check_memory
 from train.model.load import load_model, load_tokenizer, lora_config, quiet, stop_tokens
 from train.model.loss_mask import IGNORED, TokenRow, check_stop_trained
+from train.model.plain_text import check_plain_text
+from train.model.targets import check_targets
 from train.model.tokenize import TrainingRow, check_lengths, token_rows, training_rows
-from understudy.bases import Base, adapter_pin
+from understudy.bases import Base, adapter_pin, context_length
 from understudy.config.recipe import Recipe
 from understudy.config.training import Training
 from understudy.data.contamination import measure_overlap
@@ -101,7 +104,7 @@ class Preflight:
                 start = end
         return pieces
 
-    def prompts(self, count: int) -> list[tuple[list[dict[str, str]], list[int]]]:
+    def prompts(self, count: int) -> list[tuple[list[dict[str, Any]], list[int]]]:
         """Return `count` prompts as chats, each with the tokens that training puts before the answer."""
         step = max(1, len(self.rows) // count)
         chosen = list(zip(self.chats, self.rows, strict=True))[::step][:count]
@@ -121,11 +124,15 @@ class Preflight:
     def _run_checks(self) -> list[PreflightCheck]:
         template = _checked("the chat template writes prompts as they will be served", self._template)
         leaks = _checked("no held-out row stands in the examples", self._leaks)
+        plain = _checked("no text holds the base's control tokens", self._plain_text)
+        targets = _checked("the base has the modules that get an adapter", self._targets)
         if not template.passed:
-            return [template, leaks]
+            return [template, plain, targets, leaks]
         return [
             template,
-            _checked("every row fits into max_length", self._lengths),
+            plain,
+            targets,
+            _checked("every row fits into max_length and the base's context", self._lengths),
             _checked("the end of turn carries loss, prompts do not", self._mask),
             _checked("there is enough memory", self._memory),
             leaks,
@@ -135,11 +142,22 @@ class Preflight:
         self.rows = token_rows(self.chats, self.tokenizer)
         return f"{len(self.rows)} rows of {len(self.examples)} examples"
 
+    def _plain_text(self) -> str:
+        name = self.base.name
+        check_plain_text(self.heldout, self.tokenizer, heldout_path(self.recipe, name))
+        return check_plain_text(self.examples, self.tokenizer, training_path(self.recipe, name))
+
+    def _targets(self) -> str:
+        return check_targets(self.base, self.training)
+
     def _lengths(self) -> str:
-        check_lengths(self.rows, self.training.max_length, training_path(self.recipe, self.base.name))
+        context = context_length(self.base)
+        source = training_path(self.recipe, self.base.name)
+        check_lengths(self.rows, self.training.max_length, source, context=context)
         longest = sorted(self.rows, key=lambda row: -len(row.input_ids))[:3]
         names = ", ".join(f"example {row.origin}: {len(row.input_ids)}" for row in longest)
-        return f"longest in tokens: {names}; max_length {self.training.max_length}"
+        reads = f", the base reads {context}" if context else ""
+        return f"longest in tokens: {names}; max_length {self.training.max_length}{reads}"
 
     def _mask(self) -> str:
         check_stop_trained([row.labels for row in self.rows], stop_tokens(self.tokenizer, self.base))

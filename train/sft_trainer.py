@@ -27,7 +27,7 @@ from train.distributed import count, main_process
 from train.model.load import keep_trainable, load_model, lora_config, quiet
 from train.model.loss_mask import TokenRow, check_masks, check_stop_trained
 from train.model.precision import computed_in
-from train.model.tokenize import TrainingRow
+from train.model.tokenize import TrainingRow, token_rows
 from understudy.bases import Base
 from understudy.config.training import Training
 from understudy.errors import TrainingError
@@ -122,8 +122,8 @@ def build_trainer(
         loraplus=training.loraplus,
         model=model,
         args=arguments,
-        train_dataset=_dataset(rows),
-        eval_dataset=_dataset(heldout) if heldout else None,
+        train_dataset=_dataset(rows, tokenizer),
+        eval_dataset=_dataset(heldout, tokenizer) if heldout else None,
         processing_class=tokenizer,
         peft_config=lora_config(training),
         callbacks=[*callbacks, *_own_callbacks(training, checkpoint_seconds)],
@@ -227,7 +227,15 @@ def passes(training: Training) -> float:
     return training.epochs
 
 
-def _dataset(rows: Sequence[TrainingRow]) -> Dataset:
+def _dataset(rows: Sequence[TrainingRow], tokenizer: PreTrainedTokenizerBase) -> Dataset:
+    """The rows as TRL reads them.
+
+    Where one has tools, all are given in tokens: Arrow would put a null into each row's arguments for every name that
+    another row's arguments have, and templates write nulls.
+    """
+    if not all(row.plain for row in rows):
+        made = token_rows(rows, tokenizer)
+        return Dataset.from_list([{"input_ids": row.input_ids, "labels": row.labels} for row in made])
     return Dataset.from_list([{"prompt": row.prompt, "completion": row.completion} for row in rows])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from train.model.loss_mask import IGNORED, TokenRow, check_stop_trained
+from train.model.plain_text import check_rows
 from train.model.tokenize import TrainingRow, token_rows
 from understudy.config.preference import PreferenceMethod
 from understudy.data.messages import Message
@@ -56,6 +57,7 @@ def prepare(
     """
     _check_answers(rows)
     _check_sides(rows, kept)
+    check_rows(_flat(rows), tokenizer, "row")
     left_out: dict[str, int] = {}
     fitting: list[Row] = []
     longest = 0
@@ -89,9 +91,9 @@ def in_form(method: PreferenceMethod, rows: Sequence[Row]) -> list[Row]:
     return list(pairs)
 
 
-def chat(messages: Sequence[Message]) -> list[dict[str, str]]:
+def chat(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Return messages as TRL and chat templates read them."""
-    return [message.model_dump() for message in messages]
+    return [message.chat() for message in messages]
 
 
 def pairs_of(rows: Sequence[Row]) -> list[PreferencePair]:
@@ -140,13 +142,18 @@ def check_made(made: Iterable[dict[str, Any]], rows: Sequence[Row], tokenizer: P
 
 
 def _in_tokens(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[list[TokenRow]]:
-    flat = [
+    flat = _flat(rows)
+    made = iter(token_rows(flat, tokenizer))
+    return [[next(made) for _ in answers_of(row)] for row in rows]
+
+
+def _flat(rows: Sequence[Row]) -> list[TrainingRow]:
+    """Return one row for each answer."""
+    return [
         TrainingRow(prompt=chat(row.prompt), completion=chat(answer), origin=number)
         for number, row in enumerate(rows, 1)
         for answer in answers_of(row)
     ]
-    made = iter(token_rows(flat, tokenizer))
-    return [[next(made) for _ in answers_of(row)] for row in rows]
 
 
 def _check_answers(rows: Sequence[Row]) -> None:

@@ -25,6 +25,9 @@ HUB_TIMEOUT = 10.0
 _commits: dict[str, str] = {}
 """Commit of each Hub base that this process works on."""
 
+CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length")
+"""Keys of config.json under which architectures keep their context."""
+
 TINY_DIR = Path(__file__).resolve().parent / "tiny"
 
 
@@ -171,6 +174,17 @@ def read_model_config(base: Base) -> dict[str, Any]:
     except Exception as error:
         raise BaseModelError(f"base {base.name}: no config.json: {hub_failure(error).sentence}") from error
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def context_length(base: Base) -> int:
+    """Return how many tokens the base reads at once; 0 where its config.json does not say or is not available."""
+    try:
+        config = read_model_config(base)
+    except (BaseModelError, OSError, ValueError):
+        return 0
+    inner = config.get("text_config")
+    found = [one.get(name) for one in (config, inner if isinstance(inner, dict) else {}) for name in CONTEXT_NAMES]
+    return next((length for length in found if isinstance(length, int) and length > 0), 0)
 
 
 def read_safetensors_header(path: Path) -> dict:

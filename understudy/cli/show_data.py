@@ -13,6 +13,8 @@ FINDINGS = {
     "unprintable": "rows with characters that cannot be seen",
     "secret": "rows with what looks like a secret",
     "email": "rows with an e-mail address",
+    "media_mark": "rows with a place for an image, a video or audio",
+    "control_token": "rows with a chat template's control tokens in their text",
 }
 
 

@@ -4,9 +4,11 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
+from understudy.data.control_tokens import FOREIGN
+from understudy.data.meaning import MEDIA_MARK
 from understudy.data.messages import Example
 
-FindingKind = Literal["placeholder_answer", "unprintable", "secret", "email"]
+FindingKind = Literal["placeholder_answer", "unprintable", "secret", "email", "media_mark", "control_token"]
 
 UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069\ufff9-\ufffd\ue000-\uf8ff]"
@@ -51,3 +53,7 @@ def findings(example: Example) -> Iterator[FindingKind]:
         yield "secret"
     if EMAIL.search(text):
         yield "email"
+    if MEDIA_MARK.search(text):
+        yield "media_mark"
+    if FOREIGN.search(text):
+        yield "control_token"
