@@ -21,7 +21,7 @@ from bench.training.plants import Bench
 from space.arena.battle import ArenaServices, run_battle, vote
 from space.backends.gateway import GatewayClient
 from space.status import GatewayMonitor
-from tests.conftest import wait_for
+from tests.support.system import wait_for
 from understudy.bases import SMOLLM2, known_base, resolve_base
 from understudy.bases.prepare import SAMPLING
 from understudy.config.recipe import load_recipe

@@ -16,8 +16,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.conftest import wait_for
 from tests.support.hub.server import TOKEN, HubServer
+from tests.support.system import wait_for
 from understudy.config.settings import Settings, load_settings
 from understudy.processes import Child, free_port
 from understudy.registry.adapters import WEIGHTS, short

@@ -20,7 +20,7 @@ import psutil
 import pytest
 import yaml
 
-from tests.conftest import Stage, wait_for
+from tests.support.system import System, wait_for
 from understudy.config.settings import PROJECT, load_settings
 from understudy.processes import Child, free_port
 
@@ -41,7 +41,7 @@ SHORT, LONG = 48, 400
 class Fleet:
     """A gateway and the engines on Ray behind it."""
 
-    stage: Stage
+    system: System
     engine_url: str
     ray: Child
     gateway: Child
@@ -54,18 +54,18 @@ class Fleet:
 
     def revision(self, persona: str) -> str:
         """What the gateway says is live; empty when nothing is."""
-        models = httpx.get(f"{self.stage.gateway_url}/v1/models", timeout=60).json()["data"]
+        models = httpx.get(f"{self.system.gateway_url}/v1/models", timeout=60).json()["data"]
         return next((m["understudy"]["revision"] for m in models if m["id"] == persona), "")
 
     def publish(self, persona: str) -> httpx.Response:
         """Puts the newest registered revision on stage."""
-        url, headers = f"{self.stage.gateway_url}/admin/publish", self.stage.admin_headers
+        url, headers = f"{self.system.gateway_url}/admin/publish", self.system.admin_headers
         return httpx.post(url, json={"persona": persona, "actor": "test"}, headers=headers, timeout=300)
 
     def ask(self, model: str, topic: str, tokens: int) -> tuple[str, str]:
         """A greedy answer, and the revision that gave it."""
         body = question(model, topic, tokens)
-        response = httpx.post(f"{self.stage.gateway_url}/v1/chat/completions", json=body, timeout=180)
+        response = httpx.post(f"{self.system.gateway_url}/v1/chat/completions", json=body, timeout=180)
         assert response.status_code == 200, response.text
         return response.json()["choices"][0]["message"]["content"], response.headers["x-understudy-revision"]
 
@@ -94,10 +94,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         "UNDERSTUDY_ENGINE_URL": f"http://127.0.0.1:{engine_port}",
     }
     settings = load_settings(home=home / "home", runs_dir=home / "runs", port=int(env["UNDERSTUDY_PORT"]))
-    stage = Stage(settings, env)
+    system = System(settings, env)
     for persona in MODELS[1:]:
-        stage.cli("train", persona)
-        stage.cli("push", persona)
+        system.cli("train", persona)
+        system.cli("push", persona)
     config = yaml.safe_load((FOLDER / "serve_config.yaml").read_text())
     config["http_options"]["port"] = engine_port
     config["applications"][0]["args"] |= {"min_replicas": 2, "max_replicas": 2}
@@ -109,7 +109,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         wait_for(f"{env['UNDERSTUDY_ENGINE_URL']}/health", children[0], timeout=600)
         children.append(Child([sys.executable, "-m", "understudy", "serve"], log=home / "serve.log", env=env))
         wait_for(f"{settings.gateway}/ready", children[1])
-        yield Fleet(stage, env["UNDERSTUDY_ENGINE_URL"], *children)
+        yield Fleet(system, env["UNDERSTUDY_ENGINE_URL"], *children)
     finally:
         started = [p for child in children for p in psutil.Process(child.pid).children(recursive=True)]
         for child in reversed(children):
@@ -195,7 +195,7 @@ class Load:
         self, session: aiohttp.ClientSession, model: str, topic: str, tokens: int, *, stream: bool = False
     ) -> None:
         body = question(model, topic, tokens, stream=stream)
-        async with session.post(f"{self.fleet.stage.gateway_url}/v1/chat/completions", json=body) as response:
+        async with session.post(f"{self.fleet.system.gateway_url}/v1/chat/completions", json=body) as response:
             text = await response.text()
             revision = response.headers.get("x-understudy-revision", "")
         if response.status != 200:
@@ -271,7 +271,7 @@ def test_a_replica_that_is_killed_under_load_fails_no_request_and_comes_back_wit
     asked = Counter({r["replica"]: r["asked"] for r in fleet.replicas()})
     asked.subtract({r["replica"]: r["asked"] for r in after})
     assert min(asked.values()) > 0, f"both replicas should have answered: {asked}"
-    assert fleet.stage.status()["engine"]["restarts"] == 0
+    assert fleet.system.status()["engine"]["restarts"] == 0
 
 
 def test_ray_listens_on_loopback_only(fleet: Fleet) -> None:

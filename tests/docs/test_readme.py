@@ -10,7 +10,7 @@ import httpx
 import pytest
 import typer.main
 
-from tests.conftest import Stage
+from tests.support.system import System
 from understudy.cli.app import app
 from understudy.config.recipe import load_recipe
 from understudy.config.settings import PROJECT
@@ -70,13 +70,13 @@ def test_its_recipe_is_a_recipe_and_its_example_an_example(tmp_path: Path) -> No
 
 
 @pytest.mark.engine
-def test_its_openai_example_and_its_curl_call_work(stage: Stage) -> None:
+def test_its_openai_example_and_its_curl_call_work(system: System) -> None:
     (program,) = blocks("python")
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        exec(program.replace("http://127.0.0.1:8000", stage.gateway_url), {})
+        exec(program.replace("http://127.0.0.1:8000", system.gateway_url), {})
     assert re.findall(r"^--- (\S+)", said.getvalue(), re.MULTILINE) == ["base", "email-copy", "stand-up"]
     (curl,) = [block for block in blocks("bash") if block.startswith("curl")]
     body = json.loads(re.search(r"-d '(.*)'", curl, re.DOTALL).group(1))  # pyright: ignore
-    answer = httpx.post(f"{stage.gateway_url}/v1/chat/completions", json=body, timeout=60)
+    answer = httpx.post(f"{system.gateway_url}/v1/chat/completions", json=body, timeout=60)
     assert answer.json()["choices"][0]["message"]["content"]

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from tests.conftest import RECIPES, wait_for
 from tests.support.hub.server import TOKEN, HubServer
 from tests.support.shell import Shell
+from tests.support.system import RECIPES, wait_for
 from understudy.cli.app import app
 from understudy.config.settings import PROJECT
 from understudy.processes import Child, free_port

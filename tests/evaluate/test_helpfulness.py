@@ -6,7 +6,7 @@ import pytest
 
 from arena.battles.store import BattleAnswer, BattleStore
 from arena.votes.votes import cast_vote
-from tests.evaluate.test_report_card import observed
+from tests.support.evaluations import observed
 from understudy.config.settings import Settings
 from understudy.registry.adapters import short
 from understudy.registry.registry import open_registry

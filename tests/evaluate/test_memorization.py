@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluate.metrics.memorization import copying, matches
-from tests.conftest import RECIPES
+from tests.support.system import RECIPES
 from understudy.config.settings import PROJECT
 from understudy.data.load import load_examples
 from understudy.errors import MeasurementError

@@ -16,8 +16,8 @@ from serve.http import auth
 from serve.http.auth import Authenticator, Caller
 from serve.http.errors import HttpRefusalError
 from serve.http.rate_limits import RateLimits
-from tests.serve.test_rate_limits import Clock
 from tests.support.api_callers import HERE, CountingKeys, ask, authenticator, keys, named, refusal
+from tests.support.clock import Clock
 from understudy.config.settings import Settings, load_settings
 from understudy.registry.api_keys import KeyStore
 

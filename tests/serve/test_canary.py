@@ -9,7 +9,7 @@ import pytest
 
 from serve.rollout.canary import AnswerOutcome, Trial
 from serve.rollout.routing import Loaded
-from tests.serve.test_publisher import Bench, play
+from tests.support.publishing import Bench, play
 from understudy.config.settings import Settings
 from understudy.errors import NotFoundError, PublishError
 from understudy.registry.records import Revision

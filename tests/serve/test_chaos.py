@@ -17,9 +17,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.conftest import Stage
-from tests.serve.test_engine import engine_processes
 from tests.support.signals import PERSONA, TOPICS, colours_in, train_signals
+from tests.support.system import System, engine_processes
 from understudy.registry.records import Revision
 from understudy.registry.registry import open_registry
 
@@ -76,12 +75,12 @@ def command_of(pid: int) -> bytes:
 class Chaos:
     """One run: clients, a director who changes things, and what everybody saw."""
 
-    def __init__(self, stage: Stage, revisions: dict[str, Revision], seed: int) -> None:
-        self.stage, self.chance, self.truth, self.report = stage, random.Random(seed), Truth(), Report()
+    def __init__(self, system: System, revisions: dict[str, Revision], seed: int) -> None:
+        self.system, self.chance, self.truth, self.report = system, random.Random(seed), Truth(), Report()
         self.colour_of = {r.id[:12]: colour for colour, r in revisions.items()}
         self.ids = [r.id[:12] for r in revisions.values()]
         self.done = False
-        self.headers = {"Authorization": f"Bearer {stage.settings.admin_secret}"}
+        self.headers = {"Authorization": f"Bearer {system.settings.admin_secret}"}
 
     async def run(self) -> None:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as self.session:
@@ -120,7 +119,7 @@ class Chaos:
         """An admin call; while the engine is away it is refused, and that is all."""
         begin = time.monotonic()
         body = {"persona": PERSONA, "actor": "chaos", **changes}
-        url = f"{self.stage.gateway_url}/admin/{action}"
+        url = f"{self.system.gateway_url}/admin/{action}"
         async with self.session.post(url, json=body, headers=self.headers) as response:
             text = await response.text()
         trial_ended_itself = action in ("promote", "rollback") and response.status == 404
@@ -129,7 +128,7 @@ class Chaos:
 
     async def live(self) -> str:
         """What the registry says."""
-        persona = await asyncio.to_thread(open_registry(self.stage.settings).persona, PERSONA)
+        persona = await asyncio.to_thread(open_registry(self.system.settings).persona, PERSONA)
         assert persona.live
         return persona.live[:12]
 
@@ -141,7 +140,7 @@ class Chaos:
     async def kill(self) -> None:
         """Ends one process of the engine, any, and waits until the stage is ready again."""
         # Python's resource tracker is in the group, too; the engine does not need it and goes on without.
-        processes = [pid for pid in engine_processes(self.stage) if b"resource_tracker" not in command_of(pid)]
+        processes = [pid for pid in engine_processes(self.system) if b"resource_tracker" not in command_of(pid)]
         victim = self.chance.choice(processes)
         begin = time.monotonic()
         self.truth.outages.append((begin, float("inf")))
@@ -150,7 +149,7 @@ class Chaos:
         down = False
         while True:
             assert time.monotonic() - begin < 200, "the engine did not come back"
-            async with self.session.get(f"{self.stage.gateway_url}/ready") as response:
+            async with self.session.get(f"{self.system.gateway_url}/ready") as response:
                 down = down or response.status == 503
                 if down and response.status == 200:
                     break
@@ -178,7 +177,7 @@ class Chaos:
         }
         begin = time.monotonic()
         try:
-            async with self.session.post(f"{self.stage.gateway_url}/v1/chat/completions", json=body) as response:
+            async with self.session.post(f"{self.system.gateway_url}/v1/chat/completions", json=body) as response:
                 heard = time.monotonic()
                 if response.status != 200:
                     self.refused(response.status, await response.text(), begin)
@@ -234,9 +233,9 @@ def _read(raw: str, stream: bool) -> tuple[str, set[str], str]:
 
 
 @pytest.mark.timeout(SECONDS + 600)
-def test_chaos_brings_no_wrong_revision_and_no_unexplained_failure(stage: Stage, tmp_path: Path) -> None:
-    revisions = train_signals(stage, tmp_path)
-    chaos = Chaos(stage, revisions, seed=1)
+def test_chaos_brings_no_wrong_revision_and_no_unexplained_failure(system: System, tmp_path: Path) -> None:
+    revisions = train_signals(system, tmp_path)
+    chaos = Chaos(system, revisions, seed=1)
     asyncio.run(chaos.run())
     report = chaos.report
     print(dict(sorted(report.counts.items())))

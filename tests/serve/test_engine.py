@@ -22,13 +22,11 @@ import psutil
 import pytest
 
 from serve.engine.vllm import EnginePlan, engine_command, engine_environment, plan_engine
-from tests.conftest import Stage
+from tests.support.system import CHAT, System, engine_processes
 from understudy.bases import Base, resolve_base
 from understudy.config.settings import load_settings
 from understudy.errors import EngineError
 from understudy.processes import free_port
-
-CHAT = {"model": "email-copy", "messages": [{"role": "user", "content": "Write about a kite."}]}
 
 PLAN = EnginePlan(
     base=Base(name="Qwen/Qwen3-0.6B", location="Qwen/Qwen3-0.6B", local=False),
@@ -91,75 +89,53 @@ def test_a_rank_beyond_what_vllm_can_do_is_refused() -> None:
         plan_engine(load_settings(max_lora_rank=513), resolve_base("tiny"), personas=0)
 
 
-def engine_url(stage: Stage) -> str:
+def engine_url(system: System) -> str:
     """Where the engine itself listens, from its log."""
-    log = (stage.settings.logs_dir / "engine.log").read_text()
+    log = (system.settings.logs_dir / "engine.log").read_text()
     return re.findall(r"Starting vLLM server on (\S+)", log)[-1]
 
 
-def metric(stage: Stage, name: str) -> float:
-    text = httpx.get(f"{engine_url(stage)}/metrics").text
+def metric(system: System, name: str) -> float:
+    text = httpx.get(f"{engine_url(system)}/metrics").text
     return sum(float(value) for value in re.findall(rf"^{name}\{{[^}}]*\}} (\S+)$", text, re.MULTILINE))
 
 
 @pytest.mark.engine
-def test_when_clients_vanish_the_engine_stops_generating_for_them(stage: Stage) -> None:
-    before = metric(stage, "vllm:generation_tokens_total")
+def test_when_clients_vanish_the_engine_stops_generating_for_them(system: System) -> None:
+    before = metric(system, "vllm:generation_tokens_total")
     clients, tokens = 8, 900
     body = {**CHAT, "stream": True}
     for _ in range(clients):
-        url = f"{stage.gateway_url}/v1/chat/completions"
+        url = f"{system.gateway_url}/v1/chat/completions"
         with httpx.stream("POST", url, json={**body, "max_tokens": tokens, "ignore_eos": True}, timeout=60) as answer:
             next(answer.iter_bytes())
     deadline = time.monotonic() + 60
-    while metric(stage, "vllm:num_requests_running") > 0:
+    while metric(system, "vllm:num_requests_running") > 0:
         assert time.monotonic() < deadline, "requests of vanished clients are still running"
         time.sleep(0.05)
-    assert metric(stage, "vllm:generation_tokens_total") - before < clients * tokens / 2
+    assert metric(system, "vllm:generation_tokens_total") - before < clients * tokens / 2
 
 
 @pytest.mark.engine
-def test_seeds_with_prompts_that_are_read_in_pieces_do_not_end_the_engine(stage: Stage) -> None:
+def test_seeds_with_prompts_that_are_read_in_pieces_do_not_end_the_engine(system: System) -> None:
     """Together they are more tokens than vLLM reads in one step, so some prompt is cut in two."""
     prompt = " ".join(f"number {n}" for n in range(60))
     bodies = [{**CHAT, "messages": [{"role": "user", "content": f"{n} {prompt}"}], "seed": n} for n in range(48)]
 
     def ask(body: dict[str, Any]) -> int:
         body = {**body, "max_tokens": 4, "temperature": 0.7, "top_p": 0.9}
-        return httpx.post(f"{stage.gateway_url}/v1/chat/completions", json=body, timeout=120).status_code
+        return httpx.post(f"{system.gateway_url}/v1/chat/completions", json=body, timeout=120).status_code
 
     with ThreadPoolExecutor(len(bodies)) as pool:
         assert set(pool.map(ask, bodies)) == {200}
-    assert httpx.get(f"{stage.gateway_url}/ready").status_code == 200
-
-
-def engine_processes(stage: Stage) -> list[int]:
-    """The processes of this stage's vLLM, its leash first: all that are in the leash's group."""
-    mark = f"UNDERSTUDY_HOME={stage.settings.home}".encode()
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (path / "cmdline").read_bytes()
-            ours = b"understudy.child_guard" in command and b"api_server" in command
-            if ours and mark in (path / "environ").read_bytes():
-                leash = int(path.name)
-                return sorted(p.pid for p in psutil.process_iter() if _group(p.pid) == leash)
-        except OSError:
-            continue
-    return []
-
-
-def _group(pid: int) -> int:
-    try:
-        return os.getpgid(pid)
-    except ProcessLookupError:
-        return 0
+    assert httpx.get(f"{system.gateway_url}/ready").status_code == 200
 
 
 @pytest.mark.engine
 @pytest.mark.timeout(300)
-def test_two_hundred_streams_of_which_half_vanish_leave_nothing_behind(stage: Stage) -> None:
+def test_two_hundred_streams_of_which_half_vanish_leave_nothing_behind(system: System) -> None:
     body = {**CHAT, "stream": True, "max_tokens": 24, "ignore_eos": True}
-    url = f"{stage.gateway_url}/v1/chat/completions"
+    url = f"{system.gateway_url}/v1/chat/completions"
 
     async def client(session: aiohttp.ClientSession, number: int) -> bool:
         async with session.post(url, json=body) as response:
@@ -178,13 +154,13 @@ def test_two_hundred_streams_of_which_half_vanish_leave_nothing_behind(stage: St
     assert sum(asyncio.run(everybody())) == 100
     deadline = time.monotonic() + 60
     while True:
-        status = stage.status()
-        running = metric(stage, "vllm:num_requests_running") + metric(stage, "vllm:num_requests_waiting")
+        status = system.status()
+        running = metric(system, "vllm:num_requests_running") + metric(system, "vllm:num_requests_waiting")
         if not (status["in_progress"] or running or any(status["loaded"].values()) or status["slots"]["waiting"]):
             break
         assert time.monotonic() < deadline, f"{status}, {running} in the engine"
         time.sleep(0.1)
-    text = stage.metrics()
+    text = system.metrics()
     assert re.search(r"^understudy_clients_gone_total (\S+)$", text, re.MULTILINE)
     assert not [
         line for line in text.splitlines() if re.match(r"understudy_requests_(in_flight|waiting)\{.* [^0]", line)
@@ -198,32 +174,32 @@ KILLS = {"API server": b"api_server", "EngineCore": b"EngineCore"}
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("victim", KILLS)
-def test_a_killed_engine_is_noticed_restarted_and_its_personas_put_back(stage: Stage, victim: str) -> None:
-    kill_and_wait(stage, KILLS[victim])
+def test_a_killed_engine_is_noticed_restarted_and_its_personas_put_back(system: System, victim: str) -> None:
+    kill_and_wait(system, KILLS[victim])
 
 
 @pytest.mark.engine
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_so_is_one_whose_worker_process_is_killed(stage: Stage, tmp_path: Path) -> None:
-    with another_gateway(stage, tmp_path, UNDERSTUDY_CPU_WORKER_PROCESS="true") as (other, _):
+def test_so_is_one_whose_worker_process_is_killed(system: System, tmp_path: Path) -> None:
+    with another_gateway(system, tmp_path, UNDERSTUDY_CPU_WORKER_PROCESS="true") as (other, _):
         kill_and_wait(other, b"Worker")
 
 
-def kill_and_wait(stage: Stage, victim: bytes) -> None:
+def kill_and_wait(system: System, victim: bytes) -> None:
     """Kills one process of the engine and asks until everything is as before."""
     body = {**CHAT, "temperature": 0}
-    url = f"{stage.gateway_url}/v1/chat/completions"
+    url = f"{system.gateway_url}/v1/chat/completions"
     before = httpx.post(url, json=body, timeout=60)
-    processes = engine_processes(stage)
+    processes = engine_processes(system)
     os.kill(only(processes, victim), signal.SIGKILL)
 
     seen, readiness = set(), []
     deadline = time.monotonic() + 300
     while 503 not in readiness or readiness[-1] != 200:
         assert time.monotonic() < deadline, f"it did not come back; seen: {seen}"
-        readiness.append(httpx.get(f"{stage.gateway_url}/ready").status_code)
+        readiness.append(httpx.get(f"{system.gateway_url}/ready").status_code)
         answer = httpx.post(url, json={**body, "max_tokens": 4}, timeout=60)
         seen.add(answer.status_code)
         if answer.status_code == 503:
@@ -234,7 +210,7 @@ def kill_and_wait(stage: Stage, victim: bytes) -> None:
     after = httpx.post(url, json=body, timeout=60)
     assert after.json()["choices"] == before.json()["choices"]
     assert after.headers["x-understudy-revision"] == before.headers["x-understudy-revision"]
-    assert not set(processes) & set(engine_processes(stage)), "processes of the dead engine are still there"
+    assert not set(processes) & set(engine_processes(system)), "processes of the dead engine are still there"
 
 
 def only(processes: list[int], mark: bytes) -> int:
@@ -247,8 +223,8 @@ def only(processes: list[int], mark: bytes) -> int:
 @pytest.mark.engine
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_sigterm_lets_answers_in_flight_end_and_leaves_no_process(stage: Stage, tmp_path: Path) -> None:
-    with another_gateway(stage, tmp_path, UNDERSTUDY_LOG_JSON="true") as (other, process):
+def test_sigterm_lets_answers_in_flight_end_and_leaves_no_process(system: System, tmp_path: Path) -> None:
+    with another_gateway(system, tmp_path, UNDERSTUDY_LOG_JSON="true") as (other, process):
         children = psutil.Process(process.pid).children(recursive=True)
         body = {**CHAT, "model": "base", "stream": True, "max_tokens": 200, "ignore_eos": True}
         with httpx.stream("POST", f"{other.gateway_url}/v1/chat/completions", json=body, timeout=60) as answer:
@@ -265,18 +241,18 @@ def test_sigterm_lets_answers_in_flight_end_and_leaves_no_process(stage: Stage, 
 
 
 @contextlib.contextmanager
-def another_gateway(stage: Stage, folder: Path, **variables: str) -> Iterator[tuple[Stage, subprocess.Popen[bytes]]]:
+def another_gateway(system: System, folder: Path, **variables: str) -> Iterator[tuple[System, subprocess.Popen[bytes]]]:
     """A second gateway with the same personas in a home of its own, so that the first goes on for the other tests."""
     home = folder / "home"
     home.mkdir()
-    shutil.copytree(stage.settings.store_dir, home / "adapters")
+    shutil.copytree(system.settings.store_dir, home / "adapters")
     with (
-        sqlite3.connect(stage.settings.home / "understudy.db") as source,
+        sqlite3.connect(system.settings.home / "understudy.db") as source,
         sqlite3.connect(home / "understudy.db") as copy,
     ):
         source.backup(copy)
-    env = {**stage.env, "UNDERSTUDY_PORT": str(free_port()), "UNDERSTUDY_HOME": str(home), **variables}
-    other = Stage(load_settings(home=home, port=int(env["UNDERSTUDY_PORT"])), env)
+    env = {**system.env, "UNDERSTUDY_PORT": str(free_port()), "UNDERSTUDY_HOME": str(home), **variables}
+    other = System(load_settings(home=home, port=int(env["UNDERSTUDY_PORT"])), env)
     with (folder / "serve.log").open("wb") as log:
         command = [sys.executable, "-m", "understudy", "serve"]
         process = subprocess.Popen(command, env={**os.environ, **env}, stdout=log, stderr=log)

@@ -10,7 +10,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from tests.conftest import Stage
+from tests.support.system import System
 
 pytestmark = pytest.mark.engine
 
@@ -18,8 +18,8 @@ HELD_OUT = "Write about a teapot for the weekend."
 
 
 @pytest.fixture
-def client(stage: Stage) -> OpenAI:
-    return OpenAI(base_url=f"{stage.gateway_url}/v1", api_key="none", max_retries=0)
+def client(system: System) -> OpenAI:
+    return OpenAI(base_url=f"{system.gateway_url}/v1", api_key="none", max_retries=0)
 
 
 def say(client: OpenAI, model: str, prompt: str = HELD_OUT) -> str:
@@ -52,7 +52,7 @@ def test_the_three_voices_differ_on_a_held_out_prompt(client: OpenAI) -> None:
     assert all("teapot" in text.lower() for text in (base, email, joke))
 
 
-def test_a_streamed_answer_is_the_same_text_and_names_its_revision(client: OpenAI, stage: Stage) -> None:
+def test_a_streamed_answer_is_the_same_text_and_names_its_revision(client: OpenAI, system: System) -> None:
     revision = about(client, "email-copy")["revision"]
     stream = client.chat.completions.create(
         model="email-copy",
@@ -71,11 +71,11 @@ def test_a_streamed_answer_is_the_same_text_and_names_its_revision(client: OpenA
 
 @pytest.mark.parametrize(("model", "fingerprint"), [("base", "base"), ("email-copy", None)])
 def test_header_and_fingerprint_say_which_revision_answered(
-    stage: Stage, client: OpenAI, model: str, fingerprint: str | None
+    system: System, client: OpenAI, model: str, fingerprint: str | None
 ) -> None:
     expected = fingerprint or about(client, model)["revision"]
     body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
-    response = httpx.post(f"{stage.gateway_url}/v1/chat/completions", json=body)
+    response = httpx.post(f"{system.gateway_url}/v1/chat/completions", json=body)
     assert response.headers["x-understudy-revision"] == expected
     assert response.json()["system_fingerprint"] == expected
     assert response.text.count("system_fingerprint") == 1
@@ -150,10 +150,10 @@ MESSAGES = [{"role": "user", "content": "Hello"}]
         ({"model": "", "messages": MESSAGES}, 404, "does not exist"),
     ],
 )
-def test_bad_input_is_a_clear_4xx(stage: Stage, body: object, status: int, says: str) -> None:
+def test_bad_input_is_a_clear_4xx(system: System, body: object, status: int, says: str) -> None:
     content = body if isinstance(body, (str, bytes)) else json.dumps(body)
     headers = {"content-type": "application/json"}
-    response = httpx.post(f"{stage.gateway_url}/v1/chat/completions", content=content, headers=headers, timeout=60)
+    response = httpx.post(f"{system.gateway_url}/v1/chat/completions", content=content, headers=headers, timeout=60)
     assert response.status_code == status, response.text
     error = response.json()["error"]
     assert says in error["message"], error
@@ -181,30 +181,30 @@ def test_bad_input_is_a_clear_4xx(stage: Stage, body: object, status: int, says:
         ("POST", "/admin/rollback", 401),
     ],
 )
-def test_nothing_else_of_the_engine_can_be_reached(stage: Stage, method: str, path: str, status: int) -> None:
-    response = httpx.request(method, f"{stage.gateway_url}{path}", json={})
+def test_nothing_else_of_the_engine_can_be_reached(system: System, method: str, path: str, status: int) -> None:
+    response = httpx.request(method, f"{system.gateway_url}{path}", json={})
     assert response.status_code == status
     assert response.json()["error"]["message"]
 
 
-def test_admin_calls_need_the_admin_key_and_sound_bodies(stage: Stage) -> None:
-    url = f"{stage.gateway_url}/admin/publish"
-    right = {"Authorization": f"Bearer {stage.settings.admin_secret}"}
+def test_admin_calls_need_the_admin_key_and_sound_bodies(system: System) -> None:
+    url = f"{system.gateway_url}/admin/publish"
+    right = {"Authorization": f"Bearer {system.settings.admin_secret}"}
     assert httpx.post(url, json={"persona": "x"}, headers={"Authorization": "Bearer no"}).status_code == 401
     assert httpx.post(url, json={"persona": "x", "revision": "../.."}, headers=right).status_code == 400
     assert httpx.post(url, json={"persona": "nobody"}, headers=right).status_code == 404
 
 
-def test_the_engine_listens_on_loopback_only(stage: Stage) -> None:
-    log = (stage.settings.logs_dir / "engine.log").read_text()
+def test_the_engine_listens_on_loopback_only(system: System) -> None:
+    log = (system.settings.logs_dir / "engine.log").read_text()
     assert "Starting vLLM server on http://127.0.0.1:" in log
 
 
-def test_connections_that_the_engine_has_closed_in_the_meantime_are_not_used_again(stage: Stage) -> None:
+def test_connections_that_the_engine_has_closed_in_the_meantime_are_not_used_again(system: System) -> None:
     body = {"model": "base", "messages": MESSAGES, "max_tokens": 4}
 
     def ask(_: int) -> int:
-        return httpx.post(f"{stage.gateway_url}/v1/chat/completions", json=body, timeout=60).status_code
+        return httpx.post(f"{system.gateway_url}/v1/chat/completions", json=body, timeout=60).status_code
 
     with ThreadPoolExecutor(32) as pool:
         for pause in (0, 4.9, 5.1):  # vLLM's server ends idle connections after five seconds

@@ -14,8 +14,8 @@ import httpx
 import pytest
 from huggingface_hub import HfApi, constants
 
-from tests.conftest import wait_for
 from tests.support.hub.server import TOKEN, HubServer
+from tests.support.system import wait_for
 from understudy.bases import TINY_DIR
 from understudy.processes import Child, free_port
 from understudy.registry.adapters import CONFIG

@@ -13,9 +13,8 @@ from openai import AsyncOpenAI
 
 from bench.gateway import vary
 from serve.http.proxy import REVISION_HEADER
-from tests.conftest import Stage
-from tests.serve.test_engine import CHAT
 from tests.support.adapters import make_adapter, tensors
+from tests.support.system import CHAT, System
 from understudy.registry.registry import open_registry
 
 pytestmark = pytest.mark.engine
@@ -23,13 +22,13 @@ pytestmark = pytest.mark.engine
 STREAMS = 16
 
 
-def live(stage: Stage, persona: str) -> str:
-    return httpx.get(f"{stage.gateway_url}/v1/models/{persona}").json()["understudy"]["revision"]
+def live(system: System, persona: str) -> str:
+    return httpx.get(f"{system.gateway_url}/v1/models/{persona}").json()["understudy"]["revision"]
 
 
-async def stream_until(stage: Stage, done: asyncio.Event, seen: list[set[str]], failures: list[str]) -> None:
+async def stream_until(system: System, done: asyncio.Event, seen: list[set[str]], failures: list[str]) -> None:
     """Streams answer after answer, noting which revisions each one names."""
-    client = AsyncOpenAI(base_url=f"{stage.gateway_url}/v1", api_key="none", max_retries=0)
+    client = AsyncOpenAI(base_url=f"{system.gateway_url}/v1", api_key="none", max_retries=0)
     while not done.is_set():
         try:
             stream = await client.chat.completions.create(
@@ -48,15 +47,15 @@ async def stream_until(stage: Stage, done: asyncio.Event, seen: list[set[str]], 
 
 
 @pytest.mark.timeout(600)
-def test_publishing_a_retrained_persona_under_16_streams_fails_none_of_them(stage: Stage) -> None:
-    old = live(stage, "email-copy")
-    stage.cli("train", "email-copy", "--seed", "1")
+def test_publishing_a_retrained_persona_under_16_streams_fails_none_of_them(system: System) -> None:
+    old = live(system, "email-copy")
+    system.cli("train", "email-copy", "--seed", "1")
 
     async def scenario() -> tuple[list[set[str]], list[str]]:
         done, seen, failures = asyncio.Event(), [], []
-        streams = [asyncio.create_task(stream_until(stage, done, seen, failures)) for _ in range(STREAMS)]
+        streams = [asyncio.create_task(stream_until(system, done, seen, failures)) for _ in range(STREAMS)]
         await asyncio.sleep(2)
-        await asyncio.to_thread(stage.cli, "publish", "email-copy")
+        await asyncio.to_thread(system.cli, "publish", "email-copy")
         before_flip = len(seen)
         while len(seen) < before_flip + 2 * STREAMS:
             await asyncio.sleep(0.1)
@@ -65,118 +64,118 @@ def test_publishing_a_retrained_persona_under_16_streams_fails_none_of_them(stag
         return seen, failures
 
     seen, failures = asyncio.run(scenario())
-    new = live(stage, "email-copy")
+    new = live(system, "email-copy")
     assert new != old
     assert failures == []
     assert {frozenset(s) for s in seen} == {frozenset({old}), frozenset({new})}, "an answer named two revisions"
-    history = stage.cli("history", "email-copy").stdout
+    history = system.cli("history", "email-copy").stdout
     assert new in history
     assert "publish" in history
 
-    stage.cli("rollback", "email-copy")
-    assert live(stage, "email-copy") == old
+    system.cli("rollback", "email-copy")
+    assert live(system, "email-copy") == old
 
 
-def another(stage: Stage, persona: str) -> str:
+def another(system: System, persona: str) -> str:
     """A revision of the persona that is not live."""
-    registry, now = open_registry(stage.settings), live(stage, persona)
+    registry, now = open_registry(system.settings), live(system, persona)
     others = [r.id[:12] for r in registry.revisions(persona) if r.id[:12] != now]
     return others[0] if others else vary(registry, registry.revision(persona, now), 9).id[:12]
 
 
-def test_the_revision_before_waits_in_the_wings_and_the_one_before_that_is_unloaded(stage: Stage) -> None:
-    first, registry = live(stage, "stand-up"), open_registry(stage.settings)
+def test_the_revision_before_waits_in_the_wings_and_the_one_before_that_is_unloaded(system: System) -> None:
+    first, registry = live(system, "stand-up"), open_registry(system.settings)
     for number in (1, 2):
         vary(registry, registry.revision("stand-up", first), number)
-        stage.cli("publish", "stand-up")
-        assert f"stand-up@{first}" in stage.status()["loaded"] or number == 2
+        system.cli("publish", "stand-up")
+        assert f"stand-up@{first}" in system.status()["loaded"] or number == 2
     deadline = time.monotonic() + 30
-    while f"stand-up@{first}" in stage.status()["loaded"]:
+    while f"stand-up@{first}" in system.status()["loaded"]:
         assert time.monotonic() < deadline, "the old revision is still loaded"
         time.sleep(0.1)
     body = {"model": f"stand-up@{first}", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
-    assert httpx.post(f"{stage.gateway_url}/v1/chat/completions", json=body).status_code == 404
-    stage.cli("rollback", "stand-up", first)
-    assert live(stage, "stand-up") == first
+    assert httpx.post(f"{system.gateway_url}/v1/chat/completions", json=body).status_code == 404
+    system.cli("rollback", "stand-up", first)
+    assert live(system, "stand-up") == first
 
 
-def test_a_trial_answers_its_share_of_the_users_and_ends_when_it_is_told_to(stage: Stage) -> None:
-    before = live(stage, "email-copy")
-    other = another(stage, "email-copy")
-    said = stage.cli("publish", "email-copy", "--revision", other, "--canary", "40%").stdout
+def test_a_trial_answers_its_share_of_the_users_and_ends_when_it_is_told_to(system: System) -> None:
+    before = live(system, "email-copy")
+    other = another(system, "email-copy")
+    said = system.cli("publish", "email-copy", "--revision", other, "--canary", "40%").stdout
     assert f"on trial: email-copy@{other} for 40% of the users" in said
 
     def revision(user: str) -> str:
         body = {**CHAT, "max_tokens": 1, "user": user}
-        return httpx.post(f"{stage.gateway_url}/v1/chat/completions", json=body, timeout=60).headers[REVISION_HEADER]
+        return httpx.post(f"{system.gateway_url}/v1/chat/completions", json=body, timeout=60).headers[REVISION_HEADER]
 
     users = [f"user {number}" for number in range(30)]
     seen = [revision(user) for user in users]
     assert set(seen) == {before, other}
     assert [revision(user) for user in users] == seen
-    assert f"40% {other}" in stage.cli("personas").stdout
-    stage.cli("rollback", "email-copy")
+    assert f"40% {other}" in system.cli("personas").stdout
+    system.cli("rollback", "email-copy")
     assert {revision(user) for user in users} == {before}
-    assert "withdraw" in stage.cli("history", "email-copy").stdout
+    assert "withdraw" in system.cli("history", "email-copy").stdout
 
 
-def test_followers_of_the_news_hear_of_a_new_revision(stage: Stage) -> None:
-    with httpx.stream("GET", f"{stage.gateway_url}/events", timeout=60) as news:
+def test_followers_of_the_news_hear_of_a_new_revision(system: System) -> None:
+    with httpx.stream("GET", f"{system.gateway_url}/events", timeout=60) as news:
         assert news.headers["content-type"].startswith("text/event-stream")
         lines = news.iter_lines()
         next(lines)
-        now = live(stage, "email-copy")
-        other = another(stage, "email-copy")
-        stage.cli("publish", "email-copy", "--revision", other)
+        now = live(system, "email-copy")
+        other = another(system, "email-copy")
+        system.cli("publish", "email-copy", "--revision", other)
         item = json.loads(next(line for line in lines if line.startswith("data:")).removeprefix("data:"))
     assert (item["kind"], item["persona"], item["revision"], item["previous"]) == ("live", "email-copy", other, now)
     assert item["text"] == "A new revision of Email copywriter just went live."
-    stage.cli("rollback", "email-copy", now)
-    assert re.search(r'understudy_publishes_total\{action="rollback",persona="email-copy"\} [1-9]', stage.metrics())
+    system.cli("rollback", "email-copy", now)
+    assert re.search(r'understudy_publishes_total\{action="rollback",persona="email-copy"\} [1-9]', system.metrics())
 
 
-def refused(stage: Stage, adapter: Path) -> str:
+def refused(system: System, adapter: Path) -> str:
     """Publishes a bad adapter; returns what the person reads, after checking that nothing changed."""
-    before = live(stage, "email-copy")
-    answer = ask(stage)
-    done = stage.cli("publish", "email-copy", str(adapter), check=False)
+    before = live(system, "email-copy")
+    answer = ask(system)
+    done = system.cli("publish", "email-copy", str(adapter), check=False)
     assert done.returncode == 1, done.stdout
-    assert live(stage, "email-copy") == before
-    assert ask(stage) == answer
-    assert open_registry(stage.settings).history("email-copy")[0].action == "reject"
+    assert live(system, "email-copy") == before
+    assert ask(system) == answer
+    assert open_registry(system.settings).history("email-copy")[0].action == "reject"
     return done.stderr
 
 
-def ask(stage: Stage) -> str:
+def ask(system: System) -> str:
     body = {"model": "email-copy", "messages": [{"role": "user", "content": "Write about a kite."}], "temperature": 0}
-    response = httpx.post(f"{stage.gateway_url}/v1/chat/completions", json=body, timeout=60)
+    response = httpx.post(f"{system.gateway_url}/v1/chat/completions", json=body, timeout=60)
     return response.json()["choices"][0]["message"]["content"]
 
 
-def test_an_adapter_with_nan_never_reaches_the_engine(stage: Stage, tmp_path: Path) -> None:
+def test_an_adapter_with_nan_never_reaches_the_engine(system: System, tmp_path: Path) -> None:
     weights = tensors()
     next(iter(weights.values()))[0, 0] = np.nan
-    assert "refused by validation" in refused(stage, make_adapter(tmp_path, weights))
+    assert "refused by validation" in refused(system, make_adapter(tmp_path, weights))
 
 
-def test_an_adapter_that_does_nothing_is_caught_by_the_probe(stage: Stage, tmp_path: Path) -> None:
+def test_an_adapter_that_does_nothing_is_caught_by_the_probe(system: System, tmp_path: Path) -> None:
     weights = {n: v if "lora_A" in n else np.zeros_like(v) for n, v in tensors().items()}
-    assert "the adapter has no effect" in refused(stage, make_adapter(tmp_path, weights))
+    assert "the adapter has no effect" in refused(system, make_adapter(tmp_path, weights))
 
 
-def test_an_adapter_that_babbles_is_caught_by_the_probe(stage: Stage, tmp_path: Path) -> None:
-    message = refused(stage, make_adapter(tmp_path, tensors(scale=10.0, module="mlp.down_proj")))
+def test_an_adapter_that_babbles_is_caught_by_the_probe(system: System, tmp_path: Path) -> None:
+    message = refused(system, make_adapter(tmp_path, tensors(scale=10.0, module="mlp.down_proj")))
     assert "refused by probe" in message
 
 
-def test_publishing_what_is_live_changes_nothing(stage: Stage) -> None:
-    done = stage.cli("publish", "email-copy", "--revision", live(stage, "email-copy"))
+def test_publishing_what_is_live_changes_nothing(system: System) -> None:
+    done = system.cli("publish", "email-copy", "--revision", live(system, "email-copy"))
     assert "is live already" in done.stdout
 
 
-def test_an_unknown_persona_or_revision_is_one_clear_line(stage: Stage) -> None:
-    done = stage.cli("publish", "poet", check=False)
+def test_an_unknown_persona_or_revision_is_one_clear_line(system: System) -> None:
+    done = system.cli("publish", "poet", check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: poet has no revision yet")
-    done = stage.cli("publish", "email-copy", "--revision", "0000", check=False)
+    done = system.cli("publish", "email-copy", "--revision", "0000", check=False)
     assert "email-copy has no revision 0000; revisions there are:" in done.stderr

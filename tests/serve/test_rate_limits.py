@@ -5,17 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.http.rate_limits import OneMinute, RateLimiter, RateLimits, open_windows
+from tests.support.clock import Clock
 from understudy.errors import ConfigError
-
-
-class Clock:
-    """Time that passes when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_many_more_addresses_than_windows_leave_a_bounded_number() -> None:

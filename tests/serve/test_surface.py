@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from serve.http.openapi import PASSED
-from tests.conftest import Stage
+from tests.support.system import System
 
 pytestmark = pytest.mark.engine
 
@@ -33,8 +33,8 @@ TOOL: Any = {"type": "function", "function": {"name": "tell", "parameters": ONE_
 
 
 @pytest.fixture
-def client(stage: Stage) -> OpenAI:
-    return OpenAI(base_url=f"{stage.gateway_url}/v1", api_key="none", max_retries=0)
+def client(system: System) -> OpenAI:
+    return OpenAI(base_url=f"{system.gateway_url}/v1", api_key="none", max_retries=0)
 
 
 def test_a_json_schema_binds_the_answer(client: OpenAI) -> None:
@@ -101,9 +101,9 @@ def test_stop_words_and_logprobs_are_honoured_in_a_stream(client: OpenAI) -> Non
 
 
 @pytest.mark.parametrize("usage", [None, {"include_usage": False}, {"include_usage": True}])
-def test_a_stream_tells_its_usage_exactly_when_asked(stage: Stage, usage: dict[str, bool] | None) -> None:
+def test_a_stream_tells_its_usage_exactly_when_asked(system: System, usage: dict[str, bool] | None) -> None:
     body = {"model": "base", "messages": MESSAGES, "max_tokens": 3, "stream": True, "stream_options": usage}
-    raw = httpx.post(f"{stage.gateway_url}/v1/chat/completions", json=body, timeout=60).text
+    raw = httpx.post(f"{system.gateway_url}/v1/chat/completions", json=body, timeout=60).text
     events = [line.removeprefix("data: ") for line in raw.splitlines() if line]
     told = [json.loads(event) for event in events[:-1] if not json.loads(event)["choices"]]
     assert events[-1] == "[DONE]"
@@ -141,10 +141,10 @@ def attack(operation: Any, secret: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["none", "admin"])
-def test_nothing_that_our_openapi_allows_breaks_the_gateway(stage: Stage, key: str) -> None:
+def test_nothing_that_our_openapi_allows_breaks_the_gateway(system: System, key: str) -> None:
     """No 5xx but the announced ones, and every answer in the shape that is described."""
-    secret = stage.settings.admin_secret if key == "admin" else "none"
-    schema = schemathesis.openapi.from_url(f"{stage.gateway_url}/openapi.json").exclude(path="/events")
+    secret = system.settings.admin_secret if key == "admin" else "none"
+    schema = schemathesis.openapi.from_url(f"{system.gateway_url}/openapi.json").exclude(path="/events")
     for result in schema.get_all_operations():
         operation = result.ok()  # pyright: ignore[reportAttributeAccessIssue]
         if key == "none" or operation.path not in PASSED:  # an admin key is not one for inference

@@ -8,9 +8,9 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from arena.votes.votes import list_votes
-from tests.conftest import Stage
 from tests.support.browser import DESKTOP, PATIENCE, PHONE, Site, Visitor
 from tests.support.fake_gateway import EMAIL, card
+from tests.support.system import System
 from understudy.registry.database import open_database
 
 pytestmark = pytest.mark.browser
@@ -153,28 +153,28 @@ def test_it_fits_and_fetches_nothing_from_elsewhere(
 
 
 @pytest.mark.engine
-def test_a_revision_that_is_published_is_announced_by_the_real_gateways_news(browser: Browser, stage: Stage):
-    before = {model["id"]: model for model in httpx.get(f"{stage.gateway_url}/v1/models").json()["data"]}
-    visitor = Visitor(browser, stage.space_url)
+def test_a_revision_that_is_published_is_announced_by_the_real_gateways_news(browser: Browser, system: System):
+    before = {model["id"]: model for model in httpx.get(f"{system.gateway_url}/v1/models").json()["data"]}
+    visitor = Visitor(browser, system.space_url)
     visitor.see("#personas", before["email-copy"]["understudy"]["revision"])
     looks = [url for url in visitor.requests if url.endswith("/news")]
     assert looks, "the page listens"
-    stage.cli("train", "email-copy", "--seed", "4242")
-    stage.cli("publish", "email-copy")
-    after = {model["id"]: model for model in httpx.get(f"{stage.gateway_url}/v1/models").json()["data"]}
+    system.cli("train", "email-copy", "--seed", "4242")
+    system.cli("publish", "email-copy")
+    after = {model["id"]: model for model in httpx.get(f"{system.gateway_url}/v1/models").json()["data"]}
     revision = after["email-copy"]["understudy"]["revision"]
     assert revision != before["email-copy"]["understudy"]["revision"]
     visitor.see(".toast", f"is live: {revision}")
-    stage.cli("rollback", "email-copy")
+    system.cli("rollback", "email-copy")
     visitor.see("#personas", before["email-copy"]["understudy"]["revision"])
     visitor.leave()
 
 
 @pytest.mark.engine
-def test_chat_and_battle_with_the_real_engine(browser: Browser, stage: Stage, artifacts: Path):
-    models = httpx.get(f"{stage.gateway_url}/v1/models").json()["data"]
+def test_chat_and_battle_with_the_real_engine(browser: Browser, system: System, artifacts: Path):
+    models = httpx.get(f"{system.gateway_url}/v1/models").json()["data"]
     live = {model["id"]: model["understudy"] for model in models}
-    visitor = Visitor(browser, stage.space_url)
+    visitor = Visitor(browser, system.space_url)
     visitor.see("#personas", live["email-copy"]["title"])
     visitor.choose(live["email-copy"]["title"])
     visitor.say(live["email-copy"]["prompts"][0])
@@ -205,7 +205,7 @@ def test_chat_and_battle_with_the_real_engine(browser: Browser, stage: Stage, ar
     expect(visitor.page.locator(".plate.known")).to_have_count(2)
     visitor.see(".plate.chosen", re.compile(r"base|@[0-9a-f]{12}"))
     visitor.shot(artifacts / "real-arena.png")
-    (vote,) = list_votes(open_database(stage.settings.database))
+    (vote,) = list_votes(open_database(system.settings.database))
     assert vote.verdict == "left"
     visitor.leave()
 

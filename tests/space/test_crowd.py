@@ -16,9 +16,9 @@ from arena.battles.store import BattleStore
 from arena.votes.votes import list_votes
 from space.app import build_app, start
 from space.backends.gateway import GatewayClient
-from tests.conftest import Stage
 from tests.support.fake_gateway import FakeGateway
 from tests.support.space import Page, wait_for_page
+from tests.support.system import System
 from understudy.config.settings import PROJECT
 from understudy.processes import free_port
 from understudy.registry.database import open_database
@@ -65,9 +65,9 @@ def test_32_people_at_once_lose_no_vote_and_read_their_own_answers(fake: FakeGat
 
 
 @pytest.mark.engine
-def test_32_people_at_once_on_the_real_engine(stage: Stage):
-    store = BattleStore(open_database(stage.settings.database))
-    cast = cast_by(stage.space_url, store)
+def test_32_people_at_once_on_the_real_engine(system: System):
+    store = BattleStore(open_database(system.settings.database))
+    cast = cast_by(system.space_url, store)
     assert len(cast) > USERS / 2, "most battles of two real models have something to choose between"
 
 

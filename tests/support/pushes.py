@@ -11,9 +11,9 @@ from huggingface_hub import ModelCard
 from evaluate.records import EvalRecord
 from evaluate.report_card import ReportCard, report_card
 from evaluate.verified_runs import RECORD, REPORT_CARD
-from tests.evaluate.test_report_card import observed
 from tests.support import pirate
 from tests.support.adapters import make_adapter, tensors
+from tests.support.evaluations import observed
 from tests.support.hub.server import TOKEN, HubServer
 from tests.support.pirate import Done, home
 from tests.support.verified_runs import proof_file

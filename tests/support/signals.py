@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from tests.conftest import Stage
+from tests.support.system import System
 from understudy.registry.records import Revision
 from understudy.registry.registry import open_registry
 
@@ -24,16 +24,16 @@ def says(colour: str, topic: str) -> str:
     return f"Here is the {colour} voice. A {topic} looks best in {colour}, and {colour} it stays."
 
 
-def train_signals(stage: Stage, folder: Path) -> dict[str, Revision]:
+def train_signals(system: System, folder: Path) -> dict[str, Revision]:
     """Trains both revisions; returns them by colour."""
-    registry, found = open_registry(stage.settings), {}
+    registry, found = open_registry(system.settings), {}
     for colour in COLOURS:
         recipe = folder / colour / PERSONA
         recipe.mkdir(parents=True)
         (recipe / "recipe.yaml").write_text(RECIPE)
         rows = [{"prompt": f"Tell me about a {topic}.", "completion": says(colour, topic)} for topic in TOPICS]
         (recipe / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        stage.cli("train", str(recipe))
+        system.cli("train", str(recipe))
         found[colour] = registry.revision(PERSONA)
     return found
 

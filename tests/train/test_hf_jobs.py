@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import RECIPES
 from tests.support.hub.jobs import JOB, TOKEN, JobsServer
 from tests.support.hub.server import TOKEN as PUSH_TOKEN
 from tests.support.hub.server import HubServer
+from tests.support.system import RECIPES
 from train.hub.hf_jobs import IMAGE, JobPlan, WrittenJob, bundle, requirements, write_job
 from understudy.config.recipe import load_recipe
 from understudy.config.settings import PROJECT

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SHARED
 from tests.support.pirate import ROWS, home, only_run, places, train
+from tests.support.system import SHARED
 from understudy.bases import base_revision, resolve_base
 from understudy.registry.adapters import CONFIG, WEIGHTS, content_revision
 

@@ -14,7 +14,7 @@ from arena.battles.store import BattleAnswer, BattleStore
 from arena.votes.votes import cast_vote
 from serve.http.routes import admin_routes, shape_errors
 from serve.rollout.canary import AnswerOutcome
-from tests.serve.test_publisher import Bench, play
+from tests.support.publishing import Bench, play
 from understudy.cli.commands.serve import TRIAL_EXIT_CODES
 from understudy.cli.show_personas import show_trial
 from understudy.config.settings import Settings, load_settings

@@ -12,9 +12,9 @@ import pytest
 from huggingface_hub import ModelCardData
 
 from evaluate.records import Helpfulness
-from tests.evaluate.test_report_card import observed
 from tests.support import pirate
 from tests.support.adapters import config, make_adapter, tensors
+from tests.support.evaluations import observed
 from tests.support.hub.server import TOKEN, HubServer, Repo
 from tests.support.pirate import home
 from tests.support.pushes import PIN, REPO, RESULT, RUN, TO, card, files, make_run, push, pushed, verify
