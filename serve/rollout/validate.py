@@ -8,7 +8,6 @@ validate_base (which base it belongs to), validate_weights (what the tensors are
 from pathlib import Path
 from typing import Any
 
-from serve.adapter_files.found_files import missing_files
 from serve.adapter_files.weights_file import read_header
 from serve.rollout.validate_base import check_base
 from serve.rollout.validate_config import check_config, read_strictly
@@ -16,6 +15,7 @@ from serve.rollout.validate_weights import Modules, check_tensors, check_values,
 from understudy.bases import Base
 from understudy.errors import BaseModelError
 from understudy.registry.adapters import CONFIG, WEIGHTS, in_hub_cache
+from understudy.registry.found_files import missing_files
 
 MAX_LISTED = 50
 """Problems that are listed one by one; a file with every name wrong has thousands."""
@@ -89,7 +89,8 @@ def _check_weights(path: Path, config: dict[str, Any], base: Base | None) -> lis
     try:
         modules = linear_modules(base) if base else None
     except (BaseModelError, ValueError, OSError) as error:
-        problems.append(f"{error}; only what needs no base was checked")
+        get = "" if base is None or base.local else f"get it with `hf download {base.name}`, or "
+        problems.append(f"{error}; {get}give its folder with --base; what needs no base was checked")
     try:
         header, start = read_header(path)
         return [*problems, *check_tensors(header, config, modules), *check_values(path, header, start, config)]

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from serve.engine.servable import check_architecture
 from serve.engine.vllm import installed_vllm
 from serve.rollout.validate import adapter_summary, validate
-from understudy.bases import Base, read_model_config, resolve_base
+from understudy.bases import Base, base_revision, resolve_base
 from understudy.config.settings import Settings
 from understudy.errors import BaseModelError
 from understudy.registry.adapters import content_revision
@@ -44,7 +44,7 @@ def validate_adapter(settings: Settings, adapter: str, *, base_is: str = "") -> 
     try:
         base = resolve_base(base_is or settings.base)
     except BaseModelError as error:
-        problems.append(f"{error}; only what needs no base was checked")
+        problems.append(f"{error}; give the base with --base; what needs no base was checked")
     folder, revision = _locate(adapter)
     problems += _unservable(base, settings.bases_dir) if base else []
     problems += validate(folder, base, max_rank=settings.max_lora_rank, base_is=bool(base_is))
@@ -62,13 +62,11 @@ def _unservable(base: Base, cache: Path) -> list[str]:
     """
     if installed_vllm() is None:
         return []
-    try:
-        read_model_config(base)
-    except (BaseModelError, OSError, ValueError):
+    if not base.local and base_revision(base) is None:
         return []
     try:
         check_architecture(base, cache)
-    except BaseModelError as error:
+    except (BaseModelError, OSError, ValueError) as error:
         return [str(error)]
     return []
 

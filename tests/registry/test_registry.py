@@ -149,7 +149,7 @@ def test_names_that_cannot_be_personas_are_refused(registry: Registry, tmp_path:
 
 
 def test_folders_that_hold_no_safe_adapter_are_refused(registry: Registry, tmp_path: Path) -> None:
-    with pytest.raises(AdapterError, match=r"no adapter_config\.json there"):
+    with pytest.raises(AdapterError, match="no adapter_config.json and no adapter_model.safetensors there"):
         registry.push("poet", tmp_path, actor="ann")
     folder = make_adapter(tmp_path / "a")
     (folder / WEIGHTS).rename(folder / "adapter_model.bin")

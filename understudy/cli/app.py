@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from understudy import __version__
-from understudy.cli.commands import admin, bases, data, evaluate, export, serve, space, train, votes
+from understudy.cli.commands import admin, adopt, bases, data, evaluate, export, serve, space, train, votes
 
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 PANELS = {
     "Start here": ("demo",),
     "Train": ("bases", "base", "data", "check", "train", "sweep"),
-    "Evaluate": ("verify", "report", "compare", "validate", "eval-code"),
+    "Evaluate": ("verify", "report", "compare", "validate", "adopt", "eval-code"),
     "Serve": ("serve", "push", "publish", "ask", "promote", "rollback"),
     "Take it elsewhere": ("export",),
     "Arena and votes": ("rank", "preferences", "votes"),
@@ -51,7 +51,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for part in (bases, data, train, evaluate, serve, export, votes, space, admin):
+for part in (bases, data, train, evaluate, adopt, serve, export, votes, space, admin):
     app.add_typer(part.app)
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from understudy.errors import AdapterError
+from understudy.registry.found_files import CONFIG as CONFIG
+from understudy.registry.found_files import WEIGHTS as WEIGHTS
+from understudy.registry.found_files import missing_files
 
-CONFIG = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
 CARD = "persona.json"
 KEPT = re.compile(
     r"(adapter_config\.json|adapter_model\.safetensors|README\.md|training\.json|persona\.json|"
@@ -39,10 +40,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         AdapterError: the folder has no adapter in safetensors form, or its configuration is not JSON.
     """
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
-            pickled = " (adapter_model.bin is a pickle and is never read)" if any(folder.glob("*.bin")) else ""
-            raise AdapterError(f"{folder}: no {name} there{pickled}; point at a PEFT adapter saved as safetensors")
+    if missing := missing_files(folder):
+        raise AdapterError(missing)
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -13,6 +13,7 @@ from understudy.registry.persona_card import Card, Shot, read_card
 from understudy.registry.personas import share_of
 from understudy.registry.records import Event, Revision
 from understudy.registry.registry import Registry, open_registry
+from understudy.workflows.adopt_adapter import on_base
 from understudy.workflows.gateway_admin import AdminClient, RevisionChange
 
 HUB = "hub:"
@@ -70,12 +71,13 @@ def canary_share(text: str) -> float:
 
 
 def publish(
-    settings: Settings, persona: str, *, adapter: Path | None, revision: str, share: float = 1.0
+    settings: Settings, persona: str, *, adapter: Path | None, revision: str, share: float = 1.0, base_is: str = ""
 ) -> RevisionChange:
     """Asks the gateway to publish a revision for a share of the users, 0 to 1.
 
     `adapter` is a folder to register first; `revision` is a registered one, the start of one, or
-    `hub:ORG/NAME@REVISION`, which is fetched first. Without either it is the newest revision.
+    `hub:ORG/NAME@REVISION`, which is fetched first. Without either it is the newest revision. `base_is` names the base
+    here that the adapter's own name for its base means: its copy with that name is registered and published.
 
     Raises:
         UnderstudyError: both an adapter and a revision of the Hub are given.
@@ -89,9 +91,13 @@ def publish(
             raise UnderstudyError(f"give an adapter folder or --revision {revision}, not both")
         found = _fetch_hub_revision(settings, registry, persona, revision)
     elif adapter is not None:
-        found = register(settings, registry, persona, adapter)
+        with on_base(adapter, base_is) as named:
+            found = register(settings, registry, persona, named)
     else:
         found = registry.revision(persona, revision)
+    if base_is and adapter is None:
+        with on_base(registry.path(found), base_is) as named:
+            found = register(settings, registry, persona, named)
     return AdminClient(settings).publish(persona, found.id, actor(), share=share)
 
 

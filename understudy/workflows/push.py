@@ -12,6 +12,7 @@ from understudy.errors import NotFoundError, UnderstudyError
 from understudy.registry.adapters import CARD
 from understudy.registry.records import Revision
 from understudy.registry.registry import open_registry
+from understudy.workflows.adopt_adapter import on_base
 from understudy.workflows.personas import card_of, recipe_of, register
 
 if TYPE_CHECKING:
@@ -57,15 +58,18 @@ class HubRelease:
     verdict: str
 
 
-def register_adapter(settings: Settings, persona: str, adapter: str | None) -> Revision:
+def register_adapter(settings: Settings, persona: str, adapter: str | None, *, base_is: str = "") -> Revision:
     """Registers `adapter` (a folder or a run; by default the newest run's) as a revision of the persona.
+
+    `base_is` names the base here that the adapter's own name for its base means.
 
     Raises:
         NotFoundError: there is no such folder or run.
         AdapterError: it is no adapter.
     """
     folder = find_adapter(settings, persona, adapter) or _newest(settings, persona, whole=False)
-    return register(settings, open_registry(settings), persona, folder)
+    with on_base(folder, base_is) as named:
+        return register(settings, open_registry(settings), persona, named)
 
 
 def destination(settings: Settings, persona: str, to: str | None) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from understudy.cli.commands.options import BaseModelName, Json, RecipeName
+from understudy.cli.commands.options import BaseIs, BaseModelName, Json, RecipeName
 from understudy.config.settings import load_settings
 from understudy.errors import ConfigError
 
@@ -162,13 +162,14 @@ def compare(
 def validate(
     adapter: Annotated[str, typer.Argument(help="An adapter folder, or REPO@REVISION on the Hub.")],
     base: BaseModelName = None,
+    base_is: BaseIs = "",
     json_output: Json = False,
 ) -> None:
     """List the reasons why an adapter cannot be served. Ends with 1 when there is one."""
     from serve.rollout.validate_adapter import validate_adapter
     from understudy.registry.adapters import short
 
-    found = validate_adapter(load_settings(base=base), adapter)
+    found = validate_adapter(load_settings(base=base), adapter, base_is=base_is)
     if json_output:
         print(found.model_dump_json(indent=2))
     elif found.valid:

@@ -10,6 +10,14 @@ Port = Annotated[int | None, typer.Option(help="Port of the gateway (8000).", mi
 SpacePort = Annotated[int | None, typer.Option(help="Port of the Gradio app (7860).", min=1, max=65535)]
 Host = Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")]
 BaseModelName = Annotated[str | None, typer.Option(help="smollm2 (the default), a local folder, or a Hub id.")]
+BaseIs = Annotated[
+    str,
+    typer.Option(
+        "--base-is",
+        help="The base here that the adapter's own name for its base means; the probe proves it before it is live.",
+        metavar="BASE",
+    ),
+]
 Persona = Annotated[str, typer.Argument(help="Name of a persona.")]
 RecipeName = Annotated[str, typer.Argument(help="A recipe: its name in recipes/, or the path of its folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable.")]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from understudy.cli.commands.options import BaseModelName, Host, Json, Persona, Port, SpacePort
+from understudy.cli.commands.options import BaseIs, BaseModelName, Host, Json, Persona, Port, SpacePort
 from understudy.config.settings import load_settings
 from understudy.errors import ConfigError
 
@@ -52,6 +52,7 @@ def push(
         str | None, typer.Option(help="registry, or hub:ORG/REPO; default: the recipe's push_to, else registry.")
     ] = None,
     base: Annotated[str, typer.Option(help="Hub id of the base, if it was trained on a folder.")] = "",
+    base_is: BaseIs = "",
     private: Annotated[bool, typer.Option("--private", help="Only the owner's members can read it.")] = False,
     gated: Annotated[bool, typer.Option("--gated", help="Readers must ask for access.")] = False,
     tag: Annotated[str, typer.Option(help="Tag of the commit; default: the next free one of v1, v2, …")] = "",
@@ -72,7 +73,7 @@ def push(
     if to == REGISTRY:
         if private or gated or tag or base or force:
             raise ConfigError("--private, --gated, --tag, --base and --force are for the Hub; add --to hub:ORG/REPO")
-        revision = register_adapter(settings, persona, adapter).id
+        revision = register_adapter(settings, persona, adapter, base_is=base_is).id
         print(json.dumps({"persona": persona, "to": REGISTRY, "revision": revision}) if json_output else revision)
         return
     from understudy.cli.console import out, prepare, status
@@ -85,7 +86,7 @@ def push(
             persona,
             adapter,
             to=to,
-            base=base,
+            base=base or base_is,
             private=private,
             gated=gated,
             tag=tag,
@@ -112,6 +113,7 @@ def publish(
         str, typer.Option(help="A registered revision or the start of one, or hub:ORG/NAME@REVISION.")
     ] = "",
     canary: Annotated[str, typer.Option(help="Share of the users that get it on trial first, such as 10%.")] = "100%",
+    base_is: BaseIs = "",
 ) -> None:
     """Make a revision live: validate, load, probe, then switch the name to it. No request fails meanwhile.
 
@@ -123,7 +125,9 @@ def publish(
     from understudy.workflows.personas import publish as publish_revision
 
     share = canary_share(canary)
-    show_published(publish_revision(load_settings(), persona, adapter=adapter, revision=revision, share=share))
+    settings = load_settings()
+    found = publish_revision(settings, persona, adapter=adapter, revision=revision, share=share, base_is=base_is)
+    show_published(found)
 
 
 @app.command(short_help="Ask the running gateway one question.")

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from understudy.registry.adapters import CONFIG, WEIGHTS
-
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
 SHARDS = "adapter_model-*.safetensors"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -28,7 +28,7 @@ def shards(folder: Path) -> list[Path]:
 
 def _of_file(file: Path) -> str:
     if file.suffix == ".gguf":
-        return f"`understudy adopt {file.name} --base-is NAME` writes it as a PEFT adapter"
+        return f"`understudy adopt {file} --base NAME` writes it as a PEFT adapter"
     if file.name in (CONFIG, WEIGHTS):
         return "point at the folder that it is in"
     return "point at the folder of a PEFT adapter saved as safetensors"
@@ -46,7 +46,7 @@ def _instead(folder: Path, missing: list[str]) -> str:
             "save it again as safetensors where it was trained: save_pretrained(…, safe_serialization=True)"
         )
     if ggufs := sorted(folder.glob("*.gguf")):
-        return f"; {_some(ggufs)} is there: `understudy adopt {ggufs[0]} --base-is NAME` writes it as a PEFT adapter"
+        return f"; {_some(ggufs)} is there: `understudy adopt {ggufs[0]} --base NAME` writes it as a PEFT adapter"
     if inner := sorted(p.parent for p in folder.glob(f"*/{CONFIG}")):
         return f"; there is an adapter in {_some(inner)}: point at that folder"
     if missing == [CONFIG]:
