@@ -114,8 +114,19 @@ def _add_tokenizer(writer: gguf.GGUFWriter, folder: Path, config: Mapping[str, A
     if config.get("pad_token_id") is not None:
         writer.add_pad_token_id(config["pad_token_id"])
     writer.add_add_bos_token(False)  # the chat template writes every special token itself
-    template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    writer.add_chat_template(TRAINING_MARKS.sub("", template))
+    writer.add_chat_template(TRAINING_MARKS.sub("", _template(folder)))
+
+
+def _template(folder: Path) -> str:
+    """The chat template; older models have it in tokenizer_config.json."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    settings = folder / "tokenizer_config.json"
+    found = json.loads(settings.read_text(encoding="utf-8")).get("chat_template") if settings.is_file() else None
+    if not isinstance(found, str):
+        raise AdapterError(f"{folder.name}: it has no chat template; train on an instruct model")
+    return found
 
 
 def _token_type(number: int, names: Mapping[int, str], special: set[int]) -> gguf.TokenType:

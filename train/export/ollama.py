@@ -61,7 +61,7 @@ def default_system(render: Render) -> str:
     start, end = "<|im_start|>system\n", "<|im_end|>\n"
     system = head[len(start) : -len(end)] if head.startswith(start) and head.endswith(end) else ""
     if not mark or (head and not system) or chatml(PROBE, system) != render(PROBE):
-        raise AdapterError("its chat template is not ChatML; only ChatML can be written for Ollama here")
+        raise AdapterError("its chat template is not ChatML; Ollama and the browser page need ChatML here")
     return system
 
 

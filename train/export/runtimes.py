@@ -60,7 +60,7 @@ def ask_llama_cpp(
         "prompts": questions.prompts,
         "answers": questions.answers,
         "maxTokens": questions.max_tokens,
-        "threads": os.cpu_count() or 1,
+        "threads": _free_cores(),
     }
     command = ["node", str(SCRIPT), str(install(cache))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -82,6 +82,12 @@ def ask_llama_cpp(
     return RuntimeAnswers(said["tokens"], said["answers"], said["next"], said["template"])
 
 
+def _free_cores() -> int:
+    """Cores that nobody else computes on. llama.cpp's threads wait for each other by spinning: on a core that is taken,
+    two of them are slower than one."""
+    return max(1, round((os.cpu_count() or 1) - os.getloadavg()[0]))
+
+
 def install(cache: Path) -> Path:
     """The folder with `node-llama-cpp`, fetched by npm at first use (85 MB).
 
@@ -91,9 +97,7 @@ def install(cache: Path) -> Path:
     folder = cache / f"node-llama-cpp-{NODE_LLAMA_CPP}"
     if (folder / "complete").is_file():
         return folder
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        raise AdapterError("llama.cpp is run by Node.js, which is not here: install node (18 or newer) and npm")
+    npm = require_node("llama.cpp is run by Node.js")
     folder.mkdir(parents=True, exist_ok=True)
     wanted = [f"node-llama-cpp@{NODE_LLAMA_CPP}", f"@node-llama-cpp/linux-x64@{NODE_LLAMA_CPP}"]
     options = ["--silent", "--no-fund", "--no-audit", "--ignore-scripts", "--omit=optional", "--prefix", str(folder)]
@@ -103,6 +107,14 @@ def install(cache: Path) -> Path:
         raise AdapterError(f"npm cannot get node-llama-cpp {NODE_LLAMA_CPP}: {last}")
     (folder / "complete").touch()
     return folder
+
+
+def require_node(why: str) -> str:
+    """Path of npm. Raises AdapterError, which says `why` Node.js is needed, where it or npm is missing."""
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        raise AdapterError(f"{why}, which is not here: install node (18 or newer) and npm")
+    return npm
 
 
 def ask_transformers(model: Path, adapter: Path | None, questions: Questions, on_progress: Progress) -> RuntimeAnswers:

@@ -2,11 +2,14 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from understudy.config.settings import load_settings
+
+if TYPE_CHECKING:
+    from evaluate.export_proof import ExportProof
 
 app = typer.Typer()
 
@@ -18,6 +21,7 @@ class ExportForm(StrEnum):
     ollama = "ollama"
     merged = "merged"
     peft = "peft"
+    web = "web"
 
 
 class ExportPrecision(StrEnum):
@@ -29,24 +33,30 @@ class ExportPrecision(StrEnum):
     q4_1 = "q4_1"
 
 
-@app.command(short_help="Write a persona as GGUF, for Ollama, merged, or plain PEFT.")
+@app.command(short_help="Write a persona as GGUF, for Ollama, merged, plain PEFT, or as a page that runs it.")
 def export(
-    persona: Annotated[str, typer.Argument(metavar="PERSONA[@REVISION]", help="Default: its live revision.")],
+    personas: Annotated[
+        list[str],
+        typer.Argument(metavar="PERSONA[@REVISION]...", help="Default: its live revision. Several for a page only."),
+    ],
     to: Annotated[
         ExportForm,
         typer.Option(
             help="gguf: llama.cpp; ollama: the same with a Modelfile; merged: weights for transformers and vLLM; "
-            "peft: an adapter."
+            "peft: an adapter; web: a static page that runs base and personas in the browser."
         ),
     ],
     out: Annotated[Path | None, typer.Option(help="Folder to write; default: exports/PERSONA-REVISION-FORM.")] = None,
     precision: Annotated[
-        ExportPrecision, typer.Option(help="Of the weights of a GGUF file; q4_1 is the smallest.")
-    ] = ExportPrecision.f16,
+        ExportPrecision | None,
+        typer.Option(help="Of the weights of a GGUF file: f16 unless given; q4_1 is the smallest."),
+    ] = None,
     merge: Annotated[
         bool, typer.Option("--merge", help="One GGUF file instead of a base and an adapter beside it.")
     ] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the proof as JSON.")] = False,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print the proof as JSON, a line for each persona.")
+    ] = False,
 ) -> None:
     """Write a persona in a form that other programs read, and prove that it says the same there.
 
@@ -55,25 +65,44 @@ def export(
     """
     from understudy.cli.console import console, prepare, steps
 
+    if to is ExportForm.web and (merge or precision):
+        raise typer.BadParameter("a page has q4_1 weights and adapters beside them; leave out --precision and --merge")
+    if to is not ExportForm.web and len(personas) > 1:
+        raise typer.BadParameter(f"--to {to.value} takes one persona; {len(personas)} are named")
     prepare()
-    from understudy.workflows.export import export as export_persona
+    from understudy.workflows.exports.export import export as export_persona
+    from understudy.workflows.exports.web import export_web
 
-    with steps(f"exporting {persona}") as on_step:
-        found = export_persona(
-            load_settings(),
-            persona,
-            to.value,
-            out,
-            precision=precision.value,
-            merge=merge,
-            say=on_step.say,
-            on_progress=lambda done, total: on_step(done, total, None),
-        )
-    proof = found.proof
-    if json_output:
-        typer.echo(proof.model_dump_json())
-    console.print(
-        f"{found.revision} as {to.value}: {found.folder}\n"
+    with steps(f"exporting {', '.join(personas)}") as on_step:
+
+        def on_progress(done: int, total: int) -> None:
+            on_step(done, total, None)
+
+        settings = load_settings()
+        if to is ExportForm.web:
+            page = export_web(settings, personas, out, say=on_step.say, on_progress=on_progress)
+            folder, proofs = page.folder, page.proofs
+        else:
+            chosen = (precision or ExportPrecision.f16).value
+            found = export_persona(
+                settings,
+                personas[0],
+                to.value,
+                out,
+                precision=chosen,
+                merge=merge,
+                say=on_step.say,
+                on_progress=on_progress,
+            )
+            folder, proofs = found.folder, {found.revision: found.proof}
+    for name, proof in proofs.items():
+        if json_output:
+            typer.echo(proof.model_dump_json())
+        console.print(f"{name} as {to.value}: {folder}\n{_told(proof)}")
+
+
+def _told(proof: "ExportProof") -> str:
+    return (
         f"asked of {proof.runtime}: {proof.prompts_equal} of {proof.prompts} prompts have our tokens, "
         f"{proof.agreement:.1%} of next tokens and {proof.answers_equal} answers are ours word for word, "
         f"{proof.ended_agree} of {proof.ended} end where ours do"

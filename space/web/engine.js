@@ -1,0 +1,140 @@
+// llama.cpp in the browser (wllama): one load has the base and every persona; each request says how much of whom.
+import {Wllama, LoggerWithoutDebug} from "./wllama/index.js";
+import {load} from "./files.js";
+import {newest, render, sampling} from "./prompt.js";
+
+const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
+const BROWSERS = "Chrome or Edge 133, Firefox 134, or newer";
+
+/** Why this browser cannot run a model, in a sentence; empty if it can. */
+export function obstacle() {
+  if (typeof WebAssembly !== "object") return `This browser has no WebAssembly, or it is switched off. ${BROWSERS} have it.`;
+  if (!WebAssembly.validate(new Uint8Array(SIMD))) return `This browser's WebAssembly is too old (no SIMD). ${BROWSERS} work.`;
+  try {
+    new WebAssembly.Memory({address: "i64", initial: 1n});
+  } catch {
+    return `This browser's WebAssembly has no 64-bit memory. ${BROWSERS} have it.`;
+  }
+  return "";
+}
+
+/** Threads to compute with: several only where the page is isolated from other sites. */
+export function threads() {
+  if (!self.crossOriginIsolated) return 1;
+  const cores = navigator.hardwareConcurrency || 1;
+  return Math.max(1, Math.min(8, cores <= 4 ? cores : Math.ceil(cores / 2)));
+}
+
+export class Engine {
+  /** `site` is personas.json. */
+  constructor(site) {
+    this.site = site;
+    this.files = [site.base, ...site.personas];
+    this.turn = Promise.resolve();
+  }
+
+  /** Fetches what is missing and starts. `onBytes(n)`: n more bytes are here; `onStart()`: all are. */
+  async start(onBytes, onStart) {
+    const [base, ...adapters] = await Promise.all(this.files.map((file) => load(file, onBytes)));
+    onStart();
+    const began = performance.now();
+    this.llama = new Wllama({default: "./wllama/wllama.wasm"}, {logger: LoggerWithoutDebug, suppressNativeLog: true});
+    this.llama.setCompat(null); // its fallback for older browsers is fetched from another site
+    mount(this.llama, adapters.map((blob, place) => ({blob, name: `lora-${place}.gguf`})));
+    try {
+      await this.llama.loadModel([base], {
+        n_ctx: this.site.context,
+        n_parallel: 1,
+        n_gpu_layers: 0,
+        n_threads: threads(),
+        lora_adapters: adapters.map((_, place) => ({path: `models/lora-${place}.gguf`, scale: 0})),
+      });
+    } catch (error) {
+      throw new Error(explained(error));
+    }
+    this.startup = performance.now() - began;
+    this.threads = this.llama.getNumThreads();
+  }
+
+  /**
+   * Asks; requests wait for each other. `mix` is how much of each persona, by name: {"email-copy": 1}; {} is the base.
+   * Resolves to {text, tokens, first, seconds, reason}: first and seconds are seconds, reason is stop, length or aborted.
+   */
+  ask(messages, mix, {onText = () => {}, signal, ...options} = {}) {
+    const asked = this.turn.then(() => this.#ask(messages, mix, onText, signal, options));
+    this.turn = asked.catch(() => {});
+    return asked;
+  }
+
+  async #ask(messages, mix, onText, signal, options) {
+    const voice = this.#voice(mix);
+    const limit = options.max_tokens ?? voice?.max_tokens ?? 256;
+    const fitting = newest(messages, this.site.context - limit);
+    const said = {text: "", tokens: 0, first: 0, seconds: 0, reason: "aborted"};
+    if (signal?.aborted) return said;
+    const began = performance.now();
+    const onData = (part) => {
+      const {text, finish_reason: reason} = part.choices[0] ?? {};
+      said.seconds = (performance.now() - began) / 1000;
+      if (reason) said.reason = reason;
+      if (part.usage) said.tokens = part.usage.completion_tokens;
+      else if (text) said.tokens += 1;
+      if (!text) return;
+      said.first ||= said.seconds;
+      onText((said.text += text));
+    };
+    try {
+      await this.llama.createCompletion({
+        prompt: render(this.site.chat, fitting),
+        ...sampling(this.site.sampling, voice?.sampling),
+        seed: Math.floor(Math.random() * 2 ** 31),
+        stop: [this.site.chat.end],
+        ...options,
+        max_tokens: limit,
+        lora: this.lora(mix),
+        stream: true,
+        onData,
+        abortSignal: signal,
+      });
+    } catch (error) {
+      if (error.name !== "AbortError") throw new Error(explained(error));
+    }
+    said.text = said.text.trim();
+    return said;
+  }
+
+  /** What llama.cpp takes: the strength of every adapter. */
+  lora(mix) {
+    return this.site.personas.map(({name}, id) => ({id, scale: mix[name] ?? 0}));
+  }
+
+  /** The persona that has most of the say. */
+  #voice(mix) {
+    const most = Object.entries(mix).sort(([, a], [, b]) => b - a)[0];
+    return most && most[1] > 0 ? this.site.personas.find(({name}) => name === most[0]) : undefined;
+  }
+}
+
+/** Adds files to those that wllama gives to llama.cpp; by itself it gives the model's only. */
+function mount(llama, files) {
+  let proxy;
+  Object.defineProperty(llama, "proxy", {
+    configurable: true,
+    get: () => proxy,
+    set(made) {
+      if (made?.moduleInit) {
+        const init = made.moduleInit.bind(made);
+        made.moduleInit = (models) => init([...models, ...files]);
+      }
+      proxy = made;
+    },
+  });
+}
+
+function explained(error) {
+  const text = String(error?.message ?? error);
+  if (/memory|alloc|out of bounds|bad_alloc/i.test(text))
+    return "There is not enough memory for the model here (about 400 MB are needed). Close other tabs or programs, then reload.";
+  if (/context/i.test(text)) return "That is too long for this model. Clear the conversation, or write less.";
+  return `The model stopped: ${text.slice(0, 200)}. Reload the page to start it again.`;
+}

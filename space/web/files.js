@@ -1,0 +1,61 @@
+// Files of the model: fetched once with progress, kept in the browser's cache, there without a network afterwards.
+
+const STORE = "understudy-models";
+
+/** An address that changes with the content, so that a kept file is never an old one. */
+const address = (file) => new URL(`${file.file}?${file.sha256.slice(0, 16)}`, document.baseURI).href;
+
+/** The cache, or undefined where the browser has none (a page that is not served by https or from localhost). */
+async function store() {
+  try {
+    return await self.caches?.open(STORE);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Bytes of `files` that are not kept here yet. */
+export async function missing(files) {
+  const cache = await store();
+  const there = await Promise.all(files.map(async (file) => cache && (await cache.match(address(file)))));
+  return files.filter((_, place) => !there[place]).reduce((sum, file) => sum + file.bytes, 0);
+}
+
+/** Whether what is fetched is kept for the next visit. */
+export const keeps = async () => Boolean(await store());
+
+/** Forgets every kept file but those of `files`. */
+export async function tidy(files) {
+  const cache = await store();
+  const wanted = new Set(files.map(address));
+  for (const request of (await cache?.keys()) ?? []) if (!wanted.has(request.url)) await cache.delete(request);
+}
+
+/** The file as a blob; `onBytes` is told each part's length as it arrives. Throws an Error that says what to do. */
+export async function load(file, onBytes) {
+  const cache = await store();
+  const kept = await cache?.match(address(file));
+  if (kept) return kept.blob();
+  const response = await fetch(address(file)).catch(() => {
+    throw new Error(`${file.file} cannot be fetched: is the network there? Try again.`);
+  });
+  if (!response.ok || !response.body) throw new Error(`${file.file} cannot be fetched (HTTP ${response.status}).`);
+  let bytes = 0;
+  const counted = response.body.pipeThrough(new TransformStream({
+    transform(part, controller) {
+      bytes += part.byteLength;
+      onBytes(part.byteLength);
+      controller.enqueue(part);
+    },
+  }));
+  const arrived = await new Response(counted).blob().catch(() => {
+    throw new Error(`${file.file} broke off after ${megabytes(bytes)}. Try again.`);
+  });
+  if (arrived.size !== file.bytes) throw new Error(`${file.file} has ${arrived.size} bytes, not ${file.bytes}. Try again.`);
+  // A full disk is no reason to stop: the page works, and fetches again the next time.
+  await cache?.put(address(file), new Response(arrived)).catch((error) => console.warn(`not kept: ${error}`));
+  return arrived;
+}
+
+/** "98 MB" */
+export const megabytes = (bytes) => `${bytes < 9.5e6 ? (bytes / 1e6).toFixed(1) : Math.round(bytes / 1e6)} MB`;
