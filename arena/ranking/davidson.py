@@ -64,10 +64,15 @@ class Fit:
     def nu(self) -> float:
         return float(np.exp(self.theta[-1])) if self.design.ties else 0.0
 
-    def scores(self) -> np.ndarray:
-        """Gradient of one vote's log-likelihood: row x outcome x parameter."""
+    def slopes(self) -> tuple[np.ndarray, np.ndarray]:
+        """The gradient of one vote's log-likelihood, row x outcome: along the row's x, and to the log of nu."""
         share = _shares(self.theta, self.design.x, self.design.ties)
-        return _scores(share, self.design.x, self.design.ties)
+        mean = (share[:, 0] - share[:, 1]) / 2
+        along = np.array([0.5, -0.5, 0.0])[: share.shape[1]] - mean[:, None]
+        tie = np.zeros_like(along)
+        if self.design.ties:
+            tie = np.array([0.0, 0.0, 1.0]) - share[:, 2:]
+        return along, tie
 
 
 def design(data: Comparisons, *, position: bool, length: bool) -> Design:
@@ -199,16 +204,6 @@ def _utilities(theta: np.ndarray, x: Rows, ties: bool) -> np.ndarray:
 def _shares(theta: np.ndarray, x: Rows, ties: bool) -> np.ndarray:
     logs = _utilities(theta, x, ties)
     return np.exp(logs - np.logaddexp.reduce(logs, axis=1, keepdims=True))
-
-
-def _scores(share: np.ndarray, x: np.ndarray, ties: bool) -> np.ndarray:
-    mean = (share[:, 0] - share[:, 1]) / 2
-    pulls = [0.5, -0.5, 0.0][: share.shape[1]]
-    along = np.stack([(pull - mean)[:, None] * x for pull in pulls], axis=1)
-    if not ties:
-        return along
-    tie = np.stack([-share[:, 2], -share[:, 2], 1 - share[:, 2]], axis=1)
-    return np.concatenate([along, tie[:, :, None]], axis=2)
 
 
 def _information(theta: np.ndarray, x: Rows, y: np.ndarray, ties: bool) -> np.ndarray:

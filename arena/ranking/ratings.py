@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 from scipy import stats
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, hstack
 
 from arena.ranking.comparisons import Comparisons, compare
 from arena.ranking.davidson import Fit, design, fit
@@ -135,19 +135,26 @@ def _spread(found: Fit, confidence: float) -> Uncertainty:
     clusters = int(active.sum() + lone.sum())
     if found.penalised or clusters < max(CLUSTERS, 2 * size + 1):
         return Uncertainty(found.inverse, clusters, float(stats.norm.ppf(level)), "information")
-    scores = found.scores()
-    outcomes = scores.shape[1]
-    table = np.concatenate([scores.reshape(-1, size), np.zeros((1, size))])
-    place = np.where(used, data.row * outcomes + cells.verdict, len(table) - 1)
-    alone = np.bincount(place[used], lone, len(table))
-    meat = table.T @ (table * alone[:, None])
-    if active.any():
-        voters = cells.voters
-        shape = (len(active), len(table))
-        of_voter = csr_array((voters.data, place[voters.indices], voters.indptr), shape=shape) @ table
-        meat += of_voter.T @ of_voter
+    meat = _meat(found, used, lone, active.any())
     covariance = found.inverse @ meat @ found.inverse * clusters / (clusters - 1)
     return Uncertainty(covariance, clusters, float(stats.t.ppf(level, clusters - 1)), "sandwich")
+
+
+def _meat(found: Fit, used: np.ndarray, lone: np.ndarray, voters_known: bool) -> np.ndarray:
+    """The sum over voters of the outer product of their votes' gradients."""
+    cells, data = found.comparisons.cells, found.comparisons
+    along, tie = found.slopes()
+    rows = csr_array(found.design.x)
+    row, verdict = data.row[used], cells.verdict[used]
+    c, t = along[row, verdict], tie[row, verdict]
+    scores = rows[row].multiply(c[:, None]).tocsr()
+    if found.design.ties:
+        scores = hstack([scores, csr_array(t[:, None])]).tocsr()
+    meat = (scores.T @ scores.multiply(lone[:, None]).tocsr()).toarray()
+    if voters_known:
+        of_voter = cells.voters[:, used] @ scores
+        meat += (of_voter.T @ of_voter).toarray()
+    return meat
 
 
 def _anchor(data: Comparisons, reference: str | None) -> np.ndarray:

@@ -154,7 +154,8 @@ def count_cells(table: VoteTable) -> Cells:
     for what, most in MOST.items():
         if len(getattr(table, what)) > most:
             raise MeasurementError(f"more than {most} {what}; is another column meant?")
-    key = (table.left * len(table.contestants) + table.right) * len(table.categories) + table.category
+    key = table.left.astype(np.int64) * len(table.contestants) + table.right
+    key = key * max(1, len(table.categories)) + table.category
     first, cell = distinct((key << 8) | (table.step << 2) | table.verdict)
     lean = np.where(table.step == NO_LEAN, 0.0, table.lean)
     size, named = len(first), table.voter >= 0

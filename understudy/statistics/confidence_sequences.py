@@ -4,7 +4,7 @@ import functools
 import math
 
 from pydantic import BaseModel, ConfigDict
-from scipy.optimize import root_scalar
+from scipy.optimize import brentq
 from scipy.special import betaln, xlog1py, xlogy
 
 from understudy.errors import MeasurementError
@@ -65,13 +65,19 @@ def _bounds(wins: int, losses: int, limit: float) -> tuple[float, float]:
     if not n:
         return 0.0, 1.0
 
+    constant = float(betaln(wins + 1, losses + 1)) - limit
+
     def over(p: float) -> float:
-        return _log_e(wins, losses, p) - limit
+        return constant - wins * math.log(p) - losses * math.log1p(-p)
 
     middle, tiny = wins / n, 1e-300
-    low = root_scalar(over, bracket=(tiny, middle), xtol=1e-12).root if wins else 0.0
-    high = root_scalar(over, bracket=(middle, 1 - 1e-16), xtol=1e-12).root if losses else 1.0
-    return min(float(low), middle), max(float(high), middle)
+    low = brentq(over, tiny, middle, xtol=1e-12) if wins and losses else 0.0
+    high = brentq(over, middle, 1 - 1e-16, xtol=1e-12) if wins and losses else 1.0
+    if not losses:
+        low = math.exp(constant / wins)
+    if not wins:
+        high = -math.expm1(constant / losses)
+    return min(low, middle), max(high, middle)
 
 
 def _log_e(wins: int, losses: int, p: float) -> float:
