@@ -108,6 +108,7 @@ def _passed_routes(gateway: Gateway) -> list[Route]:
         max_body=gateway.settings.max_body_bytes,
         ensure_loaded=gateway.ensure_loaded,
         traffic=gateway.traffic,
+        chat_template=gateway.chat_template,
     )
     return [Route(path, Proxy(path, context)) for path in PASSED]
 

@@ -20,6 +20,7 @@ from serve.hub_sync.on_demand import OnDemandAdapters
 from serve.hub_sync.watcher import Watcher
 from serve.learning import LearningRegistry
 from serve.metrics import Metrics
+from serve.openai_api.chat_template import ChatTemplate, chat_template
 from serve.rollout.lazy_load import LazyLoader
 from serve.rollout.loader import Loader, RolloutEvent
 from serve.rollout.publisher import Publisher
@@ -52,6 +53,7 @@ class Gateway:
         self.engine = self._make_engine()
         plan = self.engine.plan
         self._sampling = base_sampling(plan.base)
+        self._template: tuple[ChatTemplate | None] | None = None
         self.scheduler = FairScheduler(max(1, plan.slots - 1))  # one is kept for the candidate being probed
         loader = Loader(
             self.registry, self.table, self.engine, session, drain_timeout=settings.drain_timeout, emit=self._emit
@@ -74,6 +76,12 @@ class Gateway:
         self.on_demand = self._make_on_demand(loader)
         self.watcher = self._make_watcher()
         self.watcher.prepare()
+
+    def chat_template(self) -> ChatTemplate | None:
+        """The base's, read once the engine is ready: a base of the Hub is in the cache then."""
+        if self._template is None and self.supervisor.status.status == "ready":
+            self._template = (chat_template(self.engine.plan.base),)
+        return self._template[0] if self._template else None
 
     def _make_engine(self) -> Engine:
         """Our own engine, or the one at UNDERSTUDY_ENGINE_URL."""

@@ -119,6 +119,7 @@ def engine_command(plan: EnginePlan) -> tuple[str, ...]:
         *("--gpu-memory-utilization", str(plan.memory_share)),
         *("--fingerprint-mode", "none"),
         *("--enable-auto-tool-choice", "--tool-call-parser", plan.tool_call_parser),
+        *("--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}'),
         "--disable-uvicorn-access-log",
     ]
     if not plan.base.local and (commit := base_revision(plan.base)):
@@ -131,6 +132,9 @@ def engine_command(plan: EnginePlan) -> tuple[str, ...]:
 def engine_environment(plan: EnginePlan) -> dict[str, str]:
     """Variables that the engine needs on top of ours."""
     env = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_COLOR": "0"}
+    # With it vLLM asks for a call of a tool in the model's own words, where white space has no end and a tool that is
+    # not strict may be given a text; without it for JSON of the tool's schema.
+    env["VLLM_ENFORCE_STRICT_TOOL_CALLING"] = "0"
     env["VLLM_LOGGING_LEVEL"] = "INFO"  # importing TRL sets it to ERROR for the whole process (trl/_compat.py)
     if plan.on_cpu:
         # The model itself is not compiled on a CPU; compiling the rest (log-probabilities) would stall the engine

@@ -18,10 +18,14 @@ from serve.engine.supervisor import Status
 from serve.engine.vllm import Engine
 from serve.http.auth import AdmittedRequest, Authenticator, Caller
 from serve.http.errors import HttpRefusalError, engine_not_ready, error_body
-from serve.http.request import check_messages, read_body, user_of
+from serve.http.request import read_body, user_of
 from serve.http.response import EVENT_END, ResponseRewriter, with_usage
 from serve.logs import REQUEST_ID, access_record
 from serve.metrics import Metrics
+from serve.openai_api.chat_template import ChatTemplate
+from serve.openai_api.check import check_request
+from serve.openai_api.engine_errors import one_line
+from serve.openai_api.tool_calls import ToolCallCheck
 from serve.request_metrics import RequestTimer
 from serve.rollout.canary import AnswerOutcome
 from serve.rollout.loaded import Loaded
@@ -55,6 +59,8 @@ class ProxyContext:
     """Loads a model that the engine does not have yet; returns the name under which the table knows it."""
     traffic: Traffic = field(default_factory=Traffic)
     """Knows whether any request is being served."""
+    chat_template: Callable[[], ChatTemplate | None] = lambda: None
+    """The base's; None where it cannot be read here."""
 
 
 class Proxy:
@@ -70,9 +76,9 @@ class Proxy:
             who = await self._caller(request)
             caller = who.id
             async with context.authenticator.enter(who) as admitted:
-                body = await self._body(request)
+                body, tools = await self._body(request)
                 user = user_of(body, request.headers, caller)
-                end = await _while_connected(receive, self._answer(body, user, admitted, send))
+                end = await _while_connected(receive, self._answer(body, tools, user, admitted, send))
             if end is not None:  # sent after the place is given back: the client may ask again at once
                 await send({"type": "http.response.body", "body": end})
             return
@@ -95,16 +101,16 @@ class Proxy:
             self._context.metrics.key_used(caller.id.removeprefix("key:"))
         return caller
 
-    async def _body(self, request: Request) -> dict:
+    async def _body(self, request: Request) -> tuple[dict, ToolCallCheck | None]:
         body = await read_body(request, max_bytes=self._context.max_body)
         status = self._context.status()
         if status.status != "ready":
             raise engine_not_ready(status.detail, f"engine_{status.status}")
-        if self._path.endswith("/chat/completions"):
-            check_messages(body.get("messages"))
-        return body
+        return body, check_request(self._path, body, self._context.chat_template())
 
-    async def _answer(self, body: dict, user: str, admitted: AdmittedRequest, send: Send) -> bytes:
+    async def _answer(
+        self, body: dict, tools: ToolCallCheck | None, user: str, admitted: AdmittedRequest, send: Send
+    ) -> bytes:
         """Loads the model if need be and sends all of the answer but its end, which it returns.
 
         Raises:
@@ -118,7 +124,7 @@ class Proxy:
             context.metrics.client_gone()
             raise
         with context.traffic, context.table.lease(model, user) as target:
-            request = ProxiedRequest(self._path, context, target, admitted, body)
+            request = ProxiedRequest(self._path, context, target, admitted, body, tools)
             await request.run(send)
         return request.end
 
@@ -126,8 +132,17 @@ class Proxy:
 class ProxiedRequest:
     """One admitted request and its answer."""
 
-    def __init__(self, path: str, context: ProxyContext, target: Target, admitted: AdmittedRequest, body: dict) -> None:
+    def __init__(
+        self,
+        path: str,
+        context: ProxyContext,
+        target: Target,
+        admitted: AdmittedRequest,
+        body: dict,
+        tools: ToolCallCheck | None,
+    ) -> None:
         self._path, self._context, self._target, self._admitted = path, context, target, admitted
+        self._tools = tools
         always = path.endswith("/responses")  # its last event always holds the usage
         self._body, drop = (body, False) if always else with_usage(body)
         self._answer = ResponseRewriter(target.engine_name, target.revision, drop_usage=drop)
@@ -174,8 +189,14 @@ class ProxiedRequest:
                     await self._head(upstream, send)
                     await self._stream(upstream, watch, send)
                 else:
-                    whole = self._answer.document(await upstream.read())
+                    raw = await upstream.read()
+                    if upstream.status >= 400:
+                        raw = one_line(raw, asked=self._body["model"], engine_name=self._target.engine_name)
+                    whole = self._answer.document(raw)
                     watch.chunk(self._context.metrics.clock())
+                    if upstream.status == 200 and self._tools and (wrong := self._tools.refusal(raw)):
+                        await self._refuse(wrong, send)
+                        return wrong.status
                     await self._head(upstream, send)
                     self.end = whole
                 return 502 if self._answer.failed else upstream.status
@@ -192,6 +213,8 @@ class ProxiedRequest:
             events, end, pending = (pending + chunk).rpartition(EVENT_END)
             if end:
                 block, content = answer.block(events + end)
+                if self._tools:
+                    self._tools.read(events + end)
                 if answer.ended:
                     self.end += block
                 elif block:
@@ -201,6 +224,8 @@ class ProxiedRequest:
         if not answer.ended and not answer.failed:
             raise ConnectionError("its answer has no end")
         self.end += pending
+        if self._tools and not answer.failed and (wrong := self._tools.stream_refusal()):
+            self.end = b"data: " + bytes(wrong.response.body) + EVENT_END
 
     async def _head(self, upstream: aiohttp.ClientResponse, send: Send) -> None:
         headers = [(name, upstream.headers[name]) for name in PASSED_HEADERS if name in upstream.headers]

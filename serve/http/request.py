@@ -8,8 +8,6 @@ from starlette.requests import Request
 
 from serve.http.errors import HttpRefusalError
 
-ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-
 BODY_TIMEOUT = 30.0
 """Seconds that a client gets to send its body; it counts as an answer in progress meanwhile."""
 
@@ -44,24 +42,6 @@ async def read_object(request: Request, *, max_bytes: int) -> dict:
     if not isinstance(body, dict):
         raise HttpRefusalError(400, f"the request body must be a JSON object, found {type(body).__name__}")
     return body
-
-
-def check_messages(messages: object) -> None:
-    """Refuses messages without a known role or without content.
-
-    vLLM leaves both to the chat template, which may drop such a message silently.
-
-    Raises:
-        HttpRefusalError: naming the message.
-    """
-    if not isinstance(messages, list) or not messages:
-        raise HttpRefusalError(400, "'messages' must be a list with at least one message", param="messages")
-    for number, message in enumerate(messages):
-        where = f"messages[{number}]"
-        if not isinstance(message, dict) or message.get("role") not in ROLES:
-            raise HttpRefusalError(400, f"{where} must be an object with a role of {', '.join(ROLES)}", param=where)
-        if message["role"] != "assistant" and message.get("content") in (None, "", []):
-            raise HttpRefusalError(400, f"{where} ({message['role']}) has no content", param=where)
 
 
 def user_of(body: Mapping[str, object], headers: Mapping[str, str], caller: str) -> str:
