@@ -37,6 +37,7 @@ from space.theme import HEAD, MASTHEAD, QUIET, css, theme
 from understudy.config.settings import Settings, load_settings
 from understudy.processes import require_port
 from understudy.registry.database import open_database
+from understudy.terminal import PlainFormatter
 
 CONCURRENCY = 16
 """Events of one kind that run at once."""
@@ -188,10 +189,10 @@ def start(app: Page, *, host: str, port: int, block: bool = True) -> None:
     )
 
 
-def launch(settings: Settings, backend: Backend | None = None) -> None:
+def launch(settings: Settings, backend: Backend | None = None, opened: Callable[[], None] = lambda: None) -> None:
     """Opens the database and serves the page until interrupted; with a `votes_repo`, votes are kept there.
 
-    `backend` answers; without one, the gateway of the settings does.
+    `backend` answers; without one, the gateway of the settings does. `opened` is called when the page is up.
 
     Raises:
         ConfigError: the port is taken, the database cannot be opened, `moderation` names no moderator, or
@@ -217,7 +218,9 @@ def launch(settings: Settings, backend: Backend | None = None) -> None:
         signal.signal(signal.SIGTERM, _exit)
         backup.open()
     try:
-        start(app, host=settings.host, port=settings.space_port)
+        start(app, host=settings.host, port=settings.space_port, block=False)
+        opened()
+        app.block_thread()
     finally:
         app.close()  # so that no vote arrives after the last export
         if backup:
@@ -229,7 +232,9 @@ def _gateway(settings: Settings) -> GatewayClient:
 
 
 def _vote_backup(settings: Settings, store: BattleStore) -> VoteBackup:
-    logging.basicConfig(format="%(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(PlainFormatter("%(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("space").setLevel(logging.INFO)
     token = settings.votes_token.get_secret_value() if settings.votes_token else ""
     repo = VotesRepo(settings.votes_repo, token=token, endpoint=settings.hub_endpoint)

@@ -6,7 +6,7 @@ While the gateway is away, the answers of an earlier battle are shown instead, m
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -27,6 +27,8 @@ from space.streaming import BEAT, StreamedAnswer, streamed
 MAX_CHARACTERS = 4000
 """Longest prompt of a battle."""
 MAX_SUGGESTIONS = 4
+QUOTA = "error_quota"
+"""Text of the error when a visitor has no GPU time left."""
 ABANDONED = "it ended before both answers were complete"
 
 
@@ -116,7 +118,7 @@ async def run_battle(
         )
         async with aclosing(_answers(services, battle, ticket, match, pseudonym(session))) as views:
             async for view in views:
-                yield view
+                yield await _recorded_instead(services, view, choice, session)
     except SQLAlchemyError:
         yield _trouble(notice("arena_not_saved"))
 
@@ -147,6 +149,15 @@ def replay(services: ArenaServices, choice: str | None, session: str) -> BattleV
     battle, ticket = found
     left, right = battle.left_answer.text, battle.right_answer.text
     return BattleView(left, right, message=notice("arena_replay"), ticket=ticket, recorded=battle.prompt)
+
+
+async def _recorded_instead(services: ArenaServices, view: BattleView, choice: str | None, session: str) -> BattleView:
+    """A recorded battle, if there is one, in the place of one for which the visitor had no quota left."""
+    why = view.message.values.get("error")
+    if not isinstance(why, Notice) or why.key != QUOTA:
+        return view
+    found = await asyncio.to_thread(replay, services, choice, session)
+    return replace(found, message=notice("arena_replay_quota", why=why)) if found.ticket else _trouble(why)
 
 
 async def _answers(

@@ -1,5 +1,5 @@
 // llama.cpp in the browser (wllama): one load has the base and every persona; each request says how much of whom.
-import {Wllama, LoggerWithoutDebug} from "./wllama/index.js";
+import {Wllama} from "./wllama/index.js";
 import {load} from "./files.js";
 import {newest, render, sampling} from "./prompt.js";
 
@@ -18,9 +18,11 @@ export function obstacle() {
   return "";
 }
 
-/** Threads to compute with: several only where the page is isolated from other sites. */
+/** Threads to compute with: several only where the page is isolated from other sites; `?threads=1` overrides. */
 export function threads() {
   if (!self.crossOriginIsolated) return 1;
+  const wanted = Number(new URLSearchParams(location.search).get("threads"));
+  if (wanted >= 1) return Math.min(wanted, 16);
   const cores = navigator.hardwareConcurrency || 1;
   return Math.max(1, Math.min(8, cores <= 4 ? cores : Math.ceil(cores / 2)));
 }
@@ -38,7 +40,7 @@ export class Engine {
     const [base, ...adapters] = await Promise.all(this.files.map((file) => load(file, onBytes)));
     onStart();
     const began = performance.now();
-    this.llama = new Wllama({default: "./wllama/wllama.wasm"}, {logger: LoggerWithoutDebug, suppressNativeLog: true});
+    this.llama = new Wllama({default: "./wllama/wllama.wasm"}, {logger: this.#logger()});
     this.llama.setCompat(null); // its fallback for older browsers is fetched from another site
     mount(this.llama, adapters.map((blob, place) => ({blob, name: `lora-${place}.gguf`})));
     try {
@@ -47,10 +49,11 @@ export class Engine {
         n_parallel: 1,
         n_gpu_layers: 0,
         n_threads: threads(),
+        log_level: 4,
         lora_adapters: adapters.map((_, place) => ({path: `models/lora-${place}.gguf`, scale: 0})),
       });
     } catch (error) {
-      throw new Error(explained(error));
+      throw new Error(this.#explained(error));
     }
     this.startup = performance.now() - began;
     this.threads = this.llama.getNumThreads();
@@ -72,6 +75,7 @@ export class Engine {
     const fitting = newest(messages, this.site.context - limit);
     const said = {text: "", tokens: 0, first: 0, seconds: 0, reason: "aborted"};
     if (signal?.aborted) return said;
+    this.complaint = "";
     const began = performance.now();
     const onData = (part) => {
       const {text, finish_reason: reason} = part.choices[0] ?? {};
@@ -87,6 +91,7 @@ export class Engine {
       await this.llama.createCompletion({
         prompt: render(this.site.chat, fitting),
         ...sampling(this.site.sampling, voice?.sampling),
+        repeat_last_n: this.site.context, // as vLLM's penalty, which counts every token
         seed: Math.floor(Math.random() * 2 ** 31),
         stop: [this.site.chat.end],
         ...options,
@@ -97,10 +102,24 @@ export class Engine {
         abortSignal: signal,
       });
     } catch (error) {
-      if (error.name !== "AbortError") throw new Error(explained(error));
+      if (error.name !== "AbortError") throw new Error(this.#explained(error));
     }
     said.text = said.text.trim();
     return said;
+  }
+
+  /** llama.cpp says why it fails in its log only. */
+  #logger() {
+    const quiet = () => {};
+    return {debug: quiet, log: quiet, warn: quiet, error: (...words) => { this.complaint ||= words.join(" "); console.warn(...words); }};
+  }
+
+  #explained(error) {
+    const text = `${this.complaint ?? ""} ${error?.message ?? error}`.trim();
+    if (/memory|alloc|out of bounds/i.test(text))
+      return "There is not enough memory for the model here (about 400 MB are needed). Close other tabs or programs, then reload.";
+    if (/context size|too long/i.test(text)) return "That is too long for this model. Clear the conversation, or write less.";
+    return `The model stopped: ${text.slice(0, 200)}. Reload the page to start it again.`;
   }
 
   /** What llama.cpp takes: the strength of every adapter. */
@@ -129,12 +148,4 @@ function mount(llama, files) {
       proxy = made;
     },
   });
-}
-
-function explained(error) {
-  const text = String(error?.message ?? error);
-  if (/memory|alloc|out of bounds|bad_alloc/i.test(text))
-    return "There is not enough memory for the model here (about 400 MB are needed). Close other tabs or programs, then reload.";
-  if (/context/i.test(text)) return "That is too long for this model. Clear the conversation, or write less.";
-  return `The model stopped: ${text.slice(0, 200)}. Reload the page to start it again.`;
 }

@@ -32,6 +32,5 @@ export function sampling(base, persona = {}) {
     top_k: said.top_k ?? 0,
     min_p: said.min_p ?? 0,
     repeat_penalty: said.repetition_penalty ?? 1,
-    repeat_last_n: -1,
   };
 }
