@@ -13,6 +13,7 @@ from train.cross_validation import resolve_epochs
 from train.distributed import count, joined, main_process, shared, wait_for_all
 from train.hub.model_card import adapter_card
 from train.hyperparameters import settled
+from train.learned import check_learned, first_loss
 from train.memory import peak_memory, tokens_seen
 from train.model.load import stop_tokens
 from train.preflight import Preflight
@@ -81,8 +82,8 @@ def train(
 
     Raises:
         ExamplesError, BaseModelError: the data or the base cannot be used.
-        TrainingError: a check of the preflight failed, the batch cannot be divided among the processes, or the loss
-            is no longer a number.
+        TrainingError: a check of the preflight failed, the batch cannot be divided among the processes, the loss is
+            no longer a number, or nothing was learned.
     """
     resolved = resolve_base(base)
     examples = training_examples(recipe, resolved.name) if examples is None else examples
@@ -146,6 +147,7 @@ def _run(trainer: Trainer, run: Run, settings: RunSettings, preflight: Preflight
     """Train from the last checkpoint on, and write adapter, log and result."""
     checkpoint = run.last_checkpoint()
     resumed_at = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    untouched = first_loss(trainer) if settings.training.method == "full" and not resumed_at else None
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
@@ -153,6 +155,7 @@ def _run(trainer: Trainer, run: Run, settings: RunSettings, preflight: Preflight
     losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
     if losses and not all(map(_finite, losses)):
         raise TrainingError("the loss is no longer a number; lower training.learning_rate and train again")
+    check_learned(trainer, untouched)
     rows = preflight.rows
     share = (state.global_step - resumed_at) / max(state.global_step, 1)
     seen = tokens_seen([len(row.input_ids) for row in rows], len(rows) * (state.epoch or 0) * share)

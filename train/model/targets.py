@@ -76,9 +76,7 @@ def _check_pattern(pattern: str, modules: dict[str, bool], able: list[str], base
     return f"{len(matched)} modules"
 
 
-def _require_able(
-    target: str, matched: Iterable[str], modules: dict[str, bool], able: list[str], base: Base
-) -> None:
+def _require_able(target: str, matched: Iterable[str], modules: dict[str, bool], able: list[str], base: Base) -> None:
     unable = next((name for name in matched if not modules[name]), None)
     if unable:
         raise TrainingError(

@@ -21,7 +21,7 @@ class TrainingRow:
     completion: list[dict[str, Any]]
     origin: int
     """Number of the example it comes from, counted from 1."""
-    tools: list[dict[str, Any]] = field(default_factory=list)
+    tools: list[dict[Any, Any]] = field(default_factory=list)
     """Functions that the assistant may call, as JSON schemas."""
 
     @property
@@ -77,7 +77,7 @@ def _render(
     try:
         rendered = tokenizer.apply_chat_template(
             messages,
-            tools=row.tools or None,
+            tools=list(row.tools) or None,
             tokenize=True,
             return_dict=True,
             add_generation_prompt=add_generation_prompt,
@@ -98,7 +98,9 @@ def _refused_by_template(row: TrainingRow, error: Exception) -> TrainingError:
 def _require_tools_written(row: TrainingRow, tokenizer: PreTrainedTokenizerBase) -> None:
     """Refuse a row whose tools, calls or results of tools the chat template leaves out. Raises TrainingError."""
     try:
-        text = str(tokenizer.apply_chat_template(row.prompt + row.completion, tools=row.tools or None, tokenize=False))
+        text = str(
+            tokenizer.apply_chat_template(row.prompt + row.completion, tools=list(row.tools) or None, tokenize=False)
+        )
     except (TemplateError, TypeError, ValueError) as error:
         raise _refused_by_template(row, error) from None
     needed = [("tools", tool["function"]["name"]) for tool in row.tools]

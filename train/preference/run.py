@@ -11,6 +11,7 @@ import transformers
 
 from train.hub.model_card import adapter_card
 from train.hyperparameters import settled
+from train.learned import NoIdleStep, check_changed
 from train.learning_rate import LORA, base_rate
 from train.memory import check_memory, peak_memory
 from train.model.load import load_tokenizer, stop_tokens
@@ -118,11 +119,13 @@ def train_preferences(
         run.checkpoints,
         judge=judge,
         max_tokens=recipe.sampling.max_tokens,
-        callbacks=[StepCallback(on_step)],
+        callbacks=[StepCallback(on_step), NoIdleStep()],
     )
     facts = _run(trainer, run)
     _save(trainer, run, settings, recipe, resolved)
     del trainer
+    if preference.method != "reward":
+        check_changed(run.product, parent)
     measured = measure(resolved, parent, run.product, preference, training, ready)
     result = {**facts, "left_out": ready.left_out, **{side: one.model_dump() for side, one in measured.items()}}
     run.result.write_text(json.dumps(result))

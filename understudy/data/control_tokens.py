@@ -1,6 +1,7 @@
 """Control tokens: the marks with which a chat template separates turns, and texts that hold them.
 
-A tokenizer makes one token of such a mark wherever it stands, so a text that holds one ends its turn and begins another.
+A tokenizer makes one token of such a mark wherever it stands, so a text that holds one ends its turn and begins
+another.
 """
 
 import re

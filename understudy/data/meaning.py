@@ -14,20 +14,35 @@ MEDIA = frozenset(
 MEDIA_MARK = re.compile(r"^\s*<(?:image|video|audio)>\s*$|^\s*<(?:image|video|audio)>(?=\s)", re.MULTILINE)
 """Where a picture stands in the text of LLaVA's and LLaMA-Factory's rows."""
 
-OF_THE_CONVERSATION = frozenset(
-    "system system_prompt history tools messages conversations conversation dialog dialogue turns prompt completion "
-    "instruction instructions input context contexts output response question answer query passage passages document "
-    "documents evidence paragraph choices options chosen rejected rejected_response".split()
+OF_THE_CONVERSATION = (
+    frozenset(["system", "system_prompt", "history", "tools", "messages", "conversations", "conversation", "dialog"])
+    | {"dialogue", "turns", "prompt", "completion", "instruction", "instructions", "input", "context", "contexts"}
+    | {"output", "response", "question", "answer", "query", "passage", "passages", "document", "documents", "evidence"}
+    | {"paragraph", "choices", "options", "chosen", "rejected", "rejected_response"}
 )
 """Names that say what is asked or answered."""
 
 JUDGEMENTS = frozenset(
-    "label kto_tag preferred is_preferred accepted is_accepted chosen is_chosen is_correct liked desirable thumbs "
-    "thumbs_up thumb feedback vote".split()
-)
+    ["label", "kto_tag", "preferred", "is_preferred", "accepted", "is_accepted", "chosen", "is_chosen"]
+) | {"is_correct", "liked", "desirable", "thumbs", "thumbs_up", "thumb", "feedback", "vote"}
 """Names under which people keep whether they wanted an answer."""
 
-UNWANTED = frozenset("false no 0 -1 bad down negative dislike disliked thumbs_down rejected undesirable".split())
+UNWANTED = frozenset(
+    [
+        "false",
+        "no",
+        "0",
+        "-1",
+        "bad",
+        "down",
+        "negative",
+        "dislike",
+        "disliked",
+        "thumbs_down",
+        "rejected",
+        "undesirable",
+    ]
+)
 
 
 def require_wanted(row: Mapping[str, object], schema: Schema) -> None:
@@ -42,8 +57,8 @@ def require_wanted(row: Mapping[str, object], schema: Schema) -> None:
         if flag is not None and str(flag).strip().casefold() in UNWANTED:
             raise RowError(
                 "unwanted",
-                f"{name} is {found_there(flag) if not isinstance(flag, str) else repr(shown(flag.strip()))}: people did "
-                "not want this answer; remove the row, or train with `--method kto --preferences FILE`",
+                f"{name} is {shown(flag)[:30]}: people did not want this answer; remove the row, or train with "
+                "`--method kto --preferences FILE`",
             )
 
 
@@ -51,7 +66,8 @@ def require_text_only(row: Mapping[str, object], texts: list[str]) -> None:
     """Refuse rows whose question is about a picture, a film or a sound. Raises RowError."""
     for name in sorted(MEDIA & row.keys()):
         if not is_nothing(row[name]):
-            raise RowError("not_text", f"{name}: {found_there(row[name])}; a model learns from text only, remove the row")
+            text = f"{name}: found {found_there(row[name])}; a model learns from text only, remove the row"
+            raise RowError("not_text", text)
     if MEDIA & row.keys() and any(MEDIA_MARK.search(text) for text in texts):
         raise RowError("not_text", "the text has a place for an image, a video or audio; remove the row, or the mark")
 

@@ -114,7 +114,8 @@ def _weight(entry: Mapping[str, Any], at: str, role: str) -> int:
         if value not in (0, 1) or isinstance(value, str):
             raise RowError("wrong_type", f"{at}.{name} must be 0 or 1, found {found_there(value)}")
         if role != "assistant" and value:
-            raise RowError("wrong_type", f"{at}.{name} is {value!r} on a {role} turn; only answers are learned, set it 0")
+            text = f"{at}.{name} is {value!r} on a {role} turn; only answers are learned, set it to 0"
+            raise RowError("wrong_type", text)
     if len({bool(value) for value in given.values()}) > 1:
         raise RowError("wrong_type", f"{at}: {' and '.join(given)} contradict each other; keep one")
     return int(all(given.values())) if role == "assistant" else 1
