@@ -16,6 +16,8 @@ from typing import Any, Literal, TypeAlias
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
+from understudy.terminal import one_line, printable
+
 log = logging.getLogger("understudy.access")
 
 Outcome: TypeAlias = Literal["ok", "client_gone", "engine_down", "refused"]
@@ -145,11 +147,11 @@ class TextLines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (the name is logging's)
         extras = {k: v for k, v in record.__dict__.items() if k not in RESERVED and v not in ("", None)}
-        shown = "".join(f" {key}={value}" for key, value in extras.items())
-        return f"{_utc(record)} {record.levelname} {record.name}: {record.message}{shown}"
+        shown = "".join(f" {key}={one_line(value)}" for key, value in extras.items())
+        return f"{_utc(record)} {record.levelname} {record.name}: {one_line(record.message)}{shown}"
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return printable(redact(super().format(record)))
 
 
 def _utc(record: logging.LogRecord) -> str:

@@ -48,6 +48,8 @@ def build_leaderboard(
     rows, hidden = _split(_rows(cells), min_votes)
     names = [row.name for row in rows]
     reference = base if base in names else None
+    fixed = sides and _sides_never_changed(cells)
+    sides = sides and not fixed
     options = {"reference": reference, "resamples": resamples, "seed": seed, "confidence": confidence}
     overall = rate_contestants(cells, names, **options)
     lengths = _lengths_known(cells)
@@ -78,7 +80,15 @@ def build_leaderboard(
         pairs=pairs,
         notes=[],
     )
-    return board.model_copy(update={"notes": _notes(board, base)})
+    return board.model_copy(update={"notes": _notes(board, base, fixed=fixed)})
+
+
+def _sides_never_changed(cells: Cells) -> bool:
+    """Whether each two contestants that met were always on the same sides, however often they met."""
+    low, high = np.minimum(cells.left, cells.right), np.maximum(cells.left, cells.right)
+    straight = cells.left < cells.right
+    pair = low.astype(np.int64) * len(cells.contestants) + high
+    return bool(len(pair)) and cells.count.sum() > 1 and not len(np.intersect1d(pair[straight], pair[~straight]))
 
 
 def _rows(cells: Cells, category: int | None = None) -> list[Row]:
@@ -186,12 +196,14 @@ def _categories(cells: Cells, min_votes: int, options: dict) -> list[Category]:
     return sorted(found, key=lambda one: (-one.votes, one.name))
 
 
-def _notes(board: Leaderboard, base: str) -> list[LeaderboardNote]:
+def _notes(board: Leaderboard, base: str, *, fixed: bool) -> list[LeaderboardNote]:
     model = board.overall
+    notes = []
+    if fixed:
+        notes.append(_note("sides", "Sides never changed, so side and strength cannot be told apart."))
     if not board.rows:
         text = f"Everybody has fewer than {board.min_votes} votes that can be ranked, so nobody is shown yet."
-        return [_note("nobody", text, votes=board.min_votes)]
-    notes = []
+        return [*notes, _note("nobody", text, votes=board.min_votes)]
     if board.base is None:
         text = f"{base!r} has too few votes or none, so strengths are against the average of all shown."
         notes.append(_note("no_base", text, base=repr(base)))

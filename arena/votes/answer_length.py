@@ -63,7 +63,7 @@ def _is_turn(value: object) -> bool:
     """Whether this is a message, or a part of one."""
     if not isinstance(value, dict):
         return False
-    return any(name in value for name in ROLE) and _content(value) is not None or isinstance(value.get("type"), str)
+    return (any(name in value for name in ROLE) and _content(value) is not None) or isinstance(value.get("type"), str)
 
 
 def _content(turn: dict) -> object:

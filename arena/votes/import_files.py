@@ -1,8 +1,9 @@
 """Votes files: our own columns (left, right, winner), and the forms in which arenas publish theirs.
 
-Which columns mean what is in `arena.votes.vote_columns`, which words mean which verdict in `arena.votes.vote_rows`. Besides the plain
-form, a file may have one column of 0 and 1 for each verdict (winner_model_a, winner_model_b, winner_tie), counts of a
-pair's wins (item_a, item_b, wins_a, wins_b, ties), or be a log of FastChat or Open WebUI (`arena.votes.arena_logs`).
+Which columns mean what is in `arena.votes.vote_columns`, which words mean which verdict in `arena.votes.vote_rows`.
+Besides the plain form, a file may have one column of 0 and 1 for each verdict (winner_model_a, winner_model_b,
+winner_tie), counts of a pair's wins (item_a, item_b, wins_a, wins_b, ties), or be a log of FastChat or Open WebUI
+(`arena.votes.arena_logs`).
 """
 
 from collections import Counter

@@ -47,7 +47,7 @@ def is_needed(name: str, by: str | None) -> bool:
 
 
 def find_columns(names: Sequence[str], origin: Callable[[], str], by: str | None) -> dict[str, str]:
-    """Our name of a column -> the file's. `by` names the column of the category, `origin` gives the row that errors name.
+    """Our name of a column -> the file's. `by` names the category's column, `origin` the row that errors are about.
 
     Raises:
         ExamplesError: contestants or verdict are missing, `by` is not there, or two columns say who won.

@@ -212,7 +212,7 @@ def _zone(text: str | None) -> timezone | None:
 def _require_one_kind(kinds: dict[str, int], values: Sequence[object]) -> None:
     if len(kinds) < 2:
         return
-    (one, first), (other, second) = sorted(kinds.items(), key=lambda item: item[1])[:2]
+    (one, _), (other, second) = sorted(kinds.items(), key=lambda item: item[1])[:2]
     words = {"number": "a number", "zoned": "a date with a zone", "local": "a date without a zone"}
     text = f"is {shown(values[second])[:60]!r}, {words[other]}, where others are {words[one]}; write all alike"
     raise BadTimeError(second, text)

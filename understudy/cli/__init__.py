@@ -3,6 +3,7 @@
 import sys
 
 from understudy.errors import UnderstudyError
+from understudy.terminal import printable
 
 
 def main() -> None:
@@ -12,7 +13,7 @@ def main() -> None:
     try:
         app()
     except UnderstudyError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

@@ -16,12 +16,29 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from understudy.processes import BRISK_OPENMP, QUIET_OPENMP, openmp
+from understudy.terminal import one_line, printable
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class PlainConsole(Console):
+    """Shows every text as it is: no markup, no emoji codes, and characters that steer a terminal as their escapes.
+
+    So no name, path or message can raise an error, style, or forge what is printed; our own styles are given as such.
+    """
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+    def render_str(self, text: str, **how: Any) -> Text:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """As Rich's, for a text made harmless."""
+        return super().render_str(printable(text), **how)
+
+
+console = PlainConsole(stderr=True)
 """For people: progress, warnings, what was done."""
-out = Console(highlight=False, soft_wrap=True)
+out = PlainConsole()
 """For results that a command prints as a table or a text; JSON is printed without it."""
 
 
@@ -47,12 +64,17 @@ def dim(text: str) -> None:
     console.print(text, style="dim")
 
 
+def plain(text: str) -> Text:
+    """The text for what takes markup in strings, such as a status line."""
+    return Text(one_line(text))
+
+
 @contextmanager
 def status(text: str) -> Iterator[Callable[[str], None]]:
     """Show what is being done on a terminal, nothing elsewhere; yields a function that takes what is done next."""
     if console.is_terminal:
-        with console.status(text) as shown:
-            yield shown.update
+        with console.status(plain(text)) as shown:
+            yield lambda now: shown.update(plain(now))
     else:
         yield lambda _: None
 
@@ -77,19 +99,19 @@ def steps(title: str) -> Iterator[Steps]:
         yield Steps(_lines(title), lambda _: None)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[loss]}"),
     )
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task(title, total=None, loss="")
+        task = progress.add_task(one_line(title), total=None, loss="")
 
         def on_step(done: int, total: int, loss: float | None) -> None:
             progress.update(task, completed=done, total=total, loss="" if loss is None else f"loss {loss:.3f}")
 
         def say(text: str) -> None:
-            progress.update(task, description=f"{title}: {text}" if text else title)
+            progress.update(task, description=one_line(f"{title}: {text}" if text else title))
 
         yield Steps(on_step, say)
 
@@ -103,7 +125,7 @@ def _lines(title: str) -> Any:
         if tenth > last:
             last = tenth
             text = f"{title}: {done}/{total}" + ("" if loss is None else f", loss {loss:.3f}")
-            print(text, file=sys.stderr, flush=True)
+            print(printable(text), file=sys.stderr, flush=True)
 
     return on_step
 
@@ -119,13 +141,14 @@ def base_progress() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _bars(stack: ExitStack) -> Callable[[str, int, int], None]:
-    columns = (TextColumn("preparing the base: {task.description}"), BarColumn(), TaskProgressColumn())
+    columns = (TextColumn("preparing the base: {task.description}", markup=False), BarColumn(), TaskProgressColumn())
     shown: list[Progress] = []
 
     def on_progress(what: str, done: int, total: int) -> None:
         if not shown:
             shown.append(stack.enter_context(Progress(*columns, console=console, transient=True)))
         (progress,) = shown
+        what = one_line(what)
         known = {task.description: task.id for task in progress.tasks}
         task = known[what] if what in known else progress.add_task(what)
         progress.update(task, completed=done, total=total)

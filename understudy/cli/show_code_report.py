@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
 
 from understudy.cli.console import console, out, warn
+from understudy.terminal import one_line
 
 if TYPE_CHECKING:
     from evaluate.code.evaluation import CodeReport
@@ -18,11 +18,11 @@ def warn_of_limits(report: "CodeReport") -> None:
     """Prints what limits the figures, on standard error."""
     if report.without_samples:
         named = ", ".join(report.without_samples[:5]) + (", ..." if len(report.without_samples) > 5 else "")
-        console.print(f"warning: tasks without samples ({len(report.without_samples)}): {named}", markup=False)
+        console.print(f"warning: tasks without samples ({len(report.without_samples)}): {named}")
     if report.too_few_samples_for:
         named = ", ".join(f"pass@{k}" for k in report.too_few_samples_for)
         fewest = min(task.samples for task in report.tasks)
-        console.print(f"no {named}: a task has only {fewest} samples", markup=False)
+        console.print(f"no {named}: a task has only {fewest} samples")
     if not report.network_cut:
         warn("warning: this system allows no namespaces: the programs had a network")
     elif not report.writes_confined:
@@ -45,7 +45,7 @@ def show_code_report(report: "CodeReport") -> None:
     worst = sorted(report.tasks, key=lambda task: task.passed / task.samples)[:SHOWN]
     table = Table("task", "passed", "outcomes", box=None, pad_edge=False)
     for task in worst:
-        table.add_row(escape(task.task_id), f"{task.passed}/{task.samples}", _counted(task.outcomes))
+        table.add_row(one_line(task.task_id), f"{task.passed}/{task.samples}", _counted(task.outcomes))
     out.print("\nhardest first:" if len(worst) == len(report.tasks) else f"\nthe hardest {len(worst)}:")
     out.print(table)
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from rich.markup import escape
 from rich.table import Table
 
 from understudy.cli.console import out
 from understudy.data.inspect import Distribution, Inspection
+from understudy.terminal import one_line
 
 FINDINGS = {
     "placeholder_answer": "answers that look like a placeholder",
@@ -22,16 +22,16 @@ def show_inspection(found: Inspection) -> None:
     """Facts, bad rows, rows worth a look, and whether all rows can be trained on."""
     table = _table()
     for name, value in _facts(found):
-        table.add_row(name, escape(value))
+        table.add_row(name, one_line(value))
     out.print(table)
     for title, rows in (("bad rows", _problems(found, bad=True)), ("worth a look", list(_worth_a_look(found)))):
         if rows:
-            out.print(f"\n[bold]{title}[/bold]")
+            out.print(f"\n{title}", style="bold")
             table = _table()
             for cells in rows:
-                table.add_row(*map(escape, cells))
+                table.add_row(*map(one_line, cells))
             out.print(table)
-    out.print(f"\n{escape(_verdict(found))}")
+    out.print(f"\n{_verdict(found)}")
 
 
 def _table() -> Table:

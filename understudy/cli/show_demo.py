@@ -6,12 +6,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from rich.console import Console
-from rich.markup import escape
 from rich.status import Status
+from rich.text import Text
 
-from understudy.cli.console import base_progress
+from understudy.cli.console import base_progress, plain
 from understudy.cli.console import console as shared_console
 from understudy.config.settings import Settings
+from understudy.terminal import printable
 from understudy.workflows.demo import RunningDemo
 from understudy.workflows.demo_personas import Missing
 
@@ -28,16 +29,19 @@ class TerminalDisplay:
         self._status: Status | None = None
 
     def note(self, text: str) -> None:
-        self._console.print(escape(text))
+        self._console.print(printable(text))
 
     def begun(self, text: str) -> None:
-        self._console.print(f"[bold]•[/] {escape(text)}")
+        self._marked("•", "bold", text)
 
     def done(self, text: str) -> None:
-        self._console.print(f"[green]✓[/] {escape(text)}")
+        self._marked("✓", "green", text)
 
     def refused(self, text: str) -> None:
-        self._console.print(f"[red]✗[/] {escape(text)}")
+        self._marked("✗", "red", text)
+
+    def _marked(self, mark: str, style: str, text: str) -> None:
+        self._console.print(Text(mark, style=style), printable(text))
 
     def waiting(self, text: str) -> None:
         if not self._console.is_terminal:
@@ -46,21 +50,22 @@ class TerminalDisplay:
             self._status.stop()
             self._status = None
         elif text and self._status:
-            self._status.update(escape(text))
+            self._status.update(plain(text))
         elif text:
-            self._status = self._console.status(escape(text))
+            self._status = self._console.status(plain(text))
             self._status.start()
 
     def progress(self, text: str) -> None:
         if not self._console.is_terminal:
-            self._console.print(escape(text))
+            self._console.print(printable(text))
 
     def base_progress(self) -> AbstractContextManager[Callable[[str, int, int], None]]:
         return base_progress()
 
     def ready(self, demo: RunningDemo) -> None:
         show = self._console.print
-        show(f"\n[bold]Understudy is on[/] after {demo.seconds:.0f} s: {who_is_there(demo.live, demo.missing)}\n")
+        show("\nUnderstudy is on", style="bold", end=" ")
+        show(f"after {demo.seconds:.0f} s: {who_is_there(demo.live, demo.missing)}\n")
         show(f"  chat and arena   {demo.page}")
         show(f"  OpenAI endpoint  {demo.endpoint}")
         show(f"  try              {_command(self._settings)} ask {_proposal(demo.live, demo.missing)}")

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from understudy.cli.console import out
 from understudy.registry.adapters import short
 from understudy.registry.records import Event
+from understudy.terminal import one_line
 from understudy.workflows.gateway_admin import RevisionChange
 from understudy.workflows.personas import PersonaSummary
 from understudy.workflows.promote_when_better import TrialOutcome
@@ -27,7 +27,7 @@ def show_personas(personas: Sequence[PersonaSummary]) -> None:
     for one in personas:
         trial = f"{100 * one.share:g}% {short(one.candidate)}" if one.candidate else "-"
         newest = short(one.newest) or "not trained"
-        table.add_row(*map(escape, (one.name, short(one.live) or "-", trial, newest, one.source or "-", one.voice)))
+        table.add_row(*map(one_line, (one.name, short(one.live) or "-", trial, newest, one.source or "-", one.voice)))
     out.print(table)
 
 
@@ -37,7 +37,7 @@ def show_history(events: Sequence[Event], *, more: bool) -> None:
     for event in events:
         when = event.at.strftime("%Y-%m-%d %H:%M:%S")
         details = "; ".join(_details(event.detail))
-        table.add_row(*map(escape, (when, event.actor, event.action, short(event.revision or "-"), details)))
+        table.add_row(*map(one_line, (when, event.actor, event.action, short(event.revision or "-"), details)))
     out.print(table)
     if more:
         out.print(f"these are the newest {len(events)}; --limit 0 shows all")
@@ -101,7 +101,7 @@ def show_keys(keys: "Sequence[Key]") -> None:
     for key in keys:
         created = f"{key.created_at:%Y-%m-%d %H:%M}"
         revoked = f"{key.revoked_at:%Y-%m-%d %H:%M} by {key.revoked_by}" if key.revoked_at else "-"
-        table.add_row(*map(escape, (key.id, key.name, key.kind, key_limits(key), created, key.created_by, revoked)))
+        table.add_row(*map(one_line, (key.id, key.name, key.kind, key_limits(key), created, key.created_by, revoked)))
     out.print(table)
 
 

@@ -11,6 +11,7 @@ from understudy.cli.console import console, out, warn
 from understudy.config.recipe import FEW_ROWS
 from understudy.config.settings import Settings
 from understudy.registry.adapters import short
+from understudy.terminal import printable
 from understudy.workflows.check import CheckedRecipe
 from understudy.workflows.train import TrainingOutcome, TrainingPlan
 from understudy.workflows.train_remote import RemoteJob, SubmittedJob
@@ -86,7 +87,7 @@ def show_check(checked: CheckedRecipe) -> None:
     for number, row in enumerate(checked.rows, 1):
         text = Text(f"row {number} ", style="bold")
         for span in row:
-            text.append(span.text, style="green" if span.trained else "dim")
+            text.append(printable(span.text), style="green" if span.trained else "dim")
         out.print(text, end="\n\n")
     for finding in checked.findings:
         mark, style = ("✓", "green") if finding.passed else ("✗", "red")

@@ -7,6 +7,7 @@ import typer
 
 from understudy.cli.commands.options import Json, Persona
 from understudy.config.settings import load_settings
+from understudy.terminal import one_line
 
 SHOWN = 50
 """Events that `history` shows unless more are asked for."""
@@ -58,8 +59,6 @@ def keys_create(
     max_concurrent: Annotated[int, typer.Option(help="Answers in progress; 0 is no limit.", min=0)] = 0,
 ) -> None:
     """Make a key. It is printed once, alone on standard output: KEY=$(understudy keys create my-app)."""
-    from rich.markup import escape
-
     from understudy.cli.console import console
     from understudy.cli.show_personas import key_limits
     from understudy.registry.api_keys import open_keys
@@ -75,7 +74,7 @@ def keys_create(
     )
     print(secret)
     console.print(
-        f"{key.kind} key {key.id} for {escape(key.name)}, {key_limits(key)}. It is shown only now and not stored: "
+        f"{key.kind} key {key.id} for {one_line(key.name)}, {key_limits(key)}. It is shown only now and not stored: "
         "keep it. Send it as 'Authorization: Bearer KEY'."
     )
 
@@ -97,11 +96,9 @@ def keys_list(json_output: Json = False) -> None:
 @keys_app.command("revoke")
 def keys_revoke(key: Annotated[str, typer.Argument(help="A key's id, or its name.", metavar="ID")]) -> None:
     """Revoke a key. A running gateway refuses it within 2 seconds."""
-    from rich.markup import escape
-
     from understudy.cli.console import console
     from understudy.registry.api_keys import open_keys
     from understudy.registry.events import actor
 
     revoked = open_keys(load_settings()).revoke(key, by=actor())
-    console.print(f"revoked: {revoked.id} ({escape(revoked.name)}); a running gateway refuses it within 2 s")
+    console.print(f"revoked: {revoked.id} ({one_line(revoked.name)}); a running gateway refuses it within 2 s")

@@ -7,6 +7,7 @@ import typer
 
 from understudy.cli.commands.options import Json
 from understudy.config.settings import SMOLLM2, TINY, Settings, load_settings
+from understudy.terminal import printable
 
 if TYPE_CHECKING:
     from understudy.bases import KnownBase
@@ -47,7 +48,7 @@ def base_prepare(
 
     with base_progress() as on_progress:
         base = require_base(name, on_progress)
-    print(f"{name} is ready: {base.location}")
+    print(printable(f"{name} is ready: {base.location}"))
 
 
 @base_app.command("build", hidden=True, context_settings=ANY_OPTION)
@@ -69,10 +70,11 @@ def _refer_to(module: str) -> None:
 
 
 def _show(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    out = Console(highlight=False, soft_wrap=True, width=WIDTH)
+    from understudy.cli.console import PlainConsole
+
+    out = PlainConsole(width=WIDTH)
     table = Table(box=None, pad_edge=False)
     for header in ("base", "weights", "memory", "here", "licence", "from"):
         table.add_column(header, no_wrap=True)

@@ -10,6 +10,7 @@ import typer
 from understudy.cli.commands.options import BaseIs, BaseModelName, Json, RecipeName
 from understudy.config.settings import load_settings
 from understudy.errors import ConfigError
+from understudy.terminal import printable
 
 app = typer.Typer()
 
@@ -173,9 +174,9 @@ def validate(
     if json_output:
         print(found.model_dump_json(indent=2))
     elif found.valid:
-        print(f"valid: {adapter} can be served as {short(found.revision or '')}")
+        print(printable(f"valid: {adapter} can be served as {short(found.revision or '')}"))
     for problem in () if json_output else found.problems:
-        print(f"- {problem}")
+        print(printable(f"- {problem}"))
     if not found.valid:
         raise typer.Exit(1)
 

@@ -1,6 +1,7 @@
 """Commands that serve revisions: demo, serve, push, publish, ask, promote, rollback."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 from understudy.cli.commands.options import BaseIs, BaseModelName, Host, Json, Persona, Port, SpacePort
 from understudy.config.settings import load_settings
 from understudy.errors import ConfigError
+from understudy.terminal import printable
 
 TRIAL_EXIT_CODES = {"promoted": 0, "not yet": 3, "worse": 4}
 """Exit codes of `promote --when-better`."""
@@ -141,7 +143,7 @@ def ask(
     from understudy.workflows.gateway_admin import ask as ask_gateway
 
     for piece in ask_gateway(load_settings(), model, prompt, temperature=temperature, max_tokens=max_tokens):
-        print(piece, end="", flush=True)
+        print(printable(piece) if sys.stdout.isatty() else piece, end="", flush=True)
     print()
 
 

@@ -7,6 +7,7 @@ import typer
 
 from understudy.cli.commands.options import Host, Json, SpacePort
 from understudy.config.settings import load_settings
+from understudy.terminal import printable
 
 if TYPE_CHECKING:
     from space.deploy.deploy import DeployResult
@@ -73,7 +74,7 @@ def space_deploy(
     result = deploy_space(settings, spec, endpoint=endpoint, private=private, dry_run=dry_run)
     if dataset and not settings.votes_token:
         hint = f"votes: set the secret UNDERSTUDY_VOTES_TOKEN of the Space, a token that may write {dataset}"
-        typer.echo(hint, err=True)
+        typer.echo(printable(hint), err=True)
     if json_output:
         print(json.dumps(asdict(result), indent=2))
     else:
@@ -84,10 +85,14 @@ def _show(result: "DeployResult", *, dry_run: bool) -> None:
     """Prints what was done, or would be: files, variables, secrets, hardware."""
     for sign, paths in (("+", result.added), ("~", result.changed), ("-", result.removed)):
         for path in paths if dry_run else ():
-            print(f"{sign} {path}")
+            print(printable(f"{sign} {path}"))
     would = "would be " if dry_run else ""
     counts = f"{len(result.added)} files added, {len(result.changed)} changed, {len(result.removed)} removed"
-    print(f"{result.url} {would}{'created' if result.created else 'updated' if result.differs else 'unchanged'}")
+    print(
+        printable(
+            f"{result.url} {would}{'created' if result.created else 'updated' if result.differs else 'unchanged'}"
+        )
+    )
     commit = f", commit {result.commit[:12]}" if result.commit else ""
     print(f"  {counts if result.differs else 'no file differs'}{commit}")
     for what, names in (("variables", result.variables), ("secrets", result.secrets)):

@@ -9,6 +9,7 @@ import typer
 from understudy.cli.commands.options import BaseModelName, Json, RecipeName, parse_settings
 from understudy.config.settings import Settings, load_settings
 from understudy.errors import ConfigError
+from understudy.terminal import printable
 
 if TYPE_CHECKING:
     from train.hub.hf_jobs import JobPlan
@@ -273,7 +274,7 @@ def _train_as_job(
     submitted = submit_job(settings, job)
     console.print(f"job {submitted.id}: {submitted.url}")
     try:
-        follow_job(settings, submitted, on_line=lambda line: print(line, flush=True))
+        follow_job(settings, submitted, on_line=lambda line: print(printable(line), flush=True))
     except KeyboardInterrupt:
         show_abandoned_job(submitted)
         raise typer.Exit(INTERRUPTED) from None

@@ -9,6 +9,7 @@ import typer
 
 from understudy.cli.commands.options import Json, Persona
 from understudy.config.settings import load_settings
+from understudy.terminal import printable
 
 app = typer.Typer()
 votes_app = typer.Typer(help="Back up the arena's votes on the Hub, and restore them.", no_args_is_help=True)
@@ -29,11 +30,24 @@ def rank(
         int, typer.Option(help="Intervals from this many resamples of the voters; 0: sandwich estimator.", min=0)
     ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
+    both_bad: Annotated[
+        Literal["tie", "out"],
+        typer.Option(help='"Both bad" in the scores of other methods: tie (half a win each, as LMArena does) or out.'),
+    ] = "tie",
 ) -> None:
     """Rank contestants by people's votes: every figure of the leaderboard, explained in docs/arena.md."""
     from arena.ranking.rank_votes import rank_votes
 
-    board = rank_votes(load_settings(), votes, base=base, min_votes=min_votes, by=by, bootstrap=bootstrap, seed=seed)
+    board = rank_votes(
+        load_settings(),
+        votes,
+        base=base,
+        min_votes=min_votes,
+        by=by,
+        bootstrap=bootstrap,
+        seed=seed,
+        both_bad=both_bad,
+    )
     if json_output:
         print(board.model_dump_json(indent=2))
     else:
@@ -95,7 +109,7 @@ def votes_restore(
         print(json.dumps({"battles": battles, "votes": votes, "problems": restored.problems}))
         return
     for problem in restored.problems:
-        typer.echo(problem, err=True)
+        typer.echo(printable(problem), err=True)
     print(f"{battles} battles and {votes} votes restored")
 
 
