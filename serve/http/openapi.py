@@ -115,7 +115,7 @@ def _passed(summary: str, fields: dict[str, Any]) -> dict[str, Any]:
     content = {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {"schema": {"type": "string"}}}
     operation = {
         "summary": summary,
-        "description": "Everything else that vLLM understands here is passed on untouched.",
+        "description": "Everything else that vLLM reads here is passed on; a field that it would ignore is refused.",
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {"200": {"description": "The answer.", "content": content}},
         "security": [{}, {"key": []}],

@@ -253,14 +253,15 @@ def error(message: str, param: str | None = None) -> bytes:
         ("The model `poet@abc` does not exist.", "The model `poet` does not exist."),
         ("This base model has base64 images.", "This base model has base64 images."),
         (
-            "2 validation errors:\n  {'type': 'string_type', 'loc': 'body.stop', 'msg': 'Input should be a valid string', "
+            "2 validation errors:\n  {'type': 'string_type', 'loc': 'body.stop', 'msg': 'Input should be a valid "
+            "string', "
             "'input': '5'}\n  {'type': 'list_type', 'loc': 'body.stop', 'msg': 'Input should be a valid list', "
             "'input': '5'}",
             "'stop': input should be a valid string or input should be a valid list, found '5'",
         ),
         (
-            "4 validation errors for ValidatorIterator\n0.ChatCompletionContentPartTextParam\n  Input should be a valid "
-            "dictionary [type=dict_type, input_value='text', input_type=str]\n    For further information visit https://x",
+            "4 validation errors for ValidatorIterator\n0.ChatCompletionContentPartTextParam\n  Input should be a "
+            "valid dictionary [type=dict_type, input_value='text', input_type=str]\n    For further information visit x",
             "Input should be a valid dictionary, found 'text'",
         ),
     ],

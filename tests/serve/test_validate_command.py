@@ -2,14 +2,17 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from serve.engine.servable import vllm_version
 from tests.support.adapters import RANK, make_adapter
 from tests.support.hub.server import TOKEN, HubServer, Repo
+from understudy.bases import TINY_DIR
 from understudy.registry.adapters import CONFIG, WEIGHTS
 
 
@@ -84,6 +87,41 @@ def test_a_folder_is_validated_by_its_path_and_never_asked_for_on_the_hub(tmp_pa
     done = understudy_validate(str(folder), "--json", env={})
     told = json.loads(done.stdout)
     assert (done.returncode, told["valid"], told["revision"], told["rank"]) == (1, False, None, 999)
-    assert len(told["problems"]) == 3
+    assert len(told["problems"]) == 2
     done = understudy_validate("ann/poet", env={"HF_ENDPOINT": "http://127.0.0.1:9"})
     assert done.stdout.startswith("- ann/poet: no adapter_config.json")
+
+
+def test_without_its_base_an_adapter_is_still_checked_and_the_remedy_is_said(tmp_path: Path) -> None:
+    folder = make_adapter(tmp_path / "a", use_dora=True)
+    done = understudy_validate(str(folder), "--base", str(tmp_path / "nowhere"), env={})
+    lines = done.stdout.splitlines()
+    assert (done.returncode, len(lines)) == (1, 2), done.stdout
+    assert "give the base with --base; what needs no base was checked" in lines[0]
+    assert lines[1] == "- DoRA is not served by vLLM"
+
+
+@pytest.mark.parametrize("architecture", ["BloomForCausalLM", "GPT2LMHeadModel", None])
+def test_a_base_that_is_served_without_adapters_is_no_valid_one(tmp_path: Path, architecture: str | None) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(TINY_DIR, base)
+    known = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**known, "architectures": architecture and [architecture]}))
+    bases = tmp_path / "bases"
+    bases.mkdir()
+    answers = {"BloomForCausalLM": "no", "GPT2LMHeadModel": "no"}
+    (bases / f"vllm-{vllm_version()}-adapters.json").write_text(json.dumps(answers))
+    env = {"UNDERSTUDY_BASE": str(base), "UNDERSTUDY_BASES_DIR": str(bases)}
+    done = understudy_validate(
+        str(make_adapter(tmp_path / "a", base_model_name_or_path=str(base), revision=None)), env=env
+    )
+    assert done.returncode == 1
+    says = f"serves {architecture} without adapters only" if architecture else "names no architecture"
+    assert says in done.stdout
+    assert done.stdout.count("\n") == 1
+
+
+def test_base_is_takes_another_name(tmp_path: Path) -> None:
+    folder = make_adapter(tmp_path / "a", base_model_name_or_path="/srv/mine", revision=None)
+    assert "say so: --base-is tiny" in understudy_validate(str(folder), env={}).stdout
+    assert understudy_validate(str(folder), "--base-is", "tiny", env={}).returncode == 0
