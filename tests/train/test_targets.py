@@ -22,7 +22,8 @@ LAYERS = read_model_config(TINY)["num_hidden_layers"]
     ],
 )
 def test_targets_that_are_there_are_counted(targets: str | list[str], says: str) -> None:
-    assert check_targets(TINY, Training(targets=targets)) == says.replace("N", str(LAYERS)).replace("M", str(2 * LAYERS))
+    expected = says.replace("N", str(LAYERS)).replace("M", str(2 * LAYERS))
+    assert check_targets(TINY, Training(targets=targets)) == expected
 
 
 @pytest.mark.parametrize(

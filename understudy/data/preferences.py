@@ -9,7 +9,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from understudy.data.files import scan_records
 from understudy.data.messages import Message
+from understudy.data.preference_rows import in_our_form
+from understudy.data.records import DataRecord, RowError, RowProblem
 from understudy.errors import ExamplesError
 
 Split = Literal["train", "heldout"]
@@ -116,29 +119,37 @@ def write_preferences(rows: Iterable[PreferencePair | Label], path: Path) -> Non
 
 
 def read_preferences(path: Path) -> list[PreferencePair] | list[Label]:
-    """The rows of a file, pairs or labels; strings may stand for messages.
+    """The rows of a file, pairs or labels, in any form that TRL reads (`understudy.data.preference_rows`).
 
     Raises:
         ExamplesError: the file is missing or empty, or a row is neither; file and line are named.
     """
     try:
-        lines = [(n, line) for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExamplesError(f"{path}: cannot be read: {error}") from None
-    if not lines:
-        raise ExamplesError(f"{path}: empty; write rows with prompt, chosen and rejected, one JSON object a line")
-    kind = Label if '"completion"' in lines[0][1] else PreferencePair
-    return [_row(kind, line, f"{path}:{number}") for number, line in lines]  # pyright: ignore[reportReturnType]
+        items = list(scan_records(path))
+    except ExamplesError as error:
+        if error.code != "empty":
+            raise
+        text = f"{path}: empty; write rows with prompt, chosen and rejected, one JSON object a line"
+        raise ExamplesError(text) from None
+    bad = next((item for item in items if isinstance(item, RowProblem)), None)
+    if bad:
+        raise ExamplesError(f"{bad.origin}: row: Invalid JSON: {bad.text}" if bad.kind == "not_json" else str(bad))
+    records = [item for item in items if isinstance(item, DataRecord)]
+    labelled = any({"completion", "label"} <= record.row.keys() for record in records)
+    kind = Label if labelled or "completion" in records[0].row else PreferencePair
+    return [_row(kind, record) for record in records]  # pyright: ignore[reportReturnType]
 
 
-def _row(kind: type[PreferencePair] | type[Label], line: str, where: str) -> PreferencePair | Label:
+def _row(kind: type[PreferencePair] | type[Label], record: DataRecord) -> PreferencePair | Label:
     try:
-        return kind.model_validate_json(line)
+        return kind.model_validate_json(json.dumps(in_our_form(record.row, labelled=kind is Label)))
+    except RowError as error:
+        raise ExamplesError(f"{record.origin}: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"]) or "row"
         wanted = "prompt, completion and label" if kind is Label else "prompt, chosen and rejected"
-        raise ExamplesError(f"{where}: {at}: {first['msg']}; a row has {wanted}") from None
+        raise ExamplesError(f"{record.origin}: {at}: {first['msg']}; a row has {wanted}") from None
 
 
 def _messages(value: object, role: str) -> object:
