@@ -3,18 +3,21 @@
 import re
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from understudy.config.data_source import DataSource
 from understudy.config.thresholds import Thresholds
 from understudy.config.training import Training
 from understudy.config.validation import checked
+from understudy.config.yaml_text import read_yaml
 from understudy.errors import ConfigError, NotFoundError
 
 FEW_ROWS = 8
 ESCAPE_OR_SET = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]")
 """What stands for one character in a regular expression: an escape, or a set in brackets."""
+TEXTS = (("title",), ("voice",), ("prompts",), ("golden",))
+"""Keys whose values are read by people or models, where a `#` is rather text than a comment."""
+
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
 
 
@@ -102,9 +105,10 @@ def load_recipe(name: str, recipes_dir: Path) -> Recipe:
         known = ", ".join(recipe_names(recipes_dir)) or "none"
         raise NotFoundError(f"no recipe {name!r}: {path} is not there; recipes there are: {known}")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        written = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not YAML: {error}; save the file as UTF-8") from None
+    data = written.value
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: found {type(data).__name__}; a recipe is a mapping such as `title: ...`")
     if "embedded" in data:
@@ -112,4 +116,8 @@ def load_recipe(name: str, recipes_dir: Path) -> Recipe:
             f"{path}: embedded: this section is gone; leave learning_rate, epochs, rank and batch_size out of "
             "`training:`, and they follow from the base"
         )
-    return checked(Recipe, {"name": folder.resolve().name, **data, "folder": folder}, str(path), ConfigError)
+    for place, found in written.cut.items():
+        if place[:1] in TEXTS:
+            raise ConfigError(f"{path}: {'.'.join(place)}: {found}; put quotes around the text, or a space after the #")
+    values = {"name": folder.resolve().name, **data, "folder": folder}
+    return checked(Recipe, values, str(path), ConfigError, places=written.places)

@@ -4,6 +4,7 @@ import difflib
 import re
 import types
 import typing
+from collections.abc import Mapping
 
 from pydantic import BaseModel, ValidationError
 
@@ -12,12 +13,32 @@ from understudy.errors import ConfigError
 Model = typing.TypeVar("Model", bound=BaseModel)
 
 
-def checked(model: type[Model], data: dict, where: str, error: type[Exception]) -> Model:
-    """`data` as a `model`. Raises `error`, which says what is wrong with which key of the file `where`."""
+def checked(
+    model: type[Model],
+    data: dict,
+    where: str,
+    error: type[Exception],
+    *,
+    places: Mapping[tuple[str, ...], str] | None = None,
+) -> Model:
+    """`data` as a `model`. Raises `error`, which says what is wrong with which key of the file `where`.
+
+    `places` has line and column of each value by its keys; YAML's own reading of text without quotes is then explained.
+    """
     try:
         return model.model_validate(data)
     except ValidationError as found:
-        raise error(f"{where}: " + "; ".join(_explain(model, e) for e in found.errors())) from None
+        told = "; ".join(_explain(model, e) + _remedy(e, places or {}) for e in found.errors())
+        raise error(f"{where}: {told}") from None
+
+
+def _remedy(error: typing.Any, places: Mapping[tuple[str, ...], str]) -> str:
+    """Where a text stands that YAML has read as something else, and that it needs quotes."""
+    place = places.get(tuple(str(part) for part in error["loc"]))
+    if place is None or error["type"] not in ("string_type", "string_sub_type"):
+        return ""
+    read = "nothing" if error["input"] is None else type(error["input"]).__name__
+    return f" ({place}: without quotes YAML reads it as {read}; put quotes around it)"
 
 
 def overridden(settings: Model, changes: dict[str, typing.Any]) -> Model:
