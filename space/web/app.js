@@ -2,7 +2,7 @@
 import {Arena} from "./arena.js";
 import {Chat} from "./chat.js";
 import {$} from "./dom.js";
-import {keeps, megabytes, missing, tidy} from "./files.js";
+import {fetched, keeps, megabytes, missing, tidy} from "./files.js";
 import {Voices} from "./voices.js";
 
 const RELOADED = "understudy-reloaded";
@@ -10,7 +10,7 @@ const RELOADED = "understudy-reloaded";
 async function main() {
   tabs();
   await isolate();
-  const site = await (await fetch("personas.json")).json();
+  const site = await (await fetched("personas.json")).json();
   const {Engine, obstacle, threads} = await import("./engine.js");
   const why = obstacle();
   if (why) return refuse(why);

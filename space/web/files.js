@@ -31,15 +31,21 @@ export async function tidy(files) {
   for (const request of (await cache?.keys()) ?? []) if (!wanted.has(request.url)) await cache.delete(request);
 }
 
+/** A response that is good. Throws an Error that names the file. */
+export async function fetched(url, name = url) {
+  const response = await fetch(url).catch(() => {
+    throw new Error(`${name} cannot be fetched: is the network there? Reload to try again.`);
+  });
+  if (!response.ok || !response.body) throw new Error(`${name} cannot be fetched (HTTP ${response.status}).`);
+  return response;
+}
+
 /** The file as a blob; `onBytes` is told each part's length as it arrives. Throws an Error that says what to do. */
 export async function load(file, onBytes) {
   const cache = await store();
   const kept = await cache?.match(address(file));
   if (kept) return kept.blob();
-  const response = await fetch(address(file)).catch(() => {
-    throw new Error(`${file.file} cannot be fetched: is the network there? Try again.`);
-  });
-  if (!response.ok || !response.body) throw new Error(`${file.file} cannot be fetched (HTTP ${response.status}).`);
+  const response = await fetched(address(file), file.file);
   let bytes = 0;
   const counted = response.body.pipeThrough(new TransformStream({
     transform(part, controller) {
@@ -49,9 +55,9 @@ export async function load(file, onBytes) {
     },
   }));
   const arrived = await new Response(counted).blob().catch(() => {
-    throw new Error(`${file.file} broke off after ${megabytes(bytes)}. Try again.`);
+    throw new Error(`${file.file} broke off after ${megabytes(bytes)}. Reload to try again.`);
   });
-  if (arrived.size !== file.bytes) throw new Error(`${file.file} has ${arrived.size} bytes, not ${file.bytes}. Try again.`);
+  if (arrived.size !== file.bytes) throw new Error(`${file.file} has ${arrived.size} bytes, not ${file.bytes}. Reload to try again.`);
   // A full disk is no reason to stop: the page works, and fetches again the next time.
   await cache?.put(address(file), new Response(arrived)).catch((error) => console.warn(`not kept: ${error}`));
   return arrived;

@@ -65,7 +65,9 @@ class WebExport:
 
 
 @dataclass(frozen=True)
-class _Voice:
+class WebVoice:
+    """A persona of the page."""
+
     revision: Revision
     adapter: Path
     card: dict[str, Any]
@@ -93,7 +95,7 @@ def export_web(
         EngineError: no engine starts to compare with.
     """
     registry = open_registry(settings)
-    voices = _voices(registry, personas)
+    voices = find_voices(registry, personas)
     base = require_base(_one_base(voices, settings))
     out = out or Path("exports") / f"{'-'.join(voice.revision.persona for voice in voices)}-web"
     if out.exists():
@@ -105,7 +107,7 @@ def export_web(
     work.mkdir(parents=True)
     try:
         say("writing")
-        site = _write(base, voices, work, cache)
+        site = write_page(base, voices, work, cache)
         say("asking our engine")
         chats = {voice.revision.served_name: proof_chats(registry, voice.revision.persona) for voice in voices}
         adapters = {voice.revision.served_name: voice.adapter for voice in voices}
@@ -120,19 +122,20 @@ def export_web(
     return WebExport(out, proofs, size)
 
 
-def _voices(registry: Registry, personas: Sequence[str]) -> list[_Voice]:
-    found: dict[str, _Voice] = {}
+def find_voices(registry: Registry, personas: Sequence[str]) -> list[WebVoice]:
+    """The revisions that are named. Raises NotFoundError; AdapterError: one persona is named twice."""
+    found: dict[str, WebVoice] = {}
     for persona in personas:
         revision, adapter = find_revision(registry, persona)
         if revision.persona in found:
             raise AdapterError(f"{revision.persona} is named twice; a page has one revision of a persona")
-        found[revision.persona] = _Voice(revision, adapter, registry.persona(revision.persona).card)
+        found[revision.persona] = WebVoice(revision, adapter, registry.persona(revision.persona).card)
     if not found:
         raise NotFoundError("no persona is named; name at least one")
     return list(found.values())
 
 
-def _one_base(voices: Sequence[_Voice], settings: Settings) -> str:
+def _one_base(voices: Sequence[WebVoice], settings: Settings) -> str:
     bases = {base_name(voice.revision, settings): voice.revision.served_name for voice in voices}
     if len(bases) > 1:
         listed = ", ".join(f"{name} on {base}" for base, name in bases.items())
@@ -140,7 +143,7 @@ def _one_base(voices: Sequence[_Voice], settings: Settings) -> str:
     return next(iter(bases))
 
 
-def _write(base: Base, voices: Sequence[_Voice], work: Path, cache: Path) -> dict[str, Any]:
+def write_page(base: Base, voices: Sequence[WebVoice], work: Path, cache: Path) -> dict[str, Any]:
     """Writes everything but the proof; returns the content of personas.json."""
     from train.export.gguf_lora import write_lora
     from train.export.gguf_model import write_model
@@ -189,7 +192,7 @@ def _file(work: Path, name: str) -> dict[str, Any]:
     return {"file": name, "bytes": (work / name).stat().st_size, "sha256": sha256(work / name)}
 
 
-def _persona(voice: _Voice, work: Path) -> dict[str, Any]:
+def _persona(voice: WebVoice, work: Path) -> dict[str, Any]:
     sampling = dict(voice.card.get("sampling") or {})
     limit = min(int(sampling.pop("max_tokens", 256)), CONTEXT // 2)
     return {
@@ -217,7 +220,7 @@ def _write_service_worker(work: Path) -> None:
     (work / WORKER).write_text(head + text, encoding="utf-8")
 
 
-def _readme(base: Base, voices: Sequence[_Voice]) -> str:
+def _readme(base: Base, voices: Sequence[WebVoice]) -> str:
     """A page for people who open the files, with the front matter of a Static Space."""
     matter = {
         "title": "Understudy",
@@ -242,7 +245,7 @@ def _readme(base: Base, voices: Sequence[_Voice]) -> str:
 def _prove(
     work: Path,
     base: Base,
-    voices: Sequence[_Voice],
+    voices: Sequence[WebVoice],
     site: dict[str, Any],
     chats: dict[str, list[list[dict[str, str]]]],
     ours: dict[str, OurAnswers],
@@ -285,7 +288,7 @@ def page_prompts(folder: Path, chat: dict[str, str], chats: Sequence[list[dict[s
     return json.loads(done.stdout)
 
 
-def _record(base: Base, voices: Sequence[_Voice], proofs: dict[str, ExportProof]) -> dict[str, Any]:
+def _record(base: Base, voices: Sequence[WebVoice], proofs: dict[str, ExportProof]) -> dict[str, Any]:
     return {
         "personas": {voice.revision.persona: voice.revision.id for voice in voices},
         "base": base.public_name,

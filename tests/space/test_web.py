@@ -1,0 +1,240 @@
+"""The page that runs in a browser: its files, its prompts, and a visitor who chats, judges and comes back offline."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from playwright.sync_api import Browser, Page, expect
+from transformers import AutoTokenizer
+
+from arena.votes.import_files import read_votes
+from tests.support.browser import DESKTOP, PHONE
+from tests.support.web_page import chatml_base, served, voice, write_small_page
+from understudy.bases import TINY, resolve_base
+from understudy.errors import AdapterError
+from understudy.workflows.exports import wllama
+from understudy.workflows.exports.web import chat_marks, page_prompts, write_page
+
+pytest_plugins = ["tests.support.browser"]
+
+WAIT = 200_000
+"""Milliseconds that a model gets to load or to answer on a machine that computes other things as well."""
+CHATS = [
+    [{"role": "user", "content": "Hello"}],
+    [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}],
+    [
+        {"role": "user", "content": "One\n\ntwo  "},
+        {"role": "assistant", "content": "“Three” \\ </script>"},
+        {"role": "user", "content": "四 🎭"},
+    ],
+]
+
+
+@pytest.fixture(scope="module")
+def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_page(tmp_path_factory.mktemp("web"))
+
+
+@pytest.fixture(scope="module")
+def url(page_folder: Path) -> Iterator[str]:
+    with served(page_folder) as url:
+        yield url
+
+
+def test_the_page_renders_prompts_as_the_base_does(page_folder: Path, tmp_path: Path):
+    base = chatml_base(tmp_path / "base")
+    tokenizer = AutoTokenizer.from_pretrained(base.location)
+    ours = [tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) for chat in CHATS]
+    assert page_prompts(page_folder, chat_marks(base), CHATS) == ours
+
+
+def test_the_folder_has_all_that_a_static_space_needs(page_folder: Path):
+    site = json.loads((page_folder / "personas.json").read_text())
+    for file in (site["base"], *site["personas"]):
+        assert (page_folder / file["file"]).stat().st_size == file["bytes"]
+    matter = yaml.safe_load((page_folder / "README.md").read_text().split("---")[1])
+    assert matter["sdk"] == "static"
+    assert matter["custom_headers"]["cross-origin-embedder-policy"] == "require-corp"
+    shell = json.loads((page_folder / "sw.js").read_text().splitlines()[1].removeprefix("const SHELL = ").rstrip(";"))
+    assert {"./", "app.js", "personas.json", "wllama/index.js", "wllama/wllama.wasm"} <= set(shell)
+    assert not [name for name in shell if name.endswith(".gguf")]
+
+
+def test_a_template_that_is_not_chatml_is_refused(tmp_path: Path):
+    with pytest.raises(AdapterError, match=r"^its chat template is not ChatML; .* need ChatML here$"):
+        write_page(resolve_base(TINY), [voice(tmp_path, "one", 1)], tmp_path, tmp_path)
+
+
+def test_another_wllama_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(wllama, "SHA512", "another")
+    with pytest.raises(AdapterError, match="is not the release that we know"):
+        wllama.copy_wllama(tmp_path / "out", tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def opened(browser: Browser, url: str, **options: object) -> Page:
+    """A fresh visitor's page, which complains into `page.complaints`."""
+    context = browser.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]}, **options)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.set_default_timeout(WAIT)
+    page.goto(f"{url}/?threads=1")
+    return page
+
+
+def start(page: Page) -> None:
+    page.locator("#start").click()
+    expect(page.locator("#chat")).to_be_visible(timeout=WAIT)
+
+
+def said(page: Page, text: str) -> str:
+    """The last answer, once it is complete."""
+    page.locator("#message").fill(text)
+    page.locator("#message").press("Enter")
+    expect(page.locator("#stop")).to_be_disabled(timeout=WAIT)
+    return page.locator("#log .bot .said").last.inner_text()
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_visitor_loads_chats_judges_and_comes_back_without_a_network(
+    browser: Browser, page_folder: Path, tmp_path: Path
+):
+    requests: list[str] = []
+    with served(page_folder) as url:
+        page = opened(browser, url)
+        page.context.on("request", lambda request: requests.append(request.url))
+        site = json.loads((page_folder / "personas.json").read_text())
+        size = sum(file["bytes"] for file in (site["base"], *site["personas"]))
+        expect(page.locator("#loader-text")).to_contain_text(f"{size / 1e6:.1f} MB", timeout=WAIT)
+        assert page.evaluate("crossOriginIsolated"), "several threads are possible on a plain static server"
+        start(page)
+        assert said(page, "Hello")
+        expect(page.locator("#log .by").last).to_contain_text("Email copywriter")
+        page.locator("#strength").fill("50")
+        page.locator("#second").select_option("stand-up")
+        assert said(page, "Again")
+        expect(page.locator("#log .by").last).to_contain_text("Email copywriter 50 % + Stand-up comedian 50 %")
+        page.locator(".card", has_text="Base model").locator("label").click()
+        assert said(page, "And you")
+        expect(page.locator("#log .by").last).to_contain_text("Base model")
+
+        page.locator("#tab-arena").click()
+        page.locator("#prompt").fill("Sell me a kite.")
+        page.locator("#rival").select_option("email-copy")
+        page.locator("#fight").click()
+        button = page.locator("#votes button[data-verdict=left]")
+        expect(button).to_be_enabled(timeout=WAIT)
+        assert not re.search("Base|Email", page.locator(".columns").inner_text()), "no name before the vote"
+        button.click()
+        expect(page.locator("#verdict")).to_contain_text("You chose A. A was")
+        with page.expect_download() as download:
+            page.locator("#save-votes").click()
+        download.value.save_as(tmp_path / "votes.json")
+    (vote,) = json.loads((tmp_path / "votes.json").read_text())
+    assert {vote["left"], vote["right"]} == {"base", "email-copy"}
+    assert len(read_votes(tmp_path / "votes.json").votes) == 1
+    assert not [one for one in requests if not one.startswith((url, "blob:", "data:"))]
+
+    page.context.set_offline(True)  # and the server is gone
+    page.reload()
+    expect(page.locator("#chat")).to_be_visible(timeout=WAIT)
+    assert said(page, "Still there?")
+    page.locator("#tab-arena").click()
+    expect(page.locator("#record .board")).to_contain_text("Email copywriter")
+    page.context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_strength_is_a_parameter_of_each_request(browser: Browser, url: str):
+    page = opened(browser, url)
+    start(page)
+    ask = """mix => understudy.engine.ask([{role: 'user', content: 'Hello'}], mix,
+        {temperature: 0, repeat_penalty: 1, max_tokens: 12}).then(found => found.text)"""
+    base, voiced, off, other = (
+        page.evaluate(ask, mix) for mix in ({}, {"email-copy": 1}, {"email-copy": 0}, {"stand-up": 1})
+    )
+    assert base == off
+    assert len({base, voiced, other}) == 3
+    page.context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("delete window.WebAssembly", "no WebAssembly"),
+        ("WebAssembly.validate = () => false", "no SIMD"),
+        ("WebAssembly.Memory = function () { throw new TypeError('no') }", "no 64-bit memory"),
+        ("window.fetch = () => Promise.reject(new TypeError('Failed to fetch'))", "cannot be fetched"),
+    ],
+    ids=["no WebAssembly", "no SIMD", "no 64-bit memory", "no network"],
+)
+def test_what_is_missing_is_told(browser: Browser, url: str, script: str, words: str):
+    context = browser.new_context()
+    context.add_init_script(script)
+    page = context.new_page()
+    page.goto(url)
+    expect(page.locator("#loader.down")).to_contain_text(words, timeout=WAIT)
+    context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_without_isolation_and_cache_it_runs_on_one_thread(browser: Browser, url: str):
+    page = opened(browser, url, service_workers="block")
+    expect(page.locator("#loader-text")).to_contain_text("one thread", timeout=WAIT)
+    start(page)
+    expect(page.locator("#speed")).to_contain_text("1 thread")
+    assert said(page, "Hello")
+    page.context.close()
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    from tests.space.test_browser_access import axe as read
+
+    unwrapped: Callable[[], str] = getattr(read, "__wrapped__", read)
+    return unwrapped()
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_no_view_has_a_serious_barrier(
+    browser: Browser, url: str, axe: str, artifacts: Path, size: tuple[int, int], scheme: str
+):
+    page = opened(browser, url, color_scheme=scheme, bypass_csp=True)
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    name = f"web-{size[0]}-{scheme}"
+    page.evaluate(axe)
+
+    def check(view: str) -> None:
+        page.screenshot(path=artifacts / f"{name}-{view}.png", full_page=True)
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']}).then(one => one.violations)")
+        worst = [one for one in found if one["impact"] in ("serious", "critical")]
+        assert not [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in worst], view
+
+    expect(page.locator("#start")).to_be_visible(timeout=WAIT)
+    check("start")
+    start(page)
+    said(page, "Hello")
+    check("chat")
+    page.locator("#tab-arena").click()
+    page.locator("#prompt").fill("Sell me a kite.")
+    page.locator("#fight").click()
+    button = page.locator("#votes button[data-verdict=tie]")
+    expect(button).to_be_enabled(timeout=WAIT)
+    check("battle")
+    button.click()
+    check("arena")
+    page.context.close()

@@ -1,0 +1,80 @@
+"""A page as `understudy export --to web` writes it, small: the tests' base with a ChatML template, random adapters."""
+
+import functools
+import http.server
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.support.adapters import make_adapter, tensors
+from understudy.bases import TINY_DIR, Base
+from understudy.config.settings import load_settings
+from understudy.registry.records import Revision
+from understudy.workflows.exports.web import WebVoice, write_page
+
+CHATML = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a test<|im_end|>\n' }}{% endif %}"
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def chatml_base(folder: Path) -> Base:
+    """The tests' base with another chat template."""
+    shutil.copytree(TINY_DIR, folder)
+    (folder / "chat_template.jinja").write_text(CHATML, encoding="utf-8")
+    return Base(name=str(folder), location=str(folder), local=True)
+
+
+def voice(folder: Path, name: str, seed: int, **card: Any) -> WebVoice:
+    """A persona with random weights."""
+    adapter = make_adapter(folder / name, tensors(seed=seed))
+    made = datetime.now(UTC)
+    revision = Revision(
+        persona=name, id=f"{seed}" * 64, base="tiny", base_revision=None, rank=4, size=1, source="test", created_at=made
+    )
+    return WebVoice(revision, adapter, card)
+
+
+def write_small_page(folder: Path) -> Path:
+    """Writes a page with two personas below `folder` and returns its folder."""
+    page = folder / "page"
+    page.mkdir()
+    sampling = {"max_tokens": 16}
+    voices = [
+        voice(
+            folder,
+            "email-copy",
+            1,
+            title="Email copywriter",
+            voice="Sells.",
+            prompts=["Sell me a kite."],
+            sampling=sampling,
+        ),
+        voice(folder, "stand-up", 2, title="Stand-up comedian", voice="Jokes.", prompts=["Joke!"], sampling=sampling),
+    ]
+    write_page(chatml_base(folder / "base"), voices, page, load_settings().bases_dir.parent)
+    return page
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a plain static server of the folder; it sends no header that isolates a page."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://localhost:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
