@@ -124,7 +124,8 @@ class Proxy:
             context.metrics.client_gone()
             raise
         with context.traffic, context.table.lease(model, user) as target:
-            request = ProxiedRequest(self._path, context, target, admitted, body, tools)
+            request = ProxiedRequest(self._path, context, target, admitted, body)
+            request.tools = tools
             await request.run(send)
         return request.end
 
@@ -132,17 +133,11 @@ class Proxy:
 class ProxiedRequest:
     """One admitted request and its answer."""
 
-    def __init__(
-        self,
-        path: str,
-        context: ProxyContext,
-        target: Target,
-        admitted: AdmittedRequest,
-        body: dict,
-        tools: ToolCallCheck | None,
-    ) -> None:
+    tools: ToolCallCheck | None = None
+    """How the calls of tools in its answer are checked."""
+
+    def __init__(self, path: str, context: ProxyContext, target: Target, admitted: AdmittedRequest, body: dict) -> None:
         self._path, self._context, self._target, self._admitted = path, context, target, admitted
-        self._tools = tools
         always = path.endswith("/responses")  # its last event always holds the usage
         self._body, drop = (body, False) if always else with_usage(body)
         self._answer = ResponseRewriter(target.engine_name, target.revision, drop_usage=drop)
@@ -194,7 +189,7 @@ class ProxiedRequest:
                         raw = one_line(raw, asked=self._body["model"], engine_name=self._target.engine_name)
                     whole = self._answer.document(raw)
                     watch.chunk(self._context.metrics.clock())
-                    if upstream.status == 200 and self._tools and (wrong := self._tools.refusal(raw)):
+                    if upstream.status == 200 and self.tools and (wrong := self.tools.refusal(raw)):
                         await self._refuse(wrong, send)
                         return wrong.status
                     await self._head(upstream, send)
@@ -213,8 +208,8 @@ class ProxiedRequest:
             events, end, pending = (pending + chunk).rpartition(EVENT_END)
             if end:
                 block, content = answer.block(events + end)
-                if self._tools:
-                    self._tools.read(events + end)
+                if self.tools:
+                    self.tools.read(events + end)
                 if answer.ended:
                     self.end += block
                 elif block:
@@ -224,7 +219,7 @@ class ProxiedRequest:
         if not answer.ended and not answer.failed:
             raise ConnectionError("its answer has no end")
         self.end += pending
-        if self._tools and not answer.failed and (wrong := self._tools.stream_refusal()):
+        if self.tools and not answer.failed and (wrong := self.tools.stream_refusal()):
             self.end = b"data: " + bytes(wrong.response.body) + EVENT_END
 
     async def _head(self, upstream: aiohttp.ClientResponse, send: Send) -> None:

@@ -81,7 +81,7 @@ def chat_template(base: Base) -> ChatTemplate | None:
     return ChatTemplate(source, tool_source=tool_source, special=special)
 
 
-class _Generation(jinja2.ext.Extension):
+class GenerationTag(jinja2.ext.Extension):
     """`{% generation %}`, by which training marks the answer; it writes nothing itself."""
 
     tags = {"generation"}
@@ -93,7 +93,7 @@ class _Generation(jinja2.ext.Extension):
 
 def _environment() -> ImmutableSandboxedEnvironment:
     """As transformers has it (`utils/chat_template_utils.py`)."""
-    extensions = [_Generation, jinja2.ext.loopcontrols]
+    extensions = [GenerationTag, jinja2.ext.loopcontrols]
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
     environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
     environment.globals |= {"raise_exception": _refuse, "strftime_now": lambda form: "1 January 2026"}

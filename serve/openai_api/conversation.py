@@ -33,7 +33,7 @@ INSTEAD = {
 
 
 @dataclass(frozen=True)
-class Turn:
+class RequestTurn:
     """One turn and where in the request it stands."""
 
     where: str
@@ -41,26 +41,26 @@ class Turn:
     texts: tuple[str, ...]
 
 
-def chat_turns(messages: object) -> list[Turn]:
+def chat_turns(messages: object) -> list[RequestTurn]:
     """Reads `messages`. Raises HttpRefusalError naming the message that is none."""
     if not isinstance(messages, list) or not messages:
         raise HttpRefusalError(400, "'messages' must be a list with at least one message", param="messages")
     return [_message(message, f"messages[{number}]") for number, message in enumerate(messages)]
 
 
-def response_turns(body: Mapping[str, Any]) -> list[Turn]:
+def response_turns(body: Mapping[str, Any]) -> list[RequestTurn]:
     """Reads `instructions` and `input` of /v1/responses. Raises HttpRefusalError naming the item that is none."""
     turns, asked = [], body.get("input")
     if isinstance(instructions := body.get("instructions"), str) and instructions:
-        turns.append(Turn("instructions", TurnShape("system"), (instructions,)))
+        turns.append(RequestTurn("instructions", TurnShape("system"), (instructions,)))
     if isinstance(asked, str):
-        return [*turns, Turn("input", TurnShape("user"), (asked,))]
+        return [*turns, RequestTurn("input", TurnShape("user"), (asked,))]
     if not isinstance(asked, list) or not asked:
         raise HttpRefusalError(400, f"'input' must be a text or a list of items, found {_found(asked)}", param="input")
     return turns + [turn for number, item in enumerate(asked) for turn in _item(item, f"input[{number}]")]
 
 
-def check_reaches_model(turns: list[Turn], tools: bool, template: ChatTemplate) -> None:
+def check_reaches_model(turns: list[RequestTurn], tools: bool, template: ChatTemplate) -> None:
     """Refuses turns that the chat template has no place for, and texts that would become control tokens.
 
     Raises:
@@ -96,7 +96,7 @@ def check_reaches_model(turns: list[Turn], tools: bool, template: ChatTemplate) 
     )
 
 
-def _message(message: object, where: str) -> Turn:
+def _message(message: object, where: str) -> RequestTurn:
     if isinstance(message, dict) and message.get("role") == "function":
         raise HttpRefusalError(400, f"{where}: the role 'function' is no longer read; use 'tool'", param=where)
     if not isinstance(message, dict) or message.get("role") not in ROLES:
@@ -113,10 +113,10 @@ def _message(message: object, where: str) -> Turn:
     named = bool(name) and role not in ("tool",)
     shape = TurnShape(role, content=any(texts), calls=bool(_calls(calls, where)), name=named)
     said = [json.dumps(calls, ensure_ascii=False)] if calls else []
-    return Turn(where, shape, (*texts, *said, *((name,) if isinstance(name, str) else ())))
+    return RequestTurn(where, shape, (*texts, *said, *((name,) if isinstance(name, str) else ())))
 
 
-def _item(item: object, where: str) -> Iterator[Turn]:
+def _item(item: object, where: str) -> Iterator[RequestTurn]:
     kind = (item.get("type") or ("message" if "role" in item else None)) if isinstance(item, dict) else None
     if not isinstance(item, dict) or kind not in ITEMS:
         found = f"an item of the type {kind!r:.60}" if isinstance(kind, str) else _found(item)
@@ -130,13 +130,13 @@ def _item(item: object, where: str) -> Iterator[Turn]:
         yield turn
     elif kind == "function_call":
         said = json.dumps(item, ensure_ascii=False)
-        yield Turn(where, TurnShape("assistant", content=False, calls=True), (said,))
+        yield RequestTurn(where, TurnShape("assistant", content=False, calls=True), (said,))
     elif kind == "function_call_output":
         output = item.get("output")
         texts = _texts(output, where)
         if not isinstance(output, str):
             raise HttpRefusalError(400, f"{where}.output must be a text, found {_found(output)}", param=where)
-        yield Turn(where, TurnShape("tool", content=bool(output)), texts)
+        yield RequestTurn(where, TurnShape("tool", content=bool(output)), texts)
 
 
 def _texts(content: object, where: str) -> tuple[str, ...]:

@@ -261,7 +261,7 @@ def error(message: str, param: str | None = None) -> bytes:
         ),
         (
             "4 validation errors for ValidatorIterator\n0.ChatCompletionContentPartTextParam\n  Input should be a "
-            "valid dictionary [type=dict_type, input_value='text', input_type=str]\n    For further information visit x",
+            "valid dictionary [type=dict_type, input_value='text', input_type=str]\n    For more: x",
             "Input should be a valid dictionary, found 'text'",
         ),
     ],
