@@ -1,12 +1,17 @@
 """`understudy space deploy` and `understudy votes`: what the settings say about a Space and its votes repository."""
 
 import dataclasses
+import re
 from pathlib import Path
 
+import yaml
+
 from space.deploy.deploy import DeployResult, Values, deploy, require_endpoint
-from space.deploy.files import SpaceSpec
+from space.deploy.files import ZEROGPU, SpaceSpec
 from space.deploy.vote_backup import VoteBackup
 from space.deploy.votes_repo import TIMEOUT, VotesRepo
+from understudy.bases import known_base
+from understudy.config.recipe import NAME
 from understudy.config.settings import Settings
 from understudy.errors import ConfigError, DeployError
 from understudy.registry.database import open_database
@@ -21,7 +26,9 @@ def deploy_space(settings: Settings, spec: SpaceSpec, *, endpoint: str, private:
     Raises:
         DeployError: the options contradict each other, or the Hub refuses.
     """
-    base = settings.base
+    if spec.flavor == "zerogpu":
+        spec = _zerogpu(settings, spec)
+    base = spec.base or settings.base
     if "/" in base and not Path(base).exists() and base not in spec.models:
         spec = dataclasses.replace(spec, models=(base, *spec.models))
     spec = _with_personas(settings, spec)
@@ -46,18 +53,37 @@ def vote_backup(settings: Settings, repo: str) -> VoteBackup:
 
 
 def _with_personas(settings: Settings, spec: SpaceSpec) -> SpaceSpec:
-    """Adds the personas file that a Docker Space follows."""
-    if spec.flavor == "gradio":
-        if spec.recipes:
-            raise DeployError("--recipe is for --flavor docker: a Gradio Space trains and serves nothing")
-        return spec
+    """Adds the personas file that the Space follows."""
+    if spec.flavor != "docker" and spec.recipes:
+        raise DeployError("--recipe is for --flavor docker: a Gradio Space trains nothing")
     path = settings.personas_file
-    if path is None:
+    if spec.flavor == "gradio" or path is None:
         return spec
     try:
         return dataclasses.replace(spec, personas=path.read_bytes())
     except OSError as error:
         raise DeployError(f"{path} (UNDERSTUDY_PERSONAS_FILE) cannot be read: {error.strerror}") from None
+
+
+def _zerogpu(settings: Settings, spec: SpaceSpec) -> SpaceSpec:
+    """Adds the base by its name on the Hub, the hardware, and the personas: of the file, else of the named models."""
+    if "/" in settings.base and Path(settings.base).exists():
+        raise DeployError(f"the base {settings.base} is a folder of this machine: give one of the Hub, or smollm2")
+    known = known_base(settings.base)
+    spec = dataclasses.replace(
+        spec, base=(known.hub_id if known else "") or settings.base, hardware=spec.hardware or ZEROGPU
+    )
+    if settings.personas_file is not None:
+        return spec
+    if not spec.models:
+        raise DeployError("say which adapters it follows: --model ORG/NAME, or a file in UNDERSTUDY_PERSONAS_FILE")
+    names = {repo.rpartition("/")[2].lower(): {"repo": repo} for repo in spec.models}
+    for name in names:
+        if not re.fullmatch(NAME, name) or name == "base":
+            raise DeployError(f"--model: {name!r} cannot be a persona's name; name it in UNDERSTUDY_PERSONAS_FILE")
+    if len(names) < len(spec.models):
+        raise DeployError("--model: two repositories have one name; name them in UNDERSTUDY_PERSONAS_FILE")
+    return dataclasses.replace(spec, personas=yaml.safe_dump(names).encode())
 
 
 def _variables(settings: Settings, spec: SpaceSpec, endpoint: str, private: bool) -> dict[str, str]:
@@ -66,6 +92,10 @@ def _variables(settings: Settings, spec: SpaceSpec, endpoint: str, private: bool
         if not endpoint:
             raise DeployError("say where the gateway is: --endpoint https://models.example.org")
         found["UNDERSTUDY_GATEWAY_URL"] = require_endpoint(endpoint, private=private)
+    elif spec.flavor == "zerogpu":
+        if endpoint:
+            raise DeployError("a ZeroGPU Space holds base and adapters itself: leave --endpoint out")
+        found["UNDERSTUDY_BASE"] = spec.base
     elif endpoint:
         raise DeployError("a Docker Space runs engine and gateway itself: leave --endpoint out, or use --flavor gradio")
     else:

@@ -15,10 +15,14 @@ import yaml
 from understudy.config.settings import PROJECT
 from understudy.errors import DeployError
 
-Flavor = Literal["gradio", "docker"]
+Flavor = Literal["gradio", "docker", "zerogpu"]
 
 GRADIO_PACKAGES = ("space", "arena", "evaluate", "understudy")
 """Packages that a Gradio Space may have parts of."""
+ZEROGPU_PACKAGES = (*GRADIO_PACKAGES, "serve")
+"""Packages that a ZeroGPU Space may have parts of: it validates adapters itself."""
+ZEROGPU = "zero-a10g"
+"""The Hub's name for this hardware."""
 DOCKER_PACKAGES = (*GRADIO_PACKAGES, "serve", "train")
 """Packages of a Docker Space, which runs the engine too."""
 DATA_FILES = {
@@ -29,7 +33,10 @@ DATA_FILES = {
 """Files that a module reads besides the code it imports."""
 TEMPLATES = Path(__file__).parents[1] / "huggingface"
 REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"
+ZEROGPU_REQUIREMENTS = Path(__file__).parents[1] / "requirements-zerogpu.txt"
 PORT = 7860
+PYTHON = {"gradio": "3.11", "zerogpu": "3.12"}
+"""Version by flavour; ZeroGPU has 3.10.13 and 3.12.12."""
 MAX_DESCRIPTION = 60
 """Characters; the Hub refuses more."""
 
@@ -55,7 +62,9 @@ class SpaceSpec:
     recipes: tuple[str, ...] = ()
     """Docker only: recipes that are sent with their examples, to be trained there."""
     personas: bytes = b""
-    """Docker only: a personas.yaml, when personas follow repositories of the Hub."""
+    """Docker and ZeroGPU: a personas.yaml, when personas follow repositories of the Hub."""
+    base: str = ""
+    """ZeroGPU only: the base, a Hub id; or `tiny`, which goes along."""
 
     @property
     def gpu(self) -> bool:
@@ -73,6 +82,8 @@ def files(spec: SpaceSpec) -> dict[str, bytes]:
         found["app.py"] = (TEMPLATES / "app.py").read_bytes()
         found["requirements.txt"] = REQUIREMENTS.read_bytes()
         return found | {path: (PROJECT / path).read_bytes() for path in code("space.app")}
+    if spec.flavor == "zerogpu":
+        return found | _zerogpu_files(spec)
     dockerfile = "gpu.Dockerfile" if spec.gpu else "cpu.Dockerfile"
     found["Dockerfile"] = (TEMPLATES / "docker" / dockerfile).read_bytes()
     found["start.py"] = (TEMPLATES / "docker" / "start.py").read_bytes()
@@ -92,9 +103,12 @@ def front_matter(spec: SpaceSpec) -> dict[str, Any]:
             f"the description has {len(spec.description)} characters, the Hub takes {MAX_DESCRIPTION}: shorten it"
         )
     matter: dict[str, Any] = {"title": spec.title, "emoji": "🎭", "colorFrom": "red", "colorTo": "yellow"}
-    if spec.flavor == "gradio":
-        python = "3.11"
+    if spec.flavor != "docker":
+        python = PYTHON[spec.flavor]
         matter |= {"sdk": "gradio", "sdk_version": gradio_pin(), "python_version": python, "app_file": "app.py"}
+        if spec.flavor == "zerogpu":
+            matter |= {"suggested_hardware": ZEROGPU, "startup_duration_timeout": "1h"}
+            matter |= {"preload_from_hub": [spec.base]} if "/" in spec.base else {}
     else:
         suggested = spec.hardware or "l4x1"
         matter |= {"sdk": "docker", "app_port": PORT, "suggested_hardware": suggested}
@@ -123,8 +137,10 @@ def gradio_pin() -> str:
 
 
 @cache
-def code(*modules: str) -> tuple[str, ...]:
+def code(*modules: str, packages: tuple[str, ...] = GRADIO_PACKAGES) -> tuple[str, ...]:
     """Paths of the project's files that `modules` import, directly or not, at start or later, sorted.
+
+    `packages` are those that they may come from.
 
     Raises:
         DeployError: one of them needs a package of the project that no Gradio Space has.
@@ -134,8 +150,8 @@ def code(*modules: str) -> tuple[str, ...]:
         name = waiting.pop()
         if name in seen or (path := _source(name)) is None:
             continue
-        if name.partition(".")[0] not in GRADIO_PACKAGES:
-            raise DeployError(f"{name} cannot be part of a Gradio Space; it has {', '.join(GRADIO_PACKAGES)}")
+        if name.partition(".")[0] not in packages:
+            raise DeployError(f"{name} cannot be part of a Gradio Space; it has {', '.join(packages)}")
         seen.add(name)
         waiting.extend(_imports(path))
         waiting.append(name.rpartition(".")[0])
@@ -167,6 +183,18 @@ def _imports(path: Path) -> Iterator[str]:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         waiting.extend(ast.iter_child_nodes(node))
+
+
+def _zerogpu_files(spec: SpaceSpec) -> dict[str, bytes]:
+    """The app, its code with the validation of adapters, what it installs, and what it follows."""
+    app = TEMPLATES / "zerogpu.py"
+    paths = list(code(*_imports(app), packages=ZEROGPU_PACKAGES))
+    if spec.base == "tiny":
+        paths += [_relative(path) for path in (PROJECT / "understudy/bases/tiny").iterdir() if path.is_file()]
+    found = {path: (PROJECT / path).read_bytes() for path in paths}
+    found |= {"app.py": app.read_bytes(), "personas.yaml": spec.personas}
+    found["requirements.txt"] = REQUIREMENTS.read_bytes() + ZEROGPU_REQUIREMENTS.read_bytes()
+    return found
 
 
 def _docker_files(spec: SpaceSpec) -> list[str]:

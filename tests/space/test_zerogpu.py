@@ -252,6 +252,7 @@ async def test_the_listing_has_base_and_personas(zerogpu: ZeroGpuBackend):
 def test_a_request_of_gradio_reaches_the_call(zerogpu: ZeroGpuBackend, monkeypatch: pytest.MonkeyPatch):
     """ZeroGPU charges the visitor whose request is in the context in which it is called."""
     from gradio.context import LocalContext
+    from gradio.events import api
     from gradio_client import Client
 
     from understudy.processes import free_port
@@ -266,10 +267,10 @@ def test_a_request_of_gradio_reaches_the_call(zerogpu: ZeroGpuBackend, monkeypat
             (stream,) = zerogpu.battle([Question("poet", _user(text))], temperature=0, max_tokens=10)
             return await asyncio.create_task(_read(stream))
 
-        gr.api(say, api_name="say")
+        api(say, api_name="say")
     app.launch(server_port=free_port(), prevent_thread_lock=True, quiet=True, ssr_mode=False, _frontend=False)
     try:
-        Client(app.local_url, verbose=False).predict("Hi.", api_name="/say")
+        Client(str(app.local_url), verbose=False).predict("Hi.", api_name="/say")
     finally:
         app.close()
     assert [type(one).__name__ for one in seen] == ["Request"]

@@ -34,7 +34,10 @@ def space_deploy(
     repo: Annotated[str, typer.Argument(help="The Space on the Hub.", metavar="ORG/SPACE")],
     endpoint: Annotated[str, typer.Option(help="Address of the gateway, as the internet reaches it.")] = "",
     flavor: Annotated[
-        Literal["gradio", "docker"], typer.Option(help="gradio: the app alone; docker: engine and gateway, too.")
+        Literal["gradio", "zerogpu", "docker"],
+        typer.Option(
+            help="gradio: the app alone; zerogpu: with base and adapters, free; docker: with engine and gateway."
+        ),
     ] = "gradio",
     hardware: Annotated[str, typer.Option(help="What it runs on, as the Hub names it: cpu-basic, l4x1, …")] = "",
     private: Annotated[bool, typer.Option("--private", help="Only for its owners.")] = False,
