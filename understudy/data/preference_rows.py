@@ -86,6 +86,8 @@ def _chat(value: Any, name: str) -> Any:
     if not isinstance(listed, list) or not listed:
         return value
     turns = turns_of(listed, shown(name), [])
+    if not turns:
+        raise RowError("empty", f"{shown(name)} has no message with text")
     return [{key: inner for key, inner in turn.items() if key != "weight"} for turn in turns]
 
 
@@ -103,6 +105,8 @@ def _after(prompt: Any, answer: list[Any], name: str) -> list[Any]:
     """The answer without the prompt that it begins with."""
     if isinstance(prompt, list) and answer[: len(prompt)] == prompt and len(answer) > len(prompt):
         answer = answer[len(prompt) :]
+    if not all(isinstance(message, dict) for message in answer):
+        return answer
     if answer[0]["role"] in ("user", "system"):
         raise RowError("bad_turns", f"{name} begins with another prompt than the row's; keep one of the two")
     if answer[-1]["role"] != "assistant":
