@@ -68,19 +68,22 @@ def find_columns(names: Sequence[str], origin: Callable[[], str], by: str | None
             raise ExamplesError(
                 f"{origin()}: no column {name} (or {', '.join(COLUMNS[name][1:])}); found {listed}; rename it"
             )
-    _require_verdict(found, listed, origin)
-    return found
+    others = _other_verdicts(found, listed, origin)
+    return {name: column for name, column in found.items() if name not in others}
 
 
-def _require_verdict(found: dict[str, str], listed: str, origin: Callable[[], str]) -> None:
-    verdicts = ({"winner"}, {"left_won", "right_won"}, {"left_wins", "right_wins"})
-    there = [needed for needed in verdicts if needed <= found.keys()]
-    if not there:
+def _other_verdicts(found: dict[str, str], listed: str, origin: Callable[[], str]) -> set[str]:
+    """Columns of verdicts that are not read, because another column says who won."""
+    words, flags, counts = {"winner"}, {"left_won", "right_won"}, {"left_wins", "right_wins"}
+    kind = next((needed for needed in (words, flags, counts) if needed <= found.keys()), None)
+    if kind is None:
         raise ExamplesError(f"{origin()}: no column winner (left, right, tie or both_bad); found {listed}")
-    if len(there) > 1 and {"left_wins", "right_wins"} in there:
-        other = shown(found["winner" if {"winner"} in there else "left_won"])
-        text = f"both {other} and {shown(found['left_wins'])} say who won; remove one, or rename it"
-        raise ExamplesError(f"{origin()}: {text}")
+    counting = [name for name in ("left_wins", "right_wins") if name in found]
+    if kind is not counts and counting:
+        one, other = (shown(found[name]) for name in (min(kind), counting[0]))
+        raise ExamplesError(f"{origin()}: both {one} and {other} say who won; remove one, or rename it")
+    everything = words | set(FLAGS.values()) | set(COUNTS.values())
+    return everything - (words if kind is words else set((FLAGS if kind is flags else COUNTS).values()))
 
 
 def lone_columns(found: dict[str, str]) -> list[str]:

@@ -193,7 +193,8 @@ def _moment(day: tuple[str, str, str], part: dict[str, str | None]) -> datetime 
         hour = hour % 12 + (12 if part["half"].casefold() == "p" else 0)
     fraction = float("0." + part["part"][1:]) if part["part"] else 0.0
     try:
-        moment = datetime(*map(int, day), hour, int(part["min"] or 0), int(part["s"] or 0))
+        year, month, number = map(int, day)
+        moment = datetime(year, month, number, hour, int(part["min"] or 0), int(part["s"] or 0))
         return (moment + timedelta(seconds=fraction)).replace(tzinfo=_zone(part["zone"]))
     except (ValueError, OverflowError):
         return None

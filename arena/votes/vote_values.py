@@ -1,14 +1,13 @@
 """Columns of a votes file, as pyarrow or Python holds them, and what is common to reading both."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Values: TypeAlias = "Sequence[object] | pa.Array"
+Values: TypeAlias = "list[Any] | pa.Array"
 
 
 class BadVoteError(ValueError):

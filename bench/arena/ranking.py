@@ -107,7 +107,7 @@ def _hits(crowd: Crowd, votes: int, position: bool, resamples: int, seed: int) -
 
 
 def promotions(p: float, runs: int, rule: PromotionRule, marks: list[tuple[int, int]]) -> dict[str, Any]:
-    """What becomes of a revision that wins with probability `p`, asked after every vote."""
+    """What `promote --when-better` does with a revision that wins with probability `p`, looking after every vote."""
     wins = np.cumsum(np.random.default_rng(2).random((runs, rule.most_votes)) < p, axis=1)
     enough, hopeless = np.array(marks).T
     promoted, given_up = wins >= enough, wins <= hopeless
@@ -124,11 +124,15 @@ def promotions(p: float, runs: int, rule: PromotionRule, marks: list[tuple[int, 
 
 
 def boundaries(rule: PromotionRule) -> list[tuple[int, int]]:
-    """After each vote: the fewest wins that promote, and the most that give up before the last vote."""
+    """After each vote: the fewest wins that promote, and the most that give up before the last vote.
+
+    As `arena.ranking.trial_evidence` has it when all votes are on battles of the two against each other: its evidence
+    is the mean of theirs and of the evidence from battles against others, which is 1 while there are none.
+    """
     marks, enough, hopeless = [], 0, -1
     endless = rule.model_copy(update={"most_votes": rule.most_votes + 1})
     for n in track(range(1, rule.most_votes + 1), description="promotion rule"):
-        while enough <= n and decide(enough, n - enough, endless).verdict != "promote":
+        while enough <= n and (decide(enough, n - enough, endless).e_better + 1) / 2 < 1 / rule.alpha:
             enough += 1
         while decide(hopeless + 1, n - hopeless - 1, endless).verdict == "give up":
             hopeless += 1

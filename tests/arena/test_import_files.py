@@ -189,7 +189,7 @@ def test_the_command_prints_every_figure_as_json(tmp_path: Path):
     assert [row["name"] for row in board["rows"]] == ["persona-1", "base", "persona-2"]
     assert [one["name"] for one in board["overall"]["ratings"]] == ["persona-1", "base", "persona-2"]
     assert (board["overall"]["intervals"], board["overall"]["clusters"]) == ("sandwich", 60)
-    assert set(board["rankings"]) == {"bradley_terry", "elo", "average_win_rate"}
+    assert set(board["rankings"]) == {"bradley_terry", "bradley_terry_points", "elo", "average_win_rate"}
     assert board["left_out"] == {"the same contestant on both sides": 1}
     assert {one["name"] for one in board["categories"]} == {"category-0", "category-1"}
     again = understudy(tmp_path, "rank", file, "--json", "--bootstrap", "20", "--seed", "3", "--base", "persona-2")

@@ -1,12 +1,20 @@
 """The promotion rule: it finds what is better, and indifferent voters promote nothing more than alpha allows."""
 
+import json
 import random
+from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 from arena.ranking.promotion_rule import PromotionRule, decide
+from arena.ranking.trial_evidence import trial_evidence
+from arena.votes.votes import Vote
+from bench.arena.ranking import boundaries
 from understudy.errors import MeasurementError
+
+ROOT = Path(__file__).parents[2]
 
 RULE = PromotionRule(alpha=0.05, most_votes=200)
 
@@ -71,3 +79,47 @@ def test_a_stricter_rule_wants_more():
 def test_a_negative_count_is_refused():
     with pytest.raises(MeasurementError, match="counts start at 0"):
         decide(-1, 3)
+
+
+def test_the_figures_of_the_docs_are_those_of_promote_when_better():
+    """docs/arena.md says after how many votes; the bench counts as the command decides."""
+    rule = PromotionRule()
+    enough = [fewest for fewest, _ in boundaries(rule.model_copy(update={"most_votes": 60}))]
+    start = datetime(2024, 9, 1, tzinfo=UTC)
+    for votes in (6, 8, 20, 60):
+        for wins in (enough[votes - 1], enough[votes - 1] - 1):
+            if not 0 <= wins <= votes:
+                continue
+            cast = [vote(start, "left" if number < wins else "right") for number in range(votes)]
+            evidence = trial_evidence(cast, "new", "old", start)
+            assert (evidence.better >= 1 / rule.alpha) == (wins >= enough[votes - 1]), (wins, votes)
+
+
+def test_the_docs_have_the_benchs_figures():
+    found = json.loads((ROOT / "docs/results/ranking.json").read_text())["promotion"]
+    medians = {row["win_rate"]: f"{row['promoted']:.1%} after {row['votes_median']:.0f}" for row in found}
+    text = (ROOT / "docs/arena.md").read_text().replace(" %", "%")
+    assert ", ".join(medians[rate] for rate in (0.6, 0.7, 0.8)) in text
+
+
+def vote(at: datetime, verdict: str) -> Vote:
+    """A vote on a battle of the revision `new`, left, against `old`."""
+    return Vote(
+        battle="b",
+        at=at,
+        voter="v",
+        verdict=verdict,
+        reasons=(),
+        suspect="",
+        withdrawn=False,
+        prompt="Hi",
+        sampling={},
+        origin="live",
+        category="",
+        left="poet",
+        right="poet",
+        left_revision="new",
+        right_revision="old",
+        left_text="x",
+        right_text="y",
+    )

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 
 from pydantic import BaseModel, ConfigDict
 from scipy.optimize import brentq
@@ -71,13 +72,17 @@ def _bounds(wins: int, losses: int, limit: float) -> tuple[float, float]:
         return constant - wins * math.log(p) - losses * math.log1p(-p)
 
     middle, tiny = wins / n, 1e-300
-    low = brentq(over, tiny, middle, xtol=1e-12) if wins and losses else 0.0
-    high = brentq(over, middle, 1 - 1e-16, xtol=1e-12) if wins and losses else 1.0
+    low = _root(over, tiny, middle) if wins and losses else 0.0
+    high = _root(over, middle, 1 - 1e-16) if wins and losses else 1.0
     if not losses:
         low = math.exp(constant / wins)
     if not wins:
         high = -math.expm1(constant / losses)
     return min(low, middle), max(high, middle)
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    return brentq(function, low, high, xtol=1e-12)  # pyright: ignore[reportReturnType] (full_output is False)
 
 
 def _log_e(wins: int, losses: int, p: float) -> float:
