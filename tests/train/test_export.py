@@ -1,0 +1,196 @@
+"""Exports: GGUF files that say what the base and the adapter say, templates that are refused, and the proof."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluate.export_proof import prove
+from tests.support.adapters import make_adapter, tensors
+from tests.support.web_page import CHATML, chatml_base
+from train.export.gguf_lora import read_lora, write_lora
+from train.export.gguf_model import pre_tokenizer, require_llama, write_model
+from train.export.gguf_tensors import module_names, read_tensors, reordered, restored
+from train.export.ollama import chatml, modelfile
+from understudy.bases import TINY, TINY_DIR, Base, read_model_config, resolve_base
+from understudy.errors import AdapterError
+from understudy.registry.adapters import WEIGHTS
+
+TOLERANCE = {"f32": 0, "f16": 1e-3, "q8_0": 0.02, "q4_1": 0.3}
+"""Largest error of a weight, as a share of the tensor's largest."""
+
+
+@pytest.fixture(scope="module")
+def shape() -> dict[str, Any]:
+    return read_model_config(resolve_base(TINY))
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+def test_the_weights_of_a_gguf_file_are_the_bases(tmp_path: Path, shape: dict[str, Any], precision: str):
+    write_model(TINY_DIR, tmp_path / "base.gguf", precision=precision)
+    names = module_names(shape["num_hidden_layers"])
+    base = {name: values for path in TINY_DIR.glob("*.safetensors") for name, values in read_tensors(path)}
+    compared = 0
+    for tensor in gguf.GGUFReader(tmp_path / "base.gguf").tensors:
+        module = names.get(tensor.name.removesuffix(".weight"))
+        if module is None:
+            continue
+        ours = restored(module, gguf.quants.dequantize(tensor.data, tensor.tensor_type), shape)
+        theirs = base[f"{module}.weight"].astype(np.float32)
+        assert np.abs(ours - theirs).max() <= TOLERANCE[precision] * np.abs(theirs).max(), module
+        compared += 1
+    assert compared == 7 * shape["num_hidden_layers"] + 1  # the head is tied
+
+
+@given(st.sampled_from(["q_proj", "k_proj"]), st.integers(1, 4), st.integers(1, 8))
+def test_rows_for_rotation_are_turned_and_turned_back(kind: str, heads: int, half: int):
+    module, config = (
+        f"model.layers.0.self_attn.{kind}",
+        {"num_attention_heads": 2 * heads, "num_key_value_heads": heads},
+    )
+    count = heads * (2 if kind == "q_proj" else 1)
+    rows = np.arange(count * 2 * half * 3, dtype=np.float32).reshape(-1, 3)
+    turned = reordered(module, rows, config)
+    np.testing.assert_array_equal(restored(module, turned, config), rows)
+    np.testing.assert_array_equal(turned[:2], rows[[0, half]])  # a pair: one of each half of a head
+
+
+def test_other_rows_stay_as_they_are(shape: dict[str, Any]):
+    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
+    for module in ("model.layers.0.self_attn.v_proj", "model.layers.0.self_attn.o_proj", "model.layers.0.mlp.up_proj"):
+        assert reordered(module, rows, shape) is rows
+        assert restored(module, rows, shape) is rows
+
+
+@pytest.mark.parametrize("module", ["self_attn.q_proj", "self_attn.k_proj", "self_attn.o_proj", "mlp.down_proj"])
+@pytest.mark.parametrize(("changes", "scale"), [({}, 2.0), ({"use_rslora": True}, 4.0)], ids=["LoRA", "rsLoRA"])
+def test_an_adapter_survives_the_way_to_gguf_and_back(
+    tmp_path: Path, shape: dict[str, Any], module: str, changes: dict[str, Any], scale: float
+):
+    adapter = make_adapter(tmp_path / "one", tensors(module=module), **changes)
+    write_lora(adapter, shape, tmp_path / "one.gguf", half=False)
+    read_lora(tmp_path / "one.gguf", shape, "tiny", tmp_path / "back")
+    before, after = (dict(read_tensors(folder / WEIGHTS)) for folder in (adapter, tmp_path / "back"))
+    assert before.keys() == after.keys()
+    for name, values in before.items():
+        np.testing.assert_array_equal(after[name], values)
+    found = json.loads((tmp_path / "back" / "adapter_config.json").read_text())
+    assert found["lora_alpha"] / found["r"] == pytest.approx(scale)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"use_dora": True}, {"rank_pattern": {"q_proj": 8}}, {"modules_to_save": ["lm_head"]}]
+)
+def test_what_a_gguf_adapter_cannot_carry_is_named(tmp_path: Path, shape: dict[str, Any], setting: dict[str, Any]):
+    with pytest.raises(AdapterError, match=f"{next(iter(setting))}: a GGUF adapter cannot carry that"):
+        write_lora(make_adapter(tmp_path / "one", **setting), shape, tmp_path / "one.gguf")
+
+
+def test_a_model_is_no_adapter(tmp_path: Path, shape: dict[str, Any]):
+    write_model(TINY_DIR, tmp_path / "base.gguf")
+    with pytest.raises(AdapterError, match=r"^base\.gguf: .*not a LoRA adapter$"):
+        read_lora(tmp_path / "base.gguf", shape, "tiny", tmp_path / "back")
+    (tmp_path / "no.gguf").write_bytes(b"hello")
+    with pytest.raises(AdapterError, match=r"^no\.gguf: not a GGUF file"):
+        read_lora(tmp_path / "no.gguf", shape, "tiny", tmp_path / "back")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"architectures": ["Qwen3ForCausalLM"]}, "a Qwen3ForCausalLM cannot be written as GGUF here"),
+        ({"attention_bias": True}, "a Llama with biases"),
+        ({"rope_scaling": {"rope_type": "llama3"}}, "its rope_scaling"),
+    ],
+)
+def test_an_architecture_that_is_not_covered_is_named(shape: dict[str, Any], changes: dict[str, Any], words: str):
+    with pytest.raises(AdapterError, match=words):
+        require_llama({**shape, **changes}, Path("base"))
+
+
+def test_a_tokenizer_that_is_not_known_is_refused():
+    known = json.loads((TINY_DIR / "tokenizer.json").read_text())
+    assert pre_tokenizer(known)
+    with pytest.raises(AdapterError, match="splits text in a way that is not known"):
+        pre_tokenizer({**known, "pre_tokenizer": {"type": "Whitespace"}})
+    with pytest.raises(AdapterError, match="no byte-level BPE"):
+        pre_tokenizer({**known, "model": {**known["model"], "type": "Unigram"}})
+
+
+def _written(base: Base) -> str:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base.location)
+    return modelfile(
+        "base.gguf",
+        "adapter.gguf",
+        render=lambda chat: str(tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)),
+        generation={"temperature": 0.2, "repetition_penalty": 1.1},
+        stop="<|im_end|>",
+        context=2048,
+    )
+
+
+def test_a_modelfile_has_template_stop_sampling_and_system(tmp_path: Path):
+    text = _written(chatml_base(tmp_path / "base"))
+    for line in (
+        "FROM ./base.gguf",
+        "ADAPTER ./adapter.gguf",
+        'PARAMETER stop "<|im_end|>"',
+        "PARAMETER temperature 0.2",
+    ):
+        assert line in text.splitlines()
+    assert "PARAMETER repeat_penalty 1.1" in text
+    assert 'SYSTEM """You are a test"""' in text
+
+
+def test_a_template_that_is_not_chatml_is_refused():
+    with pytest.raises(AdapterError, match="is not ChatML"):
+        _written(resolve_base(TINY))
+
+
+def test_chatml_is_what_the_template_renders():
+    import jinja2
+
+    template = jinja2.Environment().from_string(CHATML)
+    for chat in (
+        [{"role": "user", "content": "A"}],
+        [{"role": "system", "content": "S"}, {"role": "user", "content": "A"}],
+    ):
+        assert chatml(chat, "You are a test") == template.render(messages=chat, add_generation_prompt=True)
+
+
+GOOD = {
+    "prompts": [[1, 2], [1, 3]] * 30,
+    "answers": [[4, 5, 6, 7], [5, 6, 7, 8]] * 30,
+    "ended": [True, False] * 30,
+    "their_prompts": [[1, 2], [1, 3]] * 30,
+    "their_answers": [[4, 5, 6, 7], [5, 6, 7, 8]] * 30,
+    "their_next": [[4, 5, 6, 7, 0], [5, 6, 7, 8, 9]] * 30,
+}
+
+
+@pytest.mark.parametrize(
+    ("precision", "changes", "reason"),
+    [
+        ("f32", {}, ""),
+        ("q4_1", {}, ""),
+        ("q4_1", {"their_answers": [[9]] * 60}, ""),  # only float32 is held to the words
+        ("f32", {"their_answers": [[9]] * 60}, "0 of 60 answers are ours word for word"),
+        ("f32", {"their_answers": [[9]] * 3 + GOOD["their_answers"][3:]}, ""),
+        ("f32", {"their_answers": [[9]] * 4 + GOOD["their_answers"][4:]}, "56 of 60 answers"),
+        ("f16", {"their_prompts": [[1, 2], [0, 1, 3]] * 30}, "30 of 60 prompts have other tokens than ours"),
+        ("f16", {"their_next": [[4, 5, 6, 9, 0], [5, 6, 7, 9, 9]] * 30}, "77.8% of the next tokens agree"),
+        ("q4_1", {"their_next": [[4, 5, 6, 7, 9], [5, 6, 7, 8, 9]] * 30}, "it ends 0 of the 30 answers that end"),
+        ("q8_0", {"their_next": [[], []] * 30}, "0.0% of the next tokens agree"),
+    ],
+)
+def test_the_proof_passes_what_is_equal_and_says_what_is_not(precision: str, changes: dict[str, Any], reason: str):
+    proof = prove("test", precision, ends=[0], **{**GOOD, **changes})
+    assert proof.passed == (not reason)
+    assert reason in "\n".join(proof.reasons)
