@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -160,7 +160,7 @@ def _banner_parts(status: GatewayStatus) -> tuple[object, ...]:
     return status.readiness, status.away, status.again, status.learners
 
 
-def start(app: Page, *, host: str, port: int, block: bool = True) -> None:
+def start(app: Page, *, host: str, port: int, block: bool = True, routes: Sequence[Route] = ()) -> None:
     """Serves the page.
 
     Raises:
@@ -181,7 +181,7 @@ def start(app: Page, *, host: str, port: int, block: bool = True) -> None:
         mcp_server=mcp_works(),
         app_kwargs={
             "middleware": [Middleware(VisitorCookie), Middleware(PageLanguage)],
-            "routes": [Route("/news", app.live_updates.stream)],
+            "routes": [Route("/news", app.live_updates.stream), *routes],
         },
         share=False,
         quiet=True,
@@ -189,10 +189,17 @@ def start(app: Page, *, host: str, port: int, block: bool = True) -> None:
     )
 
 
-def launch(settings: Settings, backend: Backend | None = None, opened: Callable[[], None] = lambda: None) -> None:
+def launch(
+    settings: Settings,
+    backend: Backend | None = None,
+    *,
+    opened: Callable[[], None] = lambda: None,
+    routes: Sequence[Route] = (),
+) -> None:
     """Opens the database and serves the page until interrupted; with a `votes_repo`, votes are kept there.
 
-    `backend` answers; without one, the gateway of the settings does. `opened` is called when the page is up.
+    `backend` answers; without one, the gateway of the settings does. `opened` is called when the page is up;
+    `routes` are served beside it.
 
     Raises:
         ConfigError: the port is taken, the database cannot be opened, `moderation` names no moderator, or
@@ -218,7 +225,7 @@ def launch(settings: Settings, backend: Backend | None = None, opened: Callable[
         signal.signal(signal.SIGTERM, _exit)
         backup.open()
     try:
-        start(app, host=settings.host, port=settings.space_port, block=False)
+        start(app, host=settings.host, port=settings.space_port, block=False, routes=routes)
         opened()
         app.block_thread()
     finally:

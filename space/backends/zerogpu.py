@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import hmac
 import logging
 import math
 import re
@@ -11,6 +12,9 @@ from functools import partial
 from typing import Any
 
 import gradio as gr
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from space.backends.errors import ModelServerError, Readiness
 from space.backends.followed import Followed, HubPersonas, LivePersona, NoProofError, Validate
@@ -27,6 +31,7 @@ from understudy.statistics.degenerate_text import degenerate
 
 log = logging.getLogger("space.zerogpu")
 
+SECRET = "x-webhook-secret"
 LOOK = 0.5
 """Seconds between two looks for changes that a page should hear of."""
 PROBE_PROMPTS = ("Hello.", "Write about a lamp.", "What can you do?")
@@ -60,6 +65,21 @@ class ZeroGpuBackend:
         self._model, self._personas = model, personas
         self.open = personas.open
         """Call it when the page is up, for only then there is a GPU: it begins to follow."""
+
+    def routes(self, settings: Settings) -> list[Route]:
+        """The Hub's webhook, if it has a secret: it causes a poll, and nothing else in it is believed."""
+        secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else ""
+
+        async def hook(request: Request) -> Response:
+            if not hmac.compare_digest(request.headers.get(SECRET, "").encode("utf-8", "replace"), secret.encode()):
+                return JSONResponse({"error": "missing or wrong webhook secret"}, 401)
+            try:
+                repo = (await request.json())["repo"]["name"]
+            except (ValueError, KeyError, TypeError):
+                return JSONResponse({"error": "the body has no repo.name"}, 400)
+            return JSONResponse({"status": "accepted" if self._personas.poll_soon(repo) else "ignored"}, 202)
+
+        return [Route("/hooks/hub", hook, methods=["POST"])] if secret else []
 
     async def readiness(self) -> Readiness:
         return Readiness(status="ready")

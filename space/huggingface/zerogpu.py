@@ -27,4 +27,4 @@ backend = zerogpu_backend(
 )
 
 if __name__ == "__main__":
-    launch(settings, backend, backend.open)
+    launch(settings, backend, opened=backend.open, routes=backend.routes(settings))

@@ -5,6 +5,9 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
 from space.backends.followed import NoProofError
 from space.backends.protocol import Question
@@ -207,6 +210,24 @@ def test_pages_hear_of_a_new_revision(hub: HubServer, settings: Settings):
         return kinds
 
     assert asyncio.run(heard()) == ["", "live"]
+
+
+def test_the_webhook_needs_its_secret_and_only_causes_a_poll(hub: HubServer, settings: Settings):
+    there = backend(hub, settings)
+    assert there.routes(settings) == []
+    routes = there.routes(settings.model_copy(update={"webhook_secret": SecretStr("s3cret")}))
+    client = TestClient(Starlette(routes=routes))
+    for secret, body, status in (
+        ("", {"repo": {"name": REPO}}, 401),
+        ("s3cret", {"repo": {"name": REPO}}, 202),
+        ("s3cret", {"repo": {"name": "o/p"}}, 202),
+        ("s3cret", ["repo"], 400),
+    ):
+        there._personas._soon.clear()
+        done = client.post("/hooks/hub", json=body, headers={"x-webhook-secret": secret})
+        assert done.status_code == status
+        assert there._personas._soon == ({"poet"} if done.json().get("status") == "accepted" else set())
+    assert there._personas.live == {}
 
 
 def test_the_thread_polls_by_itself_and_at_once_when_the_webhook_calls(hub: HubServer, settings: Settings):
