@@ -7,6 +7,7 @@ from typing import Literal
 from understudy.data.control_tokens import FOREIGN
 from understudy.data.meaning import MEDIA_MARK
 from understudy.data.messages import Example
+from understudy.data.secrets import has_secret
 
 FindingKind = Literal["placeholder_answer", "unprintable", "secret", "email", "media_mark", "control_token"]
 
@@ -15,19 +16,6 @@ UNPRINTABLE = re.compile(
 )
 """Control characters except tab and line ends, invisible spaces, marks that turn the direction of writing, the sign
 for text that was not decoded, and characters that only private fonts have."""
-
-SECRET = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
-    r"|\bAIza[\w-]{35}"
-    r"|\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_\w{30,}|\bglpat-[\w-]{20,}"
-    r"|\bhf_[A-Za-z0-9]{30,}"
-    r"|\bsk-[\w-]{20,}|\bsk_live_\w{16,}"
-    r"|\bxox[abprs]-[\w-]{10,}"
-    r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\."
-    r"|(?i:\b(?:password|passwd|api[_-]?key|secret|access[_-]?token)\b[\"']?\s{0,3}[:=]\s{0,3}[\"'][^\"'\s]{10,200}[\"'])"
-)
-"""Private keys, keys of well-known services, JSON web tokens, and quoted values given to a name such as password."""
 
 EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?!(?:[\w-]+\.)*example\b)(?:[\w-]{1,63}\.){1,8}[A-Za-z]{2,24}\b")
 """Addresses, except those of example.com and its like, which belong to nobody."""
@@ -49,7 +37,7 @@ def findings(example: Example) -> Iterator[FindingKind]:
         yield "placeholder_answer"
     if UNPRINTABLE.search(text):
         yield "unprintable"
-    if SECRET.search(text):
+    if has_secret(text):
         yield "secret"
     if EMAIL.search(text):
         yield "email"
