@@ -40,7 +40,7 @@ def test_a_secret_is_found(text: str) -> None:
         "password: '********************'",
         "sk-xxxxxxxxxxxxxxxxxxxxxxxxxxxx",
         "postgres://user:password@host/db",
-        "AKIAIOSFODNN7EXAMPLE",
+        "Authorization: Bearer example-token-of-ours",
         "token: abc",
         "A secret is what nobody knows; the key is under the mat.",
     ],

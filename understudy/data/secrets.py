@@ -52,7 +52,7 @@ NAMED = re.compile(
 NAMES = re.compile(r"pass(?:word|wd)|key|secret|token", re.IGNORECASE)
 
 PLACEHOLDER = re.compile(
-    r"(?i:your|example|sample|placeholder|change_?me|dummy|redacted|insert|replace|password|xxx)|\*{3,}|\.{3}|[<>{}$%]"
+    r"(?<![A-Z0-9])(?i:example)|(?i:your|sample|placeholder|change_?me|dummy|redacted|insert|replace|password|xxx)|\*{3,}|\.{3}|[<>{}$%]"
 )
 """What people write where a secret would stand."""
 
@@ -114,5 +114,5 @@ def _has_named_value(text: str) -> bool:
 
 @cache
 def _rules() -> tuple[re.Pattern[str], ...]:
-    theirs = [rule for detector in RULES for rule in detector.denylist]
+    theirs = [rule for detector in RULES for rule in detector.denylist]  # pyright: ignore
     return (*theirs, *map(re.compile, MORE))
