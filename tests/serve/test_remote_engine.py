@@ -231,7 +231,7 @@ def test_a_served_name_leads_to_its_folder_in_the_store(settings: Settings, tmp_
     ],
 )
 def test_nothing_else_is_a_name(settings: Settings, name: str) -> None:
-    with pytest.raises(AdapterError, match="names no adapter"):
+    with pytest.raises(AdapterError, match="does not name an adapter"):
         AdapterFolders(settings).find(name)
 
 
