@@ -70,7 +70,8 @@ def elo(votes: VoteTable, both_bad: BothBad = "tie") -> dict[str, float | None]:
     winner = {LEFT: WINNERS[0], RIGHT: WINNERS[1], TIE: WINNERS[2], BOTH_BAD: WINNERS[2]}
     winners = list(map(winner.__getitem__, verdict.tolist()))
     scores = evalica.elo(left, right, winners, index=pd.Index(there)).scores  # pyright: ignore[reportArgumentType]
-    return _finite({votes.contestants[code]: score for code, score in scores.items()})
+    names = [votes.contestants[code] for code in scores.index.to_numpy(int)]
+    return _finite(dict(zip(names, scores.tolist(), strict=True)))
 
 
 def _finite(scores: dict) -> dict[str, float | None]:

@@ -135,12 +135,12 @@ def _spread(found: Fit, confidence: float) -> Uncertainty:
     clusters = int(active.sum() + lone.sum())
     if found.penalised or clusters < max(CLUSTERS, 2 * size + 1):
         return Uncertainty(found.inverse, clusters, float(stats.norm.ppf(level)), "information")
-    meat = _meat(found, used, lone, active.any())
+    meat = _meat(found, used, lone, voters_known=bool(active.any()))
     covariance = found.inverse @ meat @ found.inverse * clusters / (clusters - 1)
     return Uncertainty(covariance, clusters, float(stats.t.ppf(level, clusters - 1)), "sandwich")
 
 
-def _meat(found: Fit, used: np.ndarray, lone: np.ndarray, voters_known: bool) -> np.ndarray:
+def _meat(found: Fit, used: np.ndarray, lone: np.ndarray, *, voters_known: bool) -> np.ndarray:
     """The sum over voters of the outer product of their votes' gradients."""
     cells, data = found.comparisons.cells, found.comparisons
     along, tie = found.slopes()

@@ -50,12 +50,12 @@ def read_votes(path: Path, *, by: str | None = None) -> VotesFile:
         ExamplesError: the file cannot be read, a column is missing, or a row holds what is no vote.
     """
     try:
-        return _Reading(path, by).of(fast_chunks(path, lambda name: is_needed(name, by)))
+        return _FileReading(path, by).of(fast_chunks(path, lambda name: is_needed(name, by)))
     except NotInColumnsError:
-        return _Reading(path, by).of(chunks(path))
+        return _FileReading(path, by).of(chunks(path))
 
 
-class _Reading:
+class _FileReading:
     """What was read of a file so far."""
 
     def __init__(self, path: Path, by: str | None) -> None:

@@ -56,7 +56,7 @@ def votes_of(chunk: Chunk, columns: dict[str, str], codebook: Codebook, left_out
     Raises:
         BadVoteError: a row cannot be understood.
     """
-    rows = _Rows(chunk, columns, left_out)
+    rows = _ChunkRows(chunk, columns, left_out)
     rows.leave_out_what_is_no_battle()
     names = [UNCATEGORISED]
     left, right = rows.labels("left", names, needed=True), rows.labels("right", names, needed=True)
@@ -86,7 +86,7 @@ def _registered(codes: np.ndarray, names: list[str], known: dict[str, int], *, i
     return places[codes]
 
 
-class _Rows:
+class _ChunkRows:
     """The rows of a chunk, and which of them may be votes."""
 
     def __init__(self, chunk: Chunk, columns: dict[str, str], left_out: Counter[str]) -> None:
@@ -106,7 +106,7 @@ class _Rows:
             codes, reasons = encode(self._chunk.columns[NO_VERDICT])
             for code, reason in enumerate(reasons):
                 if reason is not None:
-                    self.leave_out(codes == code, str(reason))
+                    self.leave_out(np.equal(codes, code), str(reason))
         self.leave_out(~self._each("sampled", _is_sampled, True), "not sampled (dedup_tag)")
         self.leave_out(~self._each("blind", _is_true, True), "not blind")
 

@@ -57,8 +57,8 @@ def order_of(columns: "Sequence[Values | None]", sizes: Sequence[int]) -> np.nda
     if all(column is None for column in columns):
         return None
     for read in (_as_numbers, _as_moments):
-        parts = [None if column is None else read(column) for column in columns]
-        if all(part is not None for part in parts):
+        parts = [part for column in columns if column is not None and (part := read(column)) is not None]
+        if len(parts) == len(columns):
             return numbers_in_order(np.concatenate(parts))
     values: list[object] = []
     for column, size in zip(columns, sizes, strict=True):

@@ -43,9 +43,8 @@ def encode(values: Values) -> tuple[np.ndarray, list]:
 
     if pa.types.is_nested(values.type):
         return _encoded(values.to_pylist())
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    found = values.dictionary_encode(null_encoding="encode")
+    plain = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+    found = plain.dictionary_encode(null_encoding="encode")
     return found.indices.to_numpy(zero_copy_only=False), found.dictionary.to_pylist()
 
 
