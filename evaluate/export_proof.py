@@ -26,6 +26,10 @@ class ExportProof(BaseModel):
     """The program that ran the export, with its version."""
     precision: str
     prompts: int
+    templates_equal: int
+    """Prompts that the export's own chat template writes as ours does."""
+    stops: bool
+    """Whether the export stops at our end of turn."""
     prompts_equal: int
     """Prompts whose tokens are ours, one by one."""
     answers_equal: int
@@ -61,6 +65,9 @@ def prove(
     their_prompts: Sequence[Sequence[int]],
     their_answers: Sequence[Sequence[int]],
     their_next: Sequence[Sequence[int]],
+    stops: bool = True,
+    templates_equal: int | None = None,
+    longest: int | None = None,
 ) -> ExportProof:
     """Compares an export with the served model; every argument but the first two has one entry for each prompt.
 
@@ -69,6 +76,9 @@ def prove(
         ended: whether ours ended by itself.
         ends: tokens that end a turn.
         their_next: what the export chooses at each token of our answer, and after the last.
+        stops: whether it stops at our end of turn.
+        templates_equal: prompts that its own chat template writes as ours does; None means all of them.
+        longest: tokens that the export's own answers have at most; ours may have more.
     """
     tokens = agree = ended_agree = 0
     for ours, done, following in zip(answers, ended, their_next, strict=True):
@@ -81,8 +91,10 @@ def prove(
         runtime=runtime,
         precision=precision,
         prompts=len(prompts),
+        templates_equal=len(prompts) if templates_equal is None else templates_equal,
+        stops=stops,
         prompts_equal=_equal(prompts, their_prompts),
-        answers_equal=_equal(answers, their_answers),
+        answers_equal=_equal([one[:longest] for one in answers], their_answers),
         tokens=tokens,
         tokens_agree=agree,
         ended=sum(ended),
@@ -98,6 +110,13 @@ def _equal(ours: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]]) -> in
 
 def _reasons(found: ExportProof) -> list[str]:
     reasons = []
+    if not found.stops:
+        reasons.append("it does not stop at our end of turn: its stop token is missing or another one")
+    if found.templates_equal < found.prompts:
+        reasons.append(
+            f"its chat template writes {found.prompts - found.templates_equal} of {found.prompts} prompts otherwise "
+            "than ours"
+        )
     if found.prompts_equal < found.prompts:
         reasons.append(
             f"{found.prompts - found.prompts_equal} of {found.prompts} prompts have other tokens than ours: "

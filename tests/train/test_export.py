@@ -1,6 +1,7 @@
 """Exports: GGUF files that say what the base and the adapter say, templates that are refused, and the proof."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from train.export.gguf_lora import read_lora, write_lora
 from train.export.gguf_model import pre_tokenizer, require_llama, write_model
 from train.export.gguf_tensors import module_names, read_tensors, reordered, restored
 from train.export.ollama import chatml, modelfile
+from train.export.runtimes import Questions, ask_llama_cpp, ask_transformers
 from understudy.bases import TINY, TINY_DIR, Base, read_model_config, resolve_base
+from understudy.config.settings import load_settings
 from understudy.errors import AdapterError
 from understudy.registry.adapters import WEIGHTS
+from understudy.workflows.exports.proof import OurAnswers, compare, ends_of, rendered
 
 TOLERANCE = {"f32": 0, "f16": 1e-3, "q8_0": 0.02, "q4_1": 0.3}
 """Largest error of a weight, as a share of the tensor's largest."""
@@ -193,4 +197,106 @@ GOOD = {
 def test_the_proof_passes_what_is_equal_and_says_what_is_not(precision: str, changes: dict[str, Any], reason: str):
     proof = prove("test", precision, ends=[0], **{**GOOD, **changes})
     assert proof.passed == (not reason)
+    assert reason in "\n".join(proof.reasons)
+
+
+def test_a_proof_names_a_missing_stop_token_and_another_template():
+    proof = prove("test", "f16", ends=[0], **GOOD, stops=False, templates_equal=58)
+    assert "its stop token is missing" in proof.reasons[0]
+    assert "its chat template writes 2 of 60 prompts otherwise" in proof.reasons[1]
+
+
+CHATS = [
+    [{"role": "user", "content": text}] for text in ("Sell me a kite.", "Room 1234 is cold.", "One\n\ntwo.", "Why?")
+]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[Base, Path, OurAnswers]:
+    """A ChatML base, a random adapter, and what they say in float32; transformers stands in for our engine."""
+    folder = tmp_path_factory.mktemp("planted")
+    base = chatml_base(folder / "base")
+    adapter = make_adapter(folder / "adapter", tensors(scale=0.3))
+    prompts = [tokens_of(base, text) for text in rendered(base, CHATS)]
+    asked = Questions([], prompts, [[] for _ in prompts], ends_of(base), 24)
+    said = ask_transformers(Path(base.location), adapter, asked, lambda done, total: None).answers
+    return base, adapter, OurAnswers(prompts, said, [len(one) < 24 for one in said])
+
+
+def tokens_of(base: Base, text: str) -> list[int]:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(base.location)(text, add_special_tokens=False)["input_ids"]
+
+
+def bos_doubled(patch: pytest.MonkeyPatch) -> None:
+    add = gguf.GGUFWriter.add_add_bos_token
+    patch.setattr(
+        gguf.GGUFWriter, "add_add_bos_token", lambda writer, _: (writer.add_bos_token_id(1), add(writer, True))
+    )
+
+
+def no_system_turn(patch: pytest.MonkeyPatch) -> None:
+    plain = CHATML[CHATML.index("{{'<|im_start|>' + message") :]
+    template = "{% for message in messages %}" + plain
+    add = gguf.GGUFWriter.add_chat_template
+    patch.setattr(gguf.GGUFWriter, "add_chat_template", lambda writer, _: add(writer, template))
+
+
+def another_pre_tokenizer(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("train.export.gguf_model.pre_tokenizer", lambda _: "deepseek-coder")
+
+
+def rows_not_turned(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("train.export.gguf_model.reordered", lambda module, rows, config: rows)
+
+
+def scale_off(patch: pytest.MonkeyPatch) -> None:
+    add = gguf.GGUFWriter.add_float32
+    patch.setattr(
+        gguf.GGUFWriter,
+        "add_float32",
+        lambda writer, key, value: add(writer, key, value * (8 if "alpha" in key else 1)),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("plant", "reason"),
+    [
+        (lambda patch: None, ""),
+        (bos_doubled, "prompts have other tokens than ours"),
+        (no_system_turn, "its chat template writes 4 of 4 prompts otherwise"),
+        (another_pre_tokenizer, "prompts have other tokens than ours"),
+        (rows_not_turned, "of the next tokens agree with ours"),
+        (scale_off, "of the next tokens agree with ours"),
+    ],
+    ids=[
+        "nothing planted",
+        "BOS doubled",
+        "no system turn",
+        "another pre-tokenizer",
+        "q and k not turned",
+        "scale off",
+    ],
+)
+def test_a_planted_error_is_told(
+    tmp_path: Path,
+    served: tuple[Base, Path, OurAnswers],
+    monkeypatch: pytest.MonkeyPatch,
+    plant: Callable[[pytest.MonkeyPatch], None],
+    reason: str,
+):
+    base, adapter, ours = served
+    plant(monkeypatch)
+    write_model(Path(base.location), tmp_path / "base.gguf", precision="f32")
+    write_lora(adapter, read_model_config(base), tmp_path / "adapter.gguf", half=False)
+    questions = Questions(rendered(base, CHATS), ours.prompts, ours.answers, ends_of(base), 24)
+    cache = load_settings().bases_dir.parent
+    pair = (tmp_path / "base.gguf", [(tmp_path / "adapter.gguf", 1.0)])
+    proof = compare(
+        base, "llama.cpp", "f16", CHATS, ours, ask_llama_cpp(*pair, questions, cache, lambda done, total: None)
+    )
+    assert proof.passed == (not reason), proof
     assert reason in "\n".join(proof.reasons)

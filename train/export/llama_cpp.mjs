@@ -1,9 +1,9 @@
 // Asks llama.cpp (node-llama-cpp) what a GGUF file says. Reads one job as JSON from standard input, writes one result.
 //
-//   {model, lora: [{filePath, scale}], context, texts: [str], prompts: [[id]], answers: [[id]], maxTokens, threads}
-//   -> {tokens: [[id]], template, answers: [[id]], next: [[id]]}
+//   {model, lora: [{filePath, scale}], context, texts: [str], prompts: [[id]], answers: [[id]], ends: [id], maxTokens, threads}
+//   -> {tokens: [[id]], template, ends: [id], answers: [[id]], next: [[id]]}
 //
-// tokens: each text, special tokens read as such. answers: greedy continuations of the prompts, up to an end of turn.
+// tokens: each text, special tokens read as such, with the BOS that llama.cpp puts before it. ends: those that end a turn here. answers: greedy continuations of the prompts, up to an end of turn.
 // next: for each prompt and its answer, what llama.cpp would have said at each token of the answer.
 import {createRequire} from "node:module";
 import {pathToFileURL} from "node:url";
@@ -21,7 +21,9 @@ const lora = job.lora.length ? {adapters: job.lora} : undefined;
 const context = await model.createContext({contextSize: job.context, lora, threads: job.threads, flashAttention: false});
 const sequence = context.getSequence();
 
-const tokens = job.texts.map(text => model.tokenize(text, true));
+const bos = model.tokens.shouldPrependBosToken && model.tokens.bos != null ? [model.tokens.bos] : [];
+const tokens = job.texts.map(text => [...bos, ...model.tokenize(text, true)]);
+const ends = job.ends.filter(token => model.isEogToken(token));
 const answers = [], next = [];
 for (const [place, prompt] of job.prompts.entries()) {
     await sequence.clearHistory();
@@ -42,5 +44,5 @@ for (const [place, prompt] of job.prompts.entries()) {
     process.stderr.write(`${place + 1}/${job.prompts.length}\n`);
 }
 const metadata = model.fileInfo.metadata;
-process.stdout.write(JSON.stringify({tokens, template: metadata.tokenizer?.chat_template ?? "", answers, next}));
+process.stdout.write(JSON.stringify({tokens, template: metadata.tokenizer?.chat_template ?? "", ends, answers, next}));
 process.exit(0);

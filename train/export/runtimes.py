@@ -30,8 +30,10 @@ class RuntimeAnswers:
     """Its greedy answers, without the end of turn."""
     next: list[list[int]]
     """At each token of our answer, and after the last one, what it would have said instead."""
-    template: str = ""
-    """The chat template that the file carries."""
+    ends: list[int]
+    """Our ends of turn at which it stops."""
+    template: str
+    """The chat template that it carries."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Questions:
     texts: list[str]
     prompts: list[list[int]]
     answers: list[list[int]]
+    ends: list[int]
+    """Tokens that end a turn."""
     max_tokens: int
 
 
@@ -59,6 +63,7 @@ def ask_llama_cpp(
         "texts": questions.texts,
         "prompts": questions.prompts,
         "answers": questions.answers,
+        "ends": questions.ends,
         "maxTokens": questions.max_tokens,
         "threads": _free_cores(),
     }
@@ -79,7 +84,7 @@ def ask_llama_cpp(
         last = next((line for line in reversed(lines) if "rror" in line), lines[-1] if lines else "no reason given")
         raise AdapterError(f"llama.cpp does not run {model.name}: {last[:300]}")
     said: dict[str, Any] = json.loads(found)
-    return RuntimeAnswers(said["tokens"], said["answers"], said["next"], said["template"])
+    return RuntimeAnswers(said["tokens"], said["answers"], said["next"], said["ends"], said["template"])
 
 
 def _free_cores() -> int:
@@ -140,7 +145,9 @@ def ask_transformers(model: Path, adapter: Path | None, questions: Questions, on
         answers.append(next((new[:n] for n, token in enumerate(new) if token in ends), new))
         following.append(whole.argmax(-1).tolist())
         on_progress(place, len(questions.prompts))
-    return RuntimeAnswers(prompts, answers, following, tokenizer.chat_template or "")
+    return RuntimeAnswers(
+        prompts, answers, following, [token for token in questions.ends if token in ends], tokenizer.chat_template or ""
+    )
 
 
 def _followed(stderr: IO[bytes], on_progress: Progress) -> list[str]:

@@ -15,15 +15,17 @@ from understudy.registry.adapters import short
 from understudy.registry.records import Revision
 from understudy.registry.registry import open_registry
 from understudy.workflows.exports.proof import (
-    MAX_TOKENS,
     RECORD,
+    WORDED,
     OurAnswers,
     ask_engine,
     base_folder,
     base_name,
     compare,
+    ends_of,
     find_revision,
     proof_chats,
+    rendered,
     write_record,
 )
 
@@ -148,13 +150,9 @@ def _prove(
     settings: Settings,
     on_progress: Callable[[int, int], None],
 ) -> ExportProof:
-    from transformers import AutoTokenizer
-
     from train.export.runtimes import NODE_LLAMA_CPP, Questions, ask_llama_cpp, ask_transformers
 
-    tokenizer = AutoTokenizer.from_pretrained(base.location, **pinned(base))
-    texts = [str(tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)) for chat in chats]
-    questions = Questions(texts, ours.prompts, ours.answers, MAX_TOKENS)
+    questions = Questions(rendered(base, chats), ours.prompts, ours.answers, ends_of(base), WORDED)
     if form in ("gguf", "ollama"):
         whole = work / MERGED
         pair = (whole, []) if whole.is_file() else (work / MODEL, [(work / ADAPTER, 1.0)])
@@ -166,7 +164,7 @@ def _prove(
         model, adapter = (work, None) if form == "merged" else (base_folder(base), work)
         theirs = ask_transformers(model, adapter, questions, on_progress)
         runtime = f"transformers {transformers.__version__}"
-    return compare(base, runtime, precision, ours, theirs)
+    return compare(base, runtime, precision, chats, ours, theirs)
 
 
 USES = {

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from understudy.registry.registry import Registry
 
 PROMPTS = 60
 """Prompts that the served model and the export are asked."""
-MAX_TOKENS = 48
-"""Tokens of an answer that are compared."""
+MAX_TOKENS = 160
+"""Tokens of our own answers: enough for most of them to end. Along them the export says each next token."""
+WORDED = 48
+"""Tokens of the export's own answers, which are compared word for word."""
 RECORD = "export.json"
 
 
@@ -85,19 +87,44 @@ def _without_penalty(post: Post) -> Post:
     return lambda path, body: post(path, {**body, "repetition_penalty": 1.0} if "max_tokens" in body else body)
 
 
-def compare(base: Base, runtime: str, precision: str, ours: OurAnswers, theirs: RuntimeAnswers) -> ExportProof:
-    """Compares what a runtime said with what our engine says."""
+def ends_of(base: Base) -> list[int]:
+    """Tokens that end a turn of the base."""
     ends = read_model_config(base)["eos_token_id"]
+    return ends if isinstance(ends, list) else [ends]
+
+
+def rendered(base: Base, chats: Sequence[list[dict[str, str]]], template: str | None = None) -> list[str]:
+    """Each chat as the text of a prompt, by the base's chat template or another `template`."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base.location, **pinned(base))
+    written = {"add_generation_prompt": True, "tokenize": False, "chat_template": template}
+    return [str(tokenizer.apply_chat_template(chat, **written)) for chat in chats]
+
+
+def compare(
+    base: Base,
+    runtime: str,
+    precision: str,
+    chats: Sequence[list[dict[str, str]]],
+    ours: OurAnswers,
+    theirs: RuntimeAnswers,
+) -> ExportProof:
+    """Compares what a runtime said with what our engine says."""
+    pairs = zip(rendered(base, chats), rendered(base, chats, theirs.template), strict=True)
     return prove(
         runtime,
         precision,
         prompts=ours.prompts,
         answers=ours.answers,
         ended=ours.ended,
-        ends=ends if isinstance(ends, list) else [ends],
+        ends=ends_of(base),
         their_prompts=theirs.prompts,
         their_answers=theirs.answers,
         their_next=theirs.next,
+        longest=WORDED,
+        stops=bool(theirs.ends),
+        templates_equal=sum(one == other for one, other in pairs),
     )
 
 

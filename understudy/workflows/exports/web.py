@@ -27,15 +27,17 @@ from understudy.errors import AdapterError, NotFoundError
 from understudy.registry.records import Revision
 from understudy.registry.registry import Registry, open_registry
 from understudy.workflows.exports.proof import (
-    MAX_TOKENS,
     RECORD,
+    WORDED,
     OurAnswers,
     ask_engine,
     base_folder,
     base_name,
     compare,
+    ends_of,
     find_revision,
     proof_chats,
+    rendered,
     sha256,
     write_record,
 )
@@ -177,14 +179,7 @@ def chat_marks(base: Base) -> dict[str, str]:
     Raises:
         AdapterError: the template is not ChatML, the one that the page renders.
     """
-    from transformers import AutoTokenizer
-
-    from understudy.bases import pinned
-
-    tokenizer = AutoTokenizer.from_pretrained(base.location, **pinned(base))
-    system = default_system(
-        lambda chat: str(tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
-    )
+    system = default_system(lambda chat: rendered(base, [chat])[0])
     return {"system": system, "start": "<|im_start|>", "end": "<|im_end|>"}
 
 
@@ -259,14 +254,14 @@ def _prove(
     for voice in voices:
         name = voice.revision.served_name
         texts = page_prompts(work, site["chat"], chats[name])
-        questions = Questions(texts, ours[name].prompts, ours[name].answers, MAX_TOKENS)
+        questions = Questions(texts, ours[name].prompts, ours[name].answers, ends_of(base), WORDED)
         pair = [(work / voice.file, 1.0)]
         before = asked
         theirs = ask_llama_cpp(
             work / "base.gguf", pair, questions, cache, lambda done, _, before=before: on_progress(before + done, total)
         )
         asked += len(texts)
-        proofs[name] = compare(base, runtime, PRECISION, ours[name], theirs)
+        proofs[name] = compare(base, runtime, PRECISION, chats[name], ours[name], theirs)
         if proofs[name].reasons:
             raise AdapterError(f"{name} in a browser does not say what it says here: {proofs[name].reasons[0]}")
     return proofs
