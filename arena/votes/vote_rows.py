@@ -184,7 +184,7 @@ class _ChunkRows:
         for verdict, name in COUNTS.items():
             if name in self._columns:
                 table[:, VERDICTS.index(verdict)] = self._each(name, _count, 0)
-        self.leave_out(~table.any(axis=1), "no verdict")
+        self.leave_out(np.logical_not(table.any(axis=1)), "no verdict")
         row, verdict = np.nonzero(table * self._keep[:, None])
         return row, verdict, table[row, verdict]
 
