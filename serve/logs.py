@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
+from understudy.data.secrets import replace_secrets
 from understudy.terminal import one_line, printable
 
 log = logging.getLogger("understudy.access")
@@ -108,7 +109,7 @@ def access_record(
 def redact(value: Any) -> Any:
     """Returns the value in JSON's types, with `[secret]` for whatever looks like one."""
     if isinstance(value, str):
-        return SECRET.sub(REPLACEMENT, value)
+        return replace_secrets(SECRET.sub(REPLACEMENT, value), REPLACEMENT)
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, dict):
@@ -147,8 +148,8 @@ class TextLines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (the name is logging's)
         extras = {k: v for k, v in record.__dict__.items() if k not in RESERVED and v not in ("", None)}
-        shown = "".join(f" {key}={one_line(value)}" for key, value in extras.items())
-        return f"{_utc(record)} {record.levelname} {record.name}: {one_line(record.message)}{shown}"
+        shown = "".join(f" {key}={one_line(redact(str(value)))}" for key, value in extras.items())
+        return f"{_utc(record)} {record.levelname} {record.name}: {one_line(redact(record.message))}{shown}"
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(redact(super().format(record)))
