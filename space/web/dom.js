@@ -21,8 +21,8 @@ export function tell(place, text, kind = "") {
 /** "70 %" */
 export const percent = (share) => `${Math.round(share * 100)} %`;
 
-/** "18 tokens/s, first after 0.9 s" */
+/** "18.2 tokens/s, first in 0.9 s" */
 export function pace({tokens, first, seconds}) {
   if (tokens < 2 || seconds <= first) return "";
-  return `${((tokens - 1) / (seconds - first)).toFixed(1)} tokens/s, first after ${first.toFixed(1)} s`;
+  return `${((tokens - 1) / (seconds - first)).toFixed(1)} tokens/s, first in ${first.toFixed(1)} s`;
 }

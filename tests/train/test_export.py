@@ -207,7 +207,8 @@ def test_a_proof_names_a_missing_stop_token_and_another_template():
 
 
 CHATS = [
-    [{"role": "user", "content": text}] for text in ("Sell me a kite.", "Room 1234 is cold.", "One\n\ntwo.", "Why?")
+    [{"role": "user", "content": text}]
+    for text in ("Sell me a kite.", "Room 1234 is cold.", "def f(x):\n    return x", "Why?")
 ]
 
 

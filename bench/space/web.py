@@ -1,0 +1,106 @@
+"""A persona in a browser tab: ready, first token, tokens a second, persona switch, bytes.
+
+python -m bench.space.web FOLDER [--rounds 3] [--threads N]
+
+FOLDER is what `understudy export PERSONA... --to web` wrote. It is served by Python's static server and visited by headless
+Chromium: once cold, then warm. `ready` counts from when all bytes are there; `switch` is what changing the
+persona costs before a request can be made: nothing is loaded again.
+"""
+
+import argparse
+import functools
+import http.server
+import shutil
+import statistics
+import threading
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, sync_playwright
+from rich.console import Console
+
+from bench.machine import save
+from bench.space.first_paint import ARGUMENTS, SIZE
+
+WAIT = 300_000
+"""Milliseconds that the page gets for one step."""
+ASK = """mix => understudy.engine.ask(
+  [{role: 'user', content: 'Sell me an umbrella.'}], mix, {max_tokens: 64, temperature: 0})"""
+SWITCH = """() => {
+  const began = performance.now(), cards = [...document.querySelectorAll('#voices input[name=persona]')];
+  cards.find(card => !card.checked).click();
+  understudy.engine.lora(understudy.voices.mix);
+  return performance.now() - began;
+}"""
+
+
+class _Static(http.server.SimpleHTTPRequestHandler):
+    sent = 0
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        _Static.sent += Path(source.name).stat().st_size if isinstance(getattr(source, "name", None), str) else 0
+        super().copyfile(source, outputfile)
+
+
+def main() -> None:
+    """Measures, prints, writes docs/results/web.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rounds", type=int, default=3, help="requests to each voice (3)")
+    parser.add_argument("--threads", type=int, default=0, help="threads of the page; default: its own choice")
+    chosen = parser.parse_args()
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        raise SystemExit("no chromium on PATH: apt-get install chromium")
+    if not (chosen.folder / "personas.json").is_file():
+        raise SystemExit(f"{chosen.folder}: no page there; write one with `understudy export PERSONA --to web`")
+    handler = functools.partial(_Static, directory=str(chosen.folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://localhost:{server.server_address[1]}/" + (f"?threads={chosen.threads}" if chosen.threads else "")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        page = browser.new_context(viewport=SIZE).new_page()
+        page.set_default_timeout(WAIT)
+        page.goto(url)
+        page.locator("#start").click()
+        found = {"chromium": browser.version, "cold": visit(page, chosen.rounds), "bytes_cold": _Static.sent}
+        _Static.sent = 0
+        page.reload()
+        found |= {"warm": visit(page, chosen.rounds), "bytes_warm": _Static.sent}
+        browser.close()
+    server.shutdown()
+    Console(soft_wrap=True).print(found)
+    print(save("web", found))
+
+
+def visit(page: Page, rounds: int) -> dict[str, Any]:
+    """What one visit took, in seconds; the switch in milliseconds."""
+    page.locator("#chat").wait_for()
+    page.wait_for_function("window.understudy")
+    personas = page.evaluate("understudy.engine.site.personas.map(one => one.name)")
+    asked = [page.evaluate(ask_with(mix)) for mix in ({}, {personas[0]: 1}) for _ in range(rounds)]
+    return {
+        "threads": page.evaluate("understudy.engine.threads"),
+        "ready": round(page.evaluate("understudy.engine.startup") / 1000, 2),
+        "first_token": [round(one["first"], 2) for one in asked],
+        "tokens_per_second": round(
+            statistics.median(
+                (one["tokens"] - 1) / (one["seconds"] - one["first"]) for one in asked if one["tokens"] > 1
+            ),
+            1,
+        ),
+        "switch_ms": round(page.evaluate(SWITCH), 1),
+    }
+
+
+def ask_with(mix: dict[str, float]) -> str:
+    """JavaScript that asks with this mix of voices."""
+    return f"({ASK})({mix!r})"
+
+
+if __name__ == "__main__":
+    main()
