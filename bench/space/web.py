@@ -2,8 +2,8 @@
 
 python -m bench.space.web FOLDER [--rounds 3] [--threads N]
 
-FOLDER is what `understudy export PERSONA... --to web` wrote. It is served by Python's static server and visited by headless
-Chromium: once cold, then warm. `ready` counts from when all bytes are there; `switch` is what changing the
+FOLDER is what `understudy export PERSONA... --to web` wrote. It is served by Python's static server and visited by
+headless Chromium: once cold, then warm. `ready` counts from when all bytes are there; `switch` is what changing the
 persona costs before a request can be made: nothing is loaded again.
 """
 
@@ -13,6 +13,7 @@ import http.server
 import shutil
 import statistics
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ SWITCH = """() => {
 class _Static(http.server.SimpleHTTPRequestHandler):
     sent = 0
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
 
     def copyfile(self, source: Any, outputfile: Any) -> None:
@@ -97,9 +98,9 @@ def visit(page: Page, rounds: int) -> dict[str, Any]:
     }
 
 
-def ask_with(mix: dict[str, float]) -> str:
+def ask_with(mix: Mapping[str, float]) -> str:
     """JavaScript that asks with this mix of voices."""
-    return f"({ASK})({mix!r})"
+    return f"({ASK})({dict(mix)!r})"
 
 
 if __name__ == "__main__":
