@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from serve.logs import HANDLER, REQUEST_ID, SECRET, access_record, configure_logs, new_request_id
+from serve.logs import HANDLER, REQUEST_ID, SECRET, access_record, configure_logs, new_request_id, redact
 
 log = logging.getLogger("understudy.test")
 
@@ -181,3 +181,8 @@ def test_configuring_again_does_not_write_twice(lines: Lines) -> None:
     log.warning("once")
     logging.getLogger("library").info("not asked for")
     assert [record["message"] for record in lines()] == ["once"]
+
+
+def test_keys_of_well_known_services_leave_no_record() -> None:
+    key = "ghp_" + "a1B2c3D4" * 4 + "e5F6"
+    assert redact(f"the remote said {key}") == "the remote said [secret]"
