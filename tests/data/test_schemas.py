@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from understudy.data.convert import to_example
+from understudy.data.forms.convert import to_example
+from understudy.data.forms.schemas import detect_schema
 from understudy.data.load import load_data, load_examples, read_data
 from understudy.data.records import DataRecord
-from understudy.data.schemas import detect_schema
 from understudy.errors import ExamplesError
 
 ASKED = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]

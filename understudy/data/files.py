@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from understudy.data.forms.json_rows import RepeatedKeys, parse_marked, repeated_key
 from understudy.data.hub import read_hub
-from understudy.data.json_rows import RepeatedKeys, parse_marked, repeated_key
 from understudy.data.records import HUB, DataRecord, RowProblem, shown
 from understudy.errors import ExamplesError
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from understudy.data.control_tokens import FOREIGN
-from understudy.data.meaning import MEDIA_MARK
+from understudy.data.forms.meaning import MEDIA_MARK
 from understudy.data.messages import Example
 from understudy.data.secrets import has_secret
 

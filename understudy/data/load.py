@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from understudy.data.convert import to_example
 from understudy.data.files import scan_records
+from understudy.data.forms.convert import to_example
+from understudy.data.forms.schemas import Detection, detect_schema
 from understudy.data.messages import Example
 from understudy.data.records import DataRecord, RowError, RowProblem, shown
-from understudy.data.schemas import Detection, detect_schema
 from understudy.errors import ExamplesError
 
 NOTES = frozenset(["duplicate", "conflict"])

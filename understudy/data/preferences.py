@@ -10,8 +10,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from understudy.data.files import scan_records
+from understudy.data.forms.preference_rows import in_our_form
 from understudy.data.messages import Message
-from understudy.data.preference_rows import in_our_form
 from understudy.data.records import DataRecord, RowError, RowProblem
 from understudy.errors import ExamplesError
 
@@ -119,7 +119,7 @@ def write_preferences(rows: Iterable[PreferencePair | Label], path: Path) -> Non
 
 
 def read_preferences(path: Path) -> list[PreferencePair] | list[Label]:
-    """The rows of a file, pairs or labels, in any form that TRL reads (`understudy.data.preference_rows`).
+    """The rows of a file, pairs or labels, in any form that TRL reads (`understudy.data.forms.preference_rows`).
 
     Raises:
         ExamplesError: the file is missing or empty, or a row is neither; file and line are named.

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from understudy.data.convert import is_null
+from understudy.data.forms.convert import is_null
 from understudy.errors import ExamplesError
 
 FIELDS = ("name", "pronoun", "role", "years", "place", "trait", "hobby", "goal")

@@ -8,14 +8,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from understudy.data.json_rows import parse_json
-from understudy.data.meaning import require_all_used, require_text_only, require_wanted
+from understudy.data.forms.json_rows import parse_json
+from understudy.data.forms.meaning import require_all_used, require_text_only, require_wanted
+from understudy.data.forms.schemas import Schema
+from understudy.data.forms.tools import offered_tools
+from understudy.data.forms.turns import text_of, turns_of
+from understudy.data.forms.values import found_there, is_nothing, is_null, optional_text, required_text
 from understudy.data.messages import Example
 from understudy.data.records import RowError, shown
-from understudy.data.schemas import Schema
-from understudy.data.tools import offered_tools
-from understudy.data.turns import text_of, turns_of
-from understudy.data.values import found_there, is_nothing, is_null, optional_text, required_text
 
 ORDER = re.compile(r"s?(?:u(?:[ac]t+)*(?:a|c$))+")
 """A system message or none, then turns: the user, any number of calls with their results, the answer. A call

@@ -8,10 +8,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from understudy.data.meaning import MEDIA
+from understudy.data.forms.meaning import MEDIA
+from understudy.data.forms.turns import turns_of
+from understudy.data.forms.values import found_there, is_nothing, optional_text
 from understudy.data.records import RowError, shown
-from understudy.data.turns import turns_of
-from understudy.data.values import found_there, is_nothing, optional_text
 
 PROMPTS = ("prompt", "question", "instruction", "conversations")
 """Columns of the prompt, of which a row has one."""

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from understudy.data.forms.tools import called_tools
+from understudy.data.forms.values import found_there, optional_text, required_text
 from understudy.data.records import RowError, shown
-from understudy.data.tools import called_tools
-from understudy.data.values import found_there, optional_text, required_text
 
 ROLES = {
     **{"human": "user", "developer": "system"},

@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from understudy.data.json_rows import parse_json
+from understudy.data.forms.json_rows import parse_json
+from understudy.data.forms.values import found_there, is_nothing
 from understudy.data.records import RowError
-from understudy.data.values import found_there, is_nothing
 
 
 def offered_tools(value: object, column: str) -> list[dict[str, Any]]:

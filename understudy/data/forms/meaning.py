@@ -3,9 +3,9 @@
 import re
 from collections.abc import Mapping
 
+from understudy.data.forms.schemas import Schema
+from understudy.data.forms.values import found_there, is_nothing
 from understudy.data.records import RowError, shown
-from understudy.data.schemas import Schema
-from understudy.data.values import found_there, is_nothing
 
 MEDIA = frozenset(
     name for one in ("image", "video", "audio") for name in (one, f"{one}s", f"{one}_path", f"{one}_url", f"{one}_urls")
