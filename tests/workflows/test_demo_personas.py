@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from tests.support.adapters import make_adapter
 from tests.support.fake_gateway import FakeGateway
 from understudy.bases import SMOLLM2, Base, known_base, resolve_base
 from understudy.bases.gpu import gpu_memory_gib, larger_base_hint
+from understudy.cli.console import PlainConsole
 from understudy.cli.show_demo import TerminalDisplay, who_is_there
 from understudy.config.settings import Settings, load_settings
 from understudy.errors import EngineError
@@ -116,7 +116,7 @@ class Said:
     out: io.StringIO = field(default_factory=io.StringIO)
 
     def run(self, *missing: Missing, check: Any = lambda: None) -> str:
-        console = Console(file=self.out, soft_wrap=True, force_terminal=self.terminal, highlight=False)
+        console = PlainConsole(file=self.out, force_terminal=self.terminal)
         children: list[Child] = []
         display = TerminalDisplay(self.settings, console)
         options = {"environment": {}, "check": check, "wait_ready": self._wait, "started": time.monotonic()}

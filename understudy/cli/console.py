@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -28,8 +28,16 @@ class PlainConsole(Console):
     So no name, path or message can raise an error, style, or forge what is printed; our own styles are given as such.
     """
 
-    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
-        super().__init__(stderr=stderr, width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    def __init__(
+        self,
+        *,
+        stderr: bool = False,
+        width: int | None = None,
+        file: IO[str] | None = None,
+        force_terminal: bool | None = None,
+    ) -> None:
+        where: dict[str, Any] = {"stderr": stderr, "width": width, "file": file, "force_terminal": force_terminal}
+        super().__init__(**where, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
     def render_str(self, text: str, **how: Any) -> Text:  # pyright: ignore[reportIncompatibleMethodOverride]
         """As Rich's, for a text made harmless."""
