@@ -229,7 +229,7 @@ class _Asking:
 
         async def row(example: Example) -> Answered:
             asked = await self.base.tokens(example.prompt)
-            whole = await self.base.tokens([m.model_dump() for m in example.messages], answered=True)
+            whole = await self.base.tokens([m.chat() for m in example.messages], answered=True)
             return asked, whole[len(asked) :]
 
         return await together([row(example) for example in examples])
@@ -239,7 +239,7 @@ class _Asking:
         room = await self.base.context() - self.task.max_tokens
         lengths = await together([self.base.tokens(prompt) for prompt in self.prompts])
         longest = max(zip(lengths, self.prompts, strict=True), key=lambda pair: len(pair[0]))[1]
-        turns = [[m.model_dump() for m in example.messages if m.role != "system"] for example in self.task.training]
+        turns = [[m.chat() for m in example.messages if m.role != "system"] for example in self.task.training]
         sizes = await together([self.base.tokens(one, answered=True) for one in turns])
         count, used = 0, max(map(len, lengths))
         while count < len(turns) and used + len(sizes[count]) <= room:

@@ -77,11 +77,7 @@ def verify(
     folder = adapter or _newest(recipe, settings)
     made = made_with(folder)
     base = require_base(made["base"]) if "base" in made else choose_base()
-    heldout = heldout_examples(recipe, base.name)
-    if len(heldout) < MIN_ROWS:
-        raise ExamplesError(
-            f"{heldout_path(recipe, base.name)}: verify needs at least {MIN_ROWS} held-out rows, better twenty"
-        )
+    heldout = heldout_for(recipe, base)
     training = Training.model_validate(made["training"]) if "training" in made else recipe.training
     task = Task(
         recipe=recipe.name,
@@ -89,7 +85,7 @@ def verify(
         base_revision=base_revision(base) or "",
         voice=recipe.voice,
         heldout=drawn(heldout, training.seed),
-        training=drawn(training_examples(recipe, base.name), training.seed),
+        training=drawn([one for one in training_examples(recipe, base.name) if not one.tools], training.seed),
         questions=questions_for(base),
         max_tokens=recipe.sampling.max_tokens,
     )
@@ -105,6 +101,23 @@ def verify(
     _write(place / RECORD, record.model_dump(mode="json"))
     _write(place / REPORT_CARD, proof_file(card))
     return Verified(record, card, judge(card), place)
+
+
+def heldout_for(recipe: Recipe, base: Base) -> list[Example]:
+    """The held-out rows that an evaluation asks.
+
+    Raises:
+        ExamplesError: there are too few, or one has tools, which an evaluation would leave out.
+    """
+    heldout, path = heldout_examples(recipe, base.name), heldout_path(recipe, base.name)
+    if len(heldout) < MIN_ROWS:
+        raise ExamplesError(f"{path}: verify needs at least {MIN_ROWS} held-out rows, better twenty")
+    with_tools = next((number for number, one in enumerate(heldout, 1) if one.tools), 0)
+    if with_tools:
+        raise ExamplesError(
+            f"{path}: row {with_tools} has tools, and verify asks without tools; keep such rows for training"
+        )
+    return heldout
 
 
 async def _collected(
@@ -171,7 +184,7 @@ def as_trained_losses(base: Base, adapter: Path, training: Training, heldout: Se
 
     scorer = Scorer(base, adapter, as_trained=training)
     rows = [
-        TrainingRow(example.prompt, [example.messages[-1].model_dump()], number)
+        TrainingRow(example.prompt, [example.messages[-1].chat()], number)
         for number, example in enumerate(heldout[:PARITY_ROWS], 1)
     ]
     return scorer.losses(token_rows(rows, scorer.tokenizer))
