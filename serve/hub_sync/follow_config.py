@@ -10,11 +10,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from understudy.config.recipe import NAME, Golden, Sampling
 from understudy.config.validation import checked
+from understudy.config.yaml_text import YamlText, read_yaml
 from understudy.errors import ConfigError
 from understudy.registry.hub import LATEST, REPO
 from understudy.registry.personas import share_of
@@ -83,16 +83,17 @@ def read_following(path: Path) -> dict[str, Follow]:
             raw = file.read(MAX_BYTES + 1)
         if len(raw) > MAX_BYTES:
             raise ConfigError(f"{path}: it has more than {MAX_BYTES:,} bytes")
-        data = yaml.safe_load(raw.decode("utf-8"))
+        written = read_yaml(raw.decode("utf-8"), str(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); see UNDERSTUDY_PERSONAS_FILE") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not YAML: {error}; save the file as UTF-8") from None
+    data = written.value
     if data is None:
         return {}
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: found {type(data).__name__}; write `persona: {{repo: organisation/name}}`")
-    return {_name(name, path): _follow(name, what, path) for name, what in data.items()}
+    return {_name(name, path): _follow(name, what, path, written) for name, what in data.items()}
 
 
 def _name(name: Any, path: Path) -> str:
@@ -101,10 +102,11 @@ def _name(name: Any, path: Path) -> str:
     return name
 
 
-def _follow(name: str, what: Any, path: Path) -> Follow:
+def _follow(name: str, what: Any, path: Path, written: YamlText) -> Follow:
     if not isinstance(what, dict):
         raise ConfigError(f"{path}: {name}: found {type(what).__name__}; write `repo: organisation/name` below it")
-    return checked(Follow, what, f"{path}: {name}", ConfigError)
+    places = {place[1:]: found for place, found in written.places.items() if place[:1] == (name,)}
+    return checked(Follow, what, f"{path}: {name}", ConfigError, places=places)
 
 
 class FollowingFile:

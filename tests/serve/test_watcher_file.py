@@ -66,6 +66,11 @@ def test_the_file_is_read_again_when_it_changes_and_a_broken_edit_changes_nothin
         ("../x: {repo: x/y}", "cannot be a persona's name"),
         ("- a", "found list"),
         ("a: [", "not YAML"),
+        ("a: {repo: o/r}\na: {repo: o/s}", "line 2, column 1: the key 'a' stands twice; keep one"),
+        (
+            "a: {repo: o/r, title: 12}",
+            "line 1, column 23: without quotes YAML reads it as int; put quotes around it",
+        ),
         ("a: &a {repo: *a}", ""),
     ],
 )
