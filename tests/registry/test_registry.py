@@ -31,6 +31,13 @@ def test_a_pushed_adapter_is_stored_under_the_hash_of_its_content(registry: Regi
     assert [(e.actor, e.action) for e in registry.history("poet")] == [("ann", "push")]
 
 
+def test_the_same_content_under_another_name_is_another_revision(tmp_path: Path) -> None:
+    one, other = make_adapter(tmp_path / "a"), make_adapter(tmp_path / "b")
+    (one / "tokenizer.json").write_text("{}")
+    (other / "tokenizer_config.json").write_text("{}")
+    assert content_revision(one) != content_revision(other)
+
+
 def test_pushing_the_same_content_twice_is_one_revision_and_one_event(registry: Registry, tmp_path: Path) -> None:
     first = registry.push("poet", make_adapter(tmp_path / "a"), actor="ann")
     again = registry.push("poet", make_adapter(tmp_path / "b"), actor="bob")
