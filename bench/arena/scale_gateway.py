@@ -58,11 +58,11 @@ def _asked(stage: Stage) -> dict[str, float]:
     status = stage.status()
     processes = stage.processes()
     values = {
-        "personas on stage, number": float(len(status["live"])),
+        "personas live, number": float(len(status["live"])),
         "memory of the gateway, MiB": memory(processes["gateway"]),
         "memory of the engine, MiB": memory(processes["engine"]),
-        "first request to one on stage": _ask(stage, next(iter(status["live"]))),
-        "one on stage": statistics.median(_ask(stage, name) for name in list(status["live"])[:ASKED]),
+        "first request to a loaded one": _ask(stage, next(iter(status["live"]))),
+        "loaded one": statistics.median(_ask(stage, name) for name in list(status["live"])[:ASKED]),
         "GET /v1/models": _timed(lambda: httpx.get(f"{stage.url}/v1/models", timeout=60)),
     }
     unloaded = list(status["unloaded"])[:ASKED]

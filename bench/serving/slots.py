@@ -44,7 +44,7 @@ def main() -> None:
             names = [f"p{n}" for n in range(PERSONAS)]
             rows += _loads(8, {"slots for all": (stage.url, names)}, seconds)
         with open_stage(home, slots=3) as stage:
-            asyncio.run(_load(stage.url, names, (1,) * PERSONAS, 1))  # whoever rests comes on stage
+            asyncio.run(_load(stage.url, names, (1,) * PERSONAS, 1))  # what is not loaded is loaded
             pinned = [f"p{n}@{stage.status()['live'][f'p{n}']}" for n in range(PERSONAS)]
             rows += _loads(3, {"vLLM alone": (stage.engine_url, pinned), "gateway": (stage.url, names)}, seconds)
         with open_stage(home, slots=64) as stage:

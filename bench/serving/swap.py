@@ -199,7 +199,7 @@ async def _by_hand(engine: Engine, adapters: tuple[Path, Path], options: argpars
 
 
 async def _alternate(way: Way, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """To the new revision, back to the old, and so on; the old one is put on stage before anybody asks."""
+    """To the new revision, back to the old, and so on; the old one is loaded before anybody asks."""
     try:
         async with aiohttp.ClientSession() as session:
             await way.publish(session, 0)

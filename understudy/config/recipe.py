@@ -83,7 +83,7 @@ class Recipe(BaseModel):
     proof: Thresholds = Thresholds()
     """What an adapter must show on the held-out rows to pass `understudy verify`."""
     golden: list[Golden] = Field(default=[], max_length=8)
-    """What a new revision must still do about as well as the one on stage before it takes its place."""
+    """What a new revision must still do about as well as the live one before it takes its place."""
     folder: Path = Field(exclude=True)
 
 

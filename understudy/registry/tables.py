@@ -72,7 +72,7 @@ class PersonaRow(Table):
     """Title, voice, prompts and sampling, as the recipe says."""
     updated_at: Mapped[datetime] = mapped_column(default=now)
     used_at: Mapped[datetime | None]
-    """When it was last asked, to the minute; after a restart the latest come on stage first."""
+    """When it was last asked, to the minute; after a restart the latest are loaded first."""
 
 
 class EventRow(Table):

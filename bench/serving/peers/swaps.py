@@ -1,4 +1,4 @@
-"""Ways to put a new revision of an adapter on stage while people stream from it, all measured alike.
+"""Ways to put a new revision of an adapter live while people stream from it, all measured alike.
 
 A person asks again and again, tries again a tenth of a second after a failure, and waits: for the next piece of an
 answer, or for the first piece of the next one.
@@ -47,7 +47,7 @@ class Way:
         raise NotImplementedError
 
     async def publish(self, session: aiohttp.ClientSession, revision: int) -> None:
-        """Puts 0 or 1 on stage; returns when new requests may be sent."""
+        """Makes 0 or 1 live; returns when new requests may be sent."""
         raise NotImplementedError
 
     async def stop(self) -> None:
