@@ -84,6 +84,8 @@ def test_a_label_is_read(tmp_path: Path, row: dict) -> None:
 @pytest.mark.parametrize(
     ("row", "says"),
     [
+        ({"prompt": "Hi", "chosen": [], "rejected": "Hello."}, "chosen has no message"),
+        ({"prompt": [ASK], "chosen": [GOOD], "rejected": []}, "rejected has no message"),
         ({"chosen": "Ahoy!", "rejected": "Hello."}, "there is no prompt"),
         ({"chosen": [GOOD], "rejected": [POOR]}, "there is no prompt"),
         ({"prompt": "Ho", "chosen": [ASK, GOOD], "rejected": [ASK, POOR]}, "chosen begins with another prompt"),

@@ -103,6 +103,8 @@ def _common(chosen: list[Any], rejected: list[Any]) -> list[Any]:
 
 def _after(prompt: Any, answer: list[Any], name: str) -> list[Any]:
     """The answer without the prompt that it begins with."""
+    if not answer:
+        raise RowError("empty", f"{name} has no message")
     if isinstance(prompt, list) and answer[: len(prompt)] == prompt and len(answer) > len(prompt):
         answer = answer[len(prompt) :]
     if not all(isinstance(message, dict) for message in answer):
