@@ -36,6 +36,8 @@ SECRET = re.compile(
     r"|(?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{8,}"
 )
 REPLACEMENT = "[secret]"
+SHORTEST_KEY = 15
+"""Characters of the shortest key of another service; shorter texts, most of a record, are not searched for those."""
 
 HANDLER = "understudy"
 """Name of our handler at the root logger; a second `configure_logs` replaces it."""
@@ -109,11 +111,12 @@ def access_record(
 def redact(value: Any) -> Any:
     """Returns the value in JSON's types, with `[secret]` for whatever looks like one."""
     if isinstance(value, str):
-        return replace_secrets(SECRET.sub(REPLACEMENT, value), REPLACEMENT)
+        text = SECRET.sub(REPLACEMENT, value)
+        return replace_secrets(text, REPLACEMENT) if len(text) >= SHORTEST_KEY else text
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, dict):
-        return {redact(str(key)): redact(part) for key, part in value.items()}
+        return {SECRET.sub(REPLACEMENT, str(key)): redact(part) for key, part in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [redact(part) for part in value]
     return redact(str(value))

@@ -235,7 +235,7 @@ def _word(word: str) -> int:
 
 
 def _label(value: object) -> str | None:
-    """The value as a label, None if it is none."""
+    """The value as a label; None if it cannot be one."""
     if is_empty(value):
         return UNCATEGORISED
     return str(value).strip() if isinstance(value, str | int | float) else None

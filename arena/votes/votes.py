@@ -178,7 +178,7 @@ def list_votes(engine: Engine, persona: str | None = None) -> list[Vote]:
 
 
 def find_vote(engine: Engine, battle: str) -> Vote | None:
-    """The vote on that battle; `None` when there is none, or it was withdrawn."""
+    """The vote on that battle; None without a vote, or where it was withdrawn."""
     return next(iter(list(select_votes(engine, VoteRow.battle == battle, ~IS_WITHDRAWN))), None)
 
 

@@ -66,7 +66,7 @@ def without_precision(name: str) -> str:
 
 
 def current_name(owner: str, name: str) -> tuple[str, str]:
-    """Owner and name that a repository goes by now; both in lower case, the owner empty where there is none."""
+    """Owner and name that a repository goes by now; both in lower case, the owner is empty for a bare name."""
     mirrored = MIRRORS.get(owner, frozenset())
     known = f"{owner}/{name}" if owner else name
     found = RENAMED.get(known) or next(

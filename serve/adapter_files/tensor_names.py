@@ -42,7 +42,7 @@ class Spelled:
 
 
 def spelled(name: str) -> Spelled | None:
-    """Takes the name of a LoRA matrix apart, however it is spelled; None where it is none."""
+    """Takes the name of a LoRA matrix apart, however it is spelled; None for other tensors."""
     if match := TENSOR.fullmatch(name):
         return Spelled(match["module"], match["side"], "")
     match = SPELLING.fullmatch(name)
@@ -63,7 +63,7 @@ class ModuleNames:
                 self._cores.setdefault(core, []).append(module)
 
     def meant(self, module: str) -> str | None:
-        """The one module of the base that is meant; None where there is none or more than one."""
+        """The one module of the base that is meant; None where no module or several fit."""
         if module in self._modules:
             return module
         head, core = _parted(module)

@@ -6,6 +6,8 @@ import sys
 import tarfile
 from pathlib import Path
 
+from train.export.gguf_lora import write_lora
+from train.export.gguf_model import write_model
 from understudy.bases import Base, read_model_config
 from understudy.processes import Child, free_port
 
@@ -13,10 +15,9 @@ HOME = Path.home() / ".cache" / "understudy-bench" / "llama.cpp"
 """Its environment, source and binaries; deleting it makes the next run build again."""
 
 VERSION = "11434.0.0"
-PACKAGES = ("cmake==4.4.4", "gguf==0.19.0", "numpy==2.3.5", "safetensors==0.8.0", "pip==26.3")
+PACKAGES = ("cmake==4.4.4", "pip==26.3")
 SERVER = HOME / "build" / "bin" / "llama-server"
 PYTHON = HOME / "bin" / "python"
-WRITER = Path(__file__).with_name("gguf_files.py")
 CONTEXT = 512
 """Tokens for each conversation, prompt and answer."""
 
@@ -47,14 +48,15 @@ def prepare(*, build: bool = True) -> None:
 
 def write_base(base: Base, folder: Path) -> Path:
     """The base as llama.cpp reads it."""
-    return _write("base", Path(base.location), folder / "base.gguf")
+    out = folder / "base.gguf"
+    write_model(Path(base.location), out, precision="f32")
+    return out
 
 
 def write_adapter(base: Base, adapter: Path, out: Path) -> Path:
     """A PEFT adapter as llama.cpp reads it."""
-    config = read_model_config(base)
-    heads = str(config["num_attention_heads"])
-    return _write("adapter", adapter, out, "--heads", heads, "--kv-heads", str(config["num_key_value_heads"]))
+    write_lora(adapter, read_model_config(base), out, half=False)
+    return out
 
 
 def start(model: Path, adapters: list[Path], *, log: Path, slots: int) -> tuple[Child, str]:
@@ -82,11 +84,6 @@ def _source() -> Path:
         with tarfile.open(HOME / f"{folder.name}.tar.gz") as packed:
             packed.extractall(HOME, filter="data")
     return folder / "llama.cpp"
-
-
-def _write(what: str, source: Path, out: Path, *options: str) -> Path:
-    _run(str(PYTHON), str(WRITER), what, str(source), str(out), *options)
-    return out
 
 
 def _run(*command: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from evaluate.export_proof import ExportProof
-from understudy.bases import Base, pinned, read_model_config, require_base
+from understudy.bases import Base, read_model_config, require_base
 from understudy.config.settings import Settings
 from understudy.errors import AdapterError
 from understudy.registry.adapters import short
@@ -24,8 +24,10 @@ from understudy.workflows.exports.proof import (
     compare,
     ends_of,
     find_revision,
+    finished_folder,
     proof_chats,
     rendered,
+    tokenizer_of,
     write_record,
 )
 
@@ -71,29 +73,21 @@ def export(
     base = require_base(base_name(revision, settings))
     chats = proof_chats(registry, revision.persona)
     out = out or Path("exports") / f"{revision.persona}-{short(revision.id)}-{form}"
-    if out.exists():
-        raise AdapterError(f"{out} is there already; name another folder with --out, or remove it")
-    work = out.with_name(f".{out.name}.part")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    try:
+    with finished_folder(out) as work:
         say("writing")
-        precision = _write(base, adapter, work, form, precision, merge=merge)
+        stored = _write(base, adapter, work, form, precision, merge=merge)
         say("asking our engine")
         name = revision.served_name
         ours = asyncio.run(ask_engine(settings, base, {name: adapter}, {name: chats}))[name]
         say("asking the export")
-        proof = _prove(work, base, form, precision, chats, ours, settings, on_progress)
+        proof = _prove(work, base, form, stored, chats, ours, settings, on_progress)
         if not proof.passed:
             raise AdapterError(f"{revision.served_name} as {form} does not say what it says here: {proof.reasons[0]}")
         _finish(work, revision, base, form, proof)
-        work.rename(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return Exported(out, revision.served_name, proof)
 
 
-def _write(base: Base, adapter: Path, work: Path, form: Form, precision: Precision, *, merge: bool) -> Precision:
+def _write(base: Base, adapter: Path, work: Path, form: Form, precision: Precision, *, merge: bool) -> str:
     """Writes the export's files; returns the precision that it is compared at."""
     from train.export.gguf_lora import write_lora
     from train.export.gguf_model import write_model
@@ -104,8 +98,7 @@ def _write(base: Base, adapter: Path, work: Path, form: Form, precision: Precisi
         write_peft(adapter, work)
         return "f32"
     if form == "merged":
-        write_merged(base, adapter, work)
-        return "f16"
+        return write_merged(base, adapter, work)
     if merge:
         import torch
 
@@ -122,19 +115,16 @@ def _write(base: Base, adapter: Path, work: Path, form: Form, precision: Precisi
 
 
 def _write_modelfile(base: Base, work: Path, *, merge: bool) -> None:
-    from transformers import AutoTokenizer
-
     from train.export.ollama import modelfile
     from understudy.bases.sampling import base_sampling
 
-    tokenizer = AutoTokenizer.from_pretrained(base.location, **pinned(base))
     config = read_model_config(base)
     text = modelfile(
         MERGED if merge else MODEL,
         None if merge else ADAPTER,
-        render=lambda chat: str(tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)),
+        render=lambda chat: rendered(base, [chat])[0],
         generation=base_sampling(base),
-        stop=str(tokenizer.eos_token),
+        stop=str(tokenizer_of(base).eos_token),
         context=min(int(config["max_position_embeddings"]), 4096),
     )
     (work / "Modelfile").write_text(text, encoding="utf-8")
@@ -144,7 +134,7 @@ def _prove(
     work: Path,
     base: Base,
     form: Form,
-    precision: Precision,
+    precision: str,
     chats: list[list[dict[str, str]]],
     ours: OurAnswers,
     settings: Settings,

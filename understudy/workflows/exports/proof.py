@@ -2,8 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from serve.engine.scratch_engine import ScratchEngine
 from train.export.runtimes import RuntimeAnswers
 from understudy.bases import Base, pinned, read_model_config, resolve_base
 from understudy.config.settings import Settings
+from understudy.errors import AdapterError
 from understudy.registry.records import Revision
 from understudy.registry.registry import Registry
 
@@ -35,6 +39,25 @@ class OurAnswers:
     """Without the end of turn."""
     ended: list[bool]
     """Whether the answer ended by itself."""
+
+
+@contextmanager
+def finished_folder(out: Path) -> Iterator[Path]:
+    """Yields a folder to write to, which becomes `out` at the end and vanishes where the block fails.
+
+    Raises:
+        AdapterError: `out` is there already.
+    """
+    if out.exists():
+        raise AdapterError(f"{out} is there already; name another folder with --out, or remove it")
+    work = out.with_name(f".{out.name}.part")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    try:
+        yield work
+        work.rename(out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def find_revision(registry: Registry, persona: str) -> tuple[Revision, Path]:
@@ -93,11 +116,21 @@ def ends_of(base: Base) -> list[int]:
     return ends if isinstance(ends, list) else [ends]
 
 
-def rendered(base: Base, chats: Sequence[list[dict[str, str]]], template: str | None = None) -> list[str]:
-    """Each chat as the text of a prompt, by the base's chat template or another `template`."""
+def tokenizer_of(base: Base) -> Any:
+    """The base's tokenizer, loaded once."""
+    return _tokenizer(base.location, pinned(base).get("revision"))
+
+
+@lru_cache(maxsize=2)
+def _tokenizer(location: str, revision: str | None) -> Any:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(base.location, **pinned(base))
+    return AutoTokenizer.from_pretrained(location, revision=revision or "main")
+
+
+def rendered(base: Base, chats: Sequence[list[dict[str, str]]], template: str | None = None) -> list[str]:
+    """Each chat as the text of a prompt, by the base's chat template or another `template`."""
+    tokenizer = tokenizer_of(base)
     written = {"add_generation_prompt": True, "tokenize": False, "chat_template": template}
     return [str(tokenizer.apply_chat_template(chat, **written)) for chat in chats]
 

@@ -36,6 +36,7 @@ from understudy.workflows.exports.proof import (
     compare,
     ends_of,
     find_revision,
+    finished_folder,
     proof_chats,
     rendered,
     sha256,
@@ -100,14 +101,9 @@ def export_web(
     voices = find_voices(registry, personas)
     base = require_base(_one_base(voices, settings))
     out = out or Path("exports") / f"{'-'.join(voice.revision.persona for voice in voices)}-web"
-    if out.exists():
-        raise AdapterError(f"{out} is there already; name another folder with --out, or remove it")
     cache = settings.bases_dir.parent
     require_node("the page's prompts are compared with ours by Node.js")
-    work = out.with_name(f".{out.name}.part")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    try:
+    with finished_folder(out) as work:
         say("writing")
         site = write_page(base, voices, work, cache)
         say("asking our engine")
@@ -117,9 +113,6 @@ def export_web(
         say("asking the export")
         proofs = _prove(work, base, voices, site, chats, ours, cache, on_progress)
         write_record(work, _record(base, voices, proofs))
-        work.rename(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     size = sum(int(file["bytes"]) for file in (site["base"], *site["personas"]))
     return WebExport(out, proofs, size)
 
