@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from datasets import Dataset, disable_progress_bars
 from peft import PeftModel
+from peft.helpers import disable_input_dtype_casting
 from peft.optimizers import create_loraplus_optimizer
 from transformers import (
     PreTrainedTokenizerBase,
@@ -63,7 +64,9 @@ class Trainer(SFTTrainer):
         alone = self.accelerator.num_processes == 1  # DDP counts gradients in its own forward pass
         if return_outputs or self.aux_loss_enabled or not alone or not fits(bare_model(inner), inputs["labels"]):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        with self.compute_loss_context_manager():
+        # accelerate's autocast is around the forward pass of the whole model, which `answer_loss` does not call.
+        mixed = disable_input_dtype_casting(inner, active=self.accelerator.native_amp)
+        with self.compute_loss_context_manager(), self.accelerator.autocast(), mixed:
             loss, right = answer_loss(inner, inputs, num_items_in_batch)
         self._metrics["train" if model.training else "eval"]["mean_token_accuracy"].append(right)
         return loss

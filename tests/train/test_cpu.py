@@ -69,6 +69,24 @@ def test_loss_and_gradients_are_those_of_trl(tmp_path: Path, settings: dict[str,
         torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_bf16_run_computes_in_bf16_what_trl_computes(tmp_path: Path, method: str) -> None:
+    trainer, batch = built(tmp_path, method=method, precision="bf16")
+    assert isinstance(trainer.model, torch.nn.Module)
+    trainer.model_wrapped = trainer.model = trainer.accelerator.prepare_model(trainer.model)
+    computed: set[torch.dtype] = set()
+    for module in trainer.model.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.register_forward_hook(lambda module, inputs, output: computed.add(output.dtype))
+    mine, gradients = loss_and_gradients(trainer, trainer.compute_loss(trainer.model, dict(batch)))
+    assert computed == {torch.bfloat16}
+    theirs, expected = loss_and_gradients(trainer, super(Trainer, trainer).compute_loss(trainer.model, dict(batch)))
+    assert mine == pytest.approx(theirs, rel=5e-3)
+    assert all(gradient.dtype == torch.float32 for gradient in gradients.values())
+    for name, gradient in gradients.items():
+        assert torch.cosine_similarity(gradient.flatten(), expected[name].flatten(), dim=0) > 0.98, name
+
+
 def test_a_run_takes_it_and_writes_down_how_often_the_likeliest_token_was_right(tmp_path: Path) -> None:
     trainer, _ = built(tmp_path)
     asked: list[int] = []

@@ -28,7 +28,7 @@ class Contamination(BaseModel):
     normalised: int
     """Rows whose prompt is a training prompt but for case, punctuation and spaces."""
     contained: int
-    """Rows of which at least half the sequences of 8 words (prompt and answers) stand in the training data."""
+    """Rows of which at least half the sequences of 8 words (prompt and answers) occur in the training data."""
     origins: tuple[str, ...]
     """The first few of them, in the held-out file."""
 
