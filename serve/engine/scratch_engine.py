@@ -32,7 +32,7 @@ class ScratchEngine:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "ScratchEngine":
-        self._session = engine_session()
+        self._session = engine_session(patient=True)
         try:
             self._engine.start()
             await self._engine.wait_ready(self._session, self._timeout)

@@ -32,7 +32,9 @@ for a 7B base at rank 64; further personas take turns."""
 SPARE_SLOTS = 2
 """One for a candidate and one for a revision that is being drained."""
 
-UPSTREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=300)
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 300.0
+"""Longest silence of the engine in an answer to people."""
 
 KEEP_ALIVE = 2.0
 """Seconds for which an idle connection to the engine is reused. vLLM's server closes it after 5, and a request sent
@@ -42,10 +44,16 @@ CPU_CONTEXT = 4096
 """Longest context that is planned for on a CPU, in tokens."""
 
 
-def engine_session() -> aiohttp.ClientSession:
-    """Opens a session for engines: unlimited connections, none of which the engine may have closed."""
+def engine_session(*, patient: bool = False) -> aiohttp.ClientSession:
+    """Opens a session for engines: unlimited connections, none of which the engine may have closed.
+
+    With `patient` it waits for an answer however long it takes, which on a busy CPU can be many minutes for a batch;
+    an engine that dies ends its connections.
+    """
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE)
-    return aiohttp.ClientSession(timeout=UPSTREAM_TIMEOUT, connector=connector, auto_decompress=False)
+    read = None if patient else READ_SECONDS
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=read)
+    return aiohttp.ClientSession(timeout=timeout, connector=connector, auto_decompress=False)
 
 
 class EnginePlan(BaseModel):
