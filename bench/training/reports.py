@@ -1,6 +1,6 @@
 """Every shipped recipe on the default base: trained, verified, and its report kept under docs/results/reports/.
 
-python -m bench.training.reports [RECIPE ...]
+python -m bench.training.reports [RECIPE ...] [--runs FOLDER]
 
 `sft-report` is trained twice, as an adapter and as a full fine-tune; both are in one report, which is also kept as an
 HTML page. The others are kept as Markdown with figures. A recipe whose report is there is made again only
@@ -33,29 +33,30 @@ def main() -> None:
     """Makes the reports, prints one table, writes docs/results/reports.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="*", help="recipes (all)")
+    parser.add_argument("--runs", type=Path, help="where runs stay; one that is finished there is not trained again")
+    arguments = parser.parse_args()
     every = recipe_names(load_settings().recipes_dir)
     kept = {row["recipe"] for row in _kept()}
-    for recipe in parser.parse_args().recipes or [name for name in every if name not in kept]:
+    for recipe in arguments.recipes or [name for name in every if name not in kept]:
         with tempfile.TemporaryDirectory() as folder:
-            made = _report(recipe, Path(folder))
+            made = _report(recipe, Path(folder), arguments.runs or Path(folder) / "runs")
         rows = [row for row in _kept() if row["recipe"] != recipe] + made
         print(save("reports", {"rows": sorted(rows, key=lambda row: row["recipe"])}), flush=True)
     _print(_kept())
 
 
-def _report(recipe: str, folder: Path) -> list[dict[str, Any]]:
-    env = {**os.environ, "UNDERSTUDY_HOME": str(folder / "home"), "UNDERSTUDY_RUNS_DIR": str(folder / "runs")}
-    rows, runs = [], []
-    for method in ((), FULL) if recipe == "sft-report" else ((),):
-        _understudy(env, "train", recipe, "--base", "smollm2", *method)
-        card = json.loads(_understudy(env, "verify", recipe, "--json", refused=True))
-        (made,) = [one for one in (folder / "runs" / recipe).iterdir() if one.is_dir() and one.name not in runs]
-        runs.append(made.name)
-        settings = json.loads((made / "settings.json").read_text())
-        rows.append(_row(recipe, settings["training"]["method"], card))
+def _report(recipe: str, folder: Path, place: Path) -> list[dict[str, Any]]:
+    env = {**os.environ, "UNDERSTUDY_HOME": str(folder / "home"), "UNDERSTUDY_RUNS_DIR": str(place.resolve())}
+    rows, chosen = [], []
+    for method in ((), FULL) if recipe == PAGE else ((),):
+        trained = _understudy(env, "train", recipe, "--base", "smollm2", "--json", *method).splitlines()[-1]
+        run = Path(json.loads(trained)["run"])
+        product = run / ("model" if method else "adapter")
+        card = json.loads(_understudy(env, "verify", recipe, "--adapter", str(product), "--json", refused=True))
+        rows.append(_row(recipe, json.loads((run / "settings.json").read_text())["training"]["method"], card))
+        chosen += ["--run", run.name]
     out = RESULTS / "reports" / recipe
     shutil.rmtree(out, ignore_errors=True)
-    chosen = [part for run in runs for part in ("--run", run)]
     _understudy(env, "report", recipe, *chosen, "--out", str(out), *(("--html",) if recipe == PAGE else ()))
     return rows
 
