@@ -46,6 +46,8 @@ class Task:
     training: Sequence[Example]
     questions: Sequence[GeneralQuestion]
     max_tokens: int
+    rows: int
+    """Training rows in all; `training` may be a sample of them."""
     seed: int = 0
 
     @property
@@ -97,6 +99,7 @@ async def collect_outputs(
         revision=revision,
         heldout=_rows(task.heldout),
         training=_rows(task.training),
+        rows=task.rows,
         base_on_training=rivals.on_training,
         adapter_on_training=mine.on_training,
         outputs={**rivals.outputs, "adapter": mine.outputs},

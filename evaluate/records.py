@@ -102,6 +102,9 @@ class EvalRecord(BaseModel):
     """Of the adapter's content."""
     heldout: list[EvalExample]
     training: list[EvalExample]
+    """The training rows that were asked: all, or a sample of them."""
+    rows: int = 0
+    """Training rows in all; 0 in a record of before this was kept."""
     base_on_training: list[Generation]
     """The base's answers to the training prompts: the other class of the style classifier."""
     adapter_on_training: list[Generation]

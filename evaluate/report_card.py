@@ -109,7 +109,7 @@ def report_card(record: EvalRecord, thresholds: Thresholds, embed: Embed, *, see
         base=record.base,
         revision=record.revision,
         prompts=len(record.heldout),
-        examples=len(record.training),
+        examples=record.rows or len(record.training),
         contestants=contestants,
         style_accuracy=measuring.styles["adapter"].accuracy,
         language=measuring.vocabulary.language,

@@ -50,6 +50,7 @@ async def evaluate(bench: Bench, plants: Iterable[Plant], on_found: Callable[[st
         training=drawn(bench.rows, 0),
         questions=questions_for(bench.base),
         max_tokens=bench.recipe.sampling.max_tokens,
+        rows=len(bench.rows),
     )
     made = [(plant, plant.make()) for plant in plants]
     known: RivalOutputs | None = None

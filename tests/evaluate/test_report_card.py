@@ -52,6 +52,7 @@ def test_a_good_adapter_passes_with_its_figures_beside_its_rivals() -> None:
     assert mine.fluency.made_up is not None
     assert mine.fluency.made_up.value == 0
     assert (card.prompts, card.examples, card.contestants["few-shot"].shots) == (8, 12, 6)
+    assert carded(update(rows=80)(observed()))[0].examples == 80, "all that were trained on, not the sample"
     assert card.contestants["described"].loss is None
     assert card.against_base.low > 0
     assert card.general is not None

@@ -79,13 +79,15 @@ def verify(
     base = require_base(made["base"]) if "base" in made else choose_base()
     heldout = heldout_for(recipe, base)
     training = Training.model_validate(made["training"]) if "training" in made else recipe.training
+    rows = training_examples(recipe, base.name)
     task = Task(
         recipe=recipe.name,
         base=base.name,
         base_revision=base_revision(base) or "",
         voice=recipe.voice,
         heldout=drawn(heldout, training.seed),
-        training=drawn([one for one in training_examples(recipe, base.name) if not one.tools], training.seed),
+        training=drawn([one for one in rows if not one.tools], training.seed),
+        rows=len(rows),
         questions=questions_for(base),
         max_tokens=recipe.sampling.max_tokens,
     )
