@@ -3,7 +3,7 @@
 #
 #   VARIANT=cpu|gpu  which build of torch and vLLM (default: gpu if nvidia-smi lists one, else cpu)
 #   VENV=DIR         where the environment goes (default .venv)
-#   PYTHON=PROGRAM   a Python 3.11 (default python3.11, else python3)
+#   PYTHON=PROGRAM   a Python 3.11, 3.12 or 3.13 (default: the first that is here; without one, uv fetches 3.11)
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -20,10 +20,12 @@ requirements=requirements/$VARIANT.txt
 stamp=$venv/.understudy-$VARIANT-$(cat "$requirements" requirements/base.txt pyproject.toml | sha256sum | cut -c1-16)
 [ -e "$stamp" ] && exit 0
 
-python=${PYTHON:-$(command -v python3.11 || command -v python3 || true)}
-[ -n "$python" ] || die "no Python found: install Python 3.11, or name one with PYTHON=/path/to/python3.11"
-version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-[ "$version" = 3.11 ] || die "$python is Python $version, Understudy needs 3.11: name one with PYTHON=/path/to/python3.11"
+fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
+python=${PYTHON:-}
+for name in python3.11 python3.12 python3.13 python3; do
+  if [ -z "$python" ] && found=$(command -v "$name") && fits "$found"; then python=$found; fi
+done
+[ -z "$python" ] || fits "$python" || die "PYTHON=$python is $("$python" -V 2>&1), Understudy needs Python 3.11, 3.12 or 3.13"
 
 if [ "$VARIANT" = cpu ] && ! PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep -q 'libnuma\.so\.1'; then
   say "vLLM's CPU build needs libnuma, which is not here"
@@ -36,7 +38,19 @@ fi
 
 why=$([ "$VARIANT" = cpu ] && echo "no NVIDIA GPU found, or CPU asked for" || echo "NVIDIA GPU")
 say "environment $venv, variant $VARIANT ($why); about 20 s to a few minutes, depending on the network"
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+if [ ! -x "$venv/bin/python" ] && [ -n "$python" ]; then
+  "$python" -m venv "$venv"
+elif [ ! -x "$venv/bin/python" ]; then
+  say "no Python 3.11 to 3.13 is here: uv fetches one"
+  uv=$(command -v uv || true)
+  if [ -z "$uv" ]; then
+    other=$(command -v python3) || die "no Python and no uv found: install Python 3.11, 3.12 or 3.13, or uv"
+    "$other" -m venv "$venv.uv" && "$venv.uv/bin/python" -m pip install -q --disable-pip-version-check "uv==0.13.9"
+    uv=$venv.uv/bin/uv
+  fi
+  "$uv" venv -q --seed --python 3.11 "$venv" || die "uv cannot fetch a Python: install Python 3.11, 3.12 or 3.13"
+  rm -rf "$venv.uv"
+fi
 [ -x "$venv/bin/uv" ] || "$venv/bin/python" -m pip install -q --disable-pip-version-check "uv==0.13.9"
 
 export VIRTUAL_ENV=$PWD/$venv

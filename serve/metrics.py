@@ -6,15 +6,13 @@ address, no secret, no unknown model's name.
 
 import time
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, ProcessCollector
 
+from serve.engine.adapter_engine import CheckStage
 from serve.request_metrics import Clock, Instruments, RequestMetrics
-
-CheckStage: TypeAlias = Literal["validation", "load", "probe", "golden"]
-"""The check that refused a revision."""
 
 SWAP_BUCKETS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0)
 

@@ -5,13 +5,13 @@ import time
 import typing
 from collections.abc import Callable, Collection
 from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import Self, TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from serve.http.errors import Refusal
+
 Clock: TypeAlias = Callable[[], float]
-Refusal: TypeAlias = Literal["key", "rate_limit", "overloaded", "body", "unknown_model", "engine", "hub"]
-"""Why a request was turned away."""
 
 OF_REVISION = ("persona", "revision")
 CLIENT_GONE = 499

@@ -7,11 +7,12 @@ from typing import Any
 import aiohttp
 from sqlalchemy.exc import SQLAlchemyError
 
+from serve.engine.adapter_engine import BASE_NAME
 from serve.engine.evaluation import Evaluations, Traffic
 from serve.engine.fair_scheduler import FairScheduler
 from serve.engine.remote import RemoteEngine, plan_remote
 from serve.engine.supervisor import Status, Supervisor
-from serve.engine.vllm import BASE_NAME, Engine, plan_engine, slots_for
+from serve.engine.vllm import Engine, plan_engine, slots_for
 from serve.events import EventStream
 from serve.http.auth import Authenticator
 from serve.hub_sync.adapter_cache import AdapterCache, cache_folder
@@ -25,6 +26,7 @@ from serve.rollout.lazy_load import LazyLoader
 from serve.rollout.loader import Loader, RolloutEvent
 from serve.rollout.publisher import Publisher
 from serve.rollout.routing import RoutingTable
+from serve.rollout.vllm_adapters import VllmAdapters
 from understudy.bases import resolve_base
 from understudy.bases.sampling import base_sampling
 from understudy.config.settings import Settings
@@ -56,7 +58,11 @@ class Gateway:
         self._template: tuple[ChatTemplate | None] | None = None
         self.scheduler = FairScheduler(max(1, plan.slots - 1))  # one is kept for the candidate being probed
         loader = Loader(
-            self.registry, self.table, self.engine, session, drain_timeout=settings.drain_timeout, emit=self._emit
+            self.registry,
+            self.table,
+            VllmAdapters(self.engine, session),
+            drain_timeout=settings.drain_timeout,
+            emit=self._emit,
         )
         self.publisher = Publisher(
             self.registry, self.table, loader, emit=self._emit, trial_answers=settings.canary_answers
@@ -176,17 +182,7 @@ class Gateway:
         )
 
     def _persona(self, name: str, revision: Revision) -> dict[str, Any]:
-        card = {
-            "title": name,
-            "voice": "",
-            "prompts": [],
-            "sampling": {},
-            **self.table.cards.get(name, {}),
-        }
-        # vLLM, too, takes what the card does not set from the base's generation_config.json.
-        own = {key: value for key, value in (card["sampling"] or {}).items() if value is not None}
-        card["sampling"] = self._sampling | own
-        about = {"kind": "persona", "revision": short(revision.id), **card, "others": self.table.others(name)}
+        about = self.table.about(name, revision, self._sampling)
         if name in self.table.unloaded:
             about["unloaded"] = about["resting"] = True  # the latter is the older name
         return _model(name, int(revision.created_at.timestamp()), about)

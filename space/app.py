@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -38,6 +39,8 @@ from understudy.config.settings import Settings, load_settings
 from understudy.processes import require_port
 from understudy.registry.database import open_database
 from understudy.terminal import PlainFormatter
+
+Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 
 CONCURRENCY = 16
 """Events of one kind that run at once."""
@@ -160,8 +163,16 @@ def _banner_parts(status: GatewayStatus) -> tuple[object, ...]:
     return status.readiness, status.away, status.again, status.learners
 
 
-def start(app: Page, *, host: str, port: int, block: bool = True, routes: Sequence[Route] = ()) -> None:
-    """Serves the page.
+def start(
+    app: Page,
+    *,
+    host: str,
+    port: int,
+    block: bool = True,
+    routes: Sequence[Route] = (),
+    lifespan: Lifespan | None = None,
+) -> None:
+    """Serves the page. `lifespan` is entered when the server starts, in its event loop.
 
     Raises:
         ConfigError: the port is taken.
@@ -182,6 +193,7 @@ def start(app: Page, *, host: str, port: int, block: bool = True, routes: Sequen
         app_kwargs={
             "middleware": [Middleware(VisitorCookie), Middleware(PageLanguage)],
             "routes": [Route("/news", app.live_updates.stream), *routes],
+            **({"lifespan": lifespan} if lifespan else {}),
         },
         share=False,
         quiet=True,
@@ -193,13 +205,13 @@ def launch(
     settings: Settings,
     backend: Backend | None = None,
     *,
-    opened: Callable[[], None] = lambda: None,
     routes: Sequence[Route] = (),
+    lifespan: Lifespan | None = None,
 ) -> None:
     """Opens the database and serves the page until interrupted; with a `votes_repo`, votes are kept there.
 
-    `backend` answers; without one, the gateway of the settings does. `opened` is called when the page is up;
-    `routes` are served beside it.
+    `backend` answers; without one, the gateway of the settings does. `routes` are served beside the page; `lifespan` is
+    as in `start`.
 
     Raises:
         ConfigError: the port is taken, the database cannot be opened, `moderation` names no moderator, or
@@ -225,8 +237,7 @@ def launch(
         signal.signal(signal.SIGTERM, _exit)
         backup.open()
     try:
-        start(app, host=settings.host, port=settings.space_port, block=False, routes=routes)
-        opened()
+        start(app, host=settings.host, port=settings.space_port, block=False, routes=routes, lifespan=lifespan)
         app.block_thread()
     finally:
         app.close()  # so that no vote arrives after the last export

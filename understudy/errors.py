@@ -46,7 +46,11 @@ class HubError(AdapterError):
 
 
 class TrainingError(UnderstudyError, RuntimeError):
-    """A training run, here or as a job on another machine, was refused before it started, or failed."""
+    """A training run was refused before it started, or failed."""
+
+
+class JobError(UnderstudyError, RuntimeError):
+    """A job cannot be sent to the Hub's machines, is not taken there, or failed."""
 
 
 class NotFoundError(UnderstudyError, LookupError):

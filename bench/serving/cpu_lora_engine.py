@@ -13,7 +13,8 @@ import numpy as np
 
 from bench.serving.adapters import random_adapter
 from bench.serving.load import load
-from serve.engine.vllm import BASE_NAME, Engine, plan_engine
+from serve.engine.adapter_engine import BASE_NAME
+from serve.engine.vllm import Engine, plan_engine
 from understudy.bases import TINY_DIR, Base, resolve_base
 from understudy.config.settings import load_settings
 

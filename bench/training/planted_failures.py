@@ -23,8 +23,8 @@ from evaluate.records import EvalRecord, Generation, RivalOutputs
 from evaluate.report_card import ReportCard, report_card
 from evaluate.served_model import ServedModel
 from evaluate.verdict import judge
+from serve.engine.adapter_engine import BASE_NAME
 from serve.engine.scratch_engine import ScratchEngine
-from serve.engine.vllm import BASE_NAME
 from understudy.bases import base_revision, resolve_base
 from understudy.cli.console import prepare
 from understudy.config.recipe import load_recipe

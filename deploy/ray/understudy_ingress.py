@@ -14,7 +14,7 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.llm.ingress import OpenAiIngress
 from understudy_privacy import listen_privately
 
-from serve.engine.vllm import BASE_NAME
+from serve.engine.adapter_engine import BASE_NAME
 from serve.hub_sync.adapter_cache import SERVED_NAME
 
 log = logging.getLogger("ray.serve")

@@ -26,7 +26,8 @@ from ray.serve.llm.ingress import make_fastapi_ingress
 from understudy_ingress import ROUTES, Ingress
 from understudy_replica import BaseIsHere, Replica
 
-from serve.engine.vllm import BASE_NAME, EnginePlan, engine_environment, plan_engine
+from serve.engine.adapter_engine import BASE_NAME
+from serve.engine.vllm import EnginePlan, engine_environment, plan_engine
 from understudy.bases import base_revision, resolve_base
 from understudy.config.settings import Settings, load_settings
 

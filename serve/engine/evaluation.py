@@ -9,7 +9,8 @@ from typing import Any, Literal
 import aiohttp
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.engine.vllm import BASE_NAME, Engine
+from serve.engine.adapter_engine import BASE_NAME
+from serve.engine.vllm import Engine
 from serve.rollout.validate import validate
 from understudy.bases import base_revision
 from understudy.config.recipe import NAME

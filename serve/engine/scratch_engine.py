@@ -7,7 +7,8 @@ from typing import Any
 import aiohttp
 from anyio import CancelScope
 
-from serve.engine.vllm import BASE_NAME, Engine, EnginePlan, cores, engine_session, plan_engine
+from serve.engine.adapter_engine import BASE_NAME
+from serve.engine.vllm import Engine, EnginePlan, cores, engine_session, plan_engine
 from serve.rollout.validate import validate
 from understudy.bases import Base
 from understudy.config.settings import Settings

@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 from pydantic import BaseModel, ConfigDict
 
+from serve.engine.adapter_engine import BASE_NAME
 from understudy.bases import Base, base_revision, read_model_config
 from understudy.bases.precision import serving_dtype
 from understudy.config.settings import Settings
@@ -18,9 +19,6 @@ from understudy.errors import EngineError
 from understudy.processes import ENGINE_MODULE, QUIET_OPENMP, Child, free_port
 
 log = logging.getLogger("understudy.engine")
-
-BASE_NAME = "base"
-"""The name under which the base is served."""
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Maximum ranks that vLLM 0.32 accepts."""

@@ -1,11 +1,14 @@
 """Refusals and errors in the shape that OpenAI's clients understand."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from starlette.responses import JSONResponse
 
-from serve.request_metrics import Refusal
+from understudy.errors import EngineError, NotFoundError, PublishError
+
+Refusal: TypeAlias = Literal["key", "rate_limit", "overloaded", "body", "unknown_model", "engine", "hub"]
+"""What the metrics count a refusal under."""
 
 TYPES = {
     400: "invalid_request_error",
@@ -95,6 +98,15 @@ class HttpRefusalError(Exception):
             retry_after=None if self.retry_after is None else max(1, int(seconds)),
             reasons=self.reasons,
         )
+
+
+def refusal_of(error: NotFoundError | PublishError | EngineError) -> HttpRefusalError:
+    """The refusal of a change that an admin asked for."""
+    if isinstance(error, NotFoundError):
+        return HttpRefusalError(404, str(error), code="not_found")
+    if isinstance(error, PublishError):
+        return HttpRefusalError(409, str(error), code="refused", reasons=error.reasons)
+    return engine_not_ready(str(error))
 
 
 def engine_not_ready(message: str, code: str = "engine_down") -> HttpRefusalError:

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from serve.engine.adapter_engine import BASE_NAME
 from serve.engine.evaluation import EvaluationRequest, Operation
-from serve.engine.vllm import BASE_NAME
-from serve.http.errors import HttpRefusalError, engine_not_ready, error_response
+from serve.http.errors import HttpRefusalError, engine_not_ready, error_response, refusal_of
 from serve.learning import LearningStatus
 from serve.rollout.publisher import Published
 from serve.state import Gateway
@@ -217,16 +217,10 @@ def shape_errors(app: FastAPI) -> None:
         return error.response
 
     @app.exception_handler(NotFoundError)
-    async def _(request: Request, error: NotFoundError) -> JSONResponse:
-        return error_response(404, str(error), code="not_found")
-
     @app.exception_handler(PublishError)
-    async def _(request: Request, error: PublishError) -> JSONResponse:
-        return error_response(409, str(error), code="refused", reasons=error.reasons)
-
     @app.exception_handler(EngineError)
-    async def _(request: Request, error: EngineError) -> JSONResponse:
-        return engine_not_ready(str(error)).response
+    async def _(request: Request, error: NotFoundError | PublishError | EngineError) -> JSONResponse:
+        return refusal_of(error).response
 
 
 def _require_ready(gateway: Gateway) -> None:

@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict
 from serve.hub_sync.background import run_in_background
 from serve.hub_sync.follow_config import Follow
 from serve.rollout.publisher import Publisher
-from understudy.errors import AdapterError, EngineError, HubError, NotFoundError, PublishError
+from understudy.errors import AdapterError, EngineError, HubError, PublishError
 from understudy.registry.adapters import short
-from understudy.registry.hub import LATEST, WILDCARD, ResolvedRevision, fetch_adapter, wanted_commit
+from understudy.registry.hub import LATEST, WILDCARD, ResolvedRevision, wanted_commit
+from understudy.registry.hub_registry import stored_commit
 from understudy.registry.persona_card import read_card
 from understudy.registry.records import HandledCommit, Revision
 from understudy.registry.registry import Registry
@@ -59,6 +60,11 @@ class PollResult(BaseModel):
     """Whether it is sent as an event: once for each cause."""
 
 
+async def _always() -> bool:
+    """An engine in this process is as healthy as we are."""
+    return True
+
+
 @dataclass(frozen=True)
 class FollowerContext:
     """What all followers share."""
@@ -67,11 +73,11 @@ class FollowerContext:
     publisher: Publisher
     ready: Callable[[], bool]
     """Whether the engine is ready, so that a revision can be published."""
-    engine_healthy: Callable[[], Awaitable[bool]]
-    """Asks the engine itself, to tell after a refusal whether it was the engine's fault."""
     emit: Callable[[PollResult], None]
     endpoint: str
     poll: float
+    engine_healthy: Callable[[], Awaitable[bool]] = _always
+    """Asks the engine itself, to tell after a refusal whether it was the engine's fault."""
 
 
 class Follower:
@@ -123,6 +129,7 @@ class Follower:
             "handled": self._handled or None,
             "last_look": self._last,
             "last_error": self._error or None,
+            "refused": bool(self._error) and not self._kind,  # the commit is at fault
             "next_look": self._next,
         }
 
@@ -228,20 +235,17 @@ class Follower:
 
     async def _stored(self, follow: Follow, wanted: ResolvedRevision) -> Revision:
         """Returns the revision of the commit, fetched into our store if it is not there yet."""
-        registry = self._context.registry
-        try:
-            revision = await asyncio.to_thread(registry.revision, self.persona, wanted.commit)
-            registry.path(revision)
-            return revision
-        except NotFoundError:
-            pass
-        where = f"{follow.repo}@{wanted.name}"
-        folder, _ = await _with_timeout(
-            where, DOWNLOAD_SECONDS, fetch_adapter, follow.repo, wanted.commit, endpoint=self._context.endpoint
-        )
-        source = f"hub:{where}"
-        return await asyncio.to_thread(
-            registry.add_hub_revision, self.persona, folder, wanted.commit, source=source, actor=follow.actor
+        where, context = f"{follow.repo}@{wanted.name}", self._context
+        return await _with_timeout(
+            where,
+            DOWNLOAD_SECONDS,
+            stored_commit,
+            context.registry,
+            self.persona,
+            follow.repo,
+            wanted,
+            follow.actor,
+            context.endpoint,
         )
 
     async def _publish(self, follow: Follow, revision: Revision) -> None:
@@ -288,7 +292,7 @@ class Follower:
         return min(max(MAX_PAUSE, self._context.poll), self._context.poll * 2.0 ** min(self._failures - 1, 20))
 
 
-async def _with_timeout(where: str, seconds: float, work: Callable[..., Any], *args: str, **more: str) -> Any:
+async def _with_timeout(where: str, seconds: float, work: Callable[..., Any], *args: Any, **more: str) -> Any:
     """Runs work on the Hub in a thread; a timeout after `seconds` is a HubError like others."""
     try:
         return await run_in_background(seconds, work, *args, **more)

@@ -8,13 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import aiohttp
 from pydantic import BaseModel, ConfigDict
 
-from serve.engine.vllm import Engine
-from serve.metrics import CheckStage
+from serve.engine.adapter_engine import AdapterEngine, CheckStage
 from serve.rollout.loaded import Loaded
-from serve.rollout.probe import Probe
 from serve.rollout.routing import RoutingTable
 from serve.rollout.validate import validate
 from understudy.errors import AdapterError, EngineError, PublishError
@@ -61,14 +58,12 @@ class Loader:
         self,
         registry: Registry,
         table: RoutingTable,
-        engine: Engine,
-        session: aiohttp.ClientSession,
+        engine: AdapterEngine,
         *,
         drain_timeout: float,
         emit: EventSink,
     ) -> None:
-        self._registry, self._table, self._engine, self._session = registry, table, engine, session
-        self._probe = Probe(engine, session)
+        self._registry, self._table, self._engine = registry, table, engine
         self._drain_timeout, self._emit = drain_timeout, emit
         self.locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """By persona: held while its live revision changes or one of its revisions is unloaded."""
@@ -77,8 +72,8 @@ class Loader:
 
     @property
     def capacity(self) -> int:
-        """Adapters that fit into the slots with one to spare for a candidate."""
-        return max(1, self._engine.plan.slots - 1)
+        """Adapters that fit into the engine with one to spare for a candidate."""
+        return self._engine.capacity
 
     async def load_and_probe(self, revision: Revision, actor: str) -> Loaded:
         """Validates, loads and probes a revision, unless this engine process has it. Hold the persona's lock.
@@ -113,14 +108,15 @@ class Loader:
         card = self._table.cards[persona.name] = persona.card
         live = self._table.live.get(persona.name)
         try:
-            return await self._try(revision, self._registry.path(revision), card, live.name if live else None)
+            folder = await asyncio.to_thread(self._registry.path, revision)
+            return await self._try(revision, folder, card, live.name if live else None)
         except AdapterRefusedError as error:
             raise await self._refuse(revision, actor, error) from error
 
     async def _try(self, revision: Revision, folder: Path, card: dict[str, Any], live: str | None) -> Loaded:
         """Validates, loads and probes. Raises as `load_on_demand`."""
-        plan, engine_generation, name = self._engine.plan, self._table.engine_generation, revision.served_name
-        problems = await asyncio.to_thread(validate, folder, plan.base, max_rank=plan.max_rank)
+        engine, engine_generation, name = self._engine, self._table.engine_generation, revision.served_name
+        problems = await asyncio.to_thread(validate, folder, engine.base, max_rank=engine.max_rank)
         if problems:
             raise AdapterRefusedError("validation", problems)
         try:
@@ -128,13 +124,13 @@ class Loader:
         except AdapterError as error:
             raise AdapterRefusedError("validation", [str(error)]) from error
         try:
-            await self._engine.load(self._session, name, folder)
+            await engine.load(name, folder)
         except EngineError as error:
             raise AdapterRefusedError("load", [str(error)]) from error
-        report = await self._probe.check(name, card.get("prompts", []), golden=card.get("golden", []), live=live)
+        report = await engine.probe(name, card, live)
         if report.problems:
             with contextlib.suppress(EngineError):  # the refusal matters; the supervisor notices a dead engine
-                await self._engine.unload(self._session, name)
+                await engine.unload(name, folder)
             raise AdapterRefusedError("probe", report.problems, report.figures)
         if engine_generation != self._table.engine_generation:
             raise EngineError("the engine was restarted in the meantime; try again")
@@ -164,7 +160,7 @@ class Loader:
 
     async def _unload(self, old: Loaded) -> None:
         try:
-            await self._engine.unload(self._session, old.name)
+            await self._engine.unload(old.name, self._registry.folder(old.revision))
         except EngineError as error:
             log.warning("%s could not be unloaded: %s", old.name, error)
         self._emit(RolloutEvent(kind="unloaded", persona=old.revision.persona, revision=old.revision.id))

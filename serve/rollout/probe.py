@@ -2,21 +2,17 @@
 
 import asyncio
 import math
-import re
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
 import aiohttp
-from pydantic import BaseModel, ConfigDict
 
+from serve.engine.adapter_engine import BASE_NAME, ProbeReport
 from serve.engine.logprobs import COMPARED, MAX_TOKENS, SAME, ScoredAnswer, ask, difference, same
-from serve.engine.vllm import BASE_NAME, Engine
+from serve.engine.vllm import Engine
+from serve.rollout.judgement import NO_EFFECT, PROMPTS, judge_golden, odd_answers
 from understudy.bases.sampling import base_sampling
 from understudy.errors import EngineError
-from understudy.statistics.degenerate_text import degenerate
-
-PROMPTS = ("Hello.", "Write about a lamp.", "What can you do?")
-"""Asked when the persona's card has none. They may be far from its training data, so one odd answer is allowed."""
 
 MAX_PROMPTS = 3
 MAX_GOLDEN = 8
@@ -36,27 +32,8 @@ SLOW = 5.0
 SLOW_FLOOR = 0.005
 """Seconds per token on top, for engines so fast that a single pause is a multiple."""
 
-GOLDEN_TEXT = 2000
-"""Characters of an answer in which an expectation is searched."""
-
 REMEMBERED = 32
 """Candidates that passed and whose answers are kept, to compare the next candidate with."""
-
-GOLDEN_TOLERANCE = 0.25
-"""Share of golden prompts by which a candidate may be worse than the live revision: one of four, none of three."""
-
-
-class ProbeReport(BaseModel):
-    """Why a candidate is refused, and what was measured in any case."""
-
-    model_config = ConfigDict(frozen=True)
-
-    problems: list[str]
-    figures: dict[str, float | int | str | None]
-    """`prompts` asked and how many `ended` by themselves; `logprob_difference` from the base and `noise`, the base's
-    difference from itself (nats); `golden` prompts, `golden_met` by the candidate and by `golden_met_live`
-    (None when not asked); `seconds_per_token`, those of the `reference` and their ratio `slowdown`; `seconds` of
-    the whole probe."""
 
 
 class Probe:
@@ -188,30 +165,18 @@ class _Probing:
         if 2 * ended < len(answers):
             count = "no answer" if not ended else f"only {ended} of {len(answers)} answers"
             self.problems.append(f"{count} ended by itself within {self.max_tokens} tokens")
-        odd = []
+        finite = {}
         for prompt, answer in answers:
-            if not all(math.isfinite(p) for p in answer.logprobs):
+            if all(math.isfinite(p) for p in answer.logprobs):
+                finite[prompt] = answer.text
+            else:
                 self.problems.append(f"its probabilities are not numbers on {prompt!r}")
-            elif why := degenerate(answer.text, prompt):
-                odd.append(f"{why} on {prompt!r}")
-        allowed = 1 if self.prompts == list(PROMPTS) else 0
-        self.problems += odd if len(odd) > allowed else []
+        self.problems += odd_answers(finite, of_card=self.prompts != list(PROMPTS))
 
     def _judge_golden(self, live: dict[str, ScoredAnswer]) -> None:
-        """Requires as many met expectations as the live revision meets, less the tolerance; half without a live one."""
-        total = self.figures["golden"] = len(self.golden)
-        met, of_live = (met_of(self.golden, a) if total and a else None for a in (self.asked, live))
-        self.figures |= {"golden_met": met, "golden_met_live": of_live}
-        if met is None:
-            return
-        least = math.ceil(total / 2) if of_live is None else of_live - math.floor(GOLDEN_TOLERANCE * total)
-        if met < least:
-            than = f"the live revision meets {of_live}" if of_live is not None else f"at least {least} are needed"
-            missed = next(g for g in self.golden if not meets(self.asked[g["prompt"]], g["expect"]))
-            self.problems.append(
-                f"it meets {met} of {total} golden expectations, {than}; for instance {missed['prompt']!r} "
-                f"was not answered with {missed['expect']!r}"
-            )
+        figures, problems = judge_golden(self.golden, _texts(self.asked), _texts(live))
+        self.figures |= figures
+        self.problems += problems
 
     async def _judge_others(self, unharmed: dict[str, list[ScoredAnswer]], now: dict[str, ScoredAnswer]) -> float:
         """Checks that base and live revision answer as before; returns the base's difference from itself."""
@@ -255,7 +220,7 @@ class _Probing:
         # A base that differs by more than that is harmed or shared a batch; its difference is not noise.
         noise = noise if noise <= SAME else 0.0
         if effect <= max(ACTS, NOISE * noise):
-            self.problems.append("its answers are those of the base: the adapter has no effect")
+            self.problems.append(NO_EFFECT)
 
 
 def slow(mine: float, theirs: float) -> bool:
@@ -263,17 +228,8 @@ def slow(mine: float, theirs: float) -> bool:
     return mine > SLOW * theirs + SLOW_FLOOR
 
 
-def meets(answer: ScoredAnswer, expect: str) -> bool:
-    """Whether the expectation, a regular expression, is found in the answer; an invalid one is not met."""
-    try:
-        return re.search(expect, answer.text[:GOLDEN_TEXT]) is not None
-    except (re.error, RecursionError):
-        return False
-
-
-def met_of(golden: Sequence[Mapping[str, str]], answers: Mapping[str, ScoredAnswer]) -> int:
-    """How many expectations the answers meet."""
-    return sum(meets(answers[g["prompt"]], g["expect"]) for g in golden)
+def _texts(answers: Mapping[str, ScoredAnswer]) -> dict[str, str]:
+    return {prompt: answer.text for prompt, answer in answers.items()}
 
 
 def _shown(value: float) -> float:

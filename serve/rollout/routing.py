@@ -1,11 +1,11 @@
 """Maps the names that requests use to loaded revisions."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from serve.engine.vllm import BASE_NAME
+from serve.engine.adapter_engine import BASE_NAME
 from serve.rollout.canary import Trial
 from serve.rollout.loaded import Loaded
 from understudy.errors import NotFoundError
@@ -82,6 +82,14 @@ class RoutingTable:
     def shown(self) -> dict[str, Revision]:
         """The live revision of each persona, by name, loaded or not."""
         return dict(sorted((self.unloaded | {name: loaded.revision for name, loaded in self.live.items()}).items()))
+
+    def about(self, name: str, revision: Revision, sampling: Mapping[str, Any]) -> dict[str, Any]:
+        """What people are told about a persona; what its card does not set of the sampling, the base's says."""
+        card = {"title": name, "voice": "", "prompts": [], "sampling": {}, **self.cards.get(name, {})}
+        # vLLM, too, takes what the card does not set from the base's generation_config.json.
+        own = {key: value for key, value in (card["sampling"] or {}).items() if value is not None}
+        card["sampling"] = {**sampling, **own}
+        return {"kind": "persona", "revision": short(revision.id), **card, "others": self.others(name)}
 
     def is_unloaded(self, model: str) -> bool:
         """Whether `model`, a persona or `persona@revision`, must be loaded before it can answer."""

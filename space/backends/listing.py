@@ -68,7 +68,7 @@ def read_listing(models: Any) -> Listing:
     Raises:
         ValueError, KeyError, TypeError: it is no list of models.
     """
-    contestants = tuple(_contestant(item) for item in models["data"])
+    contestants = tuple(contestant_of(item) for item in models["data"])
     return Listing(contestants=contestants, learners=_learners(models))
 
 
@@ -84,7 +84,8 @@ def _learners(models: Any) -> tuple[LearningPersona, ...]:
     return tuple(found)
 
 
-def _contestant(item: dict[str, Any]) -> Contestant:
+def contestant_of(item: dict[str, Any]) -> Contestant:
+    """Reads one entry of that list. Raises as `read_listing`."""
     card = dict(item.get("understudy") or {})
     if isinstance(card.get("sampling"), dict):
         card["sampling"] = {key: value for key, value in card["sampling"].items() if value is not None}

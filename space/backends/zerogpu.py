@@ -1,106 +1,120 @@
-"""The backend without a server: base and adapters are in the Space itself, and each battle is one call of the GPU."""
+"""The backend without a server: base and adapters are in the Space itself, and each battle is one call of the GPU.
+
+Revisions come and go as behind a gateway, by the same code: `serve.hub_sync` follows the Hub, `serve.rollout`
+validates, proves, publishes, tries, and rolls back.
+"""
 
 import asyncio
+import contextlib
 import contextvars
-import hmac
 import logging
-import math
-import re
-import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from functools import partial
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
+from arena.votes.votes import BattleVotes
+from serve.hub_sync.background import run_in_background
+from serve.hub_sync.follower import FollowerContext, PollResult
+from serve.hub_sync.watcher import Watcher
+from serve.rollout.canary import AnswerOutcome
+from serve.rollout.loader import Loader, RolloutEvent
+from serve.rollout.publisher import Publisher
+from serve.rollout.routing import RoutingTable, Target
 from space.backends.errors import ModelServerError, Readiness
-from space.backends.followed import Followed, HubPersonas, LivePersona, NoProofError, Validate
-from space.backends.listing import Contestant, ListedSampling, Listing
+from space.backends.listing import LearningPersona, Listing, contestant_of
 from space.backends.protocol import AnswerChunk, GatewayEvent, Messages, Question
+from space.backends.zerogpu_adapters import ModelAdapters, place
 from space.backends.zerogpu_model import BASE_ROW, AdapterModel, BatchSampling
 from space.i18n import Notice, notice
 from space.status import BASE
-from understudy.bases import Base
+from understudy.bases import resolve_base
 from understudy.config.settings import Settings
+from understudy.errors import NotFoundError
 from understudy.registry.adapters import short
-from understudy.registry.registry import open_registry
-from understudy.statistics.degenerate_text import degenerate
+from understudy.registry.database import open_database
+from understudy.registry.hub_registry import HubRegistry
 
 log = logging.getLogger("space.zerogpu")
 
-SECRET = "x-webhook-secret"
 LOOK = 0.5
 """Seconds between two looks for changes that a page should hear of."""
-PROBE_PROMPTS = ("Hello.", "Write about a lamp.", "What can you do?")
-"""Asked of a candidate whose card has neither golden prompts nor prompts."""
-MAX_PROBED = 4
-PROBE_TOKENS = 96
-GOLDEN_TOLERANCE = 0.25
-"""Share of golden prompts by which a candidate may be worse than the live revision."""
+LONGEST = 900.0
+"""Seconds after which an answer is given up, far beyond what a call may take."""
 
 
-def zerogpu_backend(
-    settings: Settings, base: Base, following: Mapping[str, Followed], validate: Validate
-) -> "ZeroGpuBackend":
+def zerogpu_backend(settings: Settings) -> "ZeroGpuBackend":
     """Loads the base and what is followed now. Call it when the program starts, in its main thread.
 
     Raises:
         BaseModelError: the base cannot be loaded.
-        ConfigError: the database cannot be opened.
+        ConfigError: the database cannot be opened, or the personas file cannot be used.
     """
-    model = AdapterModel(base)
-    registry, endpoint = open_registry(settings), settings.hub_endpoint
-    personas = HubPersonas(following, registry, validate, partial(prove, model), endpoint, settings.hub_poll)
-    model.load(personas.prepare())
-    return ZeroGpuBackend(model, personas)
+    base = resolve_base(settings.base)
+    adapters = ModelAdapters(AdapterModel(base), base, settings.max_lora_rank)
+    registry = HubRegistry(open_database(settings.database), settings.store_dir, settings.hub_endpoint)
+    place(adapters, registry, settings)
+    return ZeroGpuBackend(settings, registry, adapters)
 
 
 class ZeroGpuBackend:
-    """Answers from the model, as the personas that are live when a question is asked."""
+    """Answers from the model, as the personas that are live when a question is asked.
 
-    def __init__(self, model: AdapterModel, personas: HubPersonas) -> None:
-        self._model, self._personas = model, personas
-        self.open = personas.open
-        """Call it when the page is up, for only then there is a GPU: it begins to follow."""
+    `lifespan` is for the page's server; the backend belongs to that server's event loop.
+    """
 
-    def routes(self, settings: Settings) -> list[Route]:
-        """The Hub's webhook, if it has a secret: it causes a poll, and nothing else in it is believed."""
-        secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else ""
+    def __init__(self, settings: Settings, registry: HubRegistry, adapters: ModelAdapters) -> None:
+        self.adapters, self._votes, self._ready, self._changes = adapters, BattleVotes(registry.engine), False, 0
+        self.table = RoutingTable()
+        loader = Loader(registry, self.table, adapters, drain_timeout=settings.drain_timeout, emit=self._changed)
+        self.publisher = Publisher(
+            registry, self.table, loader, emit=self._changed, trial_answers=settings.canary_answers
+        )
+        context = FollowerContext(
+            registry=registry,
+            publisher=self.publisher,
+            ready=lambda: self._ready,
+            emit=self._changed,
+            endpoint=settings.hub_endpoint,
+            poll=settings.hub_poll,
+        )
+        self.watcher = Watcher(settings.personas_file, context, lambda problem: None)
+        self.watcher.prepare()
 
-        async def hook(request: Request) -> Response:
-            if not hmac.compare_digest(request.headers.get(SECRET, "").encode("utf-8", "replace"), secret.encode()):
-                return JSONResponse({"error": "missing or wrong webhook secret"}, 401)
-            try:
-                repo = (await request.json())["repo"]["name"]
-            except (ValueError, KeyError, TypeError):
-                return JSONResponse({"error": "the body has no repo.name"}, 400)
-            return JSONResponse({"status": "accepted" if self._personas.poll_soon(repo) else "ignored"}, 202)
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _: Any = None) -> AsyncIterator[None]:
+        """Makes live what was live before, and follows the Hub until the end."""
+        following = asyncio.create_task(self._follow())
+        try:
+            yield
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            await self.publisher.close()
 
-        return [Route("/hooks/hub", hook, methods=["POST"])] if secret else []
+    async def _follow(self) -> None:
+        await self.publisher.replay()
+        self._ready = True
+        await asyncio.gather(self.watcher.run(), self.publisher.count_votes(self._votes))
 
     async def readiness(self) -> Readiness:
         return Readiness(status="ready")
 
     async def listing(self) -> Listing:
-        live = [_contestant(one) for one in self._personas.live.values()]
-        return Listing(contestants=(BASE, *live), learners=self._personas.learners)
+        sampling = self.adapters.model.sampling
+        found = [contestant_of({"id": BASE.name, "understudy": {**BASE.model_dump(), "sampling": sampling}})]
+        for name, loaded in sorted(self.table.live.items()):
+            about = self.table.about(name, loaded.revision, sampling)
+            found.append(contestant_of({"id": name, "understudy": about}))
+        return Listing(contestants=tuple(found), learners=tuple(self._learners()))
 
     def stream(
-        self,
-        contestant: str,
-        messages: Messages,
-        *,
-        temperature: float,
-        max_tokens: int,
-        seed: int | None = None,
-        user: str = "",
+        self, contestant: str, messages: Messages, *, temperature: float, max_tokens: int, **more: Any
     ) -> AsyncGenerator[AnswerChunk]:
-        """Streams one answer. `user` means nothing here: there are no trials."""
-        sampling: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed, "user": user}
-        return self.battle([Question(contestant, messages)], **sampling)[0]
+        """Streams one answer."""
+        question = Question(contestant, messages)
+        return self.battle([question], temperature=temperature, max_tokens=max_tokens, **more)[0]
 
     def battle(
         self,
@@ -112,115 +126,113 @@ class ZeroGpuBackend:
         user: str = "",
     ) -> list[AsyncGenerator[AnswerChunk]]:
         """Streams the answers of one battle from one call; it begins when the first of them is read."""
-        call = _Call(self._model, self._personas, questions, BatchSampling(temperature, max_tokens, seed))
+        sampling = BatchSampling(temperature, max_tokens, seed)
+        call = _Call(self, questions, sampling, user)
         return [call.row(number) for number in range(len(questions))]
 
     async def events(self, last: str = "") -> AsyncGenerator[GatewayEvent]:
         """Tells of every change; never ends by itself."""
-        seen = int(last) if last.isdecimal() else self._personas.changes
+        seen = int(last) if last.isdecimal() else self._changes
         yield GatewayEvent()
         while True:
-            if seen != (now := self._personas.changes):
-                seen = now
+            if seen != self._changes:
+                seen = self._changes
                 yield GatewayEvent(id=str(seen), kind="live")
             await asyncio.sleep(LOOK)
+
+    def _changed(self, it: RolloutEvent | PollResult) -> None:
+        """Counts what a page should hear of."""
+        self._changes += not (isinstance(it, PollResult) and it.outcome == "same")
+
+    def _learners(self) -> Iterator[LearningPersona]:
+        """Personas that are not live yet, and commits that were refused."""
+        for name, at in self.watcher.status()["personas"].items():
+            commit = (at["wanted"] or {}).get("commit", "")
+            if at["refused"] or (at["last_error"] and name not in self.table.live):
+                title = f"{name}@{short(commit)}" if at["refused"] else name
+                yield LearningPersona(persona=name, title=title, state="refused", reason=at["last_error"])
+            elif commit and name not in self.table.live:
+                yield LearningPersona(persona=name, title=name, state="publishing")
 
 
 class _Call:
     """One call of the GPU, whose rows are read by as many tasks. It ends when the last of them stops reading."""
 
     def __init__(
-        self, model: AdapterModel, personas: HubPersonas, questions: Sequence[Question], sampling: BatchSampling
+        self, backend: ZeroGpuBackend, questions: Sequence[Question], sampling: BatchSampling, user: str
     ) -> None:
-        self._model, self._questions, self._sampling = model, questions, sampling
-        live = personas.live
-        self._rows = [live.get(one.contestant) for one in questions]
-        self._kept = [one.adapter for one in live.values()]
-        self._unknown = any(r is None and q.contestant != BASE.name for r, q in zip(self._rows, questions, strict=True))
-        self._queues: list[asyncio.Queue[str | ModelServerError | None]] = []
+        self._backend, self._questions, self._sampling, self._user = backend, questions, sampling, user
+        self._queues: list[asyncio.Queue[AnswerChunk | ModelServerError | None]] = [asyncio.Queue() for _ in questions]
+        self._running: asyncio.Task[None] | None = None
         self._reading = 0
-        self._left = threading.Event()
 
     async def row(self, number: int) -> AsyncGenerator[AnswerChunk]:
         """The answer to that question."""
-        if not self._queues:
-            self._queues = [asyncio.Queue() for _ in self._questions]
+        if self._running is None:
             # In this event's context: ZeroGPU finds the visitor, whose quota it is, in Gradio's request.
-            run = contextvars.copy_context().run
-            threading.Thread(target=run, args=(self._run, asyncio.get_running_loop()), daemon=True).start()
+            self._running = asyncio.create_task(self._run())
         self._reading += 1
         try:
-            row = self._rows[number]
-            revision = short(row.revision.id) if row else ""
-            yield AnswerChunk(revision=revision)
             while (piece := await self._queues[number].get()) is not None:
                 if isinstance(piece, ModelServerError):
                     raise piece
-                yield AnswerChunk(text=piece, revision=revision)
+                yield piece
         finally:
             self._reading -= 1
-            if not self._reading:
-                self._left.set()
 
-    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        def tell(queue: int, what: str | ModelServerError | None) -> None:
-            try:
-                loop.call_soon_threadsafe(self._queues[queue].put_nowait, what)
-            except RuntimeError:  # the event loop has ended
-                self._left.set()
-
+    async def _run(self) -> None:
+        """Answers as the revisions that are live now; they are kept until the end."""
         end: ModelServerError | None = None
+        table, publisher = self._backend.table, self._backend.publisher
         try:
-            self._answer(tell)
+            with contextlib.ExitStack() as leases:
+                targets = [leases.enter_context(table.lease(one.contestant, self._user)) for one in self._questions]
+                for queue, target in zip(self._queues, targets, strict=True):
+                    queue.put_nowait(_chunk("", target))
+                loop = asyncio.get_running_loop()
+
+                def tell(row: int, text: str) -> None:
+                    loop.call_soon_threadsafe(self._queues[row].put_nowait, _chunk(text, targets[row]))
+
+                run = contextvars.copy_context().run
+                outcomes = await run_in_background(LONGEST, run, self._answer, targets, tell)
+                for target, outcome in zip(targets, outcomes, strict=False):
+                    publisher.answered(target.loaded, outcome)
+        except NotFoundError:
+            end = ModelServerError(notice("error_model_not_found"))
         except ModelServerError as error:
             end = error
         except Exception as error:
             end = ModelServerError(_why(error))
-        for queue in range(len(self._queues)):
-            tell(queue, end)
+        for queue in self._queues:
+            queue.put_nowait(end)
 
-    def _answer(self, tell: Callable[[int, str], None]) -> None:
-        if self._unknown:
-            raise ModelServerError(notice("error_model_not_found"))
+    def _answer(self, targets: Sequence[Target], tell: Callable[[int, str], None]) -> list[AnswerOutcome]:
+        """Streams all rows to `tell`, in a thread of its own; returns how they ended, or nothing if nobody reads."""
+        model, began = self._backend.adapters.model, time.monotonic()
         try:
-            prompts = [self._model.encode(one.messages) for one in self._questions]
+            prompts = [model.encode(one.messages) for one in self._questions]
         except ValueError as error:
             raise ModelServerError(Notice(words=str(error))) from error
-        if max(len(prompt) for prompt in prompts) >= self._model.context:
+        if max(len(prompt) for prompt in prompts) >= model.context:
             raise ModelServerError(notice("error_too_long"))
-        answers = _answers(self._model, prompts, self._rows, self._kept, self._sampling)
-        told = [""] * len(prompts)
-        try:
-            for texts in answers:
-                for number, (before, text) in enumerate(zip(told, texts, strict=True)):
-                    if len(text) > len(before):
-                        tell(number, text[len(before) :])
-                told = texts
-                if self._left.is_set():
-                    return
-        finally:
-            answers.close()
+        told, counts = [""] * len(prompts), [0] * len(prompts)
+        names = [target.engine_name if target.loaded else BASE_ROW for target in targets]
+        with contextlib.closing(self._backend.adapters.answers(prompts, names, self._sampling)) as answers:
+            for answer in answers:
+                counts = [len(tokens) for tokens, _ in answer]
+                for row, (_, text) in enumerate(answer):
+                    if len(text) > len(told[row]):
+                        tell(row, text[len(told[row]) :])
+                        told[row] = text
+                if not self._reading:
+                    return []
+        took = time.monotonic() - began
+        return [AnswerOutcome(failed=not t, tokens=n, seconds=took) for t, n in zip(told, counts, strict=True)]
 
 
-def _answers(
-    model: AdapterModel,
-    prompts: Sequence[list[int]],
-    rows: Sequence[LivePersona | None],
-    kept: Sequence[str],
-    sampling: BatchSampling,
-) -> Generator[list[str]]:
-    """Yields the texts of all rows so far, from one call."""
-    names = [row.adapter if row else BASE_ROW for row in rows]
-    adapters = {row.adapter: str(row.folder) for row in rows if row}
-    tokens: list[list[int]] = [[] for _ in prompts]
-    pieces = model.generate(prompts, names, adapters, kept, sampling)
-    try:
-        for piece in pieces:
-            for all_of_row, new in zip(tokens, piece, strict=True):
-                all_of_row += new
-            yield [model.decode(row) for row in tokens]
-    finally:
-        pieces.close()
+def _chunk(text: str, target: Target) -> AnswerChunk:
+    return AnswerChunk(text=text, revision=target.revision if target.loaded else "")
 
 
 def _why(error: Exception) -> Notice:
@@ -232,53 +244,3 @@ def _why(error: Exception) -> Notice:
         return notice("error_busy")
     log.error("the model failed: %s", error, exc_info=error)
     return notice("error_engine_error")
-
-
-def prove(model: AdapterModel, candidate: LivePersona, others_live: Mapping[str, LivePersona]) -> list[str]:
-    """Asks the candidate and, in the same batch, the live revision (or the base) a few prompts; lists what is wrong.
-
-    Raises:
-        NoProofError: there was no GPU for it.
-    """
-    live = others_live.get(candidate.revision.persona)
-    golden = candidate.card.golden[:MAX_PROBED]
-    asked = [one.prompt for one in golden] or candidate.card.prompts[:MAX_PROBED] or list(PROBE_PROMPTS)
-    prompts = [model.encode([{"role": "user", "content": prompt}]) for prompt in asked]
-    sampling = BatchSampling(candidate.card.sampling.temperature or 0.0, PROBE_TOKENS, seed=0)
-    rows = [candidate] * len(prompts) + [live] * len(prompts)
-    kept = [one.adapter for one in others_live.values()]
-    try:
-        *_, texts = _answers(model, prompts * 2, rows, kept, sampling)
-    except gr.Error as error:
-        raise NoProofError(str(error)) from error
-    mine, others = texts[: len(asked)], texts[len(asked) :]
-    odd = [f"{why} on {p!r}" for p, text in zip(asked, mine, strict=True) if (why := degenerate(text, p))]
-    problems = odd if len(odd) > (0 if golden or candidate.card.prompts else 1) else []
-    if live is None and mine == others:
-        problems.append("its answers are those of the base: the adapter has no effect")
-    met, of_live = (sum(_meets(t, g.expect) for g, t in zip(golden, all_, strict=False)) for all_ in (mine, others))
-    least = math.ceil(len(golden) / 2) if live is None else of_live - math.floor(GOLDEN_TOLERANCE * len(golden))
-    if golden and met < least:
-        than = f"the live revision meets {of_live}" if live else f"at least {least} are needed"
-        problems.append(f"it meets {met} of {len(golden)} golden expectations, {than}")
-    return problems
-
-
-def _meets(text: str, expect: str) -> bool:
-    return re.search(expect, text) is not None
-
-
-def _contestant(one: LivePersona) -> Contestant:
-    card = one.card
-    sampling = {k: v for k, v in card.sampling.model_dump().items() if v is not None}
-    return Contestant(
-        name=one.revision.persona,
-        kind="persona",
-        title=card.title or one.revision.persona,
-        voice=card.voice,
-        prompts=tuple(card.prompts),
-        sampling=ListedSampling(**sampling),
-        revision=short(one.revision.id),
-        shots=tuple(card.shots),
-        examples=card.examples,
-    )

@@ -51,6 +51,20 @@ class BatchSampling:
     seed: int | None = None
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What one call answers. It travels between processes, so it is plain data."""
+
+    prompts: Sequence[Sequence[int]]
+    names: Sequence[str]
+    """An adapter for each row, or BASE_ROW."""
+    adapters: Mapping[str, str]
+    """The folders of these adapters, by name."""
+    kept: Collection[str]
+    """Adapters that stay loaded besides."""
+    sampling: BatchSampling
+
+
 class AdapterModel:
     """The base with any number of adapters. Make it when the program starts, in its main thread.
 
@@ -75,8 +89,8 @@ class AdapterModel:
         self._model: Any = torch.nn.Module.to(model, self.device).eval()
         config = model.config.get_text_config()
         self.context = int(getattr(config, "max_position_embeddings", None) or 4096)
-        self._step = self._model.get_memory_footprint() / BANDWIDTH + config.num_hidden_layers * LAYER_SECONDS
-        self._sampling = base_sampling(base)
+        self._step = step_seconds(self._model.get_memory_footprint(), config.num_hidden_layers)
+        self.sampling = base_sampling(base)
         configured = self._model.generation_config.eos_token_id
         ends = [self._tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])]
         self._ends = {token for token in ends if isinstance(token, int)}
@@ -116,38 +130,22 @@ class AdapterModel:
             self._model.eval()
             self._adapters.add(name)
 
-    def seconds(
-        self,
-        prompts: Sequence[Sequence[int]],
-        names: Sequence[str],
-        adapters: Mapping[str, str],
-        kept: Collection[str],
-        sampling: BatchSampling,
-    ) -> int:
-        """How long a call of `generate` with these arguments takes at most on ZeroGPU, for the visitor's quota."""
-        new = NEW_ADAPTER * len(adapters.keys() - self._adapters)
-        reading = sum(len(prompt) for prompt in prompts) / PREFILL
-        return math.ceil(SLACK * (START + new + reading + sampling.max_tokens * self._step))
+    def seconds(self, batch: Batch) -> int:
+        """How long a call of `generate` takes at most on ZeroGPU, for the visitor's quota."""
+        new = len(batch.adapters.keys() - self._adapters)
+        return call_seconds([len(prompt) for prompt in batch.prompts], batch.sampling, self._step, new)
 
-    def _generate(
-        self,
-        prompts: Sequence[Sequence[int]],
-        names: Sequence[str],
-        adapters: Mapping[str, str],
-        kept: Collection[str],
-        sampling: BatchSampling,
-    ) -> Generator[list[list[int]]]:
+    def _generate(self, batch: Batch) -> Generator[list[list[int]]]:
         """Answers all prompts in one batch; yields the new tokens of every row, about every `BEAT` seconds.
 
-        `names` has an adapter for each row, or BASE_ROW; `adapters` their folders; all but these and `kept` are
-        unloaded. The arguments and what is yielded travel between processes, so they are plain data. Closing the
-        iterator ends the call within a token.
+        All adapters but the batch's and those to be kept are unloaded. Closing the iterator ends the call within a
+        token.
         """
-        rows = _Rows(len(prompts), self._ends)
+        rows = _Rows(len(batch.prompts), self._ends)
         with self._one:
-            self.load(adapters)
-            self._unload(self._adapters - adapters.keys() - set(kept))
-            answering = threading.Thread(target=self._answer, args=(prompts, names, sampling, rows), daemon=True)
+            self.load(batch.adapters)
+            self._unload(self._adapters - batch.adapters.keys() - set(batch.kept))
+            answering = threading.Thread(target=self._answer, args=(batch, rows), daemon=True)
             answering.start()
             try:
                 yield from rows.pieces()
@@ -162,9 +160,8 @@ class AdapterModel:
                 self._model.delete_adapter(name)
                 self._adapters.discard(name)
 
-    def _answer(
-        self, prompts: Sequence[Sequence[int]], names: Sequence[str], sampling: BatchSampling, rows: "_Rows"
-    ) -> None:
+    def _answer(self, batch: Batch, rows: "_Rows") -> None:
+        prompts, sampling = batch.prompts, batch.sampling
         try:
             width = max(len(prompt) for prompt in prompts)
             # Padded with a token of their own: a repetition penalty looks at padding, too.
@@ -172,7 +169,7 @@ class AdapterModel:
             mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
             if sampling.seed is not None:
                 torch.manual_seed(sampling.seed)
-            mixed = {"adapter_names": list(names)} if isinstance(self._model, PeftModel) else {}
+            mixed = {"adapter_names": list(batch.names)} if isinstance(self._model, PeftModel) else {}
             self._model.generate(
                 input_ids=torch.tensor(ids, device=self.device),
                 attention_mask=torch.tensor(mask, device=self.device),
@@ -188,7 +185,7 @@ class AdapterModel:
 
     def _config(self, sampling: BatchSampling, room: int) -> GenerationConfig:
         """What the caller asks for, and of the base's own settings what vLLM takes from them, too."""
-        own = self._sampling
+        own = self.sampling
         settings: dict[str, Any] = {
             "max_new_tokens": max(1, min(sampling.max_tokens, room)),
             "eos_token_id": sorted(self._ends),
@@ -200,6 +197,17 @@ class AdapterModel:
             settings |= {"temperature": sampling.temperature, "top_p": own.get("top_p", 1.0)}
             settings |= {"top_k": max(0, int(own.get("top_k", 0))), "min_p": own.get("min_p")}
         return GenerationConfig(**settings)
+
+
+def step_seconds(weights: float, layers: int) -> float:
+    """How long one token of every row takes on ZeroGPU; `weights` in bytes."""
+    return weights / BANDWIDTH + layers * LAYER_SECONDS
+
+
+def call_seconds(prompts: Sequence[int], sampling: BatchSampling, step: float, new_adapters: int = 0) -> int:
+    """What a call asks for; `prompts` are their lengths in tokens."""
+    reading = sum(prompts) / PREFILL
+    return math.ceil(SLACK * (START + NEW_ADAPTER * new_adapters + reading + sampling.max_tokens * step))
 
 
 class _Rows(BaseStreamer):

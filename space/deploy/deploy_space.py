@@ -53,16 +53,20 @@ def vote_backup(settings: Settings, repo: str) -> VoteBackup:
 
 
 def _with_personas(settings: Settings, spec: SpaceSpec) -> SpaceSpec:
-    """Adds the personas file that the Space follows."""
+    """Adds the personas file that the Space follows, and what it names to the models that its README lists."""
     if spec.flavor != "docker" and spec.recipes:
         raise DeployError("--recipe is for --flavor docker: a Gradio Space trains nothing")
     path = settings.personas_file
     if spec.flavor == "gradio" or path is None:
         return spec
     try:
-        return dataclasses.replace(spec, personas=path.read_bytes())
+        personas = path.read_bytes()
+        followed = [str(one["repo"]) for one in (yaml.safe_load(personas) or {}).values()]
     except OSError as error:
         raise DeployError(f"{path} (UNDERSTUDY_PERSONAS_FILE) cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError):
+        raise DeployError(f"{path} (UNDERSTUDY_PERSONAS_FILE): write `persona: {{repo: organisation/name}}`") from None
+    return dataclasses.replace(spec, personas=personas, models=tuple(dict.fromkeys((*spec.models, *followed))))
 
 
 def _zerogpu(settings: Settings, spec: SpaceSpec) -> SpaceSpec:
@@ -108,8 +112,11 @@ def _variables(settings: Settings, spec: SpaceSpec, endpoint: str, private: bool
 
 
 def _secrets(settings: Settings, spec: SpaceSpec) -> dict[str, str]:
-    """Returns the gateway's key and the token for votes; never the deployer's own token."""
+    """Returns the keys that are set here and mean something there; never the deployer's own token."""
     found: dict[str, str] = {}
+    if spec.flavor == "zerogpu":
+        keys = {"ADMIN_KEY": settings.admin_key, "WEBHOOK_SECRET": settings.webhook_secret}
+        found |= {f"UNDERSTUDY_{name}": key.get_secret_value() for name, key in keys.items() if key}
     if settings.api_key and spec.flavor == "gradio":
         found["UNDERSTUDY_API_KEY"] = settings.api_key.get_secret_value()
     if settings.votes_token and spec.dataset:

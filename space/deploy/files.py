@@ -36,7 +36,11 @@ REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"
 ZEROGPU_REQUIREMENTS = Path(__file__).parents[1] / "requirements-zerogpu.txt"
 PORT = 7860
 PYTHON = {"gradio": "3.11", "zerogpu": "3.12"}
-"""Version by flavour; ZeroGPU has 3.10.13 and 3.12.12."""
+"""Version by flavour: a plain Gradio Space has any, so the tests' own; ZeroGPU has 3.10.13 and 3.12.12."""
+BADGES = """[![Duplicate this Space](https://huggingface.co/datasets/huggingface/badges/resolve/main/duplicate-this-space-md.svg)](https://huggingface.co/spaces/{repo}?duplicate=true)
+
+For a page elsewhere: `[![Open in Spaces](https://huggingface.co/datasets/huggingface/badges/resolve/main/open-in-hf-spaces-md.svg)](https://huggingface.co/spaces/{repo})`
+"""
 MAX_DESCRIPTION = 60
 """Characters; the Hub refuses more."""
 
@@ -127,7 +131,8 @@ def front_matter(spec: SpaceSpec) -> dict[str, Any]:
 def readme(spec: SpaceSpec) -> str:
     """The Space's README.md: front matter, and a page for people who open its files."""
     matter = yaml.safe_dump(front_matter(spec), sort_keys=False, allow_unicode=True)
-    return f"---\n{matter}---\n\n{(TEMPLATES / 'README.md').read_text(encoding='utf-8')}"
+    about = (TEMPLATES / "README.md").read_text(encoding="utf-8")
+    return f"---\n{matter}---\n\n{BADGES.format(repo=spec.repo)}\n{about}"
 
 
 def gradio_pin() -> str:

@@ -17,7 +17,7 @@ from evaluate.profiles.markdown import comparison_markdown, draw_comparison
 from evaluate.profiles.probes import probes
 from evaluate.profiles.records import Comparison, Profiles, ProfileSampling, System, read_profiles
 from evaluate.reports.markdown import plain
-from serve.engine.vllm import BASE_NAME
+from serve.engine.adapter_engine import BASE_NAME
 from tests.support.adapters import make_adapter, tensors
 from tests.support.people import LEXICON, PEOPLE, SWAP, asked, careless, told
 from tests.support.pirate import Done, understudy

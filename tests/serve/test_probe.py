@@ -11,9 +11,11 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serve.engine.adapter_engine import ProbeReport
 from serve.engine.logprobs import ScoredAnswer, difference, same
-from serve.rollout.probe import PROMPTS as ANYBODYS
-from serve.rollout.probe import Probe, ProbeReport, meets, slow
+from serve.rollout.judgement import PROMPTS as ANYBODYS
+from serve.rollout.judgement import meets
+from serve.rollout.probe import Probe, slow
 from tests.support.fake_engine import FakeEngine
 from understudy.config.recipe import Recipe, load_recipe
 from understudy.errors import ConfigError
@@ -222,7 +224,7 @@ def test_a_hiccup_of_a_very_fast_engine_is_not_slow() -> None:
 
 @pytest.mark.parametrize(("expect", "found"), [("^Ode", True), ("joy$", True), ("^to", False), ("(", False)])
 def test_expectations_are_searched(expect: str, found: bool) -> None:
-    assert meets(answer([], "Ode to joy"), expect) is found
+    assert meets("Ode to joy", expect) is found
 
 
 GOOD = [

@@ -15,6 +15,7 @@ from serve.rollout.lazy_load import REFUSED_FOR, LazyLoader
 from serve.rollout.loader import Loader
 from serve.rollout.publisher import Publisher
 from serve.rollout.routing import RoutingTable
+from serve.rollout.vllm_adapters import VllmAdapters
 from serve.state import Gateway
 from tests.support.adapters import make_adapter, tensors
 from tests.support.fake_engine import FakeEngine
@@ -34,7 +35,7 @@ class Company:
     def __init__(self, registry: Registry, engine: FakeEngine, session: aiohttp.ClientSession, folder: Path) -> None:
         self.registry, self.engine, self.folder, self.table = registry, engine, folder, RoutingTable()
         emit = lambda happening: None  # noqa: E731
-        self.loader = Loader(registry, self.table, engine, session, drain_timeout=5, emit=emit)
+        self.loader = Loader(registry, self.table, VllmAdapters(engine, session), drain_timeout=5, emit=emit)
         self.publisher = Publisher(registry, self.table, self.loader, emit=emit, trial_answers=20)
         self.now = 0.0
         self.lazy_loader = LazyLoader(self.table, self.publisher.load_live, clock=lambda: self.now)

@@ -14,19 +14,19 @@ import spaces
 
 from arena.battles.store import BattleStore
 from space.arena.battle import ArenaServices, BattleView, run_battle
-from space.backends.followed import HubPersonas, LivePersona
 from space.backends.listing import Contestant
 from space.backends.protocol import Question
 from space.backends.zerogpu import ZeroGpuBackend
-from space.backends.zerogpu_model import BASE_ROW, AdapterModel, BatchSampling
+from space.backends.zerogpu_adapters import ModelAdapters
+from space.backends.zerogpu_model import BASE_ROW, AdapterModel, Batch, BatchSampling
 from space.status import GatewayMonitor
 from tests.support.adapters import make_adapter, tensors
 from tests.support.space import cast, eventually
-from tests.support.zerogpu import answers, ask, tiny_model
+from tests.support.zerogpu import TINY, answers, ask, tiny_model
 from understudy.config.settings import PROJECT, Settings
 from understudy.errors import GatewayError
-from understudy.registry.persona_card import Card
-from understudy.registry.registry import open_registry
+from understudy.registry.database import open_database
+from understudy.registry.hub_registry import HubRegistry
 
 pytestmark = pytest.mark.anyio
 
@@ -49,10 +49,15 @@ def adapters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture
 def zerogpu(adapters: dict[str, str], settings: Settings) -> ZeroGpuBackend:
     """A backend with one live persona, without a Hub."""
-    registry = open_registry(settings)
-    revision = registry.push("poet", Path(adapters["a"]), actor="ann")
-    live = {"poet": LivePersona(revision, Path(adapters["a"]), Card(title="Poet", prompts=["Write about a lamp."]))}
-    return ZeroGpuBackend(tiny_model(), HubPersonas({}, registry, lambda _: [], lambda *_: [], live=live))
+    registry = HubRegistry(open_database(settings.database), settings.store_dir)
+    card = {"title": "Poet", "prompts": ["Write about a lamp."]}
+    revision = registry.push("poet", Path(adapters["a"]), card=card, actor="ann")
+    engine = ModelAdapters(tiny_model(), TINY, 64)
+    there = ZeroGpuBackend(settings, registry, engine)
+    there.table.cards["poet"] = card
+    asyncio.run(engine.load(revision.served_name, registry.path(revision)))
+    there.table.flip(there.table.add(revision, 0, {}))
+    return there
 
 
 # The mixed batch
@@ -89,7 +94,7 @@ def test_a_seed_repeats_an_answer_and_another_one_does_not(adapters: dict[str, s
 def test_adapters_that_nobody_needs_are_unloaded(adapters: dict[str, str]):
     model = tiny_model()
     ask(model, ["Hi."], ["a"], adapters)
-    for _ in model.generate([model.encode(_user("Hi."))], ["b"], {"b": adapters["b"]}, [], BatchSampling(0, 2)):
+    for _ in model.generate(Batch([model.encode(_user("Hi."))], ["b"], {"b": adapters["b"]}, [], BatchSampling(0, 2))):
         pass
     assert model._adapters == {"b"}
     assert ask(model, ["Hi."], ["a"], adapters), "and loaded again when they are"
@@ -102,9 +107,10 @@ def test_the_call_of_the_gpu_is_a_synchronous_generator_with_a_duration_of_its_o
     model = tiny_model()
     assert inspect.isgeneratorfunction(model.generate)
     prompts = [[1] * 30] * 2
-    short, long = (model.seconds(prompts, ["a", "b"], {}, [], BatchSampling(0.7, most)) for most in (64, 1024))
+    few, many = BatchSampling(0.7, 64), BatchSampling(0.7, 1024)
+    short, long = (model.seconds(Batch(prompts, ["a", "b"], {}, [], sampling)) for sampling in (few, many))
     assert 1 <= short < long <= 60
-    assert model.seconds(prompts, ["a", "b"], {"new": "folder"}, [], BatchSampling(0.7, 64)) > short
+    assert model.seconds(Batch(prompts, ["a", "b"], {"new": "folder"}, [], few)) > short
 
 
 def test_spaces_takes_our_call_as_a_generator_and_refuses_coroutines(monkeypatch: pytest.MonkeyPatch):
@@ -148,10 +154,10 @@ def _user(prompt: str) -> list[dict[str, str]]:
 async def test_two_rows_are_one_call(zerogpu: ZeroGpuBackend, monkeypatch: pytest.MonkeyPatch):
     model, calls = tiny_model(), []
     generate = model.generate
-    monkeypatch.setattr(model, "generate", lambda *a: calls.append(a[1]) or generate(*a))
+    monkeypatch.setattr(model, "generate", lambda batch: calls.append(batch.names) or generate(batch))
     base, poet = await answers(zerogpu, "base", "poet")
-    revision = zerogpu._personas.live["poet"].revision
-    assert calls == [[BASE_ROW, f"poet_{revision.id[:12]}"]]
+    revision = zerogpu.table.live["poet"].revision
+    assert calls == [[BASE_ROW, f"poet@{revision.id[:12]}"]]
     assert base.startswith(":")
     assert poet.startswith(f"{revision.id[:12]}:")
     assert (await answers(zerogpu, "base"))[0] == base

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import SecretStr
 
 from space.deploy.deploy_space import deploy_space
 from space.deploy.files import SpaceSpec, files, front_matter
@@ -80,6 +81,19 @@ def test_a_personas_file_goes_along(hub: HubServer, settings: Settings, tmp_path
     path.write_text("rhymer:\n  repo: ann/poet\n  follow: v*\n")
     up(hub, settings, SpaceSpec(REPO, flavor="zerogpu"), base="Qwen/Qwen3-0.6B", personas_file=path)
     assert hub.spaces[REPO].files()["personas.yaml"] == path.read_bytes()
+    assert matter(hub)["models"] == ["Qwen/Qwen3-0.6B", "ann/poet"], "the Hub shows the Space beside them"
+
+
+def test_keys_that_mean_something_there_become_secrets(hub: HubServer, settings: Settings):
+    up(hub, settings, base="smollm2", admin_key=SecretStr("a"), webhook_secret=SecretStr("w"), api_key=SecretStr("k"))
+    assert hub.spaces[REPO].secrets == {"UNDERSTUDY_ADMIN_KEY": "a", "UNDERSTUDY_WEBHOOK_SECRET": "w"}
+
+
+def test_its_page_of_files_can_be_duplicated_and_linked(hub: HubServer, settings: Settings):
+    up(hub, settings, base="smollm2")
+    text = hub.spaces[REPO].files()["README.md"].decode()
+    assert f"(https://huggingface.co/spaces/{REPO}?duplicate=true)" in text
+    assert f"open-in-hf-spaces-md.svg)](https://huggingface.co/spaces/{REPO})" in text
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 from serve.rollout.loader import Loader, RolloutEvent
 from serve.rollout.publisher import Publisher
 from serve.rollout.routing import RoutingTable
+from serve.rollout.vllm_adapters import VllmAdapters
 from tests.support.adapters import make_adapter, tensors
 from tests.support.fake_engine import FakeEngine
 from understudy.config.settings import Settings
@@ -21,7 +22,7 @@ class Bench:
         self.registry, self.engine, self.table = registry, engine, RoutingTable()
         self.told: list[RolloutEvent] = []
         emit = self.told.append
-        self.loader = Loader(registry, self.table, engine, session, drain_timeout=5, emit=emit)
+        self.loader = Loader(registry, self.table, VllmAdapters(engine, session), drain_timeout=5, emit=emit)
         self.publisher = Publisher(registry, self.table, self.loader, emit=emit, trial_answers=20)
         self.first = self.push(folder / "first", seed=1)
         self.second = self.push(folder / "second", seed=2)

@@ -1,19 +1,17 @@
 """The ZeroGPU backend on a CPU: the tiny base, made-up adapters, and a follower that takes what it is given."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
+import yaml
 from safetensors.numpy import save
 
-from serve.rollout.validate import validate
-from space.backends.followed import Followed
 from space.backends.protocol import Question
 from space.backends.zerogpu import ZeroGpuBackend, zerogpu_backend
-from space.backends.zerogpu_model import BASE_ROW, AdapterModel, BatchSampling
+from space.backends.zerogpu_model import BASE_ROW, AdapterModel, Batch, BatchSampling
 from tests.support.adapters import config, modules, tensors
 from tests.support.hub.server import HubServer
 from understudy.bases import resolve_base
@@ -41,7 +39,7 @@ def ask(
     encoded = [model.encode([{"role": "user", "content": prompt}]) for prompt in prompts]
     tokens: list[list[int]] = [[] for _ in prompts]
     wanted = {name: adapters[name] for name in names if name != BASE_ROW}
-    for piece in model.generate(encoded, list(names), wanted, list(adapters), sampling):
+    for piece in model.generate(Batch(encoded, list(names), wanted, list(adapters), sampling)):
         for row, new in zip(tokens, piece, strict=True):
             row += new
     return [model.decode(row) for row in tokens]
@@ -57,17 +55,29 @@ def adapter_files(seed: int = 0, scale: float = 0.15, card: str = "", **changes:
     return found | ({"persona.json": card.encode()} if card else {})
 
 
-def backend(hub: HubServer, settings: Settings, name: str = "poet", repo: str = REPO) -> ZeroGpuBackend:
-    """A backend whose one persona follows `repo` of the small Hub, once a test lets it."""
-    settings = settings.model_copy(update={"hub_endpoint": hub.url, "hub_poll": 0.2})
-
-    def valid(folder: Path) -> list[str]:
-        return validate(folder, TINY, max_rank=64)
-
-    return zerogpu_backend(settings, TINY, {name: Followed(repo)}, valid)
+def backend(hub: HubServer, settings: Settings, repo: str = REPO, **follow: str) -> ZeroGpuBackend:
+    """A backend whose one persona follows `repo` of the small Hub; nothing is live before its `lifespan`."""
+    return zerogpu_backend(settings_of(hub, settings, {"poet": {"repo": repo, **follow}}))
 
 
-async def answers(backend: ZeroGpuBackend, *contestants: str, prompt: str = "Write about a lamp.") -> list[str]:
+def settings_of(hub: HubServer, settings: Settings, personas: dict[str, dict[str, str]]) -> Settings:
+    path = settings.home / "personas.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(personas))
+    there = {"hub_endpoint": hub.url, "hub_poll": 0.2, "base": "tiny", "personas_file": path}
+    return settings.model_copy(update=there)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits until `condition` holds; a minute is for a machine that does much else."""
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def answers(
+    backend: ZeroGpuBackend, *contestants: str, prompt: str = "Write about a lamp.", user: str = ""
+) -> list[str]:
     """The answers of one battle, greedy; each begins with the revision that gave it and a colon."""
     questions = [Question(one, [{"role": "user", "content": prompt}]) for one in contestants]
 
@@ -78,5 +88,5 @@ async def answers(backend: ZeroGpuBackend, *contestants: str, prompt: str = "Wri
                 text, revision = text + chunk.text, chunk.revision
         return f"{revision}:{text}"
 
-    streams = backend.battle(questions, temperature=0.0, max_tokens=40)
+    streams = backend.battle(questions, temperature=0.0, max_tokens=40, user=user)
     return list(await asyncio.gather(*(read(stream) for stream in streams)))

@@ -2,14 +2,12 @@
 
 import hashlib
 import io
-import os
 import re
 import runpy
 import shutil
 import signal
 import subprocess
 import sys
-import tomllib
 import zipfile
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -20,13 +18,15 @@ import pytest
 from tests.support.hub.jobs import JOB, TOKEN, JobsServer
 from tests.support.hub.server import TOKEN as PUSH_TOKEN
 from tests.support.hub.server import HubServer
+from tests.support.job_scripts import header, run_script
 from tests.support.system import RECIPES
-from train.hub.hf_jobs import IMAGE, JobPlan, WrittenJob, bundle, requirements, write_job
+from train.hub.hf_jobs import TrainingJobPlan, write_job
 from understudy.config.recipe import load_recipe
 from understudy.config.settings import PROJECT
-from understudy.errors import BaseModelError, TrainingError, UnderstudyError
+from understudy.errors import BaseModelError, JobError, UnderstudyError
+from understudy.hub_jobs.plan import IMAGE, PYTHON, WrittenJob
+from understudy.hub_jobs.program import bundle, requirements
 
-HEADER = re.compile(r"^# /// script\n((?:#.*\n)+?)# ///$", re.MULTILINE)
 HUB_BASE = "Qwen/Qwen3-0.6B"
 
 
@@ -50,14 +50,9 @@ def recipes(tmp_path: Path) -> Path:
 
 
 def written(recipes: Path, base: str = HUB_BASE, *options: str, **plan: str) -> WrittenJob:
-    return write_job(load_recipe("poet", recipes), base, list(options), JobPlan(**plan), recipes.parent / "runs")
-
-
-def header(job: WrittenJob) -> dict:
-    """The script's header as uv reads it (PEP 723)."""
-    found = HEADER.search(job.script.read_text())
-    assert found
-    return tomllib.loads("".join(line.removeprefix("#").removeprefix(" ") for line in found[1].splitlines(True)))
+    return write_job(
+        load_recipe("poet", recipes), base, list(options), TrainingJobPlan(**plan), recipes.parent / "runs"
+    )
 
 
 def cli(*arguments: str, recipes: Path, **env: str) -> list[str]:
@@ -76,7 +71,7 @@ def said(*arguments: str, recipes: Path, **env: str) -> subprocess.CompletedProc
 # --- what is written ------------------------------------------------------------------------------------------------
 def test_the_header_names_the_versions_that_training_uses_here(recipes: Path) -> None:
     needs = header(written(recipes))
-    assert needs["requires-python"] == ">=3.11,<3.12"
+    assert needs["requires-python"] == f"=={PYTHON}.*"
     pins = dict(need.split("==") for need in needs["dependencies"])
     for name in ("torch", "trl", "peft", "transformers", "tokenizers", "bitsandbytes", "datasets"):
         assert pins[name] == version(name).partition("+")[0]
@@ -100,7 +95,7 @@ def test_a_package_takes_the_place_of_the_bundle(recipes: Path) -> None:
     assert header(job)["dependencies"][0] == "understudy[train,verify] @ git+https://github.com/ann/understudy@3fa91c0"
     pushing = written(recipes, package="git+https://github.com/ann/understudy@3fa91c0", push="hub:ann/poet")
     assert header(pushing)["dependencies"][0].startswith("understudy[train,verify,serve] @ git+https://")
-    assert requirements("understudy[train]==0.1.0")[0] == "understudy[train]==0.1.0"
+    assert requirements("understudy[train]==0.1.0", ("train",))[0] == "understudy[train]==0.1.0"
     assert job.command[-1] == str(job.script)
 
 
@@ -118,7 +113,7 @@ def test_the_script_holds_the_recipe_to_the_letter(recipes: Path) -> None:
 
 def test_data_beside_the_recipe_is_sent_along(tmp_path: Path) -> None:
     recipe = load_recipe("profiles-augmented", PROJECT / "recipes")
-    job = write_job(recipe, "tiny", [], JobPlan(), tmp_path)
+    job = write_job(recipe, "tiny", [], TrainingJobPlan(), tmp_path)
     says = runpy.run_path(str(job.script))["JOB"]
     assert {"profiles-augmented/examples.jsonl", "profiles-original/heldout.jsonl"} <= set(says["files"])
 
@@ -141,7 +136,10 @@ def test_the_same_job_has_the_same_place_and_another_has_another(recipes: Path) 
 def test_the_bundle_holds_our_sources_and_the_tiny_base_only_where_it_is_used() -> None:
     with zipfile.ZipFile(io.BytesIO(bundle(with_tiny=False))) as small:
         names = set(small.namelist())
-        assert small.read("train/hub/hf_job_script.py") == (PROJECT / "train/hub/hf_job_script.py").read_bytes()
+        assert (
+            small.read("understudy/hub_jobs/job_script.py")
+            == (PROJECT / "understudy/hub_jobs/job_script.py").read_bytes()
+        )
     assert {"understudy/__main__.py", "understudy/registry/migrations/env.py", "train/sft.py"} <= names
     verifying = {"understudy/workflows/evaluation/verify.py", "evaluate/verdict.py", "serve/engine/scratch_engine.py"}
     assert verifying <= names
@@ -161,30 +159,30 @@ def test_the_bundle_holds_our_sources_and_the_tiny_base_only_where_it_is_used() 
     ],
 )
 def test_a_plan_that_the_hub_would_refuse_is_refused_here(recipes: Path, plan: dict[str, str], says: str) -> None:
-    with pytest.raises(TrainingError, match=says):
+    with pytest.raises(JobError, match=says):
         written(recipes, **plan)
 
 
 def test_a_job_does_not_push_what_it_cannot_verify(recipes: Path) -> None:
     (recipes / "poet" / "heldout.jsonl").unlink()
-    with pytest.raises(TrainingError, match=r"heldout.jsonl: a job pushes what it has verified"):
+    with pytest.raises(JobError, match=r"heldout.jsonl: a job pushes what it has verified"):
         written(recipes, push="hub:ann/poet")
     assert written(recipes).script.is_file()
 
 
 def test_what_a_job_could_not_see_is_refused(recipes: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="is a folder of this machine"):
+    with pytest.raises(JobError, match="is a folder of this machine"):
         written(recipes, str(shutil.copytree(PROJECT / "understudy" / "bases" / "tiny", tmp_path / "base")))
     with pytest.raises(BaseModelError, match="use smollm2, tiny, a folder, or a Hub id"):
         written(recipes, "qwen")
     (recipes / "poet" / "rows.parquet").write_bytes(b"PAR1\xff\xfe")
-    with pytest.raises(TrainingError, match=r"rows.parquet: not text.*put it on the Hub as a data set"):
+    with pytest.raises(JobError, match=r"rows.parquet: not text.*put it on the Hub as a data set"):
         written(recipes)
     (recipes / "poet" / "rows.parquet").unlink()
     (tmp_path / "rows.jsonl").write_text("{}")
     with (recipes / "poet" / "recipe.yaml").open("a") as file:
         file.write("data: {source: ../../rows.jsonl}\n")
-    with pytest.raises(TrainingError, match=r"rows.jsonl: not below .*recipes, so it cannot be sent along"):
+    with pytest.raises(JobError, match=r"rows.jsonl: not below .*recipes, so it cannot be sent along"):
         written(recipes)
 
 
@@ -194,10 +192,7 @@ def test_a_dry_run_prints_script_and_command_and_asks_nobody(recipes: Path, hub:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("# /// script\n")
     assert "'--set', 'rank=4'" in done.stdout
-    assert (
-        "hf jobs uv run --image ghcr.io/astral-sh/uv:python3.11-bookworm --flavor a10g-large --timeout 2h"
-        in done.stderr
-    )
+    assert f"hf jobs uv run --image {IMAGE} --flavor a10g-large --timeout 2h" in done.stderr
     assert "--secrets HF_TOKEN" in done.stderr
     assert TOKEN not in done.stdout + done.stderr
     assert hub.asked == []
@@ -280,20 +275,10 @@ def test_mistakes_are_found_before_anybody_pays(
     assert done.returncode == 1
     assert says in done.stderr
     assert hub.asked == []
-    assert issubclass(TrainingError, UnderstudyError)
+    assert issubclass(JobError, UnderstudyError)
 
 
 # --- the script, run ------------------------------------------------------------------------------------------------
-def run_script(job: WrittenJob, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """As a job runs it: script and bundle in a folder of their own, nothing else of us there."""
-    folder.mkdir()
-    assert job.bundle
-    files = [shutil.copy(path, folder) for path in (job.script, job.bundle)]
-    outside = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [sys.executable, *map(str, files)]
-    return subprocess.run(command, cwd=folder, env={**outside, **env}, capture_output=True, text=True, timeout=550)
-
-
 def test_a_script_refuses_another_bundle(recipes: Path, tmp_path: Path) -> None:
     job = written(recipes)
     assert job.bundle
@@ -323,7 +308,7 @@ def test_the_script_trains_with_its_own_sources_and_keeps_the_run(recipes: Path,
 @pytest.mark.timeout(600)
 def test_the_script_verifies_and_pushes_what_it_trained(tmp_path: Path) -> None:
     recipe = load_recipe("email-copy", RECIPES)
-    job = write_job(recipe, "tiny", [], JobPlan(push="hub:ann/email-copy"), tmp_path / "runs")
+    job = write_job(recipe, "tiny", [], TrainingJobPlan(push="hub:ann/email-copy"), tmp_path / "runs")
     with HubServer() as hub:
         done = run_script(job, tmp_path / "job", **hub.env(tmp_path / "cache", PUSH_TOKEN))
         assert done.returncode == 0, done.stdout + done.stderr

@@ -101,6 +101,13 @@ def test_the_card_tells_the_hub_and_people_everything(hub: HubServer, home: Path
     assert f'PeftModel.from_pretrained(base, "{REPO}")' in text
 
 
+def test_the_card_links_the_space_that_shows_it(hub: HubServer, home: Path) -> None:
+    verify(make_run(home))
+    pushed(hub, home, "--space", "ann/stage")
+    assert "open-in-hf-spaces-md.svg)](https://huggingface.co/spaces/ann/stage)" in card(hub).text
+    assert push(hub, home, "--space", "stage").returncode == 1
+
+
 def test_what_a_judge_found_stands_on_the_card(hub: HubServer, home: Path) -> None:
     compared = Helpfulness(source="judge m", outcomes=[1.0] * 6 + [0.0] * 2)
     verify(make_run(home), record=observed().model_copy(update={"helpfulness": compared}))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from train.hub.model_card_sections import LIMITS, continued, fenced, interval, setting, usage
+from train.hub.model_card_sections import LIMITS, continued, fenced, interval, sampling_of, setting, usage
 from train.hub.public_base import PublicBase, public_base
 from train.runs import RunSettings
 from understudy.bases import SMOLLM2, TINY
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 Scale = Literal["share", "number"]
 SAMPLES = 3
 """Prompts whose answers a card shows: the first held-out ones, so that nobody can pick the best."""
+
+OPEN_IN_SPACES = (
+    "[![Open in Spaces](https://huggingface.co/datasets/huggingface/badges/resolve/main/open-in-hf-spaces-md.svg)]"
+    "(https://huggingface.co/spaces/{space})"
+)
 
 CONFIDENCE = 0.95
 """Confidence level of every interval in a proof pack."""
@@ -77,6 +82,8 @@ class CardFacts:
     prompts: tuple[str, ...] = ()
     repo: str = ""
     """`organisation/name` on the Hub."""
+    space: str = ""
+    """`organisation/name` of a Space where it can be tried."""
     whole: bool = False
     """A whole model, not an adapter."""
     rank: int = 16
@@ -125,6 +132,7 @@ def model_card(facts: CardFacts) -> str:
         f"# {facts.title}",
         facts.voice,
         _warning(facts),
+        OPEN_IN_SPACES.format(space=facts.space) if facts.space else "",
         _what_it_is(facts),
         usage(facts.repo, facts.name, facts.base, facts.prompts, whole=facts.whole, rank=facts.rank),
         LIMITS.format(kind=facts.kind, rows=facts.run.get("rows") or "a few"),
@@ -151,6 +159,8 @@ def _front_matter(facts: CardFacts) -> Any:
             more["base_model_revision"] = facts.base.revision
     if facts.prompts:
         more["widget"] = [{"messages": [{"role": "user", "content": prompt}]} for prompt in facts.prompts]
+    if sampling := sampling_of(facts.base):
+        more["inference"] = {"parameters": sampling}
     return ModelCardData(
         library_name="transformers" if facts.whole else "peft",
         base_model=facts.base.name if facts.base.hub else None,

@@ -72,7 +72,7 @@ def usage(repo: str, name: str, base: PublicBase, prompts: Sequence[str], *, who
     if whole:
         return "## How to use it\n\n" + WHOLE.format(repo=repo, name=name, prompt=prompt)
     pinned = base.hub and base.revision
-    sampling = _sampling(base)
+    sampling = sampling_of(base)
     known = {"base": f'"{base.name}"', "imports": "", "sampling": "".join(f", {n}={v}" for n, v in sampling.items())}
     if base.name == TINY:
         known |= {"base": "TINY_DIR", "imports": "from understudy.bases import TINY_DIR\n"}
@@ -86,7 +86,7 @@ def usage(repo: str, name: str, base: PublicBase, prompts: Sequence[str], *, who
     return "\n\n".join(["## How to use it", *parts, GATEWAY.format(name=name, repo=repo)])
 
 
-def _sampling(base: PublicBase) -> dict[str, Any]:
+def sampling_of(base: PublicBase) -> dict[str, Any]:
     """Return the sampling that the card must name, as the Hub's copy of the base has none; else empty."""
     known = known_base(base.name)
     return SAMPLING if known and known.name == SMOLLM2 else {}

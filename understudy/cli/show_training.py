@@ -10,11 +10,12 @@ from understudy.bases import resolve_base
 from understudy.cli.console import console, out, warn
 from understudy.config.recipe import FEW_ROWS
 from understudy.config.settings import Settings
+from understudy.hub_jobs.submit import SubmittedJob
 from understudy.registry.adapters import short
 from understudy.terminal import printable
 from understudy.workflows.check import CheckedRecipe
 from understudy.workflows.train import TrainingOutcome, TrainingPlan
-from understudy.workflows.train_remote import RemoteJob, SubmittedJob
+from understudy.workflows.train_remote import RemoteJob
 
 if TYPE_CHECKING:
     from train.sft import Trained
@@ -98,25 +99,10 @@ def show_check(checked: CheckedRecipe) -> None:
         )
 
 
-def show_job(job: RemoteJob) -> None:
-    """What a job trains, on which machine, for how long at most, and where its files are."""
-    bundle, plan = job.written.bundle, job.written.plan
-    size = f" and {bundle.name} ({bundle.stat().st_size / 2**20:.1f} MiB)" if bundle else ""
-    console.print(
-        f"{job.recipe.name} on {job.base}, {plan.flavor} for at most {plan.timeout}: {job.written.script}{size}"
-    )
-
-
-def show_abandoned_job(job: SubmittedJob) -> None:
-    """How to see and to end a job that is no longer followed."""
-    console.print(f"\nthe job goes on without us: {job.url}")
-    console.print(f"  see it  hf jobs logs --follow {job.name}\n  end it  hf jobs cancel {job.name}")
-
-
 def show_finished_job(written: RemoteJob, job: SubmittedJob, runs_dir: Path) -> None:
     """Where the adapter of a finished job is."""
-    if written.written.plan.push:
-        console.print(f"trained, and pushed to {written.written.plan.push}")
+    if written.plan.push:
+        console.print(f"trained, and pushed to {written.plan.push}")
     for bucket in job.buckets:
         console.print(
             f"the run is kept in your bucket; to have it here:\n"

@@ -11,6 +11,9 @@ class SpaceSettings(BaseModel):
     space_port: int = Field(default=7860, ge=1, le=65535)
     """Port of the Gradio app."""
 
+    space_repo: str = Field(default="", pattern=r"^([\w.-]+/[\w.-]+)?$")
+    """The Space on the Hub where people can try what is pushed from here: `ORG/NAME`; the adapters' cards link it."""
+
     imported_answers: Path | None = None
     """Answers of other systems for the arena: a file (JSONL, CSV, …) with the columns `prompt`, `answer` and perhaps
     `system`, or a folder of such files, each named after its system; none means no imported answers."""

@@ -30,6 +30,9 @@ MAX_BYTES = 5 * 2**30
 LATEST = "latest"
 """The policy that follows the head of main."""
 
+SOURCE = "hub:"
+"""The source of a revision from the Hub begins with it: `hub:ORG/NAME@REVISION`."""
+
 WILDCARD = re.compile(r"[*?\[]")
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -139,6 +142,15 @@ def fetch_adapter(
             if file.lfs is not None and file.lfs.sha256:
                 _require_intact(Path(folder) / file.rfilename, file.lfs.sha256)
         return Path(folder), commit
+
+
+def forget_download(commit: str) -> None:
+    """Delete a commit from the cache of the Hub's client, once its files are kept elsewhere."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    with contextlib.suppress(CacheNotFound, OSError):
+        scan_cache_dir().delete_revisions(commit).execute()
 
 
 def hub_api(endpoint: str = "", token: str = "", *, timeout: float = TIMEOUT) -> "HfApi":

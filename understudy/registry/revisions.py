@@ -57,13 +57,17 @@ class RevisionStore:
             rows = session.scalars(select(RevisionRow).join(newest, same))
             return {row.persona: Revision.model_validate(row) for row in rows}
 
+    def folder(self, revision: Revision) -> Path:
+        """Return where the files of that revision are, or would be."""
+        return self.store_dir / revision.id
+
     def path(self, revision: Revision) -> Path:
         """Return the folder of that revision in the store.
 
         Raises:
             NotFoundError: its files are gone.
         """
-        folder = self.store_dir / revision.id
+        folder = self.folder(revision)
         if not folder.is_dir():
             raise NotFoundError(f"{revision.served_name} is registered, but its files are gone from {folder}")
         return folder

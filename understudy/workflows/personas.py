@@ -109,7 +109,8 @@ def rollback(settings: Settings, persona: str, revision: str) -> RevisionChange:
         PublishError: the gateway refuses it.
         GatewayError: the gateway cannot be reached.
     """
-    open_registry(settings).persona(persona)
+    if not settings.gateway_url:  # the gateway of another machine, or a Space, has a registry of its own
+        open_registry(settings).persona(persona)
     return AdminClient(settings).rollback(persona, revision, actor())
 
 

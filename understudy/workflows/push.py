@@ -106,7 +106,8 @@ def push_to_hub(
 
     repo = repo_of(to)
     folder = find_adapter(settings, persona, adapter) or _newest(settings, persona, whole=True)
-    files, verdict = _files(persona, recipe_of(settings, persona), folder, repo, base, force=force)
+    recipe = recipe_of(settings, persona)
+    files, verdict = _files(persona, recipe, folder, repo, base, space=settings.space_repo, force=force)
     say(f"talking to the Hub about {repo}")
     pushed = push_release(
         repo,
@@ -149,7 +150,7 @@ def _newest(settings: Settings, persona: str, *, whole: bool) -> Path:
 
 
 def _files(
-    persona: str, recipe: Recipe | None, folder: Path, repo: str, base: str, *, force: bool
+    persona: str, recipe: Recipe | None, folder: Path, repo: str, base: str, *, space: str, force: bool
 ) -> tuple[dict[str, bytes | Path], str]:
     """Returns what goes to the Hub, and the verdict in words. Raises UnderstudyError as `push_to_hub`."""
     from evaluate.verified_runs import proof_file
@@ -172,6 +173,7 @@ def _files(
         prompts=tuple(recipe.prompts) if recipe else (),
         base=release.base,
         repo=repo,
+        space=space,
         whole=release.whole,
         rank=release.rank,
         run=release.run,

@@ -19,7 +19,8 @@ import psutil
 from bench.gateway import START, Stage
 from bench.serving.peers import llama_cpp
 from bench.serving.peers.llama_cpp import PeerError
-from serve.engine.vllm import BASE_NAME, engine_command, engine_environment, plan_engine
+from serve.engine.adapter_engine import BASE_NAME
+from serve.engine.vllm import engine_command, engine_environment, plan_engine
 from understudy.bases import Base
 from understudy.config.settings import load_settings
 from understudy.processes import QUIET_OPENMP, Child, free_port

@@ -28,6 +28,8 @@ class JobsServer:
         self.log = ["loading libraries and base", "8 steps in 3.1 s"]
         self.stage, self.message = "COMPLETED", ""
         """How the job ends."""
+        self.started_at = ""
+        """When the job began to run, as the Hub writes it; empty while it waits."""
         self.refusal = 0
         """Status that a submission is refused with; 0 takes it."""
         self.running = threading.Event()
@@ -112,8 +114,11 @@ class JobsServer:
 
     def _job(self, stage: str) -> dict[str, Any]:
         owner = {"id": "1", "name": "ann", "type": "user"}
-        volumes = self.submitted[-1].get("volumes", []) if self.submitted else []
-        return {"id": JOB, "owner": owner, "status": {"stage": stage, "message": self.message}, "volumes": volumes}
+        asked = self.submitted[-1] if self.submitted else {}
+        ports = asked.get("expose", {}).get("ports", [])
+        status = {"stage": stage, "message": self.message, "exposeUrls": [f"https://{JOB}--{p}.hf.jobs" for p in ports]}
+        facts = {"volumes": asked.get("volumes", []), "startedAt": self.started_at}
+        return {"id": JOB, "owner": owner, "status": status, **facts}
 
     def _stream(self, request: BaseHTTPRequestHandler) -> None:
         request.send_response(200)

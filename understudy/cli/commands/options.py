@@ -1,6 +1,6 @@
 """Arguments and options that several commands share."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -20,6 +20,13 @@ BaseIs = Annotated[
 ]
 Persona = Annotated[str, typer.Argument(help="Name of a persona.")]
 RecipeName = Annotated[str, typer.Argument(help="A recipe: its name in recipes/, or the path of its folder.")]
+Where = Annotated[Literal["here", "hf-jobs"], typer.Option(help="On this machine, or as a job on the Hub's.")]
+JobFlavor = Annotated[str | None, typer.Option(help="A job's hardware (a10g-large).")]
+JobTimeout = Annotated[str | None, typer.Option(help="Longest time for a job (2h).")]
+JobPackage = Annotated[
+    str | None, typer.Option(help="Where a job installs Understudy from (git+https://...); default: the code here.")
+]
+JobDryRun = Annotated[bool, typer.Option("--dry-run", help="Print a job instead of submitting it.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 

@@ -7,8 +7,21 @@ from typing import Annotated
 
 import typer
 
-from understudy.cli.commands.options import BaseIs, BaseModelName, Host, Json, Persona, Port, SpacePort
-from understudy.config.settings import load_settings
+from understudy.cli.commands.options import (
+    BaseIs,
+    BaseModelName,
+    Host,
+    JobDryRun,
+    JobFlavor,
+    JobPackage,
+    JobTimeout,
+    Json,
+    Persona,
+    Port,
+    SpacePort,
+    Where,
+)
+from understudy.config.settings import Settings, load_settings
 from understudy.errors import ConfigError
 from understudy.terminal import printable
 
@@ -32,14 +45,42 @@ def demo(port: Port = None, space_port: SpacePort = None, host: Host = None, bas
 
 
 @app.command(short_help="Start the engine (vLLM) and the gateway in front of it.")
-def serve(port: Port = None, host: Host = None, base: BaseModelName = None) -> None:
-    """Start the engine (vLLM, on loopback) and the gateway in front of it."""
+def serve(
+    port: Port = None,
+    host: Host = None,
+    base: BaseModelName = None,
+    on: Where = "here",
+    flavor: JobFlavor = None,
+    timeout: JobTimeout = None,
+    package: JobPackage = None,
+    dry_run: JobDryRun = False,
+) -> None:
+    """Start the engine (vLLM, on loopback) and the gateway in front of it.
+
+    With --on hf-jobs it is a job of the Hub that serves what UNDERSTUDY_PERSONAS_FILE follows, until its time-out.
+    """
+    from understudy.hub_jobs.plan import job_options
+
+    settings = load_settings(port=port, host=host, base=base)
+    options = job_options(on, {"flavor": flavor, "timeout": timeout, "package": package}, dry_run=dry_run)
+    if options is not None:
+        _serve_as_job(settings, options, dry_run=dry_run)
+        return
     from arena.votes.votes import BattleVotes
     from serve.app import serve as serve_gateway
     from understudy.registry.registry import open_registry
 
-    settings = load_settings(port=port, host=host, base=base)
     serve_gateway(settings, BattleVotes(open_registry(settings).engine))
+
+
+def _serve_as_job(settings: Settings, options: dict[str, str], *, dry_run: bool) -> None:
+    from serve.hf_job import write_serving_job
+    from understudy.cli.show_jobs import show_job, submit_and_follow
+    from understudy.hub_jobs.plan import JobPlan
+
+    job, secrets = write_serving_job(settings, JobPlan.model_validate(options))
+    show_job(job, f"a gateway with {settings.base}")
+    submit_and_follow(settings, job, secrets, dry_run=dry_run)
 
 
 @app.command(short_help="Register an adapter as a revision here, or on the Hub.")
@@ -57,6 +98,9 @@ def push(
     base_is: BaseIs = "",
     private: Annotated[bool, typer.Option("--private", help="Only the owner's members can read it.")] = False,
     gated: Annotated[bool, typer.Option("--gated", help="Readers must ask for access.")] = False,
+    space: Annotated[
+        str | None, typer.Option(help="A Space that shows it; its card links it.", metavar="ORG/NAME")
+    ] = None,
     tag: Annotated[str, typer.Option(help="Tag of the commit; default: the next free one of v1, v2, …")] = "",
     force: Annotated[
         bool, typer.Option("--force", help="Push even if refused or not verified; the card says so.")
@@ -69,7 +113,7 @@ def push(
     """
     from understudy.workflows.push import REGISTRY, destination, push_to_hub, register_adapter
 
-    settings = load_settings()
+    settings = load_settings(space_repo=space)
     to = destination(settings, persona, to)
     adapter = adapter or folder
     if to == REGISTRY:

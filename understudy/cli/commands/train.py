@@ -6,19 +6,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from understudy.cli.commands.options import BaseModelName, Json, RecipeName, parse_settings
+from understudy.cli.commands.options import (
+    BaseModelName,
+    JobDryRun,
+    JobFlavor,
+    JobPackage,
+    JobTimeout,
+    Json,
+    RecipeName,
+    Where,
+    parse_settings,
+)
 from understudy.config.settings import Settings, load_settings
 from understudy.errors import ConfigError
-from understudy.terminal import printable
 
 if TYPE_CHECKING:
-    from train.hub.hf_jobs import JobPlan
     from train.sft_trainer import Tracker
 
 app = typer.Typer()
-
-INTERRUPTED = 130
-"""Exit code of a command that Ctrl-C ended."""
 
 
 @app.command(short_help="Check a recipe: what the model sees, and why not to train yet.")
@@ -89,18 +94,14 @@ def train(
     start: Annotated[
         str, typer.Option("--from", metavar="REVISION", help="Revision that votes continue; default: the live one.")
     ] = "",
-    on: Annotated[
-        Literal["here", "hf-jobs"], typer.Option(help="Train on this machine, or as a job on the Hub's.")
-    ] = "here",
-    flavor: Annotated[str | None, typer.Option(help="A job's hardware (a10g-large).")] = None,
-    timeout: Annotated[str | None, typer.Option(help="Longest time for a job (2h).")] = None,
+    on: Where = "here",
+    flavor: JobFlavor = None,
+    timeout: JobTimeout = None,
     push_to: Annotated[
         str | None, typer.Option("--push", metavar="hub:ORG/NAME", help="Where a job pushes the adapter.")
     ] = None,
-    package: Annotated[
-        str | None, typer.Option(help="Where a job installs Understudy from (git+https://...); default: the code here.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print a job instead of submitting it.")] = False,
+    package: JobPackage = None,
+    dry_run: JobDryRun = False,
     json_output: Annotated[
         bool, typer.Option("--json", help="Print each step and the outcome as JSON, an object a line.")
     ] = False,
@@ -129,10 +130,11 @@ def train(
             )
         _train_from_votes(settings, recipe, base, changes, preferences=preferences, start=start, fresh=fresh)
         return
-    from understudy.workflows.train_remote import job_plan
+    from understudy.hub_jobs.plan import job_options
 
-    plan = job_plan(on, flavor=flavor, timeout=timeout, push=push_to, package=package, dry_run=dry_run)
-    if plan is None:
+    given = {"flavor": flavor, "timeout": timeout, "push": push_to, "package": package}
+    options = job_options(on, given, dry_run=dry_run)
+    if options is None:
         _train_here(
             settings,
             recipe,
@@ -146,7 +148,7 @@ def train(
     elif json_output:
         raise ConfigError("--json is for training on this machine; leave it out with --on hf-jobs")
     else:
-        _train_as_job(settings, recipe, base, changes, plan, dry_run=dry_run)
+        _train_as_job(settings, recipe, base, changes, options, dry_run=dry_run)
 
 
 @app.command(short_help="Find better settings by trials, each cross-validated.")
@@ -256,26 +258,14 @@ def _train_from_votes(
 
 
 def _train_as_job(
-    settings: Settings, name: str, base: str | None, changes: dict[str, Any], plan: "JobPlan", *, dry_run: bool
+    settings: Settings, name: str, base: str | None, changes: dict[str, Any], options: dict[str, str], *, dry_run: bool
 ) -> None:
-    """Submit a job and follow it to its end; a dry run prints the script and the command that would submit it."""
-    import shlex
+    from understudy.cli.show_jobs import show_job, submit_and_follow
+    from understudy.cli.show_training import show_finished_job
+    from understudy.workflows.train_remote import write_remote_job
 
-    from understudy.cli.console import console
-    from understudy.cli.show_training import show_abandoned_job, show_finished_job, show_job
-    from understudy.workflows.train_remote import follow_job, submit_job, write_remote_job
-
-    job = write_remote_job(settings, name, base, changes, plan)
-    show_job(job)
-    if dry_run:
-        print(job.written.script.read_text(encoding="utf-8"))
-        console.print(f"nothing was submitted; this does it:\n  {shlex.join(job.written.command)}")
-        return
-    submitted = submit_job(settings, job)
-    console.print(f"job {submitted.id}: {submitted.url}")
-    try:
-        follow_job(settings, submitted, on_line=lambda line: print(printable(line), flush=True))
-    except KeyboardInterrupt:
-        show_abandoned_job(submitted)
-        raise typer.Exit(INTERRUPTED) from None
-    show_finished_job(job, submitted, settings.runs_dir)
+    job = write_remote_job(settings, name, base, changes, options)
+    show_job(job.written, f"{job.recipe.name} on {job.base}")
+    submitted = submit_and_follow(settings, job.written, dry_run=dry_run)
+    if submitted is not None:
+        show_finished_job(job, submitted, settings.runs_dir)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from evaluate.served_model import AT_ONCE, Post, ServedModel
+from serve.engine.adapter_engine import BASE_NAME
 from serve.engine.scratch_engine import CANDIDATE, ScratchEngine
-from serve.engine.vllm import BASE_NAME
 from understudy.bases import Base, resolve_base
 from understudy.config.settings import Settings
 from understudy.errors import GatewayError

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from evaluate.served_model import Chat, ServedModel
+from serve.engine.adapter_engine import BASE_NAME
 from serve.engine.scratch_engine import ScratchEngine
-from serve.engine.vllm import BASE_NAME
 from understudy.bases import Base, resolve_base
 from understudy.config.settings import Settings
 from understudy.registry.adapters import CONFIG, read_config

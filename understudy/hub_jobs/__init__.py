@@ -1,0 +1,1 @@
+"""Jobs on the Hub's machines: this program and its data as a UV script, submitted and followed."""
