@@ -138,7 +138,7 @@ def test_a_refused_candidate_leaves_the_incumbent_and_a_reason(
     async def scene(bench: Bench) -> None:
         await bench.publish(bench.first)
         bench.engine.misbehave = misbehave
-        bench.loader._probe._base.clear()
+        bench.adapters._probe._base.clear()
         with pytest.raises(PublishError, match=f"refused by {stage}") as caught:
             await bench.publish(bench.second)
         assert caught.value.reasons

@@ -22,7 +22,8 @@ class Bench:
         self.registry, self.engine, self.table = registry, engine, RoutingTable()
         self.told: list[RolloutEvent] = []
         emit = self.told.append
-        self.loader = Loader(registry, self.table, VllmAdapters(engine, session), drain_timeout=5, emit=emit)
+        self.adapters = VllmAdapters(engine, session)
+        self.loader = Loader(registry, self.table, self.adapters, drain_timeout=5, emit=emit)
         self.publisher = Publisher(registry, self.table, self.loader, emit=emit, trial_answers=20)
         self.first = self.push(folder / "first", seed=1)
         self.second = self.push(folder / "second", seed=2)
