@@ -150,7 +150,8 @@ class ZeroGpuBackend:
             commit = (at["wanted"] or {}).get("commit", "")
             if at["refused"] or (at["last_error"] and name not in self.table.live):
                 title = f"{name}@{short(commit)}" if at["refused"] else name
-                yield LearningPersona(persona=name, title=title, state="refused", reason=at["last_error"])
+                reason = at["last_error"].removeprefix(f"{title} was refused by ")
+                yield LearningPersona(persona=name, title=title, state="refused", reason=reason)
             elif commit and name not in self.table.live:
                 yield LearningPersona(persona=name, title=name, state="publishing")
 

@@ -90,6 +90,7 @@ def test_chat_battle_vote_and_leaderboard(
     visitor.choose("The poet")
     visitor.say("Write about a lamp.")
     visitor.see("#chatbot .bot", f"poet@{revision}")
+    visitor.see("#note", "Answered by The poet")
     visitor.shot(artifacts / f"zerogpu-chat-{name}.png")
 
     visitor.forget()

@@ -124,6 +124,8 @@ async def test_a_bad_commit_is_refused_and_the_page_has_the_reason(
         reason = await refused(there, wrong)
         assert reason.startswith(f"poet@{short(wrong)}: refused: ")
         assert says in reason
+        assert reason.count("refused") == 1
+        assert "snapshots" not in reason, "no folder of the machine is on the page"
         assert live(there) == good
         assert history(settings)[-1] == ("reject", wrong)
         hub.asked.clear()

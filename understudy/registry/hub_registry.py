@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from understudy.errors import NotFoundError
+from understudy.errors import AdapterError, NotFoundError
 from understudy.registry.adapters import COMMIT, store_snapshot
 from understudy.registry.hub import SOURCE, ResolvedRevision, fetch_adapter, forget_download
 from understudy.registry.records import Revision
@@ -27,8 +27,11 @@ def stored_commit(
     except NotFoundError:
         pass
     snapshot, commit = fetch_adapter(repo, wanted.commit, endpoint=endpoint)
-    source = f"{SOURCE}{repo}@{wanted.name}"
-    return registry.add_hub_revision(persona, snapshot, commit, source=source, actor=actor)
+    where = f"{repo}@{wanted.name}"
+    try:
+        return registry.add_hub_revision(persona, snapshot, commit, source=f"{SOURCE}{where}", actor=actor)
+    except AdapterError as error:  # people may read it who know nothing of this machine's folders
+        raise AdapterError(str(error).replace(str(snapshot), where)) from error
 
 
 class HubRegistry(Registry):
