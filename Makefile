@@ -41,12 +41,8 @@ format: setup ## Format and fix what can be fixed.
 	$(BIN)/ruff check --fix -q .
 	$(BIN)/ruff format -q .
 
-BENCHES := first_run startup persona serving.gateway serving.evaluation serving.peers_serving serving.swap serving.slots \
-	serving.publishes serving.cpu_lora training.train training.planted_failures arena.scale arena.ranking space.first_paint \
-	space.first_token page
-
-bench: setup ## Measure what README and docs claim, alone on the machine, about two hours; writes docs/results/.
-	@for bench in $(BENCHES); do echo "== bench.$$bench"; $(BIN)/python -m bench.$$bench || exit 1; done
+bench: setup ## Measure what README and docs claim, alone on the machine, an hour; writes docs/results/ and the page.
+	@$(BIN)/python -m bench.all
 
 browser: ## Chromium for the browser tests; without it they are skipped.
 	@./setup-browser.sh

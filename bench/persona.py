@@ -17,7 +17,9 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from bench.figures import save_bars
 from bench.gateway import Stage, open_stage
+from bench.goals import Goal, judge
 from bench.machine import save
 
 PARTS = ("train", "verify", "publish", "first answer", "total")
@@ -37,9 +39,18 @@ def main() -> None:
     for part, seconds in medians.items():
         table.add_row(part, f"{seconds:.1f}")
     Console().print(table)
-    print(
-        save("persona", {"recipe": arguments.recipe, "base": arguments.base, "rows": rows, "median_seconds": medians})
-    )
+    told = {"recipe": arguments.recipe, "base": arguments.base, "rows": rows, "median_seconds": medians}
+    print(save("persona", {**told, **judge(goals(medians))}))
+    print(save_bars("persona", "From rows to a verified, live persona", {"seconds": medians}, digits=1))
+
+
+def goals(seconds: dict[str, float]) -> list[Goal]:
+    """What 17 rows may take on the default base and two cores, in seconds."""
+    return [
+        Goal("17 rows to an adapter, imports included, s", seconds["train"], 30, most=True),
+        Goal("its verification beside a running engine, s", seconds["verify"], 75, most=True),
+        Goal("17 rows to a verified, live persona, s", seconds["total"], 150, most=True),
+    ]
 
 
 def _round(stage: Stage, recipe: str) -> dict[str, Any]:

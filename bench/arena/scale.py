@@ -20,7 +20,8 @@ from sqlalchemy import Engine
 
 from bench.arena.postgres import NoPostgresError, postgres
 from bench.arena.scale_gateway import stage_costs
-from bench.arena.scale_parts import Costs, history_costs, persona_costs, vote_costs
+from bench.arena.scale_parts import Costs, history_costs, persona_costs
+from bench.arena.scale_votes import vote_costs
 from bench.figures import save_lines
 from bench.machine import save
 from understudy.registry.database import open_database

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -13,7 +14,15 @@ MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 """All linear layers, as training does."""
 
 
-def random_adapter(folder: Path, *, seed: int, rank: int = 16, scale: float = 0.1, base: Base | None = None) -> Path:
+def random_adapter(
+    folder: Path,
+    *,
+    seed: int,
+    rank: int = 16,
+    scale: float = 0.1,
+    base: Base | None = None,
+    dtype: type[np.floating[Any]] = np.float32,
+) -> Path:
     """Writes a PEFT adapter for `base` (the tiny one) with every matrix random and returns its folder."""
     base = base or resolve_base(TINY)
     random = np.random.default_rng(seed)
@@ -23,8 +32,8 @@ def random_adapter(folder: Path, *, seed: int, rank: int = 16, scale: float = 0.
         if module.endswith(MODULES):
             rows, columns = shape
             for part, size in (("A", (rank, columns)), ("B", (rows, rank))):
-                values = scale * random.standard_normal(size)
-                weights[f"base_model.model.{module}.lora_{part}.weight"] = values.astype(np.float32)
+                values = scale * random.standard_normal(size, dtype=np.float32)
+                weights[f"base_model.model.{module}.lora_{part}.weight"] = values.astype(dtype)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(_config(base, rank)))

@@ -1,9 +1,10 @@
 """Adapters on a CPU: our plugin for vLLM against vLLM's own way, at the shapes of two models.
 
-python -m bench.serving.cpu_lora [--shapes-only] [--rounds 5] [--tokens 64]
+python -m bench.serving.cpu_lora [--engines] [--rounds 5] [--tokens 64]
 
-Then whole engines, without and with the plugin: on the tiny base under 16 chats at once, and on
-a random model of the shape of Qwen2.5-0.5B with prompts of 512 tokens; the base alone, one adapter and six.
+With --engines (some ten minutes) whole ones besides, without and with the plugin: on the tiny base under 16 chats at
+once, and on a random model of the shape of Qwen2.5-0.5B with prompts of 512 tokens; the base alone, one adapter, six.
+`bench.serving.peers_serving` has them on the default base, with other servers.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +23,7 @@ from torch.nn.functional import linear
 from vllm.lora.layers import LoRAMapping
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
+from bench.figures import save_bars
 from bench.machine import save
 from bench.serving.cpu_lora_engine import MAX_RANK, half_billion_engine, tiny_engine
 from serve.engine.cpu_lora.punica_wrapper import GroupedPunicaWrapper
@@ -40,8 +43,8 @@ class Model:
 
 MODELS = (
     Model(
-        *("tiny", torch.float32, 5),
-        ((256, (256, 256, 256)), (256, (256,)), (256, (704, 704)), (704, (256,))),
+        *("smollm2", torch.bfloat16, 30),
+        ((576, (576, 192, 192)), (576, (576,)), (576, (1536, 1536)), (1536, (576,))),
     ),
     Model(
         *("0.5B", torch.bfloat16, 24),
@@ -75,7 +78,7 @@ class Layer:
 def main() -> None:
     """Measures, prints the tables, writes docs/results/cpu-lora.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shapes-only", action="store_true", help="no whole engines, and nothing is written")
+    parser.add_argument("--engines", action="store_true", help="whole engines besides")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, everything in turn in each (5)")
     parser.add_argument("--tokens", type=int, default=64, help="tokens of each answer of an engine (64)")
     arguments = parser.parse_args()
@@ -84,15 +87,26 @@ def main() -> None:
     rows = [_shapes(model, *batch, arguments.rounds) for model in MODELS for batch in BATCHES]
     _print("Four projections of one layer, one thread", rows)
     figures: dict[str, Any] = {"slots": SLOTS, "max_rank": MAX_RANK, "rank": RANK, "shapes": rows}
-    if arguments.shapes_only:
-        return
-    engines = [tiny_engine(plugin, arguments.rounds, arguments.tokens) for plugin in (False, True)]
-    _print("The engine on the tiny base, 16 at once, tokens/s", engines)
-    large = [half_billion_engine(plugin, arguments.rounds) for plugin in (False, True)]
-    _print("The engine on a 0.5B-shaped model, prompts of 512 tokens, prompt tokens/s", large)
-    figures |= {"engine": engines, "same_answers": engines[0]["answers"] == engines[1]["answers"]}
-    figures |= {"engine_half_billion": large, "plugin_over_vllm": round(large[1]["one"] / large[0]["one"], 1)}
+    if arguments.engines:
+        engines = [tiny_engine(plugin, arguments.rounds, arguments.tokens) for plugin in (False, True)]
+        _print("The engine on the tiny base, 16 at once, tokens/s", engines)
+        large = [half_billion_engine(plugin, arguments.rounds) for plugin in (False, True)]
+        _print("The engine on a 0.5B-shaped model, prompts of 512 tokens, prompt tokens/s", large)
+        figures |= {"engine": engines, "same_answers": engines[0]["answers"] == engines[1]["answers"]}
+        figures |= {"engine_half_billion": large, "plugin_over_vllm": round(large[1]["one"] / large[0]["one"], 1)}
     print(save("cpu-lora", figures))
+    print(_figure(rows))
+
+
+def _figure(rows: list[dict[str, Any]]) -> Path:
+    names = {"base_ms": "base alone", "plugin_ms": "with our plugin", "vllm_ms": "with vLLM's own"}
+    panels: dict[str, dict[str, float | None]] = {
+        f"{row['model']}, {row['what']} of {row['tokens']} tokens, {row['adapters']} adapters, ms": {
+            name: row[key] for key, name in names.items()
+        }
+        for row in rows
+    }
+    return save_bars("cpu-lora", "Adapters on a CPU: four projections of one layer, one thread", panels, digits=1)
 
 
 def _shapes(model: Model, what: str, tokens: int, adapters: int, rounds: int) -> dict[str, Any]:

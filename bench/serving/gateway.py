@@ -1,6 +1,6 @@
 """What the gateway costs: the same load on it and straight on vLLM, in turn, on one engine.
 
-python -m bench.serving.gateway [--rounds 9] [--tokens 64]
+python -m bench.serving.gateway [--rounds 9] [--tokens 32] [--base smollm2]
 
 A round in which the machine itself stood still is measured again.
 """
@@ -10,6 +10,7 @@ import asyncio
 import statistics
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,14 +18,16 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from bench.figures import save_bars
 from bench.gateway import Stage, open_stage
+from bench.goals import Goal, judge
 from bench.machine import save
 from bench.serving.load import Figures, load
 from bench.serving.stalls import Stalls, watch_stalls
 
-LOADS = [(1, True), (16, True), (64, True), (1, False), (16, False), (64, False)]
+LOADS = [(1, True), (16, True), (64, True), (16, False)]
 """Concurrency, and whether answers are streamed."""
-REQUESTS = {1: 16, 16: 64, 64: 192}
+REQUESTS = {1: 5, 16: 32, 64: 64}
 """In each round, by concurrency."""
 ATTEMPTS = 4
 
@@ -33,12 +36,27 @@ def main() -> None:
     """Starts a gateway of its own, measures, prints one table, writes docs/results/serve.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9, help="rounds of each load, direct and gateway in turn (9)")
-    parser.add_argument("--tokens", type=int, default=64, help="tokens of each answer (64)")
+    parser.add_argument("--tokens", type=int, default=32, help="tokens of each answer (32)")
+    parser.add_argument("--base", default="smollm2", help="a known base or a folder (smollm2)")
     arguments = parser.parse_args()
-    with open_stage() as stage:
+    with open_stage(base=arguments.base) as stage:
         rows = asyncio.run(_measure(stage, arguments.rounds, arguments.tokens))
     _print(rows)
-    print(save("serve", {"rounds": arguments.rounds, "tokens": arguments.tokens, "rows": rows}))
+    told = {"base": arguments.base, "rounds": arguments.rounds, "tokens": arguments.tokens, **judge(goals(rows))}
+    print(save("serve", {**told, "rows": rows}))
+    print(_figure(rows))
+
+
+def goals(rows: list[dict[str, Any]]) -> list[Goal]:
+    """What the gateway may cost, streamed."""
+    found = {row["concurrency"]: row for row in rows if row["stream"]}
+    made = []
+    for people in (1, 16):
+        row = found[people]
+        made.append(Goal(f"gateway of vLLM direct, tokens/s, {people} at once", row["throughput_ratio"], 0.97))
+        added = row["first_token_added_ms"]
+        made.append(Goal(f"ms more to the first token, {people} at once", added, 3.0, most=True))
+    return made
 
 
 async def _measure(stage: Stage, rounds: int, tokens: int) -> list[dict[str, Any]]:
@@ -98,6 +116,16 @@ def _compare(direct: list[Figures], gateway: list[Figures]) -> dict[str, Any]:
 
 def _medians(figures: list[Figures]) -> dict[str, float]:
     return {key: round(statistics.median(asdict(f)[key] for f in figures), 2) for key in asdict(figures[0])}
+
+
+def _figure(rows: list[dict[str, Any]]) -> Path:
+    """First tokens and speed, direct and through the gateway, where answers are streamed."""
+    panels: dict[str, dict[str, float | None]] = {}
+    for row in (row for row in rows if row["stream"]):
+        where = f"{row['concurrency']} at once"
+        for what, key in (("first token, ms", "first_token"), ("tokens/s", "tokens_per_second")):
+            panels[f"{what}, {where}"] = {name: row[name][key] for name in ("direct", "gateway")}
+    return save_bars("serve", "The gateway beside vLLM asked straight", panels)
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

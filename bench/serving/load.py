@@ -7,13 +7,36 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import aiohttp
 
+from understudy.bases import Base
+
 PROMPTS = [
     f"Write about a {noun} for the weekend." for noun in ("kettle", "lamp", "bicycle", "blanket", "puzzle", "drum")
 ]
+
+WORDS = (
+    "we",
+    "sell",
+    "red",
+    "blue",
+    "old",
+    "new",
+    "lamps",
+    "kettles",
+    "chairs",
+    "to",
+    "people",
+    "who",
+    "like",
+    "good",
+    "tea",
+)
+"""Of prompts that only have to be long."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +83,13 @@ async def ask(
     tokens: int,
     stream: bool = True,
     to_the_end: bool = False,
+    prompt: str = "",
     seen: Callable[[float, bytes], None] | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> Answer:
     """One chat of at most `tokens` tokens, or exactly so many; `seen` gets the time and line of each piece at once.
+
+    The prompt is one of PROMPTS unless it is given.
 
     `more` goes into the body; what is None there is left out, for servers that refuse what they do not know.
 
@@ -72,7 +98,7 @@ async def ask(
     """
     body = {
         "model": model,
-        "messages": [{"role": "user", "content": PROMPTS[number % len(PROMPTS)]}],
+        "messages": [{"role": "user", "content": prompt or PROMPTS[number % len(PROMPTS)]}],
         "max_tokens": tokens,
         "ignore_eos": not to_the_end,
         "temperature": 0.7,
@@ -128,6 +154,18 @@ async def load(url: str, model: str, *, concurrency: int, requests: int, tokens:
         between_tokens_p99=gaps[int(len(gaps) * 0.99)],
         failures=failures,
     )
+
+
+def prompts_of(base: Base, tokens: int, count: int) -> list[str]:
+    """Different prompts of so many tokens each; they differ from the first word on, so that no cache knows one."""
+    from tokenizers import Tokenizer
+
+    tokenizer, found = Tokenizer.from_file(str(Path(base.location) / "tokenizer.json")), []
+    for number in range(count):
+        random = Random(number)
+        text = " ".join([f"{number}:", *(random.choice(WORDS) for _ in range(tokens))])
+        found.append(tokenizer.decode(tokenizer.encode(text).ids[:tokens]))
+    return found
 
 
 def strangers() -> aiohttp.ClientSession:

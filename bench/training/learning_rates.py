@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from bench.machine import RESULTS, describe
+from bench.machine import RESULTS, save
 from understudy.bases import resolve_base
 from understudy.cli.console import prepare
 from understudy.config.recipe import Recipe, load_recipe
@@ -48,8 +48,7 @@ def _once(recipe: Recipe, base: str, times: float, seed: int) -> None:
     if key in known["runs"]:
         return
     found = _run(recipe, base, times, seed)
-    known = {"machine": describe(), "runs": {**known["runs"], key: found}}
-    FILE.write_text(json.dumps(known, indent=2) + "\n")
+    save("learning-rates", {"runs": {**known["runs"], key: found}}, earlier=known if known["runs"] else None)
     print(f"{key}: rate {found['rate']:.2g}, held-out loss by epoch {found['losses']}", flush=True)
 
 

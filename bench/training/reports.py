@@ -24,6 +24,7 @@ from bench.machine import RESULTS, save
 from understudy.config.recipe import recipe_names
 from understudy.config.settings import load_settings
 
+FILE = RESULTS / "reports.json"
 FULL = ("--method", "full")
 PAGE = "sft-report"
 SHARES = ("sound", "style", "helpfulness", "accuracy")
@@ -40,8 +41,9 @@ def main() -> None:
     for recipe in arguments.recipes or [name for name in every if name not in kept]:
         with tempfile.TemporaryDirectory() as folder:
             made = _report(recipe, Path(folder), arguments.runs or Path(folder) / "runs")
-        rows = [row for row in _kept() if row["recipe"] != recipe] + made
-        print(save("reports", {"rows": sorted(rows, key=lambda row: row["recipe"])}), flush=True)
+        others = [row for row in _kept() if row["recipe"] != recipe]
+        rows = sorted(others + made, key=lambda row: row["recipe"])
+        print(save("reports", {"rows": rows}, earlier=json.loads(FILE.read_text()) if others else None), flush=True)
     _print(_kept())
 
 
@@ -63,8 +65,7 @@ def _report(recipe: str, folder: Path, place: Path) -> list[dict[str, Any]]:
 
 def _kept() -> list[dict[str, Any]]:
     """What was found before; nothing of an older form."""
-    file = RESULTS / "reports.json"
-    rows = json.loads(file.read_text()).get("rows", []) if file.is_file() else []
+    rows = json.loads(FILE.read_text()).get("rows", []) if FILE.is_file() else []
     return [row for row in rows if "accuracy" in row]
 
 

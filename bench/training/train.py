@@ -1,11 +1,12 @@
-"""Our trainer against TRL's command, TRL tuned by hand and LLaMA-Factory: same base, rows, settings; one judge.
+"""Our trainer against TRL tuned by hand, TRL's command and LLaMA-Factory: same base, rows, settings; one judge.
 
-python -m bench.training.train [--rounds 3] [--epochs 3] [--cases "LoRA, bf16" "QLoRA, bf16"]
+python -m bench.training.train [--rounds 3] [--cases "17 rows, LoRA" "200 rows, QLoRA" ...] [--ways ...]
 
-Each runs as people run it, a command that ends with an adapter on disk, in turn with the others. Tokens are counted
-without padding, between the first and the last optimiser step. Times are from the start of the command; memory is
-that of all its processes. The held-out loss of every product is taken by one judge, so that nobody is faster by
-learning less, and our gateway's static check says whether the product could be published as it is.
+Each runs as people run it, a command that ends with an adapter on disk. Ours and the tuned one take turns for all
+rounds, the others run in the first one. Tokens are counted without padding, between the first and the last optimiser
+step. Times are from the start of the command; memory is that of all its processes. The held-out loss of each product of
+the first round is taken by one judge, so that nobody is faster by learning less, and our gateway's static check says
+whether it could be published as it is.
 """
 
 import argparse
@@ -15,97 +16,103 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from bench.figures import save_bars
+from bench.goals import judge as judge_goals
 from bench.machine import save
+from bench.training.train_tables import draw, goals, show
 from bench.training.trainers.environment import REQUIREMENTS, PeerError
+from bench.training.trainers.rows import ROWS, rows_of, write_rows
 from bench.training.trainers.run import Found, run
-from bench.training.trainers.ways import BATCH, CASES, ONLY_FIRST, TUNED, WAYS, common, write_rows
+from bench.training.trainers.ways import CASES, ONLY_FIRST, OURS, TUNED, WAYS, Job, settings_of
+from understudy.bases import Base, resolve_base
 from understudy.config.settings import load_settings
 from understudy.processes import QUIET_OPENMP
-
-WIDTH = 150
-"""Of the table, in characters: it is read in logs too."""
 
 Pair = tuple[str, str]
 """A case and a way."""
 
 
 def main() -> None:
-    """Measures, prints one table, writes docs/results/train.json and .svg."""
+    """Measures, prints the table and the goals, writes docs/results/train.json and .svg."""
     arguments = _arguments()
-    console = Console(width=WIDTH)
+    console, began = Console(width=150), time.monotonic()
+    base = resolve_base(arguments.base)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_rows(folder, load_settings().recipes_dir)
-        runs, why = _all_runs(folder, arguments, console)
-        judged = _judged(folder, runs)
-    seen = judged["tokens"] * arguments.epochs
-    shown = [_row(pair, runs, why.get(pair), judged, seen) for pair in _pairs(arguments.cases)]
-    _print(console, shown, judged["base"])
-    figures = {
-        "rounds": arguments.rounds,
-        "epochs": arguments.epochs,
-        "rows_trained": judged["rows"],
-        "tokens": judged["tokens"],
-    }
-    figures |= {"batch": BATCH, "openmp_sleeps": arguments.quiet_openmp, "base_heldout_loss": judged["base"]}
-    print(save("train", {**figures, "peers": _peer_versions(), "rows": shown}))
-    print(_figure(shown, arguments.cases[0]))
+        for rows in {CASES[case]["rows"] for case in arguments.cases}:
+            write_rows(folder / rows, *rows_of(rows, load_settings().recipes_dir))
+        runs, why, products = _all_runs(folder, base, arguments, console)
+        judged = _judged(folder, base, products)
+    shown = [_row(pair, runs, why.get(pair), judged) for pair in _pairs(arguments)]
+    show(console, shown)
+    told = {"base": arguments.base, "rounds": arguments.rounds, "sets": judged["sets"]}
+    told |= {"settings": {case: settings_of(case) for case in arguments.cases}, "openmp_sleeps": arguments.quiet_openmp}
+    told |= {"minutes": round((time.monotonic() - began) / 60, 1), **judge_goals(goals(shown))}
+    print(save("train", {**told, "peers": _peer_versions(), "rows": shown}))
+    print(draw(shown, arguments.cases[0]))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each, in turn (3)")
-    parser.add_argument("--epochs", type=int, default=3, help="passes over the rows (3)")
+    parser.add_argument("--base", default="smollm2", help="a known base or a folder (smollm2)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of ours and of TRL tuned by hand, in turn (3)")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="of these (all)")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="of these (all)")
     parser.add_argument("--quiet-openmp", action="store_true", help="the others' idle threads sleep too, as ours do")
     return parser.parse_args()
 
 
-def _pairs(cases: list[str]) -> list[Pair]:
-    return [(case, way) for case in cases for way in WAYS if way != ONLY_FIRST or case == cases[0]]
+def _pairs(arguments: argparse.Namespace) -> list[Pair]:
+    first = arguments.cases[0]
+    return [(case, way) for case in arguments.cases for way in arguments.ways if way != ONLY_FIRST or case == first]
 
 
 def _all_runs(
-    folder: Path, arguments: argparse.Namespace, console: Console
-) -> tuple[dict[Pair, list[Found]], dict[Pair, str]]:
-    """What each run measured, and why a pair did not run. Products stay in `folder`."""
+    folder: Path, base: Base, arguments: argparse.Namespace, console: Console
+) -> tuple[dict[Pair, list[Found]], dict[Pair, str], dict[Pair, Path]]:
+    """What each run measured, why a pair did not run, and the products of the first round, which stay in `folder`."""
     runs: dict[Pair, list[Found]] = {}
     why: dict[Pair, str] = {}
+    products: dict[Pair, Path] = {}
     for turn in range(arguments.rounds):
-        for number, (case, way) in enumerate(_pairs(arguments.cases)):
-            if (case, way) in why:
+        for number, (case, way) in enumerate(_pairs(arguments)):
+            if (case, way) in why or (turn and way not in (OURS, TUNED)):
                 continue
             place = folder / f"{turn}-{number}"
             place.mkdir()
-            console.print(f"{case}: {way}", style="dim")
             try:
-                command = WAYS[way](place, folder, common(case, arguments.epochs))
-                found, product = run(command, place, quiet=arguments.quiet_openmp)
+                job = Job(base, folder / CASES[case]["rows"], place, settings_of(case))
+                found, product = run(WAYS[way](job), place, quiet=arguments.quiet_openmp)
             except PeerError as error:
                 why[case, way] = str(error)
                 continue
+            finally:
+                console.print(f"round {turn + 1}, {case}: {way}", style="dim")
             runs.setdefault((case, way), []).append(found)
-            (folder / "products.jsonl").open("a").write(json.dumps([case, way, turn, str(product)]) + "\n")
-    return runs, why
+            products.setdefault((case, way), product)
+    return runs, why, products
 
 
-def _judged(folder: Path, runs: dict[Pair, list[Found]]) -> dict[str, Any]:
-    """What the judge says of the rows, of the base, and of every product: `found` by "case|way|round"."""
-    if not runs:
+def _judged(folder: Path, base: Base, products: dict[Pair, Path]) -> dict[str, Any]:
+    """What the judge says of the sets of rows, of the base, and of each product: `found` by "case|way"."""
+    if not products:
         raise SystemExit("no trainer ran")
-    made = [json.loads(line) for line in (folder / "products.jsonl").read_text().splitlines()]
-    products = {f"{case}|{way}|{turn}": product for case, way, turn, product in made}
     job = folder / "judge.json"
-    files = {name: str(folder / "voice" / f"{name}.jsonl") for name in ("examples", "heldout")}
-    job.write_text(json.dumps({**files, "products": products}))
+    told = {
+        "base": base.name,
+        "sets": {name: str(folder / name / "voice") for name in ROWS if (folder / name).is_dir()},
+        "products": {
+            f"{case}|{way}": {"rows": CASES[case]["rows"], "folder": str(product)}
+            for (case, way), product in products.items()
+        },
+    }
+    job.write_text(json.dumps(told))
     command = [sys.executable, "-m", "bench.training.trainers.judge", str(job)]
     done = subprocess.run(command, env={**os.environ, **QUIET_OPENMP}, capture_output=True, text=True)
     if done.returncode:
@@ -113,76 +120,43 @@ def _judged(folder: Path, runs: dict[Pair, list[Found]]) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _row(
-    pair: Pair, measured: dict[Pair, list[Found]], reason: str | None, judged: dict[str, Any], tokens: int
-) -> dict[str, Any]:
-    """The medians of a pair, or the reason why it has none. `tokens`: of all epochs."""
+def _row(pair: Pair, measured: dict[Pair, list[Found]], reason: str | None, judged: dict[str, Any]) -> dict[str, Any]:
+    """The medians of a pair, or the reason why it has none."""
     (case, way), runs = pair, measured.get(pair, [])
     if reason or not runs:
         return {"case": case, "way": way, "reason": reason or "not run"}
-    speeds, tuned = ([_speed(run, tokens) for run in measured.get((case, w), [])] for w in (way, TUNED))
-    verdicts = [judged["found"][f"{case}|{way}|{turn}"] for turn in range(len(runs))]
+    tokens = judged["sets"][CASES[case]["rows"]]["tokens"] * CASES[case]["epochs"]
+    speeds, tuned = ([speed(run, tokens) for run in measured.get((case, w), [])] for w in (way, TUNED))
+    ratios = of_tuned(speeds, tuned)
+    found = judged["found"][f"{case}|{way}"]
     return {
         "case": case,
         "way": way,
+        "rounds": len(runs),
         "tokens_per_second": _median(speeds),
-        "of_tuned": of_tuned(speeds, tuned),
+        "of_tuned": _median(ratios) if ratios else None,
+        "of_tuned_least": round(min(ratios), 3) if ratios else None,
         "peak_memory_mib": _median([run["peak_memory_mib"] for run in runs]),
         "first_step_s": _median([run["first_step_s"] for run in runs]),
         "to_adapter_s": _median([run["seconds"] for run in runs]),
         "steps": int(runs[0]["steps"]),
-        "heldout_loss": _median([verdict["heldout_loss"] for verdict in verdicts]),
-        "problems": verdicts[0]["problems"],
+        "heldout_loss": round(found["heldout_loss"], 3),
+        "problems": found["problems"],
     }
 
 
-def of_tuned(speeds: Sequence[float], tuned: Sequence[float]) -> float | None:
-    """The median of the ratios round by round: a machine that slows down for minutes slows both down."""
-    return _median([one / other for one, other in zip(speeds, tuned, strict=False)]) if speeds and tuned else None
+def of_tuned(speeds: Sequence[float], tuned: Sequence[float]) -> list[float]:
+    """The ratios round by round: a machine that slows down for minutes slows both down."""
+    return [one / other for one, other in zip(speeds, tuned, strict=False)]
 
 
-def _speed(run: Found, tokens: int) -> float:
-    """Tokens of all steps but the first over their time."""
+def speed(run: Found, tokens: float) -> float:
+    """Tokens of all steps but the first over their time; `tokens` are those of all epochs."""
     return tokens * (run["steps"] - 1) / run["steps"] / run["stepping_s"]
 
 
-def _median(values: list[float]) -> float:
+def _median(values: Sequence[float]) -> float:
     return round(statistics.median(values), 3)
-
-
-def _print(console: Console, rows: list[dict[str, Any]], base_loss: float) -> None:
-    table = Table(title=f"Training; the base's held-out loss is {base_loss:.3f}")
-    for name in ("", "trainer", "tokens/s", "of tuned", "peak MiB", "first step s", "adapter s", "held-out loss", "?"):
-        table.add_column(name, justify="left" if name in ("", "trainer", "?") else "right")
-    for row in rows:
-        if "reason" in row:
-            table.add_row(row["case"], row["way"], *("-" for _ in range(6)), row["reason"])
-            continue
-        table.add_row(
-            row["case"],
-            row["way"],
-            f"{row['tokens_per_second']:,.0f}",
-            f"{row['of_tuned']:.2f}" if row["of_tuned"] else "-",
-            f"{row['peak_memory_mib']:,.0f}",
-            f"{row['first_step_s']:.1f}",
-            f"{row['to_adapter_s']:.1f}",
-            f"{row['heldout_loss']:.3f}",
-            "; ".join(row["problems"]) or "loadable",
-        )
-    console.print(table)
-
-
-def _figure(rows: list[dict[str, Any]], case: str) -> Path:
-    """The first case: what a newcomer waits for, and what it takes."""
-    panels = {
-        "from the command to an adapter on disk, seconds": "to_adapter_s",
-        "from the command to the first optimiser step, seconds": "first_step_s",
-        "tokens a second": "tokens_per_second",
-        "most memory, MiB": "peak_memory_mib",
-    }
-    of_case = [row for row in rows if row["case"] == case]
-    bars = {title: {row["way"]: row.get(key) for row in of_case} for title, key in panels.items()}
-    return save_bars("train", f"Training a voice ({case})", bars)
 
 
 def _peer_versions() -> dict[str, str]:

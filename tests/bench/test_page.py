@@ -1,9 +1,14 @@
 """docs/performance.md says what docs/results/ says, and a table says what was not measured."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from bench import page
-from bench.page_tables import TABLES, Column
+from bench import machine, page
+from bench.goals import Goal
+from bench.page_columns import Column
+from bench.page_tables import TABLES
 
 
 def test_the_page_has_the_figures_of_the_results() -> None:
@@ -12,7 +17,7 @@ def test_the_page_has_the_figures_of_the_results() -> None:
 
 
 def test_every_table_is_on_the_page() -> None:
-    assert {found[1] for found in page.BLOCK.findall(page.PAGE.read_text())} == set(TABLES)
+    assert {found[1] for found in page.BLOCK.findall(page.PAGE.read_text())} == {*TABLES, page.GOALS}
 
 
 def test_a_figure_that_is_out_of_date_is_written_anew() -> None:
@@ -20,6 +25,38 @@ def test_a_figure_that_is_out_of_date_is_written_anew() -> None:
     (block,) = [found[0] for found in page.BLOCK.finditer(text) if found[2] == "serve"]
     stale = text.replace(block, "<!-- table serve -->\nold\n<!-- end -->")
     assert page.written(stale) == text
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Results with one that has been measured just now: a goal that is missed, and one that is met."""
+    monkeypatch.setattr(page, "RESULTS", tmp_path)
+    monkeypatch.setenv("BENCH_RESULTS", str(tmp_path))
+    met, missed = Goal("half as fast", 0.6, 0.5).row(), Goal("as fast", 0.6, 1.0).row()
+    machine.save("persona", {"median_seconds": {"train": 21.2}, "goals": [met, missed]})
+    return tmp_path / "persona.json"
+
+
+def test_a_table_whose_code_has_changed_since_says_so(kept: Path) -> None:
+    text = "<!-- table persona -->\n<!-- end -->"
+    assert "| train | 21.2 |" in page.written(text)
+    assert "Older" not in page.written(text)
+    result = json.loads(kept.read_text())
+    result["sources"]["evaluate"] = "000000000000"
+    kept.write_text(json.dumps(result))
+    assert "**Older than the code that it measures.** `python -m bench.persona` on" in page.written(text)
+
+
+def test_goals_that_are_missed_come_first_with_the_command_that_measured_them(kept: Path) -> None:
+    lines = page.written("<!-- table goals -->\n<!-- end -->").splitlines()[4:6]
+    assert lines == [
+        "| as fast | ≥ 1 | 0.6 | missed | `python -m bench.persona` |",
+        "| half as fast | ≥ 0.5 | 0.6 | met | `python -m bench.persona` |",
+    ]
+
+
+def test_a_table_without_figures_names_the_command(kept: Path) -> None:
+    assert "`bench/gpu.sh`" in page.written("<!-- table gpu -->\n<!-- end -->")
 
 
 @pytest.mark.parametrize(

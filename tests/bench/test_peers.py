@@ -11,11 +11,13 @@ import httpx
 import pytest
 
 from bench.serving.adapters import random_adapter
-from bench.serving.load import Answer
+from bench.serving.load import Answer, prompts_of
 from bench.serving.peers import llama_cpp
+from bench.serving.peers.matrix import FEW, GRID, Cell, Sample, cells, ratio, sample_of, summarise
+from bench.serving.peers.servers import OURS, Server, by_name
 from bench.serving.peers.swaps import Given, Watch, figures_of
-from bench.serving.peers_serving import OURS, Sample, sample_of, summarise
-from bench.serving.swap import _by_way
+from bench.serving.peers_serving import goals
+from bench.serving.swap_ways import by_way
 from understudy.bases import resolve_base
 
 TEXTS = [
@@ -29,31 +31,58 @@ TEXTS = [
 ]
 
 
-def sample(server: str, number: int, speed: float, *, adapters: int = 6, failures: int = 0) -> Sample:
-    return Sample(server, adapters, 16, number, speed, 10.0, 1.0, 2.0, 0.5, failures)
+def sample(server: str, number: int, speed: float, cell: Cell = (6, 16), failures: int = 0) -> Sample:
+    return Sample(server, cell, number, speed, [10.0, 30.0], [1.0], failures)
 
 
-def test_ratios_are_taken_round_by_round_and_failures_add_up():
+def test_ratios_are_taken_round_by_round_and_failures_add_up() -> None:
     samples = [sample(OURS, 0, 100), sample("peer", 0, 50, failures=1), sample(OURS, 1, 200), sample("peer", 1, 20)]
     ours, peer = summarise(samples)
     assert (ours["server"], ours["of_ours"], ours["tokens_per_second"]) == (OURS, 1.0, 150)
     assert peer["of_ours"] == pytest.approx((0.5 + 0.1) / 2)
     assert (peer["tokens_per_second"], peer["failures"]) == (35, 1)
+    assert (peer["first_token_p50_ms"], peer["first_token_p99_ms"], peer["requests"]) == (30, 30, 4)
 
 
-def test_a_peer_without_ours_in_its_cell_has_no_ratio():
-    (row,) = summarise([sample("peer", 0, 50, adapters=32)])
+def test_a_peer_without_ours_in_its_cell_has_no_ratio() -> None:
+    (row,) = summarise([sample("peer", 0, 50, (32, 16))])
     assert row["of_ours"] is None
     assert row["adapters"] == 32
 
 
-def test_speed_counts_the_tokens_that_were_asked_for_not_the_pieces():
+def test_a_goal_is_judged_by_rounds_in_which_both_were_measured() -> None:
+    samples = [sample(OURS, n, speed) for n, speed in enumerate((85, 80, 90))]
+    samples += [sample(OURS, n, 100, (0, 16)) for n in range(2)]
+    assert ratio(samples, ((6, 16), OURS), ((0, 16), OURS)) == pytest.approx(0.825)
+    found = {goal.what: goal.verdict for goal in goals(samples)}
+    assert found["six mixed adapters of the base, 16 at once"] == "missed"
+    assert found["one adapter of the base, 1 at once"] == "not measured"
+
+
+def test_a_slow_server_is_asked_in_fewer_cells_and_never_for_more_adapters_than_it_takes() -> None:
+    fast = Server("fast", "", None, "", by_name)  # pyright: ignore[reportArgumentType]
+    slow = Server("slow", "", None, "", by_name, most=1, slow=True)  # pyright: ignore[reportArgumentType]
+    assert cells(fast, GRID) == list(GRID)
+    assert cells(slow, GRID) == [cell for cell in FEW if cell[0] <= 1]
+
+
+def test_speed_counts_the_tokens_that_were_asked_for_not_the_pieces() -> None:
     answers = [Answer(10.0, [10.5, 10.6, 10.9]), Answer(10.0, [10.1])]
-    figures = sample_of(answers, seconds=2.0, tokens=32)
-    assert figures["tokens_per_second"] == 32
-    assert figures["first_token"] == pytest.approx(300)
-    assert figures["between_p99"] == pytest.approx(300)
-    assert sample_of([], 1.0, 32)["tokens_per_second"] == 0
+    found = sample_of("peer", (0, 2), 0, answers, seconds=2.0, tokens=32)
+    assert found.tokens_per_second == 32
+    assert found.firsts == [pytest.approx(500), pytest.approx(100)]
+    assert found.gaps == [pytest.approx(100), pytest.approx(300)]
+    assert sample_of("peer", (0, 2), 0, [], 1.0, 32).tokens_per_second == 0
+
+
+def test_prompts_have_the_length_that_is_asked_for_and_share_no_beginning() -> None:
+    from tokenizers import Tokenizer
+
+    base = resolve_base("tiny")
+    tokenizer = Tokenizer.from_file(str(Path(base.location) / "tokenizer.json"))
+    made = prompts_of(base, 50, 12)
+    assert all(abs(len(tokenizer.encode(prompt).ids) - 50) <= 1 for prompt in made)
+    assert len({prompt.split()[0] for prompt in made}) == 12
 
 
 @pytest.mark.parametrize(
@@ -81,27 +110,26 @@ def test_the_longest_wait_is_one_that_the_swap_caused():
 
 def test_swaps_of_one_way_are_one_row_with_medians_and_sums():
     one = {"first_token_s": 1.0, "failed_requests": 3, "mixed_answers": 1, "strange_answers_else": 0, "answers": 9}
-    (row,) = _by_way([{"way": "a", **one}, {"way": "a", **one, "first_token_s": 3.0}])
+    (row,) = by_way([{"way": "a", **one}, {"way": "a", **one, "first_token_s": 3.0}])
     assert (row["way"], row["swaps"], row["first_token_s"], row["failed_requests"]) == ("a", 2, 2.0, 6)
 
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory) -> Iterator[tuple[str, Path]]:
     """llama.cpp's server with the tiny base and one random adapter, and the adapter's folder."""
-    with contextlib.suppress(llama_cpp.PeerError):
-        llama_cpp.prepare(build=False)
-        folder, base = tmp_path_factory.mktemp("llama"), resolve_base("tiny")
-        adapter = random_adapter(folder / "adapter", seed=1)
-        model = llama_cpp.write_base(base, folder)
-        file = llama_cpp.write_adapter(base, adapter, folder / "adapter.gguf")
-        child, url = llama_cpp.start(model, [file], log=folder / "log", slots=2)
-        try:
-            _wait(url)
-            yield url, adapter
-            return
-        finally:
-            child.stop()
-    pytest.skip("llama.cpp is not built: python -m bench.serving.peers.llama_cpp")
+    folder, base = tmp_path_factory.mktemp("llama"), resolve_base("tiny")
+    adapter = random_adapter(folder / "adapter", seed=1)
+    model = llama_cpp.write_base(base, folder, "f32")
+    file = llama_cpp.write_adapter(base, adapter, folder / "adapter.gguf", half=False)
+    try:
+        child, url = llama_cpp.start(model, [file], log=folder / "log", slots=2, cache_type="f32")
+    except llama_cpp.PeerError as error:
+        pytest.skip(str(error))
+    try:
+        _wait(url)
+        yield url, adapter
+    finally:
+        child.stop()
 
 
 def _wait(url: str) -> None:
@@ -130,7 +158,7 @@ def test_llama_cpp_answers_as_transformers_does(llama, voice):
     body = {"model": voice, "messages": [{"role": "user", "content": TEXTS[0]}], "max_tokens": 48}
     lora = [{"id": 0, "scale": 1.0 if voice == "adapter" else 0.0}]
     theirs = httpx.post(f"{url}/v1/chat/completions", json={**body, "temperature": 0, "lora": lora}, timeout=60).json()
-    demo = Demo(resolve_base("tiny").location, {"adapter": str(adapter)})
+    demo = Demo(resolve_base("tiny").location, {"adapter": str(adapter)}, "float32")
     lines = asyncio.run(_all(demo, body))
     ours = "".join(json.loads(line[6:])["choices"][0]["delta"].get("content", "") for line in lines[:-1])
     assert theirs["choices"][0]["message"]["content"] == ours

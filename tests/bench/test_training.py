@@ -10,12 +10,15 @@ import yaml
 
 from bench import startup
 from bench.training.train import of_tuned
+from bench.training.train_tables import goals
 from bench.training.trainers import environment, ways
 from bench.training.trainers.environment import PeerError
+from bench.training.trainers.rows import ROWS, rows_of, write_rows
 from bench.training.trainers.run import run
-from bench.training.trainers.ways import CASES, Command, common
+from bench.training.trainers.ways import CASES, OURS, TUNED, Command, Job, settings_of
+from understudy.bases import resolve_base
 from understudy.config.recipe import load_recipe
-from understudy.config.settings import PROJECT, load_settings
+from understudy.config.settings import PROJECT
 from understudy.config.training import Training
 from understudy.data.load import load_examples
 
@@ -30,10 +33,10 @@ TORCH_STEPS = (
 )
 
 
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("rows")
-    ways.write_rows(folder, load_settings(recipes_dir=PROJECT / "recipes").recipes_dir)
+@pytest.fixture(scope="module", params=ROWS)
+def rows(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rows") / request.param
+    write_rows(folder, *rows_of(request.param, PROJECT / "recipes"))
     return folder
 
 
@@ -54,7 +57,7 @@ def test_all_trainers_get_the_same_rows_and_never_a_held_out_one(rows: Path) -> 
     ours = [[m.model_dump() for m in e.messages] for e in load_examples(rows / "voice" / "examples.jsonl")]
     trl = [json.loads(line) for line in (rows / "trl" / "train.jsonl").read_text().splitlines()]
     factory = json.loads((rows / "factory" / "rows.json").read_text())
-    assert len(ours) == 57
+    assert f"{len(ours)} rows" == rows.name
     assert [row["prompt"] + row["completion"] for row in trl] == ours
     assert [row["messages"] for row in factory] == ours
     heldout = [[m.model_dump() for m in e.messages] for e in load_examples(rows / "voice" / "heldout.jsonl")]
@@ -67,14 +70,15 @@ def test_all_trainers_get_the_same_settings(
     case: str, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ways, "llamafactory", lambda: tmp_path)
-    settings = common(case, 5)
+    settings, base = settings_of(case), resolve_base("tiny")
     folders = {name: tmp_path / name for name in ("ours", "trl", "hand", "factory")}
     for folder in folders.values():
         folder.mkdir()
-    ways.understudy(folders["ours"], rows, settings)
-    trl = options(ways.trl_same_settings(folders["trl"], rows, settings))
-    ways.trl_by_hand(folders["hand"], rows, settings)
-    ways.llama_factory(folders["factory"], rows, settings)
+    jobs = {name: Job(base, rows, folder, settings) for name, folder in folders.items()}
+    ways.understudy(jobs["ours"])
+    trl = options(ways.trl_same_settings(jobs["trl"]))
+    ways.trl_by_hand(jobs["hand"])
+    ways.llama_factory(jobs["factory"])
 
     ours = load_recipe(str(folders["ours"] / "voice"), tmp_path).training
     assert ours == Training.model_validate(settings)
@@ -173,13 +177,20 @@ def test_times_of_imports_are_added_up_by_package() -> None:
 
 
 @pytest.mark.parametrize(
-    ("speeds", "tuned", "ratio"),
+    ("speeds", "tuned", "ratios"),
     [
-        ([150, 75, 300], [100, 50, 200], 1.5),  # the machine was half as fast in the second round, for both
-        ([150, 40, 150], [100, 100, 100], 1.5),  # one of three was disturbed
-        ([], [100], None),
-        ([100], [], None),
+        ([150, 75, 300], [100, 50, 200], [1.5, 1.5, 1.5]),  # the machine was half as fast in the second round, for both
+        ([150], [100, 100, 100], [1.5]),  # one that runs in the first round only
+        ([], [100], []),
+        ([100], [], []),
     ],
 )
-def test_trainers_are_compared_round_by_round(speeds: list[float], tuned: list[float], ratio: float | None) -> None:
-    assert of_tuned(speeds, tuned) == ratio
+def test_trainers_are_compared_round_by_round(speeds: list[float], tuned: list[float], ratios: list[float]) -> None:
+    assert of_tuned(speeds, tuned) == ratios
+
+
+def test_one_slower_round_misses_the_goal() -> None:
+    row = {"case": "c", "heldout_loss": 2.0, "to_adapter_s": 20.0}
+    rows = [{**row, "way": OURS, "of_tuned_least": 0.97}, {**row, "way": TUNED, "of_tuned_least": 1.0}]
+    assert [goal.verdict for goal in goals(rows)] == ["missed", "met", "met"]
+    assert [goal.verdict for goal in goals([{"case": "c", "way": OURS, "reason": "no room"}])] == ["not measured"] * 3

@@ -16,7 +16,8 @@ import pytest
 
 from arena.battles.store import BattleStore
 from arena.votes.votes import list_votes
-from bench.training.planted_failures import evaluate, wrong
+from bench.training.planted_failures import evaluate
+from bench.training.planted_table import wrong
 from bench.training.plants import Bench
 from space.arena.battle import ArenaServices, run_battle, vote
 from space.backends.gateway import GatewayClient

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench.training.planted_failures import auc, evaluate, table, wrong
+from bench.training.planted_failures import evaluate
+from bench.training.planted_table import auc, table, wrong
 from bench.training.plants import BROKEN, Bench
 from understudy.bases import resolve_base
 from understudy.config.recipe import load_recipe

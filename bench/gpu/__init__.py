@@ -1,0 +1,1 @@
+"""What is measured on the day when a GPU is at hand, rehearsed on a CPU: `bench/gpu.sh`."""
