@@ -4,7 +4,9 @@ A part that fails is told and left out; the others are measured all the same.
 """
 
 import argparse
+import json
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -12,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.goals import Goal, judge
-from bench.gpu.base import random_base
-from bench.gpu.plan import on_gpu, rehearsal
+from bench.gpu.plan import Plan, on_gpu, rehearsal
 from bench.gpu.serving import few_slots, serve
 from bench.gpu.training import learn
 from bench.gpu.wheels import require
 from bench.machine import save
+from understudy.bases import Base, resolve_base
 
 
 def main() -> None:
@@ -31,7 +33,7 @@ def main() -> None:
     minutes: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        base = _part("base", minutes, found, lambda: random_base(home / "base", plan.shape, plan.device))
+        base = _part("base", minutes, found, lambda: _base(plan, home))
         if base is None:
             raise SystemExit("gpu: without a base there is nothing to measure")
         found["serving"] = _part("serving", minutes, found, lambda: serve(plan, base, home))
@@ -44,6 +46,15 @@ def main() -> None:
     found["minutes"] = minutes
     print(save("gpu", {**found, **judge(goals)}))
     print(f"gpu: {sum(minutes.values()):.1f} minutes: " + ", ".join(f"{k} {v:.1f}" for k, v in minutes.items()))
+
+
+def _base(plan: Plan, home: Path) -> Base:
+    """The random base, made by a process of its own, which leaves nothing in the GPU's memory."""
+    shape = home / "shape.json"
+    shape.write_text(json.dumps(plan.shape))
+    command = [sys.executable, "-m", "bench.gpu.base", str(home / "base"), str(shape), plan.device]
+    subprocess.run(command, check=True)
+    return resolve_base(str(home / "base"))
 
 
 def card() -> str:

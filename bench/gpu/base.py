@@ -3,10 +3,13 @@
 A random model never ends an answer, and a gateway that proves candidates refuses every adapter on it. Here all
 embeddings share one direction, which survives the layers, and the end of a turn listens to it: it comes after some
 twenty tokens, whatever was said. The other tokens are words, drawn by weights that are random.
+
+python -m bench.gpu.base FOLDER SHAPE.json DEVICE
 """
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +19,6 @@ from transformers.utils.logging import disable_progress_bar
 
 from understudy.bases import SMOLLM2, Base, resolve_base
 
-LLAMA_8B: dict[str, Any] = {
-    "hidden_size": 4096,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "intermediate_size": 14336,
-    "vocab_size": 128256,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0},
-}
-"""Of Llama 3.1 8B (https://huggingface.co/meta-llama/Llama-3.1-8B, config.json)."""
-KEYS = tuple(LLAMA_8B)
 CONTEXT = 8192
 SPREAD = 3.0
 """Standard deviation of the words' logits: the likeliest of fifty thousand is then likelier than the end."""
@@ -35,12 +26,6 @@ LENGTH = 20
 """Tokens of a mean answer."""
 NEVER = -8.0
 """The logit of what is no word."""
-
-
-def shape_of_smollm2() -> dict[str, Any]:
-    """The shape of the default base, for a rehearsal."""
-    config = json.loads((Path(resolve_base(SMOLLM2).location) / "config.json").read_text())
-    return {key: config[key] for key in KEYS if key in config}
 
 
 def random_base(folder: Path, shape: dict[str, Any], device: str) -> Base:
@@ -79,7 +64,8 @@ def _let_it_end(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> 
             weight.div_(math.sqrt(2 * layers))  # together they add about as much as the embedding has
     direction = torch.randn(width).sign()
     model.model.embed_tokens.weight.copy_(0.5 * torch.randn(config.vocab_size, width) + direction)
-    words = torch.tensor([number for number in range(len(tokenizer)) if _is_word(str(tokenizer.decode([number])))])
+    plain = sorted({*range(len(tokenizer))} - {*tokenizer.all_special_ids})
+    words = torch.tensor([number for number in plain if _is_word(str(tokenizer.decode([number])))])
     share = _share(model, words, direction)
     head = torch.full((config.vocab_size, 1), NEVER / (share * width)) * direction
     head[words] = SPREAD / math.sqrt(width) * torch.randn(len(words), width)
@@ -97,3 +83,7 @@ def _share(model: LlamaForCausalLM, words: torch.Tensor, direction: torch.Tensor
 
 def _is_word(text: str) -> bool:
     return text.isascii() and text.isprintable() and any(letter.isalpha() for letter in text)
+
+
+if __name__ == "__main__":
+    random_base(Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text()), sys.argv[3])

@@ -1,9 +1,30 @@
 """How much is measured: on a GPU, and in a rehearsal, which runs the same lines with less of everything."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from bench.gpu.base import LLAMA_8B, shape_of_smollm2
+from understudy.bases import SMOLLM2, resolve_base
+
+LLAMA_8B: dict[str, Any] = {
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 14336,
+    "vocab_size": 128256,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0},
+}
+"""Of Llama 3.1 8B (https://huggingface.co/meta-llama/Llama-3.1-8B, config.json)."""
+KEYS = tuple(LLAMA_8B)
+
+
+def shape_of_smollm2() -> dict[str, Any]:
+    """The shape of the default base, for a rehearsal."""
+    config = json.loads((Path(resolve_base(SMOLLM2).location) / "config.json").read_text())
+    return {key: config[key] for key in KEYS if key in config}
 
 
 @dataclass(frozen=True)

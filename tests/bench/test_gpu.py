@@ -6,8 +6,8 @@ import pytest
 
 from bench.gpu import training, wheels
 from bench.gpu.__main__ import per_slot
-from bench.gpu.base import LLAMA_8B, random_base, shape_of_smollm2
-from bench.gpu.plan import on_gpu, rehearsal
+from bench.gpu.base import random_base
+from bench.gpu.plan import LLAMA_8B, on_gpu, rehearsal, shape_of_smollm2
 from bench.gpu.serving import goals, loaded_gib
 from bench.serving.peers.matrix import Sample
 from bench.serving.peers.servers import OURS

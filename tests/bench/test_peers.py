@@ -13,8 +13,8 @@ import pytest
 from bench.serving.adapters import random_adapter
 from bench.serving.load import Answer, prompts_of
 from bench.serving.peers import llama_cpp
-from bench.serving.peers.matrix import FEW, GRID, Cell, Sample, cells, ratio, sample_of, summarise
-from bench.serving.peers.servers import OURS, Server, by_name
+from bench.serving.peers.matrix import GRID, Sample, cells, ratio, sample_of, summarise
+from bench.serving.peers.servers import OURS, Cell, Server, by_name
 from bench.serving.peers.swaps import Given, Watch, figures_of
 from bench.serving.peers_serving import goals
 from bench.serving.swap_ways import by_way
@@ -59,11 +59,11 @@ def test_a_goal_is_judged_by_rounds_in_which_both_were_measured() -> None:
     assert found["one adapter of the base, 1 at once"] == "not measured"
 
 
-def test_a_slow_server_is_asked_in_fewer_cells_and_never_for_more_adapters_than_it_takes() -> None:
+def test_a_server_is_asked_in_its_cells_and_never_for_more_adapters_than_it_takes() -> None:
     fast = Server("fast", "", None, "", by_name)  # pyright: ignore[reportArgumentType]
-    slow = Server("slow", "", None, "", by_name, most=1, slow=True)  # pyright: ignore[reportArgumentType]
+    slow = Server("slow", "", None, "", by_name, 1, ((0, 1), (6, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
     assert cells(fast, GRID) == list(GRID)
-    assert cells(slow, GRID) == [cell for cell in FEW if cell[0] <= 1]
+    assert cells(slow, GRID) == [(0, 1), (1, 1)]
 
 
 def test_speed_counts_the_tokens_that_were_asked_for_not_the_pieces() -> None:

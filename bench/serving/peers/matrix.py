@@ -14,14 +14,11 @@ import aiohttp
 
 from bench.serving.load import Answer, RefusedError, ask, strangers
 from bench.serving.peers.llama_cpp import PeerError
-from bench.serving.peers.servers import OURS, Server
-
-Cell = tuple[int, int]
-"""Adapters (0: the base alone) and how many ask at once."""
+from bench.serving.peers.servers import OURS, Cell, Server
 
 GRID: tuple[Cell, ...] = tuple(itertools.product((0, 1, 3, 6, 32), (1, 4, 16)))
-FEW: tuple[Cell, ...] = ((0, 1), (0, 16), (1, 1), (6, 1), (6, 4), (6, 16))
-"""Of servers that answer one after the other, or that copy an adapter for every token of a prompt."""
+WARM = 24
+"""Tokens of the first answer of each adapter."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class Sample:
 
 def cells(server: Server, grid: Sequence[Cell]) -> list[Cell]:
     """Those of the grid in which a server takes part."""
-    return [cell for cell in grid if cell[0] <= server.most and (cell in FEW or not server.slow)]
+    return [cell for cell in grid if cell[0] <= server.most and (server.asked is None or cell in server.asked)]
 
 
 async def measure(
@@ -89,10 +86,10 @@ async def _warm(session: aiohttp.ClientSession, server: Server, names: Sequence[
     texts = []
     for name in names:
         pieces: list[str] = []
-        voice = {"temperature": 0.0, **server.voice(name, 8)}
+        voice = {"temperature": 0.0, **server.voice(name, WARM)}
         with contextlib.suppress(aiohttp.ClientError, RefusedError):
             await ask(
-                session, server.url, "", 0, tokens=8, more=voice, seen=lambda _, x, to=pieces: to.append(content(x))
+                session, server.url, "", 0, tokens=WARM, more=voice, seen=lambda _, x, to=pieces: to.append(content(x))
             )
         texts.append("".join(pieces))
     if len(texts) > 1 and all(text == texts[0] for text in texts):

