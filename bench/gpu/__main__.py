@@ -21,12 +21,16 @@ from bench.gpu.wheels import require
 from bench.machine import save
 from understudy.bases import Base, resolve_base
 
+PARTS = ("serving", "few slots", "training")
+
 
 def main() -> None:
     """Measures, prints the goals, writes gpu.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rehearse", action="store_true", help="a little of everything on a CPU, smollm2's shape")
-    rehearses = parser.parse_args().rehearse
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="these alone")
+    arguments = parser.parse_args()
+    rehearses = arguments.rehearse
     plan = rehearsal() if rehearses else on_gpu()
     require(plan.variant)
     found: dict[str, Any] = {"rehearsal": rehearses, "gpu": None if rehearses else card(), "shape": plan.shape}
@@ -36,9 +40,13 @@ def main() -> None:
         base = _part("base", minutes, found, lambda: _base(plan, home))
         if base is None:
             raise SystemExit("gpu: without a base there is nothing to measure")
-        found["serving"] = _part("serving", minutes, found, lambda: serve(plan, base, home))
-        found["few"] = _part("few slots", minutes, found, lambda: few_slots(base, home))
-        found["training"] = _part("training", minutes, found, lambda: learn(plan, base, home))
+        work = {
+            "serving": lambda: serve(plan, base, home),
+            "few slots": lambda: few_slots(base, home),
+            "training": lambda: learn(plan, base, home),
+        }
+        for name in PARTS:
+            found[name] = _part(name, minutes, found, work[name]) if name in arguments.parts else None
     goals: list[Goal] = []
     for part in ("serving", "training"):
         goals += (found[part] or {}).pop("goals", [])
@@ -68,9 +76,9 @@ def card() -> str:
 
 def per_slot(found: dict[str, Any]) -> float | None:
     """MiB of one slot, from two engines with different numbers of them."""
-    if not found["serving"] or not found["few"]:
+    if not found["serving"] or not found["few slots"]:
         return None
-    many, few = found["serving"]["many"], found["few"]
+    many, few = found["serving"]["many"], found["few slots"]
     return round((many["mib"] - few["mib"]) / (many["slots"] - few["slots"]), 2)
 
 

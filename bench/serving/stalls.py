@@ -65,7 +65,8 @@ def main() -> None:
         time.sleep(SLEEP)
         now = time.perf_counter()
         if now - last - SLEEP > LATE:
-            print(f"{last:.4f} {now:.4f}", flush=True)
+            sys.stdout.write(f"{last:.4f} {now:.4f}\n")  # in one piece: each core's process writes to the same file
+            sys.stdout.flush()
         last = now
 
 

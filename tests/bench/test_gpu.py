@@ -81,9 +81,9 @@ def test_the_memory_of_a_slot_is_the_difference_of_two_engines() -> None:
     log = "INFO gpu_model_runner.py:5150] Model loading took 15.25 GiB memory and 12.300000 seconds\n"
     assert loaded_gib(log) == 15.25
     assert loaded_gib("INFO cpu_model_runner.py] Starting to load model\n") is None
-    found = {"serving": {"many": {"slots": 102, "mib": 24_016.0}}, "few": {"slots": 8, "mib": 16_496.0}}
+    found = {"serving": {"many": {"slots": 102, "mib": 24_016.0}}, "few slots": {"slots": 8, "mib": 16_496.0}}
     assert per_slot(found) == 80.0
-    assert per_slot({"serving": None, "few": found["few"]}) is None
+    assert per_slot({"serving": None, "few slots": found["few slots"]}) is None
 
 
 def test_mixes_are_compared_with_the_base_and_with_fewer_adapters() -> None:
