@@ -13,15 +13,15 @@ import time
 
 BENCHES = {
     "first_run": 6.0,
-    "startup": 3.0,
-    "persona": 4.5,
+    "startup": 2.5,
+    "persona": 4.0,
     "serving.gateway": 4.0,
-    "serving.peers_serving": 15.0,
-    "serving.swap": 6.0,
+    "serving.peers_serving": 17.0,
+    "serving.swap": 5.5,
     "serving.cpu_lora": 0.5,
-    "training.train": 13.0,
-    "arena.scale": 5.0,
-    "arena.ranking": 2.0,
+    "training.train": 14.0,
+    "arena.scale": 4.0,
+    "arena.ranking": 1.5,
     "space.first_paint": 0.5,
     "page": 0.1,
 }

@@ -82,8 +82,10 @@ def _source(table: Table, result: dict[str, Any]) -> str:
     machine = result["machine"]
     cores = f"{machine['cores']} cores, {machine['memory_gib']} GiB"
     old = "**Older than the code that it measures.** " if changed(table.result, result) else ""
+    base = f" with the base {result.get('base', 'tiny')}" if table.based else ""
     return (
-        f"{old}`{table.command}` on {machine['date']}, {machine['processor']}, {cores}, commit {machine['commit']}: "
+        f"{old}`{table.command}`{base} on {machine['date']}, {machine['processor']}, {cores}, "
+        f"commit {machine['commit']}: "
         f"[{table.result}.json](results/{table.result}.json)"
     )
 

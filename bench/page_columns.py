@@ -29,6 +29,8 @@ class Table:
     command: str
     columns: tuple[Column, ...]
     rows: Callable[[Row], Iterable[Row]] = lambda result: result["rows"]
+    based: bool = False
+    """Whether the result says on which base it was measured; those that do not are of `tiny`."""
 
 
 def _follow(row: Row, path: str) -> Any:

@@ -47,6 +47,7 @@ TABLES = {
             Column("first token, ms more", "first_token_added_ms", "{:.1f}"),
             Column("gateway CPU, µs a piece", "gateway_cpu_us_per_piece", "{:.0f}"),
         ),
+        based=True,
     ),
     "swap": Table(
         "swap",
@@ -61,6 +62,7 @@ TABLES = {
             Column("of answers", "answers"),
         ),
         lambda result: result["ways"],
+        based=True,
     ),
     "persona": Table(
         "persona",
@@ -120,6 +122,7 @@ TABLES = {
             Column("failed", "failures"),
         ),
         grouped,
+        based=True,
     ),
     "peers-servers": Table(
         "peers-serving",
@@ -132,6 +135,7 @@ TABLES = {
             Column("MiB resident (RSS)", "rss_mib", "{:,}"),
         ),
         named("servers"),
+        based=True,
     ),
     "train": Table(
         "train",
@@ -149,6 +153,7 @@ TABLES = {
             Column("held-out loss", "heldout_loss", "{:.3f}"),
             Column("why not", "reason"),
         ),
+        based=True,
     ),
     "gpu": Table(
         "gpu",

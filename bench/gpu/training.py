@@ -33,6 +33,7 @@ def learn(plan: Plan, base: Base, home: Path) -> dict[str, Any]:
         try:
             seen, _ = run(command(Job(base, home / "rows", place, settings)), place, gpu=plan.device == "cuda")
         except PeerError as error:
+            print(f"gpu: {way}: {error}")
             found.append({"way": way, "reason": str(error)})
             continue
         print(f"gpu: {way}: {seen['seconds']:.0f} s")

@@ -3,10 +3,10 @@
 python -m bench.training.train [--rounds 3] [--cases "17 rows, LoRA" "200 rows, QLoRA" ...] [--ways ...]
 
 Each runs as people run it, a command that ends with an adapter on disk. Ours and the tuned one take turns for all
-rounds, the others run in the first one. Tokens are counted without padding, between the first and the last optimiser
-step. Times are from the start of the command; memory is that of all its processes. The held-out loss of each product of
-the first round is taken by one judge, so that nobody is faster by learning less, and our gateway's static check says
-whether it could be published as it is.
+rounds, the others run in the first one; cases with 200 rows end after ten steps. Tokens are counted without padding,
+between the first and the last optimiser step. Times are from the start of the command; memory is that of all its
+processes. The held-out loss of each product of the first round is taken by one judge, so that nobody is faster by
+learning less, and our gateway's static check says whether it could be published as it is.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from bench.training.train_tables import draw, goals, show
 from bench.training.trainers.environment import REQUIREMENTS, PeerError
 from bench.training.trainers.rows import ROWS, rows_of, write_rows
 from bench.training.trainers.run import Found, run
-from bench.training.trainers.ways import CASES, ONLY_FIRST, OURS, TUNED, WAYS, Job, settings_of
+from bench.training.trainers.ways import ASKED, CASES, OURS, TUNED, WAYS, Job, settings_of, tokens_of
 from understudy.bases import Base, resolve_base
 from understudy.config.settings import load_settings
 from understudy.processes import QUIET_OPENMP
@@ -69,8 +69,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _pairs(arguments: argparse.Namespace) -> list[Pair]:
-    first = arguments.cases[0]
-    return [(case, way) for case in arguments.cases for way in arguments.ways if way != ONLY_FIRST or case == first]
+    return [(case, way) for case in arguments.cases for way in arguments.ways if case in ASKED.get(way, CASES)]
 
 
 def _all_runs(
@@ -125,7 +124,8 @@ def _row(pair: Pair, measured: dict[Pair, list[Found]], reason: str | None, judg
     (case, way), runs = pair, measured.get(pair, [])
     if reason or not runs:
         return {"case": case, "way": way, "reason": reason or "not run"}
-    tokens = judged["sets"][CASES[case]["rows"]]["tokens"] * CASES[case]["epochs"]
+    learnt = judged["sets"][CASES[case]["rows"]]
+    tokens = tokens_of(case, learnt["rows"], learnt["tokens"], runs[0]["steps"])
     speeds, tuned = ([speed(run, tokens) for run in measured.get((case, w), [])] for w in (way, TUNED))
     ratios = of_tuned(speeds, tuned)
     found = judged["found"][f"{case}|{way}"]
@@ -151,7 +151,7 @@ def of_tuned(speeds: Sequence[float], tuned: Sequence[float]) -> list[float]:
 
 
 def speed(run: Found, tokens: float) -> float:
-    """Tokens of all steps but the first over their time; `tokens` are those of all epochs."""
+    """Tokens of all steps but the first over their time; `tokens` are those of all steps."""
     return tokens * (run["steps"] - 1) / run["steps"] / run["stepping_s"]
 
 

@@ -95,6 +95,7 @@ def test_all_trainers_get_the_same_settings(
         "rank, alpha": None if full else (ours.rank, ours.alpha),
         "4 bits": quantised,
         "packing": ours.packing,
+        "steps": ours.max_steps or -1,
     }
     assert expected == {
         "learning rate": float(trl["learning_rate"]),
@@ -106,6 +107,7 @@ def test_all_trainers_get_the_same_settings(
         "rank, alpha": (int(trl["lora_r"]), int(trl["lora_alpha"])) if "use_peft" in trl else None,
         "4 bits": "load_in_4bit" in trl,
         "packing": "packing" in trl,
+        "steps": int(trl["max_steps"]),
     }
     assert expected == {
         "learning rate": hand["learning_rate"],
@@ -117,6 +119,7 @@ def test_all_trainers_get_the_same_settings(
         "rank, alpha": None if hand["method"] == "full" else (hand["rank"], hand["alpha"]),
         "4 bits": hand["method"] == "qlora",
         "packing": hand["packing"],
+        "steps": hand["max_steps"] or -1,
     }
     assert expected == {
         "learning rate": factory["learning_rate"],
@@ -128,6 +131,7 @@ def test_all_trainers_get_the_same_settings(
         "rank, alpha": (factory["lora_rank"], factory["lora_alpha"]) if "lora_rank" in factory else None,
         "4 bits": factory.get("quantization_bit") == 4,
         "packing": factory["packing"],
+        "steps": factory["max_steps"],
     }
 
 
@@ -187,6 +191,20 @@ def test_times_of_imports_are_added_up_by_package() -> None:
 )
 def test_trainers_are_compared_round_by_round(speeds: list[float], tuned: list[float], ratios: list[float]) -> None:
     assert of_tuned(speeds, tuned) == ratios
+
+
+@pytest.mark.parametrize(
+    ("case", "rows", "tokens", "steps", "seen"),
+    [
+        ("17 rows, LoRA", 17, 1700, 10, 3400),  # two epochs, whose last batches are not full
+        ("200 rows, LoRA", 200, 20_000, 10, 8000),
+        ("200 rows, LoRA, packed", 200, 20_000, 10, 10_000),  # forty sequences of 500 tokens, two a step
+    ],
+)
+def test_tokens_are_those_of_the_rows_that_were_seen(
+    case: str, rows: int, tokens: int, steps: int, seen: float
+) -> None:
+    assert ways.tokens_of(case, rows, tokens, steps) == seen
 
 
 def test_one_slower_round_misses_the_goal() -> None:

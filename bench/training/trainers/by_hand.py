@@ -40,6 +40,7 @@ def main(path: str) -> None:
             use_cpu=told["device"] == "cpu",
             bf16=told["bf16"],
             num_train_epochs=told["epochs"],
+            max_steps=told["max_steps"] or -1,
             per_device_train_batch_size=told["batch_size"],
             learning_rate=told["learning_rate"],
             lr_scheduler_type="cosine",

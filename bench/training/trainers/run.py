@@ -16,7 +16,7 @@ from bench.training.trainers.ways import Command
 from understudy.processes import QUIET_OPENMP, Child
 
 CLOCK = Path(__file__).with_name("clock")
-LIMIT = 600
+LIMIT = 1800
 """Seconds after which a run is given up."""
 LOOK = 0.2
 """Seconds between two looks at memory."""

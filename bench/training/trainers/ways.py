@@ -1,6 +1,7 @@
 """What each trainer is told, so that all learn the same rows with the same settings: pure functions to commands."""
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,10 +22,11 @@ SHARED = {
     "max_length": 512,
     "gradient_checkpointing": False,
     "packing": False,
+    "max_steps": 0,
 }
 """Settings of all cases, in our words (`understudy.config.training.Training`); the precision is the processor's."""
 FEW = {"rows": "17 rows", "epochs": 2, "batch_size": 4}
-MANY = {"rows": "200 rows", "epochs": 1, "batch_size": 8}
+MANY = {"rows": "200 rows", "epochs": 1, "batch_size": 8, "max_steps": 10}
 CASES: dict[str, dict[str, Any]] = {
     "17 rows, LoRA": {**FEW, "method": "lora"},
     "17 rows, QLoRA": {**FEW, "method": "qlora"},
@@ -72,6 +74,15 @@ def settings_of(case: str) -> dict[str, Any]:
     return {**SHARED, **precision, **{name: value for name, value in CASES[case].items() if name != "rows"}}
 
 
+def tokens_of(case: str, rows: int, tokens: int, steps: float) -> float:
+    """Tokens of so many steps of a case, without padding: its batches are drawn from `rows` rows of `tokens` tokens in
+    all, or from sequences that packing has filled with them."""
+    settings = settings_of(case)
+    drawn = math.ceil(tokens / settings["max_length"]) if settings["packing"] else rows
+    most = tokens * settings["epochs"]
+    return min(most, steps * settings["batch_size"] * tokens / drawn)
+
+
 def understudy(job: Job) -> Command:
     """Ours, as people run it: a recipe's folder, and everything else in its recipe.yaml. It ends with the adapter in
     the registry."""
@@ -90,7 +101,7 @@ def trl_as_it_comes(job: Job) -> Command:
     """TRL's command with what it cannot do without, and the same number of epochs; the rest are its defaults."""
     words = [str(_program("trl")), "sft", "--model_name_or_path", job.base.location, "--use_cpu"]
     words += ["--dataset_name", str(job.rows / "trl"), "--output_dir", str(job.folder / "out")]
-    words += ["--num_train_epochs", str(job.settings["epochs"])]
+    words += ["--num_train_epochs", str(job.settings["epochs"]), "--max_steps", str(job.settings["max_steps"] or -1)]
     return Command([*words, "--use_peft"] if job.adapter else words)
 
 
@@ -139,6 +150,7 @@ def llama_factory(job: Job) -> Command:
         "output_dir": str(job.folder / "out"),
         "finetuning_type": "lora" if job.adapter else "full",
         "num_train_epochs": settings["epochs"],
+        "max_steps": settings["max_steps"] or -1,
         "per_device_train_batch_size": settings["batch_size"],
         "learning_rate": settings["learning_rate"],
         "lr_scheduler_type": "cosine",
@@ -167,8 +179,11 @@ WAYS: dict[str, Callable[[Job], Command]] = {
     "LLaMA-Factory": llama_factory,
     "trl sft, its defaults": trl_as_it_comes,
 }
-ONLY_FIRST = "trl sft, its defaults"
-"""Its defaults know no case: it is run in the first one only."""
+ASKED: dict[str, tuple[str, ...]] = {
+    "trl sft, same settings": ("17 rows, LoRA", "200 rows, LoRA"),
+    "trl sft, its defaults": ("17 rows, LoRA",),
+}
+"""The cases of those that are not run in all: they take the longest, and the defaults know no case."""
 
 
 def _program(name: str) -> Path:
