@@ -1,6 +1,7 @@
 """What a GPU would be measured with: its random base ends its answers, what is missing is said, and figures add up."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_the_answers_of_the_random_base_are_words_and_end(tmp_path: Path) -> Non
 
     base = random_base(tmp_path / "base", SMALL, "cpu")
     tokenizer = AutoTokenizer.from_pretrained(base.location)
-    model = AutoModelForCausalLM.from_pretrained(base.location)
+    model: Any = AutoModelForCausalLM.from_pretrained(base.location)
     chat = [{"role": "user", "content": "Write about a lamp."}]
     asked = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     torch.manual_seed(0)
