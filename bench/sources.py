@@ -69,6 +69,7 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     ),
     "swap": ("bench/serving/swap.py", "bench/serving/swap_ways.py", "bench/serving/peers", *ROLLOUT, *PROXY, *LOAD),
     "train": ("bench/training/train.py", "bench/training/trainers", *TRAINER),
+    "zerogpu": ("bench/space/first_token.py", "space/backends"),
     "web": ("bench/space/web.py", "train/export", "space/web"),
 }
 """The files and folders whose code each result measures, by the result's name."""
