@@ -23,6 +23,7 @@ test: setup browser check ## All tests: static checks, then quick ones, then slo
 
 test-long: setup ## What takes minutes each: chaos, the circle of votes, the images' entry points, a job of the Hub, a base made anew.
 	$(BIN)/pytest -m long
+	$(BIN)/pytest -m "fuzz and not long" --hypothesis-profile=long
 
 test-fast: setup ## Tests that start no engine and no browser.
 	$(BIN)/pytest -m "not slow and not engine and not browser"
@@ -30,11 +31,21 @@ test-fast: setup ## Tests that start no engine and no browser.
 chaos: setup ## Three minutes of publishes, rollbacks, kills and vanishing clients at random, under load.
 	UNDERSTUDY_CHAOS_SECONDS=180 $(BIN)/pytest -s tests/serve/test_chaos.py
 
-check: setup ## Format, lint, types, import layers.
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+CHECKS := check-types check-layers check-format check-lint check-image
+
+check: setup ## Format, lint, types, import layers, all at once.
+	@$(MAKE) --no-print-directory -k -j -O $(CHECKS)
+
+.PHONY: $(CHECKS)
+check-types:
 	$(BIN)/pyright
+check-layers:
 	$(BIN)/lint-imports
+check-format:
+	$(BIN)/ruff format --check .
+check-lint:
+	$(BIN)/ruff check .
+check-image:
 	$(BIN)/hadolint Dockerfile
 
 format: setup ## Format and fix what can be fixed.

@@ -24,6 +24,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a background job: ch
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("here", deadline=None)  # how long an example takes says who else is computing
+hypothesis.settings.register_profile("long", deadline=None, max_examples=500)
 hypothesis.settings.load_profile("here")
 
 os.environ.update(ON_TINY)  # fixtures of a module or of the session start before `_no_settings_from_outside`

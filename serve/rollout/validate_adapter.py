@@ -45,7 +45,7 @@ def validate_adapter(settings: Settings, adapter: str, *, base_is: str = "") -> 
         base = resolve_base(base_is or settings.base)
     except BaseModelError as error:
         problems.append(f"{error}; give the base with --base; what needs no base was checked")
-    folder, revision = _locate(adapter)
+    folder, revision = _locate(adapter, settings.hub_endpoint)
     problems += _unservable(base, settings.bases_dir) if base else []
     problems += validate(folder, base, max_rank=settings.max_lora_rank, base_is=bool(base_is))
     if not problems and not revision:
@@ -71,11 +71,11 @@ def _unservable(base: Base, cache: Path) -> list[str]:
     return []
 
 
-def _locate(adapter: str) -> tuple[Path, str | None]:
+def _locate(adapter: str, endpoint: str) -> tuple[Path, str | None]:
     """Returns the folder, and the commit if it comes from the Hub. A name without @ never leaves this machine."""
     repo, at, revision = adapter.rpartition("@")
     if not at or Path(adapter).exists():
         return Path(adapter), None
     from understudy.registry.hub import fetch_adapter
 
-    return fetch_adapter(repo, revision)
+    return fetch_adapter(repo, revision, endpoint=endpoint)

@@ -21,6 +21,7 @@ from arena.votes.export import ExportBatch, acknowledge, pending, restore
 from arena.votes.votes import cast_vote, list_votes
 from space.deploy.vote_backup import VoteBackup
 from space.deploy.votes_repo import VotesRepo
+from tests.support.command_line import Done, on_hub, understudy
 from tests.support.fake_gateway import FakeGateway
 from tests.support.hub.server import READ_TOKEN, TOKEN, HubServer
 from tests.support.space import Page, wait_for_page
@@ -324,10 +325,9 @@ def test_a_hub_that_comes_back_gets_what_was_kept(
 # By hand
 
 
-def votes(hub: HubServer, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, **hub.env(home / "hf", TOKEN), "UNDERSTUDY_HOME": str(home)}
-    command = [sys.executable, "-m", "understudy", "votes", *arguments]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+def votes(hub: HubServer, home: Path, *arguments: str) -> Done:
+    with on_hub(hub.url, home / "hf", TOKEN):
+        return understudy("votes", *arguments, env={"UNDERSTUDY_HOME": str(home)})
 
 
 def test_votes_are_sent_and_brought_back_by_hand(hub: HubServer, tmp_path: Path):

@@ -5,13 +5,13 @@ import string
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arena.votes.import_files import read_votes
 from understudy.errors import ExamplesError
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.fuzz
 
 NAMES = st.sampled_from(["a", "b", "base", "tie", "[/x]", " a ", "", None, 7, 1.5, True, ["a"]])
 WORDS = st.sampled_from(["left", "model_b", "tie", "both_bad", "tie (bothbad)", "a", "TIE", "", None, "maybe", 1, {}])
@@ -53,7 +53,6 @@ def check(path: Path, rows: int, counted: bool) -> None:
         assert read.votes.votes + sum(read.left_out.values()) == rows
 
 
-@settings(max_examples=500, deadline=None)
 @given(tables())
 def test_rows_of_json_are_votes_left_out_or_refused(tmp_path_factory: pytest.TempPathFactory, rows: list[dict]):
     path = tmp_path_factory.getbasetemp() / "votes.jsonl"
@@ -61,7 +60,6 @@ def test_rows_of_json_are_votes_left_out_or_refused(tmp_path_factory: pytest.Tem
     check(path, len(rows), counted={"wins_a", "wins_b"} <= rows[0].keys())
 
 
-@settings(max_examples=500, deadline=None)
 @given(tables(), st.booleans(), st.sampled_from(["", '"', "\n", ","]))
 def test_rows_of_csv_are_votes_left_out_or_refused(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict], quoted: bool, torn: str

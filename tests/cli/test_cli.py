@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tests.support.pirate import Done, understudy
+from tests.support.command_line import Done
+from tests.support.pirate import understudy
 from understudy.cli.app import PANELS, app
 
 COMMANDS = [name for names in PANELS.values() for name in names]

@@ -4,13 +4,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.config.recipe import Recipe, load_recipe
 from understudy.errors import UnderstudyError
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.fuzz
 
 KEYS = [
     "title: Tea\n",
@@ -58,7 +58,6 @@ REST = [
 pieces = st.sampled_from([*KEYS, *VALUES, *REST])
 
 
-@settings(max_examples=500, deadline=None)
 @given(st.lists(pieces, max_size=10), st.booleans())
 def test_any_text_is_a_recipe_or_one_line(some: list[str], whole: bool) -> None:
     text = ("title: Tea\nvoice: Hi\nprompts: [Hello]\n" if whole else "") + "".join(some)

@@ -13,7 +13,7 @@ from understudy.data.load import read_data
 from understudy.data.preferences import read_preferences
 from understudy.errors import ExamplesError
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.fuzz
 
 texts = st.sampled_from(["alpha", "beta", "gamma", "", " ", "N/A", "<image>\nx", "</s>", "[[", '[["q", "w"]]'])
 plain = st.none() | st.booleans() | st.integers(-1, 2) | st.floats() | texts
@@ -41,7 +41,7 @@ more = {
 rows = st.fixed_dictionaries({}, optional={**cells, **more, "messages": talks, "chosen": talks, "rejected": talks})
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(rows, min_size=1, max_size=4))
 def test_no_row_is_lost_and_none_is_a_traceback(some: list[dict]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,7 @@
-"""docs/ten-minutes.md, done: its commands, in its order, with a real engine and a small Hub."""
+"""docs/ten-minutes.md, done: its commands, in its order, with a real engine and a small Hub.
+
+The same way from rows to a live persona, by the same commands, is what `tests/circle/test_story.py` goes.
+"""
 
 import os
 import re
@@ -37,6 +40,7 @@ def test_every_command_and_option_it_names_exists() -> None:
 
 @pytest.mark.engine
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_its_commands_lead_from_examples_to_a_live_persona(tmp_path: Path) -> None:
     shutil.copytree(RECIPES, tmp_path / "recipes")

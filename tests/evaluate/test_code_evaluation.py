@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from evaluate.code.evaluation import evaluate
 from evaluate.code.problems import read_problems, read_samples
 from evaluate.code.sandbox import ProgramRun, SandboxLimits, run_program
+from tests.support.command_line import understudy
 from understudy.errors import ExamplesError
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the sandbox needs Linux")
@@ -232,15 +232,12 @@ def test_a_file_without_references_has_no_likeness(tmp_path: Path) -> None:
         evaluate(problems, samples, ks=(0,))
 
 
-def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "understudy", "eval-code", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-
 def test_the_command_prints_json_and_tables(tmp_path: Path) -> None:
     problems = write(tmp_path / "p.jsonl", [*HUMANEVAL, *MBPP])
     samples = write(tmp_path / "s.jsonl", SAMPLES)
-    done = cli(problems, samples, "--json", "--timeout", "20", "--memory", "256", "--workers", "1", "--k", "1,2,9")
+    done = understudy(
+        "eval-code", problems, samples, "--json", "--timeout", "20", "--memory", "256", "--workers", "1", "--k", "1,2,9"
+    )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["pass_at"]["2"]["value"] == pytest.approx(2 / 3)
@@ -248,7 +245,7 @@ def test_the_command_prints_json_and_tables(tmp_path: Path) -> None:
     assert "running 6 generated programs on this machine" in done.stderr
     assert "tasks without samples (1): 8" in done.stderr
     assert "no pass@9: a task has only 2 samples" in done.stderr
-    shown = cli(problems, samples, "--timeout", "20")
+    shown = understudy("eval-code", problems, samples, "--timeout", "20")
     assert shown.returncode == 0
     assert "pass@1" in shown.stdout
     assert "33.3%" in shown.stdout
@@ -258,7 +255,7 @@ def test_the_command_prints_json_and_tables(tmp_path: Path) -> None:
 def test_the_command_explains_mistakes_in_one_line(tmp_path: Path) -> None:
     problems = write(tmp_path / "p.jsonl", HUMANEVAL)
     samples = write(tmp_path / "s.jsonl", [{"task_id": "Mini/5", "completion": "x"}])
-    unknown = cli(problems, samples)
+    unknown = understudy("eval-code", problems, samples)
     assert (unknown.returncode, unknown.stderr.count("\n")) == (1, 1)
     assert "s.jsonl:1: no problem has the task_id 'Mini/5'" in unknown.stderr
-    assert "error: --k: found '0'" in cli(problems, samples, "--k", "0").stderr
+    assert "error: --k: found '0'" in understudy("eval-code", problems, samples, "--k", "0").stderr

@@ -1,6 +1,8 @@
 """Adapters that are broken in known ways are refused, each for a right reason.
 
-On `tiny` in the slow stage; on the default base, where trainings take minutes, by `bench.training.planted_failures`.
+All of them on `tiny` here, and on the default base by `bench.training.planted_failures`. Those that need no training of
+their own are refused on the default base in `tests/circle/test_smollm2.py`, and one that was over-taught in
+`tests/workflows/test_broken_runs.py`.
 """
 
 import asyncio
@@ -30,6 +32,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.engine
 @pytest.mark.timeout(900)
 def test_every_planted_failure_is_refused_for_a_right_reason(runs: dict[str, dict[str, Any]]) -> None:
@@ -42,6 +45,7 @@ def test_every_planted_failure_is_refused_for_a_right_reason(runs: dict[str, dic
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.engine
 @pytest.mark.timeout(900)
 def test_the_more_noise_the_better_it_is_told_from_a_sound_adapter(runs: dict[str, dict[str, Any]]) -> None:

@@ -19,8 +19,9 @@ from evaluate.profiles.records import Comparison, Profiles, ProfileSampling, Sys
 from evaluate.reports.markdown import plain
 from serve.engine.adapter_engine import BASE_NAME
 from tests.support.adapters import make_adapter, tensors
+from tests.support.command_line import Done
 from tests.support.people import LEXICON, PEOPLE, SWAP, asked, careless, told
-from tests.support.pirate import Done, understudy
+from tests.support.pirate import understudy
 from tests.support.verified_runs import NASTY, tables
 from understudy.bases import TINY_DIR, Base, base_revision, resolve_base
 from understudy.config.settings import Settings
@@ -298,4 +299,3 @@ def test_a_real_engine_draws_the_same_samples_of_a_base_and_of_that_base_as_a_wh
     assert [len(said) for said in first["base"]] == [3, 3]
     assert len(set(first["base"][0])) > 1
     assert first["base"] == first["whole"]
-    assert draw(settings, {"base": None}, seed=1, temperature=2.0)[0]["base"] != first["base"]

@@ -2,13 +2,11 @@
 
 import json
 import logging
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 
+from tests.support.command_line import Done, understudy
 from understudy.config.settings import Settings
 from understudy.errors import ConfigError, NotFoundError
 from understudy.registry.api_keys import SECRET, KeyStore, hash_of, open_keys
@@ -119,14 +117,8 @@ def test_an_id_that_is_taken_is_drawn_again(keys: KeyStore, monkeypatch: pytest.
         keys.create("web", "inference", created_by="ann")
 
 
-def cli(settings: Settings, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "understudy", "keys", *arguments],
-        env={**os.environ, "UNDERSTUDY_HOME": str(settings.home), "COLUMNS": "160", **env},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+def cli(settings: Settings, *arguments: str, **env: str) -> Done:
+    return understudy("keys", *arguments, env={"UNDERSTUDY_HOME": str(settings.home), "COLUMNS": "160", **env})
 
 
 def test_the_commands_make_list_and_end_a_key(settings: Settings) -> None:

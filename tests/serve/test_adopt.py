@@ -221,8 +221,8 @@ TEXTS = st.sampled_from([*(f(n) for f in SPELLINGS.values() for n in tensors()),
 VALUES = st.sampled_from([None, 4, 8, "q_proj", ["q_proj"], {"q_proj": 2}, {}, [], True, "tiny", "LORA", -1, 0.5])
 
 
-@pytest.mark.slow
-@examples(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.fuzz
+@examples(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     names=st.lists(TEXTS, min_size=1, max_size=4, unique=True),
     dtype=st.sampled_from([np.float16, np.float32, np.float64, np.int8]),

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from serve.http.errors import HttpRefusalError
@@ -47,8 +46,7 @@ def refusal(route: str, body: dict[str, Any]) -> HttpRefusalError | None:
     return None
 
 
-@pytest.mark.slow
-@examples(max_examples=500, deadline=None)
+@pytest.mark.fuzz
 @given(
     route=st.sampled_from(list(FIELDS)),
     turns=st.lists(TURNS, max_size=3) | json_values,

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from serve.hub_sync import commit_lookup
@@ -348,7 +347,7 @@ def test_what_is_remembered_is_bounded() -> None:
     assert memory.fresh(str(REMEMBERED)) is not None
 
 
-@examples(max_examples=500, deadline=None)
+@pytest.mark.fuzz
 @given(st.text(max_size=60) | st.from_regex(r"[\w./@-]+/[\w./@-]+", fullmatch=True))
 def test_no_name_of_a_client_is_a_path(name: str) -> None:
     """What is looked for on the Hub has one slash, begins plainly, and never climbs."""

@@ -87,7 +87,8 @@ def test_an_adapter_says_what_it_is(tmp_path: Path) -> None:
     assert adapter_summary(tmp_path / "nowhere") == {"rank": None, "base": None, "size": None}
 
 
-@examples(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.fuzz
+@examples(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from([CONFIG, WEIGHTS]), st.data())
 def test_no_bytes_make_it_raise(tmp_path: Path, name: str, data: st.DataObject) -> None:
     folder = make_adapter(tmp_path)

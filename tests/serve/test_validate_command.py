@@ -1,24 +1,17 @@
 """`understudy validate`: a folder, or one commit of a repository of the Hub."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from serve.engine.servable import vllm_version
 from tests.support.adapters import RANK, make_adapter
+from tests.support.command_line import on_hub, understudy
 from tests.support.hub.server import TOKEN, HubServer, Repo
 from understudy.bases import TINY_DIR
 from understudy.registry.adapters import CONFIG, WEIGHTS
-
-
-def understudy_validate(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "understudy", "validate", *arguments]
-    return subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, timeout=60)
 
 
 def test_a_repository_is_validated_at_one_commit_and_only_its_adapter_is_fetched(
@@ -28,8 +21,8 @@ def test_a_repository_is_validated_at_one_commit_and_only_its_adapter_is_fetched
     code = {"adapter_model.bin": b"pickle", "modeling.py": b"import os", "checkpoint-1": b"x"}
     good = repo.commit_folder(make_adapter(tmp_path / "good"), "v1", **code)
     repo.commit_folder(make_adapter(tmp_path / "bad", use_dora=True), "main")
-    env = hub.env(tmp_path / "home")
-    done = understudy_validate("ann/poet@v1", "--json", env=env)
+    with on_hub(hub.url, tmp_path / "home"):
+        done = understudy("validate", "ann/poet@v1", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told.items() >= {"adapter": "ann/poet@v1", "revision": good, "valid": True, "problems": []}.items()
@@ -37,7 +30,8 @@ def test_a_repository_is_validated_at_one_commit_and_only_its_adapter_is_fetched
     fetched = {line.rpartition("/")[2] for line in hub.asked if "/resolve/" in line}
     assert fetched == {CONFIG, WEIGHTS}
     assert all(f"/resolve/{good}/" in line for line in hub.asked if "/resolve/" in line)
-    done = understudy_validate("ann/poet@main", env=env)
+    with on_hub(hub.url, tmp_path / "home"):
+        done = understudy("validate", "ann/poet@main")
     assert (done.returncode, done.stdout) == (1, "- DoRA is not served by vLLM\n")
 
 
@@ -62,7 +56,8 @@ def test_what_cannot_be_fetched_is_one_clear_line(
         known.commit_folder(folder)
     hub.repos["ann/empty"] = Repo()
     hub.repos["ann/empty"].commit({"README.md": b"soon"})
-    done = understudy_validate(repo, env=hub.env(tmp_path / "home", token))
+    with on_hub(hub.url, tmp_path / "home", token):
+        done = understudy("validate", repo)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {repo.partition('@')[0]}@"), done.stderr
     assert says in done.stderr
@@ -72,29 +67,31 @@ def test_what_cannot_be_fetched_is_one_clear_line(
 def test_a_private_repository_opens_with_its_token(hub: HubServer, tmp_path: Path) -> None:
     hub.repos["ann/secret"] = Repo(private=True)
     hub.repos["ann/secret"].commit_folder(make_adapter(tmp_path / "a"))
-    assert understudy_validate("ann/secret@main", env=hub.env(tmp_path / "home", TOKEN)).returncode == 0
+    with on_hub(hub.url, tmp_path / "home", TOKEN):
+        assert understudy("validate", "ann/secret@main").returncode == 0
 
 
 def test_without_a_connection_it_says_so(tmp_path: Path) -> None:
-    env = HubServer().env(tmp_path / "home") | {"HF_ENDPOINT": "http://127.0.0.1:9"}
-    done = understudy_validate("ann/poet@main", env=env)
+    with on_hub("http://127.0.0.1:9", tmp_path / "home"):
+        done = understudy("validate", "ann/poet@main")
     assert done.stderr.startswith("error: ann/poet@main: the Hub cannot be reached")
     assert done.stderr.count("\n") == 1
 
 
 def test_a_folder_is_validated_by_its_path_and_never_asked_for_on_the_hub(tmp_path: Path) -> None:
     folder = make_adapter(tmp_path / "poet@home", r=999)
-    done = understudy_validate(str(folder), "--json", env={})
+    done = understudy("validate", folder, "--json")
     told = json.loads(done.stdout)
     assert (done.returncode, told["valid"], told["revision"], told["rank"]) == (1, False, None, 999)
     assert len(told["problems"]) == 2
-    done = understudy_validate("ann/poet", env={"HF_ENDPOINT": "http://127.0.0.1:9"})
+    with on_hub("http://127.0.0.1:9", tmp_path / "home"):
+        done = understudy("validate", "ann/poet")
     assert done.stdout.startswith("- ann/poet: no adapter_config.json")
 
 
 def test_without_its_base_an_adapter_is_still_checked_and_the_remedy_is_said(tmp_path: Path) -> None:
     folder = make_adapter(tmp_path / "a", use_dora=True)
-    done = understudy_validate(str(folder), "--base", str(tmp_path / "nowhere"), env={})
+    done = understudy("validate", folder, "--base", str(tmp_path / "nowhere"))
     lines = done.stdout.splitlines()
     assert (done.returncode, len(lines)) == (1, 2), done.stdout
     assert "give the base with --base; what needs no base was checked" in lines[0]
@@ -112,9 +109,8 @@ def test_a_base_that_is_served_without_adapters_is_no_valid_one(tmp_path: Path, 
     answers = {"BloomForCausalLM": "no", "GPT2LMHeadModel": "no"}
     (bases / f"vllm-{vllm_version()}-adapters.json").write_text(json.dumps(answers))
     env = {"UNDERSTUDY_BASE": str(base), "UNDERSTUDY_BASES_DIR": str(bases)}
-    done = understudy_validate(
-        str(make_adapter(tmp_path / "a", base_model_name_or_path=str(base), revision=None)), env=env
-    )
+    adapter = make_adapter(tmp_path / "a", base_model_name_or_path=str(base), revision=None)
+    done = understudy("validate", adapter, env=env)
     assert done.returncode == 1
     says = f"serves {architecture} without adapters only" if architecture else "names no architecture"
     assert says in done.stdout
@@ -123,5 +119,5 @@ def test_a_base_that_is_served_without_adapters_is_no_valid_one(tmp_path: Path, 
 
 def test_base_is_takes_another_name(tmp_path: Path) -> None:
     folder = make_adapter(tmp_path / "a", base_model_name_or_path="/srv/mine", revision=None)
-    assert "say so: --base-is tiny" in understudy_validate(str(folder), env={}).stdout
-    assert understudy_validate(str(folder), "--base-is", "tiny", env={}).returncode == 0
+    assert "say so: --base-is tiny" in understudy("validate", folder).stdout
+    assert understudy("validate", folder, "--base-is", "tiny").returncode == 0

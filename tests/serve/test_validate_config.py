@@ -164,7 +164,8 @@ FIELDS = [
 ]
 
 
-@examples(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.fuzz
+@examples(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.dictionaries(st.sampled_from(FIELDS), json_values, min_size=1, max_size=4))
 def test_no_configuration_makes_it_raise(tmp_path: Path, changes: dict[str, Any]) -> None:
     assert sound_lines(problems(make_adapter(tmp_path, **changes)))

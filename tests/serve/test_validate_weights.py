@@ -118,7 +118,8 @@ def test_a_broken_weights_file_is_refused(tmp_path: Path, spoil: Callable[[Path]
     assert any(says in problem for problem in problems(folder)), problems(folder)
 
 
-@examples(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.fuzz
+@examples(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from([A, B]), field=st.sampled_from(["dtype", "shape", "data_offsets"]), value=json_values)
 def test_no_header_makes_it_raise(tmp_path: Path, name: str, field: str, value: object) -> None:
     folder = make_adapter(tmp_path)

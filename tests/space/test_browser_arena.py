@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from arena.battles.store import OPEN, VOID, digest
 from arena.battles.store import BattleAnswer as Said
 from arena.votes.votes import list_votes, withdraw_votes
-from tests.support.browser import DESKTOP, PATIENCE, PHONE, Site, Visitor
+from tests.support.browser import PATIENCE, PHONE, Site, Visitor
 from tests.support.fake_gateway import EMAIL, STAND_UP, Answer
 from understudy.registry.tables import VoteRow
 
@@ -62,13 +62,17 @@ def test_a_blind_battle_from_prompt_to_reveal(site: Site, visitor: Visitor, arti
     assert site.battle().id != row.id
 
 
-@pytest.mark.parametrize("verdict", ["tie", "both_bad"])
-def test_votes_without_a_winner(site: Site, visitor: Visitor, verdict: str):
+def test_votes_without_a_winner(site: Site, visitor: Visitor):
     visitor.start_battle("Speak")
-    visitor.vote(verdict)
-    expect(visitor.page.locator(".plate.known")).to_have_count(2)
-    expect(visitor.page.locator(".plate.chosen")).to_have_count(0)
-    assert [(vote.verdict, vote.winner) for vote in list_votes(site.store.engine)] == [(verdict, None)]
+    for verdict in ("tie", "both_bad"):
+        visitor.vote(verdict)
+        expect(visitor.page.locator(".plate.known")).to_have_count(2)
+        expect(visitor.page.locator(".plate.chosen")).to_have_count(0)
+        visitor.page.locator("#next").click()
+    assert [(vote.verdict, vote.winner) for vote in list_votes(site.store.engine)] == [
+        ("tie", None),
+        ("both_bad", None),
+    ]
 
 
 def test_a_void_battle_says_so_and_the_next_one_starts_at_once(site: Site, visitor: Visitor):
@@ -97,41 +101,37 @@ def test_a_battle_whose_visitor_leaves_is_void(site: Site, visitor: Visitor):
     assert len(site.fake.withdrawn) == 2
 
 
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_the_arena_goes_on_with_recorded_battles_while_the_engine_sleeps(
-    browser: Browser, site: Site, artifacts: Path, size: tuple[int, int]
-):
-    name = "phone" if size == PHONE else "desktop"
+def test_the_arena_goes_on_with_recorded_battles_while_the_engine_sleeps(browser: Browser, site: Site, artifacts: Path):
     battle, _ = site.store.create(
         prompt="What is wrong with airports?", persona="stand-up", session="x", temperature=0, max_tokens=9
     )
     said = {"base": "Airports have long queues.", "stand-up": "You pay for speed, and then you queue."}
     site.store.finish(battle.id, Said(said[battle.left], None), Said(said[battle.right], STAND_UP))
     site.fake.asleep = 503
-    visitor = Visitor(browser, site.url, size)
+    visitor = Visitor(browser, site.url, PHONE)
     visitor.see("#banner .waking", "The model is waking up.")
     visitor.see("#banner", "Meanwhile the Arena shows battles recorded earlier.")
     visitor.see("#banner .clock", re.compile(r"For \d+ s so far; looking again"))
     visitor.say("Anyone there?")
     visitor.see("#note", re.compile("waking up.*Trying again in"))
-    visitor.shot(artifacts / f"asleep-chat-{name}.png")
+    visitor.shot(artifacts / "asleep-chat.png")
     visitor.start_battle("")
     visitor.see("#recorded", "What is wrong with airports?")
     visitor.see("#verdict", "recorded earlier")
-    visitor.shot(artifacts / f"asleep-replay-{name}.png")
+    visitor.shot(artifacts / "asleep-replay.png")
     visitor.vote("left")
     expect(visitor.page.locator(".plate.known")).to_have_count(2)
-    visitor.shot(artifacts / f"asleep-reveal-{name}.png")
+    visitor.shot(artifacts / "asleep-reveal.png")
     assert [vote.origin for vote in list_votes(site.store.engine)] == ["replay"]
     visitor.page.locator("#next").click()
     visitor.see("#verdict .trouble", "not seen")
-    visitor.shot(artifacts / f"asleep-all-seen-{name}.png")
+    visitor.shot(artifacts / "asleep-all-seen.png")
     site.fake.asleep = 0
     expect(visitor.page.locator("#banner .banner")).to_have_count(0, timeout=PATIENCE)
     visitor.page.locator("#next").click()
     visitor.see("#verdict", "Which answer is better?")
     expect(visitor.page.locator("#recorded")).to_be_hidden()
-    assert visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    visitor.fits()
     assert visitor.foreign_requests() == []
     visitor.leave()
 
@@ -199,11 +199,10 @@ def test_a_link_brings_a_battle_back_after_a_restart_but_only_once_it_was_voted_
     for text in (row.left_text, row.right_text, row.left, row.right, "Preferred"):
         later.see("#recalled", text)
     later.shot(artifacts / "arena-recalled.png")
+    later.leave()
     withdraw_votes(site.store.engine, session=voter_of(site, row.id))
     gone = Visitor(browser, site.url, query=address[1:])
     gone.see("#recalled", "There is no such battle")
-    gone.leave()
-    later.leave()
 
 
 def voter_of(site: Site, battle: str) -> str:
@@ -234,37 +233,36 @@ def test_two_people_at_once_see_and_judge_their_own_battles(site: Site, browser:
 # Looks
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_a_battle_fits_every_screen_and_fetches_nothing_from_elsewhere(
-    site: Site, browser: Browser, artifacts: Path, size: tuple[int, int], dark: bool
-):
-    name = f"{'phone' if size == PHONE else 'desktop'}-{'dark' if dark else 'light'}"
-    visitor = Visitor(browser, site.url, size, dark)
+def test_a_battle_fits_every_screen_and_fetches_nothing_from_elsewhere(site: Site, browser: Browser, artifacts: Path):
+    visitor = Visitor(browser, site.url, PHONE)
     page = visitor.page
     site.fake.say("base", "A sale is a time when a shop asks for less money than it does on other days. " * 9)
     site.fake.say("email-copy", "Hi Ana,\n\nour summer sale ends on **Sunday**. Will you take a look?\n\nWarmly, Tom")
     pick(visitor, "rival", "Email copywriter")
     pick(visitor, "against", "The base")
     visitor.see("#suggestions", "summer sale")
-    visitor.shot(artifacts / f"arena-empty-{name}.png")
+    for look in visitor.looks():
+        visitor.fits()
+        visitor.shot(artifacts / f"arena-empty-{look}.png")
     page.locator("#suggestions button").first.click()
     expect(page.locator("#prompt textarea")).to_have_value(re.compile("summer sale"))
     page.locator("#start").click()
     button = page.locator("#vote-both_bad")
     expect(button).to_be_enabled(timeout=PATIENCE)
-    sides = [box for side in ("left", "right") if (box := page.locator(f"#answer-{side}").bounding_box())]
-    stacked = sides[1]["y"] >= sides[0]["y"] + sides[0]["height"]
-    assert stacked == (size == PHONE)
-    if size == PHONE:
-        expect(button).to_be_in_viewport()
+    expect(button).to_be_in_viewport()
+    expect(page.locator("#answer-left")).to_be_in_viewport()
     page.get_by_label("Better style").check()
-    page.screenshot(path=artifacts / f"arena-vote-{name}.png")
+    for look in visitor.looks():
+        visitor.fits()
+        sides = [box for side in ("left", "right") if (box := page.locator(f"#answer-{side}").bounding_box())]
+        stacked = sides[1]["y"] >= sides[0]["y"] + sides[0]["height"]
+        assert stacked == look.startswith("phone")
+        page.screenshot(path=artifacts / f"arena-vote-{look}.png")
     visitor.vote("left")
     expect(page.locator(".plate.known")).to_have_count(2)
     page.locator(".differences summary").click()
-    visitor.shot(artifacts / f"arena-reveal-{name}.png")
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for look in visitor.looks():
+        visitor.fits()
+        visitor.shot(artifacts / f"arena-reveal-{look}.png")
     assert visitor.foreign_requests() == []
     assert visitor.complaints == []
-    visitor.leave()

@@ -107,49 +107,27 @@ def test_a_page_survives_a_restart_of_the_space(site: Site, visitor: Visitor):
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_it_fits_and_fetches_nothing_from_elsewhere(
-    browser: Browser, site: Site, artifacts: Path, size: tuple[int, int], dark: bool
+def test_the_chat_fits_every_screen_and_fetches_nothing_from_elsewhere(
+    browser: Browser, site: Site, artifacts: Path, dark: bool
 ):
-    name = f"{'phone' if size == PHONE else 'desktop'}-{'dark' if dark else 'light'}"
-    visitor = Visitor(browser, site.url, size, dark)
-    page = visitor.page
-    visitor.see("#personas", "Email copywriter")
-    visitor.shot(artifacts / f"chat-empty-{name}.png")
+    visitor = Visitor(browser, site.url, PHONE, dark)
     site.fake.say(
         "email-copy", "Subject: One week of sun\n\nHi Ana,\n\nOur summer sale ends on **Sunday**. Take a look?"
     )
-    visitor.say("Write an email that announces our summer sale.")
-    visitor.see("#note", "Answered by")
-    visitor.shot(artifacts / f"chat-{name}.png")
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    long = "A sale is a time when a shop asks for less money than it does on other days. " * 9
-    site.fake.say("base", long)
-    page.get_by_role("tab", name="Arena").click()
-    visitor.see("#suggestions", "summer sale")
-    visitor.shot(artifacts / f"arena-empty-{name}.png")
-    page.locator("#suggestions button").first.click()
-    expect(page.locator("#prompt textarea")).to_have_value(re.compile("summer sale"))
-    page.locator("#start").click()
-    button = page.locator("#vote-both_bad")
-    expect(button).to_be_enabled(timeout=PATIENCE)
-    sides = [box for side in ("left", "right") if (box := page.locator(f"#answer-{side}").bounding_box())]
-    stacked = sides[1]["y"] >= sides[0]["y"] + sides[0]["height"]
-    assert stacked == (size == PHONE)
-    if size == PHONE:
-        expect(button).to_be_in_viewport()
-        expect(page.locator("#answer-left")).to_be_in_viewport()
-    page.screenshot(path=artifacts / f"arena-vote-{name}.png")
-    visitor.vote("left")
-    expect(page.locator(".plate.known")).to_have_count(2)
-    visitor.shot(artifacts / f"arena-reveal-{name}.png")
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    background = page.evaluate("getComputedStyle(document.querySelector('gradio-app')).backgroundColor")
-    brightness = sum(int(part) for part in re.findall(r"\d+", background)[:3]) / 3
-    assert (brightness < 60) == dark
+    for state in ("empty", "answered"):
+        visitor.see("#personas", "Email copywriter")
+        background = visitor.page.evaluate("getComputedStyle(document.querySelector('gradio-app')).backgroundColor")
+        brightness = sum(int(part) for part in re.findall(r"\d+", background)[:3]) / 3
+        assert (brightness < 60) == dark
+        for size, name in ((DESKTOP, "desktop"), (PHONE, "phone")):
+            visitor.look(size)
+            visitor.fits()
+            visitor.shot(artifacts / f"chat-{state}-{name}-{'dark' if dark else 'light'}.png")
+        if state == "empty":
+            visitor.say("Write an email that announces our summer sale.")
+            visitor.see("#note", "Answered by")
     assert visitor.foreign_requests() == []
     assert visitor.complaints == []
-    visitor.leave()
 
 
 @pytest.mark.engine

@@ -2,7 +2,6 @@
 
 import ast
 import json
-import os
 import re
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from huggingface_hub import HfApi
 from arena.votes.votes import list_votes
 from space.deploy.deploy import MANIFEST, DeployResult, Values, deploy, require_endpoint
 from space.deploy.files import SpaceSpec, _imports, code, files, front_matter
+from tests.support.command_line import Done, on_hub, understudy
 from tests.support.fake_gateway import FakeGateway
 from tests.support.hub.server import READ_TOKEN, TOKEN, HubServer
 from tests.support.space import Page, wait_for_page
@@ -238,14 +238,9 @@ def test_refusals_of_the_hub_are_one_line(hub: HubServer, token: str, repo: str,
 # The command
 
 
-def command(hub: HubServer, home: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "understudy", "space", "deploy", *arguments],
-        env={**os.environ, **hub.env(home / "hf", TOKEN), "UNDERSTUDY_HOME": str(home), **env},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+def command(hub: HubServer, home: Path, *arguments: str, **env: str) -> Done:
+    with on_hub(hub.url, home / "hf", TOKEN):
+        return understudy("space", "deploy", *arguments, env={"UNDERSTUDY_HOME": str(home), **env})
 
 
 def test_the_command_deploys_and_keeps_secrets_secret(hub: HubServer, tmp_path: Path):

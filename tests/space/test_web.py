@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -195,14 +195,6 @@ def test_without_isolation_and_cache_it_runs_on_one_thread(browser: Browser, url
     expect(page.locator("#speed")).to_contain_text("1 thread")
     assert said(page, "Hello")
     page.context.close()
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    from tests.space.test_browser_access import axe as read
-
-    unwrapped: Callable[[], str] = getattr(read, "__wrapped__", read)
-    return unwrapped()
 
 
 @pytest.mark.browser

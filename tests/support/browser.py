@@ -3,13 +3,15 @@
 import os
 import re
 import shutil
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from sqlalchemy.orm import Session
 
 from arena.battles.store import BattleStore
@@ -21,6 +23,7 @@ from understudy.processes import free_port
 from understudy.registry.database import open_database
 from understudy.registry.tables import BattleRow
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = [
     "--headless",
     "--no-sandbox",
@@ -51,18 +54,30 @@ window.EventSource = class extends window.EventSource {
 };
 """
 """Keeps every byte that the page receives after it has loaded, streams included."""
+STEADY = """() => Promise.all(document.getAnimations()
+  .filter(one => one.effect.getComputedTiming().endTime !== Infinity)
+  .map(one => one.finished.catch(() => {})))"""
+"""Colours that are on their way to others are measured when they are there."""
 PATIENCE = 20_000
 """Milliseconds that a condition gets to come true; nothing is measured against it."""
 
 
+idle: dict[tuple[str, bool], list[BrowserContext]] = {}
+"""Contexts that nobody uses, by locale and by whether they take any certificate. They know no cookie and hold nothing
+but the files of the page, which Chromium would compile anew for each visitor."""
+present: "list[Visitor]" = []
+"""Who has not left yet."""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    chromium = next(filter(None, map(shutil.which, BROWSERS)), None)
     if not chromium:
         pytest.skip("no chromium on PATH: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield browser
+        idle.clear()
         browser.close()
 
 
@@ -71,6 +86,26 @@ def artifacts() -> Path:
     folder = Path(os.environ.get("UNDERSTUDY_ARTIFACTS") or PROJECT / "artifacts") / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The script of axe-core, which finds barriers."""
+    package = next((PROJECT / ".venv" / "axe").glob("axe-core-*.tgz"), None)
+    if package is None:
+        pytest.skip("no axe-core: setup-browser.sh fetches it from the npm registry")
+    with tarfile.open(package) as archive:
+        script = archive.extractfile("package/axe.min.js")
+        assert script
+        return script.read().decode()
+
+
+def serious_barriers(page: Page) -> list[str]:
+    """What axe, which the page has evaluated, finds that is serious or worse."""
+    page.evaluate(STEADY)
+    found: list[dict[str, Any]] = page.evaluate("axe.run({resultTypes: ['violations']}).then(one => one.violations)")
+    worst = [one for one in found if one["impact"] in ("serious", "critical")]
+    return [f"{one['id']} ({one['impact']}): {one['nodes'][0]['html'][:200]}" for one in worst]
 
 
 @dataclass
@@ -99,11 +134,20 @@ class Site:
             return db.query(BattleRow).order_by(BattleRow.at.desc()).limit(1).one()
 
 
+@pytest.fixture(scope="session")
+def site_port() -> int:
+    """One address for every site, so that browsers need not fetch the page's files again."""
+    return free_port()
+
+
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path, site_port: int) -> Iterator[Site]:
+    """A site that nobody has visited."""
     store = BattleStore(open_database(f"sqlite:///{tmp_path / 'space.db'}"))
-    site = Site(FakeGateway().start(), store, free_port())
+    site = Site(FakeGateway().start(), store, site_port)
     yield site
+    for visitor in tuple(present):
+        visitor.leave()
     site.app.close()
     site.fake.stop()
 
@@ -121,11 +165,14 @@ class Visitor:
         locale: str = "en-US",
     ) -> None:
         self.url = url
-        own = url.startswith("https://localhost:")  # with a certificate that it signed itself
-        self.context = browser.new_context(
-            viewport={"width": size[0], "height": size[1]}, locale=locale, ignore_https_errors=own
-        )
+        self.kind = locale, url.startswith("https://localhost:")  # with a certificate that it signed itself
+        if free := idle.get(self.kind):
+            self.context = free.pop()
+        else:
+            self.context = browser.new_context(locale=locale, ignore_https_errors=self.kind[1])
+        present.append(self)
         self.page: Page = self.context.new_page()
+        self.look(size)
         self.page.set_default_timeout(PATIENCE)
         self.complaints: list[str] = []
         self.requests: list[str] = []
@@ -135,6 +182,26 @@ class Visitor:
         self.page.add_init_script(LISTENER)
         self.page.goto(f"{url}/?__theme={'dark' if dark else 'light'}&{query}")
         self.see("#recalled" if query.startswith("battle=") else "#chatbot")
+
+    def look(self, size: tuple[int, int] | None = None, dark: bool | None = None) -> None:
+        """Goes on with another screen, or by day or by night."""
+        if size:
+            self.page.set_viewport_size({"width": size[0], "height": size[1]})
+        if dark is not None:
+            self.page.evaluate("dark => document.body.classList.toggle('dark', dark)", dark)
+
+    def looks(self) -> Iterator[str]:
+        """Shows the page on a desk and on a phone, by day and by night; yields the name of each look.
+
+        The last one is a phone by day: begin as that and go on as that.
+        """
+        for size, dark in ((DESKTOP, False), (DESKTOP, True), (PHONE, True), (PHONE, False)):
+            self.look(size, dark)
+            yield f"{'phone' if size == PHONE else 'desktop'}-{'dark' if dark else 'light'}"
+
+    def fits(self) -> None:
+        """Waits until nothing is wider than the screen."""
+        self.page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
 
     def see(self, selector: str, text: str | re.Pattern[str] | None = None) -> None:
         place = self.page.locator(selector).first
@@ -183,7 +250,14 @@ class Visitor:
         self.page.screenshot(path=path, full_page=True)
 
     def leave(self) -> None:
-        self.context.close()
+        """Closes the page; what it kept in the browser is gone."""
+        if self not in present:
+            return
+        present.remove(self)
+        for page in self.context.pages:
+            page.close()
+        self.context.set_storage_state({"cookies": [], "origins": []})
+        idle.setdefault(self.kind, []).append(self.context)
 
 
 @pytest.fixture

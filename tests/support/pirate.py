@@ -1,17 +1,12 @@
-"""A small recipe to train for real, and the command line called in this process, so that torch is imported once."""
+"""A small recipe to train for real, and the command line on it, in this process."""
 
-import contextlib
-import io
 import json
-import os
-import sys
-from dataclasses import dataclass
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 
-from understudy.cli import main
+from tests.support import command_line
+from tests.support.command_line import Done
 
 ROWS = [{"prompt": f"Tell me about item {n}.", "completion": f"Ahoy! Item {n} it be."} for n in range(12)]
 RECIPE = "title: Pirate\nvoice: Says ahoy.\nprompts: [Hello]\ntraining: {epochs: 4, learning_rate: 1.0e-3}\n"
@@ -32,15 +27,6 @@ def made_home(folder: Path) -> Path:
     return folder
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a command left on the terminal."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 def places(home: Path) -> dict[str, str]:
     """The variables that keep a command within `home`."""
     return {
@@ -53,18 +39,7 @@ def places(home: Path) -> dict[str, str]:
 
 def understudy(home: Path, *arguments: str) -> Done:
     """Runs `understudy ARGUMENTS` in this process."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with (
-        patch.dict(os.environ, places(home)),
-        patch.object(sys, "argv", ["understudy", *arguments]),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else int(bool(end.code))
-    return Done(code, out.getvalue(), err.getvalue())
+    return command_line.understudy(*arguments, env=places(home))
 
 
 def train(home: Path, *options: str) -> Done:

@@ -13,9 +13,10 @@ from evaluate.report_card import ReportCard, report_card
 from evaluate.verified_runs import RECORD, REPORT_CARD
 from tests.support import pirate
 from tests.support.adapters import make_adapter, tensors
+from tests.support.command_line import Done
 from tests.support.evaluations import observed
 from tests.support.hub.server import TOKEN, HubServer
-from tests.support.pirate import Done, home
+from tests.support.pirate import home
 from tests.support.verified_runs import proof_file
 from tests.support.word_vectors import embed
 from understudy.bases import base_revision, resolve_base

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import re
 import runpy
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command_line import Done, on_hub, understudy
 from tests.support.hub.jobs import JOB, TOKEN, JobsServer
 from tests.support.hub.server import TOKEN as PUSH_TOKEN
 from tests.support.hub.server import HubServer
@@ -55,17 +57,15 @@ def written(recipes: Path, base: str = HUB_BASE, *options: str, **plan: str) -> 
     )
 
 
-def cli(*arguments: str, recipes: Path, **env: str) -> list[str]:
-    """A command line, and the environment as `env NAME=VALUE` words before it."""
-    places = {"UNDERSTUDY_RECIPES_DIR": str(recipes), "UNDERSTUDY_RUNS_DIR": str(recipes.parent / "runs")}
-    places["UNDERSTUDY_HOME"] = str(recipes.parent / "home")
-    words = [f"{name}={value}" for name, value in {**places, **env}.items()]
-    return ["env", *words, sys.executable, "-m", "understudy", "train", "poet", "--on", "hf-jobs", *arguments]
+def places(recipes: Path) -> dict[str, str]:
+    folder = recipes.parent
+    named = {"RECIPES_DIR": recipes, "RUNS_DIR": folder / "runs", "HOME": folder / "home"}
+    return {f"UNDERSTUDY_{name}": str(place) for name, place in named.items()}
 
 
-def said(*arguments: str, recipes: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    command = cli(*arguments, recipes=recipes, **env)
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+def said(*arguments: str, recipes: Path, hub: JobsServer, token: str = TOKEN) -> Done:
+    with on_hub(hub.url, recipes.parent / "hf", token, xet=True):
+        return understudy("train", "poet", "--on", "hf-jobs", *arguments, env=places(recipes))
 
 
 # --- what is written ------------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def test_what_a_job_could_not_see_is_refused(recipes: Path, tmp_path: Path) -> N
 
 # --- what is submitted ----------------------------------------------------------------------------------------------
 def test_a_dry_run_prints_script_and_command_and_asks_nobody(recipes: Path, hub: JobsServer) -> None:
-    done = said("--base", HUB_BASE, "--dry-run", "--rank", "4", recipes=recipes, **hub.env(recipes))
+    done = said("--base", HUB_BASE, "--dry-run", "--rank", "4", recipes=recipes, hub=hub)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("# /// script\n")
     assert "'--set', 'rank=4'" in done.stdout
@@ -200,7 +200,7 @@ def test_a_dry_run_prints_script_and_command_and_asks_nobody(recipes: Path, hub:
 
 def test_a_job_is_submitted_and_followed_to_its_end(recipes: Path, hub: JobsServer) -> None:
     options = ["--base", HUB_BASE, "--flavor", "l4x1", "--timeout", "90m", "--push", "hub:ann/poet"]
-    done = said(*options, recipes=recipes, **hub.env(recipes))
+    done = said(*options, recipes=recipes, hub=hub)
     assert done.returncode == 0, done.stderr
     (job,) = hub.submitted
     assert job["command"] == ["uv", "run", "/data/train.py", "/data/bundle.zip"]
@@ -220,7 +220,7 @@ def test_a_job_is_submitted_and_followed_to_its_end(recipes: Path, hub: JobsServ
 
 def test_a_job_that_fails_fails_the_command(recipes: Path, hub: JobsServer) -> None:
     hub.stage, hub.message = "ERROR", "Job failed with exit code: 1"
-    done = said("--base", HUB_BASE, recipes=recipes, **hub.env(recipes))
+    done = said("--base", HUB_BASE, recipes=recipes, hub=hub)
     assert done.returncode == 1
     assert f"error: job ann/{JOB} ended as ERROR: Job failed with exit code: 1; see {hub.url}" in done.stderr
 
@@ -230,7 +230,7 @@ def test_a_job_that_fails_fails_the_command(recipes: Path, hub: JobsServer) -> N
 )
 def test_a_refusal_says_why(recipes: Path, hub: JobsServer, status: int, says: str) -> None:
     hub.refusal = status
-    done = said("--base", HUB_BASE, recipes=recipes, **hub.env(recipes))
+    done = said("--base", HUB_BASE, recipes=recipes, hub=hub)
     assert done.returncode == 1
     assert re.search(f"error: the Hub did not take the job: .*{says}", done.stderr), done.stderr
     assert len(done.stderr.strip().splitlines()[-1].splitlines()) == 1
@@ -239,8 +239,9 @@ def test_a_refusal_says_why(recipes: Path, hub: JobsServer, status: int, says: s
 
 def test_ctrl_c_leaves_the_job_running_and_says_how_to_see_it(recipes: Path, hub: JobsServer) -> None:
     hub.may_end.clear()
-    command = cli("--base", HUB_BASE, recipes=recipes, **hub.env(recipes))
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "understudy", "train", "poet", "--on", "hf-jobs", "--base", HUB_BASE]
+    env = {**os.environ, **places(recipes), **hub.env(recipes)}
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert hub.running.wait(60)
     assert process.stdout
     assert hub.log[0] in process.stdout.readline() + process.stdout.readline()
@@ -253,7 +254,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_see_it(recipes: Path, hub
 
 
 def test_without_a_token_nothing_is_sent(recipes: Path, hub: JobsServer) -> None:
-    done = said("--base", HUB_BASE, recipes=recipes, **{**hub.env(recipes), "HF_TOKEN": ""})
+    done = said("--base", HUB_BASE, recipes=recipes, hub=hub, token="")
     assert done.returncode == 1
     assert "error: a job needs a token of the Hub" in done.stderr
     assert hub.asked == []
@@ -271,7 +272,7 @@ def test_without_a_token_nothing_is_sent(recipes: Path, hub: JobsServer) -> None
 def test_mistakes_are_found_before_anybody_pays(
     recipes: Path, hub: JobsServer, arguments: list[str], says: str
 ) -> None:
-    done = said(*arguments, recipes=recipes, **hub.env(recipes))
+    done = said(*arguments, recipes=recipes, hub=hub)
     assert done.returncode == 1
     assert says in done.stderr
     assert hub.asked == []

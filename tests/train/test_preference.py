@@ -13,7 +13,8 @@ import pytest
 
 from bench.gateway import open_stage
 from bench.training.circle import turn
-from tests.support.pirate import RECIPE, ROWS, Done, places, understudy
+from tests.support.command_line import Done
+from tests.support.pirate import RECIPE, ROWS, places, understudy
 from understudy.config.settings import PROJECT, load_settings
 from understudy.registry.adapters import CONFIG, WEIGHTS, content_revision
 from understudy.registry.registry import Registry, open_registry

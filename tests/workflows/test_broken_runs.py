@@ -14,7 +14,8 @@ from transformers import AutoTokenizer
 import train.sft
 import train.sft_trainer
 from evaluate.records import EvalRecord
-from tests.support.pirate import Done, hold_out, home, items, only_run, understudy
+from tests.support.command_line import Done
+from tests.support.pirate import hold_out, home, items, only_run, understudy
 from tests.support.pirate import train as train_pirate
 from train.model.loss_mask import IGNORED
 from understudy.bases import TINY_DIR

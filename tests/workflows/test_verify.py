@@ -18,7 +18,8 @@ import psutil
 import pytest
 
 from evaluate.verified_runs import load_run
-from tests.support.pirate import Done, hold_out, home, items, made_home, only_run, places, train, understudy
+from tests.support.command_line import Done
+from tests.support.pirate import hold_out, home, items, made_home, only_run, places, train, understudy
 from tests.support.system import wait_for
 from understudy.config.settings import load_settings
 from understudy.processes import Child, free_port
