@@ -3,19 +3,23 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+from filelock import FileLock
 
 from arena.battles.store import BattleStore
+from tests.support.command_line import understudy
 from tests.support.fake_gateway import FakeGateway
 from tests.support.hub.server import HubServer
 from tests.support.system import ON_TINY, System, wait_for
 from understudy.config.settings import Settings, load_settings
 from understudy.processes import QUIET_OPENMP, Child, free_port
 from understudy.registry.database import open_database
+from understudy.registry.registry import open_registry
+from understudy.workflows.personas import register
 
 for _name, _value in QUIET_OPENMP.items():  # torch reads them when it is imported; engines run beside the tests
     os.environ.setdefault(_name, _value)
@@ -28,6 +32,14 @@ hypothesis.settings.register_profile("long", deadline=None, max_examples=500)
 hypothesis.settings.load_profile("here")
 
 os.environ.update(ON_TINY)  # fixtures of a module or of the session start before `_no_settings_from_outside`
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `--dist loadgroup`, one process has the running system, and each file stays in one process."""
+    for item in items:
+        shared = "system" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("system" if shared else item.path.stem))
 
 
 @pytest.fixture(autouse=True)
@@ -66,8 +78,27 @@ def store(tmp_path: Path) -> BattleStore:
 
 
 @pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """Starts everything for real, trains and publishes two personas, and ends it all after the last test."""
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The adapter of one of the tests' recipes, trained once by whichever process of the run asks first."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "trained"
+    folder.mkdir(exist_ok=True)
+
+    def adapter(recipe: str) -> Path:
+        places = {"UNDERSTUDY_HOME": str(folder / "home"), "UNDERSTUDY_RUNS_DIR": str(folder / "runs")}
+        with FileLock(folder / f"{recipe}.lock"):
+            if not list((folder / "runs" / recipe).glob("*/result.json")):
+                done = understudy("train", recipe, env={**ON_TINY, **places})
+                assert done.returncode == 0, done.stderr
+        (run,) = (folder / "runs" / recipe).iterdir()
+        return run / "adapter"
+
+    return adapter
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory, trained: Callable[[str], Path]) -> Iterator[System]:
+    """Starts everything for real, publishes two personas, and ends it all after the last test."""
     home = tmp_path_factory.mktemp("system")
     env = {
         **ON_TINY,
@@ -88,8 +119,9 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         for name in ("serve", "space")
     ]
     try:
-        running.cli("train", "email-copy")  # while the engine starts
-        running.cli("train", "stand-up")
+        registry = open_registry(settings)
+        for recipe in ("email-copy", "stand-up"):  # while the engine starts
+            register(settings, registry, recipe, trained(recipe))
         wait_for(f"{settings.gateway}/ready", children[0])
         wait_for(running.space_url, children[1])
         running.cli("publish", "email-copy")

@@ -171,7 +171,6 @@ KILLS = {"API server": b"api_server", "EngineCore": b"EngineCore"}
 
 
 @pytest.mark.engine
-@pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("victim", KILLS)
 def test_a_killed_engine_is_noticed_restarted_and_its_personas_put_back(system: System, victim: str) -> None:
@@ -221,7 +220,6 @@ def only(processes: list[int], mark: bytes) -> int:
 
 
 @pytest.mark.engine
-@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_sigterm_lets_answers_in_flight_end_and_leaves_no_process(system: System, tmp_path: Path) -> None:
     with another_gateway(system, tmp_path, UNDERSTUDY_LOG_JSON="true") as (other, process):

@@ -2,10 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,15 +85,15 @@ class Theatre:
 
 
 @pytest.fixture(scope="module")
-def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
+def theatre(tmp_path_factory: pytest.TempPathFactory, trained: Callable[[str], Path]) -> Iterator[Theatre]:
     folder = tmp_path_factory.mktemp("theatre")
+    adapter = Path(shutil.copytree(trained("email-copy"), folder / "run" / "adapter"))
     (folder / "personas.yaml").write_text(PERSONAS)
     with HubServer() as hub, pytest.MonkeyPatch.context() as patch:
         patch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # the small Hub speaks LFS only
         port = free_port()
         env = hub.env(folder / "hf", TOKEN) | {
             "UNDERSTUDY_HOME": str(folder / "home"),
-            "UNDERSTUDY_RUNS_DIR": str(folder / "runs"),
             "UNDERSTUDY_PORT": str(port),
             "UNDERSTUDY_PERSONAS_FILE": str(folder / "personas.yaml"),
             "UNDERSTUDY_HUB_POLL": "600",  # so what happens in time is the webhook's doing
@@ -101,9 +102,6 @@ def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
             "UNDERSTUDY_ADMIN_KEY": "only the test knows",
             "COLUMNS": "200",
         }
-        train = [sys.executable, "-m", "understudy", "train", "email-copy"]
-        subprocess.run(train, env={**os.environ, **env}, check=True, capture_output=True, timeout=300)
-        [adapter] = (folder / "runs" / "email-copy").glob("*/adapter")
         child = Child([sys.executable, "-m", "understudy", "serve"], log=folder / "serve.log", env=env)
         url = f"http://127.0.0.1:{port}"
         hub.webhook(f"{url}/hooks/hub", SECRET)
