@@ -99,9 +99,10 @@ def write_adapter(base: Base, folder: Path) -> Path:
 
     folder.mkdir()
     random, weights = np.random.default_rng(0), {}
-    for name, (rows, columns) in weight_shapes(base).items():
+    for name, shape_of_weight in weight_shapes(base).items():
         module = name.removesuffix(".weight")
         if module.rpartition(".")[2] in LINEAR:
+            rows, columns = shape_of_weight
             draws = {"lora_A": (RANK, columns), "lora_B": (rows, RANK)}
             for part, shape in draws.items():
                 key = f"base_model.model.{module}.{part}.weight"
