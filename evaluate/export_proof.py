@@ -1,8 +1,9 @@
 """Whether an exported model says what the served one says.
 
-The same prompts are asked of both, greedily. Three things are compared: the tokens of every prompt (chat template and
-tokenizer), the answers word for word, and, along our own answers, which token the export would have chosen at each
-place (teacher-forced, so that one early difference does not count for all that follows).
+The same prompts are asked of both, greedily. What is compared: the tokens of every prompt (chat template and
+tokenizer), the answers word for word, along our own answers the token that the export would have chosen at each place
+(teacher-forced, so that one early difference does not count for all that follows), and whether its own answers show
+what ours show of the persona's golden expectations.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ LEAST_AGREEMENT = {"f32": 0.99, "f16": 0.97, "bf16": 0.97, "q8_0": 0.95, "q4_1":
 """Share of next tokens that must agree along our answers, by the precision of the weights."""
 LEAST_ENDED = 0.95
 """Share of our ended answers after which the export ends its turn, too, teacher-forced."""
+LEAST_STYLED = 0.95
+"""Share of the golden expectations that our answers meet and the export's own answers have to meet, too."""
 
 
 class ExportProof(BaseModel):
@@ -41,6 +44,10 @@ class ExportProof(BaseModel):
     """Our answers that end by themselves."""
     ended_agree: int
     """After how many of them the export ends its turn as well."""
+    styled: int = 0
+    """Golden expectations of the persona that our answers meet."""
+    styled_agree: int = 0
+    """How many of them the export's own answers meet as well."""
     reasons: list[str]
     """Why it does not pass; empty if it does."""
 
@@ -65,20 +72,24 @@ def prove(
     their_prompts: Sequence[Sequence[int]],
     their_answers: Sequence[Sequence[int]],
     their_next: Sequence[Sequence[int]],
+    longest: Sequence[int],
+    styled: Sequence[bool] = (),
     stops: bool = True,
     templates_equal: int | None = None,
-    longest: int | None = None,
+    faults: Sequence[str] = (),
 ) -> ExportProof:
-    """Compares an export with the served model; every argument but the first two has one entry for each prompt.
+    """Compares an export with the served model. Lists have one entry for each prompt, if nothing else is said.
 
     Args:
         answers: ours, greedy, without the end of turn.
         ended: whether ours ended by itself.
         ends: tokens that end a turn.
         their_next: what the export chooses at each token of our answer, and after the last.
+        longest: tokens that each of the export's own answers has at most; ours may have more.
+        styled: for each golden expectation that our answers meet, whether the export's own answer meets it, too.
         stops: whether it stops at our end of turn.
         templates_equal: prompts that its own chat template writes as ours does; None means all of them.
-        longest: tokens that the export's own answers have at most; ours may have more.
+        faults: what is wrong with its files, as far as they were looked at; they come first among the reasons.
     """
     tokens = agree = ended_agree = 0
     for ours, done, following in zip(answers, ended, their_next, strict=True):
@@ -94,14 +105,16 @@ def prove(
         templates_equal=len(prompts) if templates_equal is None else templates_equal,
         stops=stops,
         prompts_equal=_equal(prompts, their_prompts),
-        answers_equal=_equal([one[:longest] for one in answers], their_answers),
+        answers_equal=_equal([one[:most] for one, most in zip(answers, longest, strict=True)], their_answers),
         tokens=tokens,
         tokens_agree=agree,
         ended=sum(ended),
         ended_agree=ended_agree,
+        styled=len(styled),
+        styled_agree=sum(styled),
         reasons=[],
     )
-    return found.model_copy(update={"reasons": _reasons(found)})
+    return found.model_copy(update={"reasons": [*faults, *_reasons(found)]})
 
 
 def _equal(ours: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]]) -> int:
@@ -129,4 +142,9 @@ def _reasons(found: ExportProof) -> list[str]:
         reasons.append(f"{found.answers_equal} of {found.prompts} answers are ours word for word; f32 needs 95%")
     if found.ended_agree < LEAST_ENDED * found.ended:
         reasons.append(f"it ends {found.ended_agree} of the {found.ended} answers that end; 95% are needed")
+    if found.styled_agree < LEAST_STYLED * found.styled:
+        reasons.append(
+            f"its answers meet {found.styled_agree} of the {found.styled} golden expectations that ours meet; "
+            "95% are needed"
+        )
     return reasons

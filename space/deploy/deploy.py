@@ -171,7 +171,7 @@ def _create(api: "HfApi", spec: SpaceSpec, values: Values, *, private: bool) -> 
     api.create_repo(
         spec.repo,
         repo_type="space",
-        space_sdk="docker" if spec.flavor == "docker" else "gradio",
+        space_sdk=spec.flavor if spec.flavor in ("docker", "static") else "gradio",
         space_hardware=spec.hardware or None,  # pyright: ignore[reportArgumentType] - names of new hardware, too
         space_secrets=[{"key": key, "value": value} for key, value in values.secrets.items()] or None,
         space_variables=[{"key": key, "value": value} for key, value in values.variables.items()] or None,

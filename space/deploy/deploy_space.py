@@ -8,6 +8,7 @@ import yaml
 
 from space.deploy.deploy import DeployResult, Values, deploy, require_endpoint
 from space.deploy.files import ZEROGPU, SpaceSpec
+from space.deploy.static_page import page_base
 from space.deploy.vote_backup import VoteBackup
 from space.deploy.votes_repo import TIMEOUT, VotesRepo
 from understudy.bases import known_base
@@ -26,6 +27,8 @@ def deploy_space(settings: Settings, spec: SpaceSpec, *, endpoint: str, private:
     Raises:
         DeployError: the options contradict each other, or the Hub refuses.
     """
+    if spec.flavor == "static" or spec.page:
+        return _deploy_page(settings, spec, endpoint=endpoint, private=private, dry_run=dry_run)
     if spec.flavor == "zerogpu":
         spec = _zerogpu(settings, spec)
     base = spec.base or settings.base
@@ -34,6 +37,27 @@ def deploy_space(settings: Settings, spec: SpaceSpec, *, endpoint: str, private:
     spec = _with_personas(settings, spec)
     values = Values(_variables(settings, spec, endpoint, private), _secrets(settings, spec))
     return deploy(hub_api(settings.hub_endpoint, timeout=TIMEOUT), spec, values, private=private, dry_run=dry_run)
+
+
+def _deploy_page(settings: Settings, spec: SpaceSpec, *, endpoint: str, private: bool, dry_run: bool) -> DeployResult:
+    if spec.page is None:
+        raise DeployError("say which page: --page FOLDER, as `understudy export PERSONA --to web` writes it")
+    if spec.flavor != "static":
+        raise DeployError("--page is for --flavor static")
+    unused = {
+        "--endpoint": endpoint,
+        "--hardware": spec.hardware,
+        "--dataset": spec.dataset,
+        "--oauth": spec.oauth,
+        "--recipe": spec.recipes,
+    }
+    given = [name for name, value in unused.items() if value]
+    if given:
+        raise DeployError(f"a Static Space is files alone, nothing runs there: leave {', '.join(given)} out")
+    base = page_base(spec.page)
+    if "/" in base and not Path(base).exists() and base not in spec.models:
+        spec = dataclasses.replace(spec, models=(base, *spec.models))
+    return deploy(hub_api(settings.hub_endpoint, timeout=TIMEOUT), spec, Values(), private=private, dry_run=dry_run)
 
 
 def vote_backup(settings: Settings, repo: str) -> VoteBackup:

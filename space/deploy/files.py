@@ -12,10 +12,12 @@ from typing import Any, Literal
 
 import yaml
 
+from space.deploy.static_page import page_files, page_text
+from space.web import ISOLATION
 from understudy.config.settings import PROJECT
 from understudy.errors import DeployError
 
-Flavor = Literal["gradio", "docker", "zerogpu"]
+Flavor = Literal["gradio", "docker", "zerogpu", "static"]
 
 GRADIO_PACKAGES = ("space", "arena", "evaluate", "understudy")
 """Packages that a Gradio Space may have parts of."""
@@ -69,6 +71,8 @@ class SpaceSpec:
     """Docker and ZeroGPU: a personas.yaml, when personas follow repositories of the Hub."""
     base: str = ""
     """ZeroGPU only: the base, a Hub id; or `tiny`, which goes along."""
+    page: Path | None = None
+    """Static only: the folder that `understudy export --to web` wrote."""
 
     @property
     def gpu(self) -> bool:
@@ -79,8 +83,10 @@ def files(spec: SpaceSpec) -> dict[str, bytes]:
     """Path and content of every file that a deploy sends.
 
     Raises:
-        DeployError: the code needs a package that a Space of this flavour lacks, or a recipe is missing.
+        DeployError: the code needs a package that a Space of this flavour lacks, or a recipe or the page is missing.
     """
+    if spec.page is not None:
+        return page_files(spec.page) | {"README.md": readme(spec).encode()}
     found = {"README.md": readme(spec).encode()}
     if spec.flavor == "gradio":
         found["app.py"] = (TEMPLATES / "app.py").read_bytes()
@@ -107,16 +113,7 @@ def front_matter(spec: SpaceSpec) -> dict[str, Any]:
             f"the description has {len(spec.description)} characters, the Hub takes {MAX_DESCRIPTION}: shorten it"
         )
     matter: dict[str, Any] = {"title": spec.title, "emoji": "🎭", "colorFrom": "red", "colorTo": "yellow"}
-    if spec.flavor != "docker":
-        python = PYTHON[spec.flavor]
-        matter |= {"sdk": "gradio", "sdk_version": gradio_pin(), "python_version": python, "app_file": "app.py"}
-        if spec.flavor == "zerogpu":
-            matter |= {"suggested_hardware": ZEROGPU, "startup_duration_timeout": "1h"}
-            matter |= {"preload_from_hub": [spec.base]} if "/" in spec.base else {}
-    else:
-        suggested = spec.hardware or "l4x1"
-        matter |= {"sdk": "docker", "app_port": PORT, "suggested_hardware": suggested}
-        matter["startup_duration_timeout"] = "1h"
+    matter |= _runs_on(spec)
     matter |= {"pinned": False, "license": spec.license, "short_description": spec.description}
     matter["tags"] = ["understudy", "lora", "arena", "human-preference"]
     if spec.models:
@@ -128,11 +125,29 @@ def front_matter(spec: SpaceSpec) -> dict[str, Any]:
     return matter
 
 
-def readme(spec: SpaceSpec) -> str:
-    """The Space's README.md: front matter, and a page for people who open its files."""
+def _runs_on(spec: SpaceSpec) -> dict[str, Any]:
+    """The part of the front matter that depends on the flavour."""
+    if spec.flavor == "static":
+        return {"sdk": "static", "app_file": "index.html", "custom_headers": dict(ISOLATION)}
+    if spec.flavor == "docker":
+        suggested = spec.hardware or "l4x1"
+        docker = {"sdk": "docker", "app_port": PORT, "suggested_hardware": suggested}
+        return docker | {"startup_duration_timeout": "1h"}
+    python = PYTHON[spec.flavor]
+    found = {"sdk": "gradio", "sdk_version": gradio_pin(), "python_version": python, "app_file": "app.py"}
+    if spec.flavor == "zerogpu":
+        found |= {"suggested_hardware": ZEROGPU, "startup_duration_timeout": "1h"}
+        found |= {"preload_from_hub": [spec.base]} if "/" in spec.base else {}
+    return found
+
+
+def readme(spec: SpaceSpec, text: str = "") -> str:
+    """The Space's README.md: front matter, and `text` or a page for people who open its files."""
     matter = yaml.safe_dump(front_matter(spec), sort_keys=False, allow_unicode=True)
-    about = (TEMPLATES / "README.md").read_text(encoding="utf-8")
-    return f"---\n{matter}---\n\n{BADGES.format(repo=spec.repo)}\n{about}"
+    if not text:
+        about = (TEMPLATES / "README.md").read_text(encoding="utf-8")
+        text = page_text(spec.page) if spec.page else f"{BADGES.format(repo=spec.repo)}\n{about}"
+    return f"---\n{matter}---\n\n{text}"
 
 
 def gradio_pin() -> str:

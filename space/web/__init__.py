@@ -3,3 +3,9 @@
 from pathlib import Path
 
 TEMPLATES = Path(__file__).parent
+ISOLATION = {
+    "cross-origin-embedder-policy": "require-corp",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "cross-origin",
+}
+"""Headers that let the page use several threads."""

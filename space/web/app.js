@@ -18,7 +18,7 @@ async function main() {
   const toFetch = await missing(engine.files);
   if (toFetch) await consent(site, toFetch, threads());
   const started = performance.now();
-  const voices = new Voices(site, () => chat?.suggest());
+  const voices = new Voices(site, () => chat?.switched());
   await load(engine, toFetch);
   await tidy(engine.files);
   const chat = new Chat(engine, voices);

@@ -15,6 +15,14 @@ export class Chat {
     $("#clear").addEventListener("click", () => this.clear());
     this.suggest();
     this.#buttons();
+    this.engine.warm(this.messages, this.voices.mix);
+  }
+
+  /** After another persona was chosen, or another mix: what was said so far is read again, once the choice stands. */
+  switched() {
+    this.suggest();
+    clearTimeout(this.settling);
+    this.settling = setTimeout(() => this.running || this.engine.warm(this.messages, this.voices.mix), 400);
   }
 
   /** Shows the chosen persona's own suggestions while nothing has been said. */

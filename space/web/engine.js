@@ -64,9 +64,20 @@ export class Engine {
    * Resolves to {text, tokens, first, seconds, reason}: first and seconds are seconds, reason is stop, length or aborted.
    */
   ask(messages, mix, {onText = () => {}, signal, ...options} = {}) {
+    this.warming?.abort();
     const asked = this.turn.then(() => this.#ask(messages, mix, onText, signal, options));
     this.turn = asked.catch(() => {});
     return asked;
+  }
+
+  /** Reads what the next prompt begins with, so that its answer begins sooner; gives way to a question. */
+  warm(messages, mix) {
+    this.warming?.abort();
+    const {signal} = (this.warming = new AbortController());
+    const prompt = render(this.site.chat, newest(messages, this.site.context / 2), "user");
+    const read = () => signal.aborted || this.llama.createCompletion({prompt, max_tokens: 0, lora: this.lora(mix), abortSignal: signal});
+    this.turn = this.turn.then(read).catch(() => {});
+    return this.turn;
   }
 
   async #ask(messages, mix, onText, signal, options) {

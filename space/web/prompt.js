@@ -1,13 +1,13 @@
 // The text of a prompt, as the base's own chat template renders it (ChatML), and the sampling of an answer.
 
-/** `messages` as a prompt that is ready for an answer; `chat` has the marks and the system turn of the template. */
-export function render(chat, messages) {
+/** `messages` as a prompt that is ready for the words of `next`; `chat` has the marks and the system turn of the template. */
+export function render(chat, messages, next = "assistant") {
   const own = messages.find((message) => message.role === "system");
   const system = own ? own.content : chat.system;
   const turns = messages.filter((message) => message.role !== "system");
   const all = system ? [{role: "system", content: system}, ...turns] : turns;
   const written = all.map(({role, content}) => `${chat.start}${role}\n${content}${chat.end}\n`);
-  return `${written.join("")}${chat.start}assistant\n`;
+  return `${written.join("")}${chat.start}${next}\n`;
 }
 
 /** The newest messages that fit into `room` tokens; the first one kept is a question. */

@@ -16,7 +16,8 @@ from tests.support.web_page import chatml_base, served, voice, write_small_page
 from understudy.bases import TINY, resolve_base
 from understudy.errors import AdapterError
 from understudy.workflows.exports import wllama
-from understudy.workflows.exports.web import chat_marks, page_prompts, write_page
+from understudy.workflows.exports.web import chat_marks, write_page
+from understudy.workflows.exports.web_proof import page_prompts
 
 pytest_plugins = ["tests.support.browser"]
 
@@ -161,6 +162,29 @@ def test_strength_is_a_parameter_of_each_request(browser: Browser, url: str):
     )
     assert base == off
     assert len({base, voiced, other}) == 3
+    page.context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_what_a_prompt_begins_with_is_read_before_it_is_asked(browser: Browser, url: str):
+    page = opened(browser, url)
+    start(page)
+    kept = page.evaluate(
+        """async mix => {
+            const {engine} = understudy, {render} = await import('./prompt.js');
+            await engine.warm([], mix);
+            const lora = engine.lora(mix), chat = engine.site.chat;
+            const read = async (prompt) => (await engine.llama.createCompletion({prompt, max_tokens: 1, lora})).timings;
+            const asked = await read(render(chat, [{role: 'user', content: 'Sell me a kite.'}]));
+            const opening = await read(render(chat, [], 'user'));
+            const all = ({cache_n, prompt_n}) => cache_n + prompt_n;
+            return {kept: asked.cache_n, all: all(asked), opening: all(opening)};
+        }""",
+        {"email-copy": 1},
+    )
+    assert kept["kept"] == kept["opening"] < kept["all"]
     page.context.close()
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from evaluate.export_proof import prove
 from tests.support.adapters import make_adapter, tensors
 from tests.support.web_page import CHATML, chatml_base
+from train.export.gguf_check import adapter_faults, model_faults
 from train.export.gguf_lora import read_lora, write_lora
 from train.export.gguf_model import pre_tokenizer, require_llama, write_model
 from train.export.gguf_tensors import module_names, read_tensors, reordered, restored
@@ -23,7 +24,8 @@ from understudy.bases import TINY, TINY_DIR, Base, read_model_config, resolve_ba
 from understudy.config.settings import load_settings
 from understudy.errors import AdapterError
 from understudy.registry.adapters import WEIGHTS
-from understudy.workflows.exports.proof import OurAnswers, compare, ends_of, rendered
+from understudy.workflows.exports.our_answers import OurAnswers, ProofChats
+from understudy.workflows.exports.proof import compare, ends_of, questions_of, rendered
 
 TOLERANCE = {"f32": 0, "f16": 1e-3, "q8_0": 0.02, "q4_1": 0.3}
 """Largest error of a weight, as a share of the tensor's largest."""
@@ -195,13 +197,13 @@ GOOD = {
     ],
 )
 def test_the_proof_passes_what_is_equal_and_says_what_is_not(precision: str, changes: dict[str, Any], reason: str):
-    proof = prove("test", precision, ends=[0], **{**GOOD, **changes})
+    proof = prove("test", precision, ends=[0], longest=[48] * 60, **{**GOOD, **changes})
     assert proof.passed == (not reason)
     assert reason in "\n".join(proof.reasons)
 
 
 def test_a_proof_names_a_missing_stop_token_and_another_template():
-    proof = prove("test", "f16", ends=[0], **GOOD, stops=False, templates_equal=58)
+    proof = prove("test", "f16", ends=[0], longest=[48] * 60, **GOOD, stops=False, templates_equal=58)
     assert "its stop token is missing" in proof.reasons[0]
     assert "its chat template writes 2 of 60 prompts otherwise" in proof.reasons[1]
 
@@ -210,6 +212,7 @@ CHATS = [
     [{"role": "user", "content": text}]
     for text in ("Sell me a kite.", "Room 1234 is cold.", "def f(x):\n    return x", "Why?")
 ]
+ASKED = ProofChats(CHATS, [])
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +222,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[Base, Path, OurAns
     base = chatml_base(folder / "base")
     adapter = make_adapter(folder / "adapter", tensors(scale=0.3))
     prompts = [tokens_of(base, text) for text in rendered(base, CHATS)]
-    asked = Questions([], prompts, [[] for _ in prompts], ends_of(base), 24)
+    asked = Questions([], prompts, [[] for _ in prompts], ends_of(base), [24] * len(prompts))
     said = ask_transformers(Path(base.location), adapter, asked, lambda done, total: None).answers
     return base, adapter, OurAnswers(prompts, said, [len(one) < 24 for one in said])
 
@@ -261,43 +264,59 @@ def scale_off(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def no_stop_token(patch: pytest.MonkeyPatch) -> None:
+    """The end of turn is a token like any other; its name must go, too, because llama.cpp knows some of those names."""
+    add = gguf.GGUFWriter.add_token_list
+    patch.setattr(gguf.GGUFWriter, "add_eos_token_id", lambda writer, _: None)
+    patch.setattr(
+        gguf.GGUFWriter,
+        "add_token_list",
+        lambda writer, names: add(writer, [name.replace("<|end|>", "<|fin|>") for name in names]),
+    )
+
+
+def head_untied(patch: pytest.MonkeyPatch) -> None:
+    add = gguf.GGUFWriter.add_token_types
+
+    def with_another_head(writer: gguf.GGUFWriter, kinds: list[int]) -> None:
+        random = np.random.default_rng(0).standard_normal((4096, 256), np.float32)
+        writer.add_tensor("output.weight", 0.02 * random)  # as one that was made anew when the tie was not seen
+        add(writer, kinds)
+
+    patch.setattr(gguf.GGUFWriter, "add_token_types", with_another_head)
+
+
+PROMPTS, NEXT = "prompts have other tokens than ours", "of the next tokens agree with ours"
+PLANTED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str, str]] = {
+    "no system turn": (no_system_turn, "its chat template writes 4 of 4 prompts otherwise", ""),
+    "no stop token": (no_stop_token, "its end of turn is token None, ours 1", "it does not stop at our end of turn"),
+    "BOS doubled": (bos_doubled, "llama.cpp puts a BOS before prompts", PROMPTS),
+    "scale off": (scale_off, "its adapter counts 16 times, ours 2 times", NEXT),
+    "head untied": (head_untied, "it has a head of its own (output.weight)", NEXT),
+    "another pre-tokenizer": (another_pre_tokenizer, "its pre-tokenizer is deepseek-coder, the base's smollm", PROMPTS),
+    "q and k not turned": (rows_not_turned, "its query and key rows are not in the order", NEXT),
+}
+"""Errors that exports usually have: how each is planted, how it is named, and how llama.cpp's answers show it."""
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    ("plant", "reason"),
-    [
-        (lambda patch: None, ""),
-        (bos_doubled, "prompts have other tokens than ours"),
-        (no_system_turn, "its chat template writes 4 of 4 prompts otherwise"),
-        (another_pre_tokenizer, "prompts have other tokens than ours"),
-        (rows_not_turned, "of the next tokens agree with ours"),
-        (scale_off, "of the next tokens agree with ours"),
-    ],
-    ids=[
-        "nothing planted",
-        "BOS doubled",
-        "no system turn",
-        "another pre-tokenizer",
-        "q and k not turned",
-        "scale off",
-    ],
-)
-def test_a_planted_error_is_told(
-    tmp_path: Path,
-    served: tuple[Base, Path, OurAnswers],
-    monkeypatch: pytest.MonkeyPatch,
-    plant: Callable[[pytest.MonkeyPatch], None],
-    reason: str,
+@pytest.mark.parametrize("error", ["", *PLANTED])
+def test_a_planted_error_is_named(
+    tmp_path: Path, served: tuple[Base, Path, OurAnswers], monkeypatch: pytest.MonkeyPatch, error: str
 ):
     base, adapter, ours = served
-    plant(monkeypatch)
-    write_model(Path(base.location), tmp_path / "base.gguf", precision="f32")
-    write_lora(adapter, read_model_config(base), tmp_path / "adapter.gguf", half=False)
-    questions = Questions(rendered(base, CHATS), ours.prompts, ours.answers, ends_of(base), 24)
+    plant, named, heard = PLANTED.get(error, (lambda patch: None, "", ""))
+    with monkeypatch.context() as patch:
+        plant(patch)
+        write_model(Path(base.location), tmp_path / "base.gguf", precision="f32")
+        write_lora(adapter, read_model_config(base), tmp_path / "adapter.gguf", half=False)
+    questions = questions_of(base, ASKED, ours)
     cache = load_settings().bases_dir.parent
     pair = (tmp_path / "base.gguf", [(tmp_path / "adapter.gguf", 1.0)])
-    proof = compare(
-        base, "llama.cpp", "f16", CHATS, ours, ask_llama_cpp(*pair, questions, cache, lambda done, total: None)
-    )
-    assert proof.passed == (not reason), proof
-    assert reason in "\n".join(proof.reasons)
+    theirs = ask_llama_cpp(*pair, questions, cache, lambda done, total: None)
+    faults = model_faults(pair[0], Path(base.location)) + adapter_faults(tmp_path / "adapter.gguf", adapter)
+    proof = compare(base, "llama.cpp", "f16", ASKED, ours, theirs, faults)
+    assert proof.passed == (not error), proof
+    assert [reason for reason in proof.reasons if named in reason] or not error, proof
+    assert [reason for reason in proof.reasons if heard in reason] or not error, proof

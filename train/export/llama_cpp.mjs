@@ -1,6 +1,6 @@
 // Asks llama.cpp (node-llama-cpp) what a GGUF file says. Reads one job as JSON from standard input, writes one result.
 //
-//   {model, lora: [{filePath, scale}], context, texts: [str], prompts: [[id]], answers: [[id]], ends: [id], maxTokens, threads}
+//   {model, lora: [{filePath, scale}], context, texts: [str], prompts: [[id]], answers: [[id]], ends: [id], limits: [n], threads}
 //   -> {tokens: [[id]], template, ends: [id], answers: [[id]], next: [[id]]}
 //
 // tokens: each text, special tokens read as such, with the BOS that llama.cpp puts before it. ends: those that end a turn here. answers: greedy continuations of the prompts, up to an end of turn.
@@ -31,7 +31,7 @@ for (const [place, prompt] of job.prompts.entries()) {
     for await (const token of sequence.evaluate(prompt, {temperature: 0, yieldEogToken: true})) {
         if (model.isEogToken(token)) break;
         said.push(token);
-        if (said.length >= job.maxTokens) break;
+        if (said.length >= job.limits[place]) break;
     }
     answers.push(said);
     const given = job.answers[place] ?? [];

@@ -45,7 +45,8 @@ class Questions:
     answers: list[list[int]]
     ends: list[int]
     """Tokens that end a turn."""
-    max_tokens: int
+    limits: list[int]
+    """Tokens that each of its own answers may have."""
 
 
 def ask_llama_cpp(
@@ -64,7 +65,7 @@ def ask_llama_cpp(
         "prompts": questions.prompts,
         "answers": questions.answers,
         "ends": questions.ends,
-        "maxTokens": questions.max_tokens,
+        "limits": questions.limits,
         "threads": _free_cores(),
     }
     command = ["node", str(SCRIPT), str(install(cache))]
@@ -135,11 +136,12 @@ def ask_transformers(model: Path, adapter: Path | None, questions: Questions, on
     prompts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in questions.texts]
     ends = loaded.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]
-    settings = {"do_sample": False, "repetition_penalty": 1.0, "max_new_tokens": questions.max_tokens}
+    settings = {"do_sample": False, "repetition_penalty": 1.0, "temperature": None, "top_p": None, "top_k": None}
     answers, following = [], []
-    for place, (prompt, ours) in enumerate(zip(questions.prompts, questions.answers, strict=True), 1):
+    asked = zip(questions.prompts, questions.answers, questions.limits, strict=True)
+    for place, (prompt, ours, limit) in enumerate(asked, 1):
         with torch.inference_mode():
-            said = loaded.generate(torch.tensor([prompt]), temperature=None, top_p=None, top_k=None, **settings)
+            said = loaded.generate(torch.tensor([prompt]), max_new_tokens=limit, **settings)
             whole = loaded(torch.tensor([[*prompt, *ours]])).logits[0, len(prompt) - 1 :]
         new = said[0, len(prompt) :].tolist()
         answers.append(next((new[:n] for n, token in enumerate(new) if token in ends), new))

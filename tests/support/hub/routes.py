@@ -13,6 +13,7 @@ import yaml
 from tests.support.hub.access import READ_TOKEN, TOKEN, USER, commit_of, may_read, may_write, require_right
 from tests.support.hub.files import commit, lfs_batch, lfs_put, list_tree, paths_info, preupload, resolve
 from tests.support.hub.http import Answer, Asked, HubRefusal, told
+from tests.support.hub.spaces import space_trouble
 from tests.support.hub.store import Space, info, new_repo, refs
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def validate_yaml(hub: "HubServer", asked: Asked) -> Answer:
     try:
         found = yaml.safe_load(front[1]) if front else None
         wrong = None if front is None or isinstance(found, dict) else "the front matter is no mapping"
+        if isinstance(found, dict) and asked.json().get("repoType") == "space":
+            wrong = space_trouble(found)
     except yaml.YAMLError as error:
         wrong = str(error)
     if wrong:

@@ -1,6 +1,7 @@
 """Commands for the Gradio app, here and on Hugging Face Spaces: space, space deploy."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -34,9 +35,10 @@ def space_deploy(
     repo: Annotated[str, typer.Argument(help="The Space on the Hub.", metavar="ORG/SPACE")],
     endpoint: Annotated[str, typer.Option(help="Address of the gateway, as the internet reaches it.")] = "",
     flavor: Annotated[
-        Literal["gradio", "zerogpu", "docker"],
+        Literal["gradio", "zerogpu", "docker", "static"],
         typer.Option(
-            help="gradio: the app alone; zerogpu: with base and adapters, free; docker: with engine and gateway."
+            help="gradio: the app alone; zerogpu: with base and adapters, free; docker: with engine and gateway; "
+            "static: a page that runs in the visitor's browser, free."
         ),
     ] = "gradio",
     hardware: Annotated[str, typer.Option(help="What it runs on, as the Hub names it: cpu-basic, l4x1, …")] = "",
@@ -48,6 +50,9 @@ def space_deploy(
     recipe: Annotated[
         list[str] | None,
         typer.Option(help="Docker: a recipe that goes up with its examples and is trained there. Repeatable."),
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Static: the folder that `understudy export --to web` wrote.")
     ] = None,
     title: Annotated[str, typer.Option(help="Name of the page.")] = "Understudy",
     oauth: Annotated[bool, typer.Option("--oauth", help="Let people sign in with their Hub account.")] = False,
@@ -72,6 +77,7 @@ def space_deploy(
         oauth=oauth,
         models=tuple(model or ()),
         recipes=tuple(recipe or ()),
+        page=page,
     )
     settings = load_settings()
     result = deploy_space(settings, spec, endpoint=endpoint, private=private, dry_run=dry_run)

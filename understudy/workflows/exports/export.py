@@ -1,6 +1,5 @@
 """`understudy export`: writes a persona in a form that other programs read, and proves that it says the same there."""
 
-import asyncio
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,24 +7,22 @@ from pathlib import Path
 from typing import Literal
 
 from evaluate.export_proof import ExportProof
+from train.export.runtimes import NODE_LLAMA_CPP, Questions, RuntimeAnswers, ask_llama_cpp, ask_transformers
 from understudy.bases import Base, read_model_config, require_base
 from understudy.config.settings import Settings
 from understudy.errors import AdapterError
 from understudy.registry.adapters import short
 from understudy.registry.records import Revision
 from understudy.registry.registry import open_registry
+from understudy.workflows.exports.our_answers import our_answers, proof_chats
 from understudy.workflows.exports.proof import (
     RECORD,
-    WORDED,
-    OurAnswers,
-    ask_engine,
     base_folder,
     base_name,
     compare,
-    ends_of,
     find_revision,
     finished_folder,
-    proof_chats,
+    questions_of,
     rendered,
     tokenizer_of,
     write_record,
@@ -71,18 +68,26 @@ def export(
     registry = open_registry(settings)
     revision, adapter = find_revision(registry, persona)
     base = require_base(base_name(revision, settings))
-    chats = proof_chats(registry, revision.persona)
+    asked = proof_chats(registry, revision.persona)
     out = out or Path("exports") / f"{revision.persona}-{short(revision.id)}-{form}"
     with finished_folder(out) as work:
         say("writing")
         stored = _write(base, adapter, work, form, precision, merge=merge)
         say("asking our engine")
         name = revision.served_name
-        ours = asyncio.run(ask_engine(settings, base, {name: adapter}, {name: chats}))[name]
+        ours = our_answers(settings, base, {name: (revision, adapter, asked.chats)})[name]
         say("asking the export")
-        proof = _prove(work, base, form, stored, chats, ours, settings, on_progress)
+        questions = questions_of(base, asked, ours)
+        if form in ("gguf", "ollama"):
+            theirs, runtime = _ask_gguf(work, questions, settings.bases_dir.parent, on_progress)
+            faults = _faults(work, base, adapter)
+        else:
+            theirs, runtime = _ask_transformers(work, base, form, questions, on_progress)
+            faults = []
+        proof = compare(base, runtime, stored, asked, ours, theirs, faults)
         if not proof.passed:
-            raise AdapterError(f"{revision.served_name} as {form} does not say what it says here: {proof.reasons[0]}")
+            why = "; ".join(proof.reasons)
+            raise AdapterError(f"{revision.served_name} as {form} does not say what it says here: {why}")
         _finish(work, revision, base, form, proof)
     return Exported(out, revision.served_name, proof)
 
@@ -130,31 +135,30 @@ def _write_modelfile(base: Base, work: Path, *, merge: bool) -> None:
     (work / "Modelfile").write_text(text, encoding="utf-8")
 
 
-def _prove(
-    work: Path,
-    base: Base,
-    form: Form,
-    precision: str,
-    chats: list[list[dict[str, str]]],
-    ours: OurAnswers,
-    settings: Settings,
-    on_progress: Callable[[int, int], None],
-) -> ExportProof:
-    from train.export.runtimes import NODE_LLAMA_CPP, Questions, ask_llama_cpp, ask_transformers
+def _ask_gguf(
+    work: Path, questions: Questions, cache: Path, on_progress: Callable[[int, int], None]
+) -> tuple[RuntimeAnswers, str]:
+    """Asks the files in `work`; returns the answers and the name of the runtime."""
+    whole = work / MERGED
+    pair = (whole, []) if whole.is_file() else (work / MODEL, [(work / ADAPTER, 1.0)])
+    return ask_llama_cpp(*pair, questions, cache, on_progress), f"llama.cpp (node-llama-cpp {NODE_LLAMA_CPP})"
 
-    questions = Questions(rendered(base, chats), ours.prompts, ours.answers, ends_of(base), WORDED)
-    if form in ("gguf", "ollama"):
-        whole = work / MERGED
-        pair = (whole, []) if whole.is_file() else (work / MODEL, [(work / ADAPTER, 1.0)])
-        theirs = ask_llama_cpp(*pair, questions, settings.bases_dir.parent, on_progress)
-        runtime = f"llama.cpp (node-llama-cpp {NODE_LLAMA_CPP})"
-    else:
-        import transformers
 
-        model, adapter = (work, None) if form == "merged" else (base_folder(base), work)
-        theirs = ask_transformers(model, adapter, questions, on_progress)
-        runtime = f"transformers {transformers.__version__}"
-    return compare(base, runtime, precision, chats, ours, theirs)
+def _faults(work: Path, base: Base, adapter: Path) -> list[str]:
+    from train.export.gguf_check import adapter_faults, model_faults
+
+    if (work / MERGED).is_file():
+        return model_faults(work / MERGED, base_folder(base))
+    return model_faults(work / MODEL, base_folder(base)) + adapter_faults(work / ADAPTER, adapter)
+
+
+def _ask_transformers(
+    work: Path, base: Base, form: Form, questions: Questions, on_progress: Callable[[int, int], None]
+) -> tuple[RuntimeAnswers, str]:
+    import transformers
+
+    pair = (work, None) if form == "merged" else (base_folder(base), work)
+    return ask_transformers(*pair, questions, on_progress), f"transformers {transformers.__version__}"
 
 
 USES = {

@@ -1,44 +1,24 @@
-"""What every export shares: the revision that is meant, our own answers, the comparison, and the record of it."""
+"""What every export shares: the revision that is meant, the comparison with our answers, and the record of it."""
 
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from evaluate.export_proof import ExportProof, prove
-from evaluate.general_questions import QUESTIONS
-from evaluate.served_model import Post, ServedModel
-from serve.engine.scratch_engine import ScratchEngine
-from train.export.runtimes import RuntimeAnswers
+from train.export.runtimes import Questions, RuntimeAnswers
 from understudy.bases import Base, pinned, read_model_config, resolve_base
 from understudy.config.settings import Settings
 from understudy.errors import AdapterError
 from understudy.registry.records import Revision
 from understudy.registry.registry import Registry
+from understudy.workflows.exports.our_answers import OurAnswers, ProofChats
 
-PROMPTS = 60
-"""Prompts that the served model and the export are asked."""
-MAX_TOKENS = 160
-"""Tokens of our own answers: enough for most of them to end. Along them the export says each next token."""
-WORDED = 48
-"""Tokens of the export's own answers, which are compared word for word."""
-RECORD = "export.json"
-
-
-@dataclass(frozen=True)
-class OurAnswers:
-    """What our engine says to each prompt, greedily, computed in float32."""
-
-    prompts: list[list[int]]
-    answers: list[list[int]]
-    """Without the end of turn."""
-    ended: list[bool]
-    """Whether the answer ended by itself."""
+RECORD, README = "export.json", "README.md"
 
 
 @contextmanager
@@ -82,34 +62,6 @@ def base_folder(base: Base) -> Path:
     return Path(snapshot_download(base.location, allow_patterns=["*.json", "*.jinja", "*.safetensors"], **pinned(base)))
 
 
-def proof_chats(registry: Registry, persona: str) -> list[list[dict[str, str]]]:
-    """What both are asked: the persona's own prompts, then general questions."""
-    own = registry.persona(persona).card.get("prompts", [])
-    prompts = [*own, *(question.prompt for question in QUESTIONS)][:PROMPTS]
-    return [[{"role": "user", "content": prompt}] for prompt in prompts]
-
-
-async def ask_engine(
-    settings: Settings, base: Base, adapters: Mapping[str, Path], chats: Mapping[str, list[list[dict[str, str]]]]
-) -> dict[str, OurAnswers]:
-    """Asks our own engine each adapter's chats; adapters and chats have the same names. Raises EngineError."""
-    wanted = settings.model_copy(update={"dtype": "float32"})
-    found = {}
-    async with ScratchEngine(wanted, base, log="export-engine.log") as engine:
-        for name, adapter in adapters.items():
-            await engine.load(adapter, name)
-            model = ServedModel(name, _without_penalty(engine.post))
-            tokens = [await model.tokens(chat) for chat in chats[name]]
-            answers = await model.answers(chats[name], max_tokens=MAX_TOKENS, temperature=0)
-            found[name] = OurAnswers(tokens, [list(one.ids) for one in answers], [one.stopped for one in answers])
-    return found
-
-
-def _without_penalty(post: Post) -> Post:
-    """Plain greedy decoding: what a repetition penalty does differs from runtime to runtime."""
-    return lambda path, body: post(path, {**body, "repetition_penalty": 1.0} if "max_tokens" in body else body)
-
-
 def ends_of(base: Base) -> list[int]:
     """Tokens that end a turn of the base."""
     ends = read_model_config(base)["eos_token_id"]
@@ -135,16 +87,23 @@ def rendered(base: Base, chats: Sequence[list[dict[str, str]]], template: str | 
     return [str(tokenizer.apply_chat_template(chat, **written)) for chat in chats]
 
 
+def questions_of(base: Base, asked: ProofChats, ours: OurAnswers, texts: list[str] | None = None) -> Questions:
+    """What an export is asked; `texts` are the prompts as it renders them, ours by default."""
+    texts = rendered(base, asked.chats) if texts is None else texts
+    return Questions(texts, ours.prompts, ours.answers, ends_of(base), asked.limits)
+
+
 def compare(
     base: Base,
     runtime: str,
     precision: str,
-    chats: Sequence[list[dict[str, str]]],
+    asked: ProofChats,
     ours: OurAnswers,
     theirs: RuntimeAnswers,
+    faults: Sequence[str] = (),
 ) -> ExportProof:
-    """Compares what a runtime said with what our engine says."""
-    pairs = zip(rendered(base, chats), rendered(base, chats, theirs.template), strict=True)
+    """Compares what a runtime said with what our engine says; `faults` are what is wrong with the export's files."""
+    pairs = zip(rendered(base, asked.chats), rendered(base, asked.chats, theirs.template), strict=True)
     return prove(
         runtime,
         precision,
@@ -155,15 +114,28 @@ def compare(
         their_prompts=theirs.prompts,
         their_answers=theirs.answers,
         their_next=theirs.next,
-        longest=WORDED,
+        longest=asked.limits,
+        styled=_styled(base, asked, ours, theirs),
         stops=bool(theirs.ends),
         templates_equal=sum(one == other for one, other in pairs),
+        faults=faults,
     )
 
 
+def _styled(base: Base, asked: ProofChats, ours: OurAnswers, theirs: RuntimeAnswers) -> list[bool]:
+    """For each golden expectation that our answers meet, whether the export's meet it, too."""
+    tokenizer = tokenizer_of(base)
+    found = []
+    for place, pair in enumerate(zip(ours.answers, theirs.answers, strict=True)):
+        mine, other = (asked.met(place, tokenizer.decode(ids, skip_special_tokens=True)) for ids in pair)
+        found += [theirs_too for ours_too, theirs_too in zip(mine, other, strict=True) if ours_too]
+    return found
+
+
 def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """Writes export.json: `record` and the SHA-256 of every file in `folder`."""
-    hashes = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Writes export.json: `record` and the SHA-256 of every file in `folder` but its README."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != README]
+    hashes = {str(path.relative_to(folder)): sha256(path) for path in files}
     text = json.dumps({**record, "sha256": hashes}, indent=2)
     (folder / RECORD).write_text(text + "\n", encoding="utf-8")
 

@@ -1,58 +1,44 @@
 """`understudy export --to web`: a folder of files that runs the base and personas in a visitor's browser.
 
-The page lies in space/web. Here its model files are written, its prompts compared with our endpoint's, and its answers
-with our engine's, by llama.cpp, which the page runs too.
+The page lies in space/web. Here its model files are written; web_proof asks the page what it says.
 """
 
-import asyncio
 import hashlib
 import json
 import shutil
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from evaluate.export_proof import ExportProof
+from space.deploy.files import SpaceSpec, readme
 from space.web import TEMPLATES
 from train.export.ollama import default_system
-from train.export.runtimes import NODE_LLAMA_CPP, Questions, ask_llama_cpp, require_node
+from train.export.runtimes import require_node
 from understudy.bases import Base, read_model_config, require_base
 from understudy.bases.sampling import base_sampling
 from understudy.config.settings import Settings
 from understudy.errors import AdapterError, NotFoundError
 from understudy.registry.records import Revision
 from understudy.registry.registry import Registry, open_registry
+from understudy.workflows.exports.our_answers import our_answers, proof_chats
 from understudy.workflows.exports.proof import (
+    README,
     RECORD,
-    WORDED,
-    OurAnswers,
-    ask_engine,
     base_folder,
     base_name,
-    compare,
-    ends_of,
     find_revision,
     finished_folder,
-    proof_chats,
     rendered,
     sha256,
     write_record,
 )
+from understudy.workflows.exports.web_proof import MODEL, PRECISION, prove_voice
 from understudy.workflows.exports.wllama import copy_wllama
 
-PRECISION = "q4_1"
 CONTEXT = 2048
 """Tokens that a prompt and its answer may have together."""
-ISOLATION = {
-    "cross-origin-embedder-policy": "require-corp",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "cross-origin",
-}
-"""Headers that let a page use several threads."""
 SITE, WORKER = "personas.json", "sw.js"
 
 
@@ -107,11 +93,22 @@ def export_web(
         say("writing")
         site = write_page(base, voices, work, cache)
         say("asking our engine")
-        chats = {voice.revision.served_name: proof_chats(registry, voice.revision.persona) for voice in voices}
-        adapters = {voice.revision.served_name: voice.adapter for voice in voices}
-        ours = asyncio.run(ask_engine(settings, base, adapters, chats))
+        asked = {voice.revision.served_name: proof_chats(registry, voice.revision.persona) for voice in voices}
+        wanted = {voice.revision.served_name: (voice.revision, voice.adapter) for voice in voices}
+        ours = our_answers(settings, base, {name: (*pair, asked[name].chats) for name, pair in wanted.items()})
         say("asking the export")
-        proofs = _prove(work, base, voices, site, chats, ours, cache, on_progress)
+        proofs: dict[str, ExportProof] = {}
+        for place, voice in enumerate(voices):
+            name = voice.revision.served_name
+
+            def on_prompt(done: int, total: int, before: int = place) -> None:
+                on_progress(before * total + done, len(voices) * total)
+
+            pair = (voice.revision.persona, voice.adapter)
+            proofs[name] = prove_voice(work, base, *pair, asked[name], ours[name], site["chat"], cache, on_prompt)
+            if proofs[name].reasons:
+                why = "; ".join(proofs[name].reasons)
+                raise AdapterError(f"{name} in a browser does not say what it says here: {why}")
         write_record(work, _record(base, voices, proofs))
     size = sum(int(file["bytes"]) for file in (site["base"], *site["personas"]))
     return WebExport(out, proofs, size)
@@ -146,7 +143,7 @@ def write_page(base: Base, voices: Sequence[WebVoice], work: Path, cache: Path) 
     config = read_model_config(base)
     chat = chat_marks(base)
     (work / "personas").mkdir()
-    write_model(base_folder(base), work / "base.gguf", precision=PRECISION, name=base.public_name)
+    write_model(base_folder(base), work / MODEL, precision=PRECISION, name=base.public_name)
     for voice in voices:
         write_lora(voice.adapter, config, work / voice.file)
     for path in sorted(TEMPLATES.iterdir()):
@@ -154,14 +151,14 @@ def write_page(base: Base, voices: Sequence[WebVoice], work: Path, cache: Path) 
             shutil.copyfile(path, work / path.name)
     copy_wllama(work / "wllama", cache)
     site = {
-        "base": {"name": base.public_name, **_file(work, "base.gguf")},
+        "base": {"name": base.public_name, **_file(work, MODEL)},
         "chat": chat,
         "sampling": base_sampling(base),
         "context": min(int(config["max_position_embeddings"]), CONTEXT),
         "personas": [_persona(voice, work) for voice in voices],
     }
     (work / SITE).write_text(json.dumps(site, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    (work / "README.md").write_text(_readme(base, voices), encoding="utf-8")
+    (work / README).write_text(_readme(base, voices), encoding="utf-8")
     _write_service_worker(work)
     return site
 
@@ -210,70 +207,13 @@ def _write_service_worker(work: Path) -> None:
 
 def _readme(base: Base, voices: Sequence[WebVoice]) -> str:
     """A page for people who open the files, with the front matter of a Static Space."""
-    matter = {
-        "title": "Understudy",
-        "emoji": "🎭",
-        "colorFrom": "red",
-        "colorTo": "yellow",
-        "sdk": "static",
-        "app_file": "index.html",
-        "pinned": False,
-        "short_description": "Personas that run in your browser",
-        "models": [base.public_name] if "/" in base.public_name and not base.public_name.startswith("/") else [],
-        "custom_headers": ISOLATION,
-    }
+    models = (base.public_name,) if base.public_name != base.name or not base.local else ()
     named = ", ".join(f"`{voice.revision.served_name}`" for voice in voices)
-    return (
-        f"---\n{yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)}---\n\n"
+    return readme(
+        SpaceSpec("", flavor="static", models=models),
         f"{named} on {base.public_name}, a page without a server, by Understudy; {RECORD} has the proof.\n\n"
-        "```bash\npython -m http.server  # here, then open http://localhost:8000\n```\n"
+        "```bash\npython -m http.server  # here, then open http://localhost:8000\n```\n",
     )
-
-
-def _prove(
-    work: Path,
-    base: Base,
-    voices: Sequence[WebVoice],
-    site: dict[str, Any],
-    chats: dict[str, list[list[dict[str, str]]]],
-    ours: dict[str, OurAnswers],
-    cache: Path,
-    on_progress: Callable[[int, int], None],
-) -> dict[str, ExportProof]:
-    runtime = f"llama.cpp (node-llama-cpp {NODE_LLAMA_CPP}), prompts by the page"
-    total = sum(map(len, chats.values()))
-    proofs: dict[str, ExportProof] = {}
-    asked = 0
-    for voice in voices:
-        name = voice.revision.served_name
-        texts = page_prompts(work, site["chat"], chats[name])
-        questions = Questions(texts, ours[name].prompts, ours[name].answers, ends_of(base), WORDED)
-        pair = [(work / voice.file, 1.0)]
-        before = asked
-        theirs = ask_llama_cpp(
-            work / "base.gguf", pair, questions, cache, lambda done, _, before=before: on_progress(before + done, total)
-        )
-        asked += len(texts)
-        proofs[name] = compare(base, runtime, PRECISION, chats[name], ours[name], theirs)
-        if proofs[name].reasons:
-            raise AdapterError(f"{name} in a browser does not say what it says here: {proofs[name].reasons[0]}")
-    return proofs
-
-
-def page_prompts(folder: Path, chat: dict[str, str], chats: Sequence[list[dict[str, str]]]) -> list[str]:
-    """The text of each chat's prompt as the page in `folder` renders it. Raises AdapterError: it cannot."""
-    job = f"console.log(JSON.stringify({json.dumps(list(chats))}.map(one => render({json.dumps(chat)}, one))));\n"
-    done = subprocess.run(
-        ["node", "--input-type=module", "-"],
-        input=(folder / "prompt.js").read_text(encoding="utf-8") + job,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise AdapterError(
-            f"the page renders no prompts: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
-        )
-    return json.loads(done.stdout)
 
 
 def _record(base: Base, voices: Sequence[WebVoice], proofs: dict[str, ExportProof]) -> dict[str, Any]:

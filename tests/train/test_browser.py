@@ -1,0 +1,90 @@
+"""What a page is asked in headless Chromium, and what it says: tokens, answers, next tokens along given answers."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evaluate.export_proof import ExportProof
+from space.web import ISOLATION
+from tests.support.web_page import chatml_base, write_small_page
+from train.export.browser import ask_page, find_chromium
+from train.export.runtimes import Questions, RuntimeAnswers
+from understudy.bases import Base
+from understudy.config.settings import load_settings
+from understudy.errors import AdapterError
+from understudy.workflows.exports.our_answers import OurAnswers, ProofChats
+from understudy.workflows.exports.proof import ends_of, rendered, tokenizer_of
+from understudy.workflows.exports.web import chat_marks
+from understudy.workflows.exports.web_proof import prove_voice
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
+
+CHATS = [[{"role": "user", "content": text}] for text in ("Sell me a kite.", "Room 1234 is “cold”. 🎭", "Why?")]
+LIMIT = 12
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_page(tmp_path_factory.mktemp("web"))
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Questions:
+    base = chatml_base(tmp_path_factory.mktemp("base") / "base")
+    tokenizer = tokenizer_of(base)
+    prompts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in rendered(base, CHATS)]
+    return Questions([], prompts, [[], [], []], ends_of(base), [LIMIT] * 3)
+
+
+def asked(page: Path, questions: Questions) -> RuntimeAnswers:
+    chromium = find_chromium() or pytest.skip("no chromium on PATH: apt-get install chromium")
+    seen: list[tuple[int, int]] = []
+    told = {"marks": {}, "headers": ISOLATION, "on_progress": lambda *step: seen.append(step)}
+    answers, browser = ask_page(page, "email-copy", CHATS, questions, chromium, **told)
+    assert browser.startswith("Chrome")
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    return answers
+
+
+def test_along_its_own_answers_a_page_says_them_again(page: Path, questions: Questions):
+    first = asked(page, questions)
+    assert first.prompts == questions.prompts
+    assert first.ends == questions.ends
+    assert "<|im_start|>" in first.template
+    assert all(0 < len(answer) <= LIMIT for answer in first.answers)
+    again = asked(page, replace(questions, answers=first.answers))
+    for said, following in zip(first.answers, again.next, strict=True):
+        assert following[: len(said)] == said
+        assert len(following) == len(said) + 1
+
+
+def test_the_proof_of_a_page_is_asked_of_webassembly(page: Path, questions: Questions):
+    base = Base(name=str(page.parent / "base"), location=str(page.parent / "base"), local=True)
+    said = asked(page, questions).answers
+    ended = [len(answer) < LIMIT for answer in said]
+
+    def proved(answers: list[list[int]]) -> ExportProof:
+        ours = OurAnswers(questions.prompts, answers, ended)
+        cache = load_settings().bases_dir.parent
+        told = (ProofChats(CHATS, []), ours, chat_marks(base), cache, lambda done, total: None)
+        return prove_voice(page, base, "email-copy", page.parent / "email-copy", *told)
+
+    proof = proved(said)
+    assert proof.runtime.startswith("WebAssembly (wllama")
+    assert (proof.passed, proof.prompts_equal, proof.agreement) == (True, 3, 1.0), proof
+    assert "of the next tokens agree" in proved([[*answer[1:], 5] for answer in said]).reasons[0]
+
+
+def test_other_tokens_than_ours_are_seen(page: Path, questions: Questions):
+    wrong = [[0, *questions.prompts[0]], questions.prompts[1][:-1], questions.prompts[2][::-1]]
+    found = asked(page, replace(questions, prompts=wrong)).prompts
+    assert not [one for one, other in zip(found, wrong, strict=True) if one == other]
+
+
+def test_a_page_that_does_not_start_is_told(page: Path, questions: Questions, tmp_path: Path):
+    (tmp_path / "personas.json").write_text("{}")
+    for name in ("engine.js", "prompt.js", "files.js", "wllama"):
+        (tmp_path / name).symlink_to(page / name)
+    with pytest.raises(AdapterError, match="^the page stopped: "):
+        asked(tmp_path, questions)

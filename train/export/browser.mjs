@@ -1,0 +1,59 @@
+// Asks a page what it says, by its own code: runs in a browser, beside the page's files.
+//
+//   ask.json: {persona, chats: [[{role, content}]], marks: {text: id}, prompts: [[id]], answers: [[id]], ends: [id], limits: [n]}
+//   -> POST result: {browser, tokens: [[id]], template, ends: [id], answers: [[id]], next: [[id]]}, as llama_cpp.mjs has them
+//
+// wllama gives completions only. So the tokens of a text are those that `logit_bias` (of 0) takes it for, which a verbose
+// answer lists; it reads no special tokens, so they are left out (`marks`), and the number of all tokens is compared as
+// well. Our answers are forced by a grammar of token ids, and `n_probs` has what would have been said at each of them.
+import {Engine} from "./engine.js";
+import {render} from "./prompt.js";
+
+const post = (path, body) => fetch(path, {method: "POST", body: JSON.stringify(body)});
+const read = async (name) => (await fetch(name)).json();
+
+async function main() {
+  const [job, site] = await Promise.all([read("ask.json"), read("personas.json")]);
+  const engine = new Engine(site);
+  await engine.start(() => {}, () => {});
+  const llama = engine.llama, lora = engine.lora({[job.persona]: 1});
+  const ask = (prompt, limit, more) => llama.createCompletion({
+    prompt, max_tokens: limit, temperature: 0, repeat_penalty: 1, lora, verbose: true, return_tokens: true, ...more,
+  });
+  const found = {tokens: [], answers: [], next: [], template: llama.getChatTemplate() ?? ""};
+  found.browser = /(Firefox|Chrome)\/\d+/.exec(navigator.userAgent)?.[0].replace("/", " ") ?? navigator.userAgent;
+  found.ends = job.ends.filter((token) => llama.isTokenEOG(token));
+  for (const [place, chat] of job.chats.entries()) {
+    const text = render(site.chat, chat), ours = job.answers[place];
+    const said = await ask(text, job.limits[place], {logit_bias: between(text, job.marks).map((part) => [part, 0])});
+    found.tokens.push(tokens(said, job.prompts[place], job.marks));
+    found.answers.push(said.__verbose.tokens.filter((token) => !llama.isTokenEOG(token)));
+    found.next.push(ours.length ? await along(ours, (limit, more) => ask(text, limit, more)) : []);
+    await post("progress", [place + 1, job.chats.length]);
+  }
+  await post("result", found);
+}
+
+/** The parts of a text between special tokens. */
+function between(text, marks) {
+  let parts = [text];
+  for (const mark of Object.keys(marks)) parts = parts.flatMap((part) => part.split(mark));
+  return parts.filter(Boolean);
+}
+
+/** The tokens of the prompt: its special ones are where ours are, if the number of all is right. */
+function tokens(said, ours, marks) {
+  const special = new Set(Object.values(marks));
+  const read = said.__verbose.generation_settings.logit_bias.map(({token}) => token);
+  const all = [...ours.map((token) => (special.has(token) ? token : read.shift() ?? -1)), ...read];
+  return said.usage.prompt_tokens === all.length ? all : [-1, ...all];
+}
+
+/** What would have been said at each token of our answer, and after it. */
+async function along(ours, ask) {
+  const grammar = `root ::= ${ours.map((token) => `<[${token}]>`).join(" ")}`;
+  const said = await ask(ours.length + 1, {grammar, n_probs: 1});
+  return said.choices[0].logprobs.content.map((one) => one.top_logprobs[0].id);
+}
+
+main().catch((error) => post("failure", String(error?.message ?? error)));
