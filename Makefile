@@ -2,8 +2,8 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 export UNDERSTUDY_ARTIFACTS ?= artifacts
-# Tests of one file stay in one process, and share what it starts; so do all that use the running system.
-PARALLEL := -n logical --dist
+# Tests of one file stay in one process, and share what it starts.
+PARALLEL := -n logical --dist loadfile
 
 .PHONY: help demo test test-long test-fast chaos check format bench requirements migration clean
 
@@ -16,9 +16,10 @@ setup: ## Make the environment (everything below does it first).
 demo: setup ## Start everything, print the addresses, then train what is missing.
 	@$(BIN)/understudy demo
 
-test: setup browser check ## All tests: static checks, then quick ones, then those that take long or start an engine.
-	$(BIN)/pytest -m "not slow and not engine" $(PARALLEL) loadfile
-	$(BIN)/pytest -m "(slow or engine) and not long" $(PARALLEL) loadgroup
+test: setup browser check ## All tests: static checks, then quick ones, then those with an engine, then slow ones.
+	$(BIN)/pytest -m "not slow and not engine" $(PARALLEL)
+	$(BIN)/pytest -m "not slow and engine"
+	$(BIN)/pytest -m "slow and not long" $(PARALLEL)
 
 test-long: setup ## What takes minutes each: chaos, the circle of votes, the images' entry points, a job of the Hub, a base made anew.
 	$(BIN)/pytest -m long

@@ -34,14 +34,6 @@ hypothesis.settings.load_profile("here")
 os.environ.update(ON_TINY)  # fixtures of a module or of the session start before `_no_settings_from_outside`
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup`, one process has the running system, and each file stays in one process."""
-    for item in items:
-        shared = "system" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("system" if shared else item.path.stem))
-
-
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [n for n in os.environ if n.startswith("UNDERSTUDY_") and n != "UNDERSTUDY_ARTIFACTS"]:

@@ -3,6 +3,8 @@
 import importlib.metadata
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from understudy.bases import resolve_base
 from understudy.config.settings import PROJECT, SMOLLM2
 from understudy.errors import BaseModelError
@@ -12,9 +14,10 @@ NEEDED = ("torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate", 
 
 
 def pins(file: Path) -> dict[str, str]:
-    """Versions by name from a file that `make requirements` made."""
-    lines = [line.split("#")[0].split(";")[0].strip() for line in file.read_text().splitlines()]
-    return dict(line.split("==", 1) for line in lines if "==" in line)
+    """Versions by name from a file that `make requirements` made, of what this Python needs."""
+    found = (Requirement(text) for line in file.read_text().splitlines() if (text := line.partition("#")[0].strip()))
+    needed = (one for one in found if one.marker is None or one.marker.evaluate())
+    return {one.name: version.version for one in needed for version in one.specifier}
 
 
 def missing(variant: str) -> list[str]:

@@ -140,7 +140,8 @@ async def _swap(stage: Stage, persona: str, revision: Revision, seen: Seen, stal
 
 
 def _longest(gaps: list[tuple[float, float]]) -> float:
-    return max(until - since for since, until in gaps)
+    """Returns the longest, in seconds; 0 where nothing was heard twice."""
+    return max((until - since for since, until in gaps), default=0.0)
 
 
 async def _person(

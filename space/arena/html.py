@@ -99,9 +99,10 @@ def title_of(name: str, known: dict[str, str]) -> str:
     """The title of a contestant, given the titles of the base and of the live personas."""
     if name in known:
         return known[name]
-    if name.startswith(f"{BASE.name}+"):
-        persona = name.removeprefix(f"{BASE.name}+")
-        return f"{known.get(BASE.name, BASE.title)} with examples of {known.get(persona, persona)}"
+    for mark, what in (("+", "examples"), ("~", "the description")):
+        if name.startswith(f"{BASE.name}{mark}"):
+            persona = name.removeprefix(f"{BASE.name}{mark}")
+            return f"{known.get(BASE.name, BASE.title)} with {what} of {known.get(persona, persona)}"
     return known.get(name.partition("@")[0], name.removesuffix(IMPORTED))
 
 

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from understudy.config.settings import PROJECT
 
@@ -11,7 +12,10 @@ FOLDER = PROJECT / "deploy" / "ray"
 
 
 def pins(text: str) -> dict[str, str]:
-    return dict(re.findall(r"^([a-z0-9][a-z0-9._-]*)==(\S+)", text, re.MULTILINE))
+    """Versions by name of what Python 3.11 needs, which Ray's image has."""
+    lines = [Requirement(line) for line in text.splitlines() if re.match(r"[a-z0-9][a-z0-9._-]*==", line)]
+    needed = [one for one in lines if one.marker is None or one.marker.evaluate({"python_full_version": "3.11.9"})]
+    return {one.name: str(one.specifier).removeprefix("==") for one in needed}
 
 
 def test_the_engines_listen_on_loopback_as_shipped() -> None:

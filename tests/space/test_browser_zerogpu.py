@@ -105,7 +105,8 @@ def test_chat_battle_vote_and_leaderboard(
     visitor.page.screenshot(path=artifacts / f"zerogpu-battle-{name}.png", full_page=True)
     visitor.vote("left")
     expect(visitor.page.locator(".plate.known")).to_have_count(2)
-    visitor.see(".plate.chosen", "Base model" if row.left == "base" else f"poet@{revision}")
+    of_base = {"base": "Base model", "base~poet": "Base model with the description of The poet"}
+    visitor.see(".plate.chosen", of_base.get(row.left, f"poet@{revision}"))
     visitor.shot(artifacts / f"zerogpu-reveal-{name}.png")
 
     visitor.page.get_by_role("tab", name="Leaderboard").click()

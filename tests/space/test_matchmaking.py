@@ -18,6 +18,7 @@ from arena.votes.votes import (
 from evaluate.reports.imported_answers import OtherSystems, read_other_systems
 from space.arena.battle import ArenaServices, BattleView, run_battle
 from space.arena.battle import vote as vote_in_arena
+from space.arena.html import title_of
 from space.arena.matchmaking import KINDS, draw, matches
 from space.backends.gateway import Contestant, GatewayClient
 from space.leaderboard.vote_cache import LeaderboardCache
@@ -175,3 +176,18 @@ def test_answers_that_say_who_they_are_void_the_battle(text: str, leaks: bool):
     for sides in ((text, "Something else."), ("Something else.", text)):
         found = fault(*sides, names=names)
         assert (found is not None and found.code == "identity") == leaks
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("base", "Base model"),
+        ("poet", "The poet"),
+        ("poet@3fa91c0d2b7e", "The poet"),
+        ("base+poet", "Base model with examples of The poet"),
+        ("base~poet", "Base model with the description of The poet"),
+        ("Claude (imported)", "Claude"),
+    ],
+)
+def test_each_kind_of_contestant_has_a_title_for_people(name: str, title: str) -> None:
+    assert title_of(name, {"base": "Base model", "poet": "The poet"}) == title

@@ -78,6 +78,7 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield browser
         idle.clear()
+        present.clear()  # whoever a failed test has left behind
         browser.close()
 
 

@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 from huggingface_hub import constants
 
+from understudy.cli import console as cli_console
 from understudy.cli import main
 
 
@@ -26,8 +27,11 @@ class Done:
 def understudy(*arguments: str | Path, env: Mapping[str, str] | None = None) -> Done:
     """Runs `understudy ARGUMENTS` with these variables besides the test's own."""
     out, err, code = io.StringIO(), io.StringIO(), 0
+    width = int((env or {}).get("COLUMNS", 80))
     with (
         patch.dict(os.environ, env or {}),
+        patch.object(cli_console.out, "_width", width),  # a console looks for COLUMNS once, when it is made
+        patch.object(cli_console.console, "_width", width),
         patch.object(sys, "argv", ["understudy", *map(str, arguments)]),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
