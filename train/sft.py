@@ -180,7 +180,7 @@ def _run(trainer: Trainer, run: Run, settings: RunSettings, preflight: Preflight
 
 @contextmanager
 def _older_objects_kept() -> Iterator[None]:
-    """Keeps the garbage collector from searching what imports and the model have made: on a CPU a tenth of a step."""
+    """Keeps the garbage collector from searching, again and again, what imports and the model have made."""
     gc.collect()
     gc.freeze()
     try:

@@ -9,7 +9,6 @@ for it, in front of a gateway that is not there: the page must paint all the sam
 
 import argparse
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 from rich.console import Console
 
 from bench.machine import save
+from train.export.browser import find_chromium
 from understudy.config.settings import PROJECT
 from understudy.processes import free_port
 
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--loads", type=int, default=9, help="loads of each kind (9)")
     parser.add_argument("--url", default="", help="a page that runs already")
     chosen = parser.parse_args()
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    chromium = find_chromium()
     if not chromium:
         raise SystemExit("no chromium on PATH: apt-get install chromium")
     with space(chosen.url) as url, sync_playwright() as playwright:

@@ -6,13 +6,13 @@ Needs a page whose personas are live (`make demo`) and Chromium. Writes docs/ima
 """
 
 import argparse
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Page, expect, sync_playwright
 
+from train.export.browser import find_chromium
 from understudy.config.settings import PROJECT
 
 ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run")
@@ -59,7 +59,7 @@ def _battle(page: Page, prompt: str) -> None:
 
 @contextmanager
 def _page(url: str, size: tuple[int, int], *, dark: bool = False) -> Iterator[Page]:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    chromium = find_chromium()
     if chromium is None:
         raise SystemExit("no chromium on PATH: apt-get install chromium")
     with sync_playwright() as playwright:

@@ -10,7 +10,6 @@ persona costs before a request can be made: nothing is loaded again.
 import argparse
 import functools
 import http.server
-import shutil
 import statistics
 import threading
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from rich.console import Console
 
 from bench.machine import save
 from bench.space.first_paint import ARGUMENTS, SIZE
+from train.export.browser import find_chromium
 
 WAIT = 300_000
 """Milliseconds that the page gets for one step."""
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="requests to each voice (3)")
     parser.add_argument("--threads", type=int, default=0, help="threads of the page; default: its own choice")
     chosen = parser.parse_args()
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    chromium = find_chromium()
     if not chromium:
         raise SystemExit("no chromium on PATH: apt-get install chromium")
     if not (chosen.folder / "personas.json").is_file():

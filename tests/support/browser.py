@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,12 +17,12 @@ from arena.battles.store import BattleStore
 from space.app import build_app, start
 from space.backends.gateway import GatewayClient
 from tests.support.fake_gateway import FakeGateway
+from train.export.browser import find_chromium
 from understudy.config.settings import PROJECT
 from understudy.processes import free_port
 from understudy.registry.database import open_database
 from understudy.registry.tables import BattleRow
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = [
     "--headless",
     "--no-sandbox",
@@ -71,7 +70,7 @@ present: "list[Visitor]" = []
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = next(filter(None, map(shutil.which, BROWSERS)), None)
+    chromium = find_chromium()
     if not chromium:
         pytest.skip("no chromium on PATH: apt-get install chromium")
     with sync_playwright() as playwright:

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import importlib.metadata
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from evaluate.general_questions import QUESTIONS
 from evaluate.served_model import Post, ServedModel
 from serve.engine.scratch_engine import ScratchEngine
+from serve.rollout.judgement import meets
 from understudy.bases import Base, base_revision
 from understudy.config.settings import Settings
 from understudy.registry.records import Revision
@@ -56,7 +56,7 @@ class ProofChats:
     def met(self, place: int, answer: str) -> list[bool]:
         """Whether the answer to the chat at this place meets each of its golden expectations."""
         prompt = self.chats[place][-1]["content"]
-        return [_met(one["expect"], answer) for one in self.golden if one["prompt"] == prompt]
+        return [meets(answer, one["expect"]) for one in self.golden if one["prompt"] == prompt]
 
 
 def proof_chats(registry: Registry, persona: str) -> ProofChats:
@@ -66,13 +66,6 @@ def proof_chats(registry: Registry, persona: str) -> ProofChats:
     general = (question.prompt for question in QUESTIONS)
     prompts = dict.fromkeys([*(one["prompt"] for one in golden), *card.get("prompts", []), *general])
     return ProofChats([[{"role": "user", "content": prompt}] for prompt in list(prompts)[:PROMPTS]], golden)
-
-
-def _met(expect: str, answer: str) -> bool:
-    try:
-        return re.search(expect, answer) is not None
-    except (re.error, RecursionError):
-        return False
 
 
 def our_answers(
