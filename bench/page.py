@@ -1,8 +1,8 @@
-"""The tables of docs/performance.md, written from docs/results/: no figure of the page is typed by hand.
+"""The tables of docs/performance.md and docs/export.md, written from docs/results/: no figure there is typed by hand.
 
 python -m bench.page [--check]
 
-A table stands between `<!-- table NAME -->` and `<!-- end -->`; everything else on the page is prose and stays. Under
+A table stands between `<!-- table NAME -->` and `<!-- end -->`; everything else on a page is prose and stays. Under
 a table whose code has changed since it was measured stands that it is old (`python -m bench.sources`).
 """
 
@@ -16,7 +16,7 @@ from bench.machine import RESULTS
 from bench.page_tables import TABLES, Table
 from bench.sources import changed
 
-PAGE = RESULTS.parent / "performance.md"
+PAGES = (RESULTS.parent / "performance.md", RESULTS.parent / "export.md")
 GOALS = "goals"
 """The table of all goals, which comes from all results."""
 BLOCK = re.compile(r"(<!-- table ([\w.-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -27,15 +27,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a table is out of date")
     check = parser.parse_args().check
-    text = PAGE.read_text()
-    fresh = written(text)
-    if check and fresh != text:
-        sys.exit(f"{PAGE.name} is out of date: run `python -m bench.page`")
-    PAGE.write_text(fresh)
+    for page in PAGES:
+        text = page.read_text()
+        fresh = written(text)
+        if check and fresh != text:
+            sys.exit(f"{page.name} is out of date: run `python -m bench.page`")
+        page.write_text(fresh)
 
 
 def written(text: str) -> str:
-    """The page with its tables made from the results.
+    """A page with its tables made from the results.
 
     Raises:
         KeyError: a table that nobody knows.

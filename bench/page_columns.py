@@ -1,4 +1,4 @@
-"""What a table of docs/performance.md is made of: its result, its rows, its columns."""
+"""What a table of a page is made of: its result, its rows, its columns."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -43,6 +43,16 @@ def _follow(row: Row, path: str) -> Any:
 def yes(key: str) -> Callable[[Row], str]:
     """A cell that says whether."""
     return lambda row: "yes" if row[key] else "no"
+
+
+def of(part: str, whole: str) -> Callable[[Row], str | None]:
+    """A cell that says how many of how many; None where they were not counted."""
+    return lambda row: f"{row[part]} of {row[whole]}" if whole in row else None
+
+
+def share(part: str, whole: str) -> Callable[[Row], float | None]:
+    """A cell with a share, 0 to 1."""
+    return lambda row: row[part] / row[whole] if row.get(whole) else None
 
 
 def grouped(result: Row) -> Iterable[Row]:

@@ -1,9 +1,9 @@
-"""Which tables docs/performance.md has."""
+"""Which tables docs/performance.md and docs/export.md have."""
 
 from collections.abc import Iterable
 
 from bench.arena.scale import exponent, shown
-from bench.page_columns import Column, Row, Table, grouped, named, pairs, yes
+from bench.page_columns import Column, Row, Table, grouped, named, of, pairs, share, yes
 
 
 def _growth(result: Row) -> Iterable[Row]:
@@ -152,6 +152,37 @@ TABLES = {
             Column("to an adapter, s", "to_adapter_s", "{:.1f}"),
             Column("held-out loss", "heldout_loss", "{:.3f}"),
             Column("why not", "reason"),
+        ),
+        based=True,
+    ),
+    "exports": Table(
+        "exports",
+        "python -m bench.exports",
+        (
+            Column("persona", "persona"),
+            Column("form", "form"),
+            Column("asked of", "runtime"),
+            Column("prompts as ours", of("prompts_equal", "prompts")),
+            Column("next tokens as ours", share("tokens_agree", "tokens"), "{:.1%}"),
+            Column("ends as ours", of("ended_agree", "ended")),
+            Column("style as ours", of("styled_agree", "styled")),
+            Column("answers word for word", of("answers_equal", "prompts")),
+            Column("written in, s", "writing_s", "{:.1f}"),
+            Column("refused", "reasons"),
+        ),
+        based=True,
+    ),
+    "web": Table(
+        "web",
+        "python -m bench.space.web FOLDER",
+        (
+            Column("visit", "visit"),
+            Column("threads", "threads"),
+            Column("ready after the bytes are there, s", "ready", "{:.1f}"),
+            Column("first token p50, s", "first_token_s", "{:.2f}"),
+            Column("tokens/s", "tokens_per_second", "{:.1f}"),
+            Column("switch, ms", "switch_ms", "{:.1f}"),
+            Column("MB fetched", "megabytes", "{:.1f}"),
         ),
         based=True,
     ),

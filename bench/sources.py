@@ -3,7 +3,7 @@
 python -m bench.sources [--check]
 
 A hash is that of the code: comments, docstrings and layout of a Python file do not count. A result without hashes,
-or one whose sources have changed, is old; the tables of docs/performance.md that come from it say so.
+or one whose sources have changed, is old; the tables of docs/ that come from it say so.
 """
 
 import argparse
@@ -28,6 +28,7 @@ TRAINER = ("train/sft.py", "train/sft_trainer.py", "train/cpu.py", "train/hyperp
 VERIFY = ("evaluate", "understudy/workflows/evaluation")
 LOAD = ("bench/gateway.py", "bench/serving/load.py")
 PREFERENCES = ("train/preference", "arena/preferences.py")
+EXPORTS = ("train/export", "understudy/workflows/exports", "evaluate/export_proof.py")
 VOTES = ("arena", "understudy/registry")
 
 SOURCES: Mapping[str, tuple[str, ...]] = {
@@ -41,6 +42,7 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     ),
     "cpu-lora": ("bench/serving/cpu_lora.py", "bench/serving/cpu_lora_engine.py", "serve/engine/cpu_lora"),
     "evaluation": ("bench/serving/evaluation.py", *VERIFY, *ENGINE, *LOAD),
+    "exports": ("bench/exports.py", *EXPORTS),
     "first-paint": ("bench/space/first_paint.py", "space/app.py", "space/style.css", "space/web"),
     "first-run": ("bench/first_run.py", "setup.sh", "requirements", "understudy/workflows", *TRAINER, *ENGINE),
     "gpu": ("bench/gpu", *ENGINE, *PROXY, *ROLLOUT, *TRAINER, *LOAD),
@@ -70,7 +72,7 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "swap": ("bench/serving/swap.py", "bench/serving/swap_ways.py", "bench/serving/peers", *ROLLOUT, *PROXY, *LOAD),
     "train": ("bench/training/train.py", "bench/training/trainers", *TRAINER),
     "zerogpu": ("bench/space/first_token.py", "space/backends"),
-    "web": ("bench/space/web.py", "train/export", "space/web"),
+    "web": ("bench/space/web.py", *EXPORTS, "space/web"),
 }
 """The files and folders whose code each result measures, by the result's name."""
 

@@ -1,4 +1,4 @@
-"""docs/performance.md says what docs/results/ says, and a table says what was not measured."""
+"""docs/performance.md and docs/export.md say what docs/results/ says, and a table says what was not measured."""
 
 import json
 from pathlib import Path
@@ -11,17 +11,19 @@ from bench.page_columns import Column
 from bench.page_tables import TABLES
 
 
-def test_the_page_has_the_figures_of_the_results() -> None:
-    text = page.PAGE.read_text()
+@pytest.mark.parametrize("path", page.PAGES, ids=lambda path: path.name)
+def test_a_page_has_the_figures_of_the_results(path: Path) -> None:
+    text = path.read_text()
     assert page.written(text) == text, "run `python -m bench.page`"
 
 
-def test_every_table_is_on_the_page() -> None:
-    assert {found[1] for found in page.BLOCK.findall(page.PAGE.read_text())} == {*TABLES, page.GOALS}
+def test_every_table_is_on_a_page() -> None:
+    names = [found[1] for path in page.PAGES for found in page.BLOCK.findall(path.read_text())]
+    assert sorted(names) == sorted([*TABLES, page.GOALS])
 
 
 def test_a_figure_that_is_out_of_date_is_written_anew() -> None:
-    text = page.PAGE.read_text()
+    text = page.PAGES[0].read_text()
     (block,) = [found[0] for found in page.BLOCK.finditer(text) if found[2] == "serve"]
     stale = text.replace(block, "<!-- table serve -->\nold\n<!-- end -->")
     assert page.written(stale) == text

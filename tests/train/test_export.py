@@ -87,6 +87,16 @@ def test_an_adapter_survives_the_way_to_gguf_and_back(
         np.testing.assert_array_equal(after[name], values)
     found = json.loads((tmp_path / "back" / "adapter_config.json").read_text())
     assert found["lora_alpha"] / found["r"] == pytest.approx(scale)
+    assert found["target_modules"] == [f"model.layers.0.{module}"], "PEFT would look for a kind in every layer"
+
+
+def test_what_is_in_every_layer_is_named_by_its_kind(tmp_path: Path, shape: dict[str, Any]):
+    layers = [f".{layer}." for layer in range(shape["num_hidden_layers"])]
+    weights = {name.replace(".0.", layer): values for layer in layers for name, values in tensors().items()}
+    write_lora(make_adapter(tmp_path / "one", weights), shape, tmp_path / "one.gguf")
+    read_lora(tmp_path / "one.gguf", shape, "tiny", tmp_path / "back")
+    settings = json.loads((tmp_path / "back" / "adapter_config.json").read_text())
+    assert settings["target_modules"] == ["q_proj"]
 
 
 @pytest.mark.parametrize(

@@ -90,9 +90,18 @@ def read_lora(file: Path, base: Mapping[str, Any], base_name: str, out: Path) ->
         "lora_dropout": 0.0,
         "bias": "none",
         "inference_mode": True,
-        "target_modules": sorted({name.split(".lora_")[0].rpartition(".")[2] for name in tensors}),
+        "target_modules": _targets(
+            {one.removeprefix("base_model.model.").split(".lora_")[0] for one in tensors}, modules
+        ),
     }
     (out / "adapter_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def _targets(covered: set[str], modules: Mapping[str, str]) -> list[str]:
+    """Modules as PEFT's configuration names them: by kind where all of a kind are covered, else by their full names."""
+    partly = {module.rpartition(".")[2] for module in modules.values() if module not in covered}
+    kinds = {module: module.rpartition(".")[2] for module in covered}
+    return sorted({module if kind in partly else kind for module, kind in kinds.items()})
 
 
 def _field(reader: gguf.GGUFReader, name: str) -> Any:
