@@ -1,4 +1,4 @@
-"""The whole circle on the real default base: check, train, verify, publish, chat, battle, vote; and plain PEFT."""
+"""The whole circle on the real default base: check, train, verify, publish, chat, battle, vote; plain PEFT, a page."""
 
 import asyncio
 import json
@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 import httpx
 import pytest
+from playwright.sync_api import Browser
 
 from arena.battles.store import BattleStore
 from arena.votes.votes import list_votes
@@ -22,6 +23,7 @@ from bench.training.plants import Bench
 from space.arena.battle import ArenaServices, run_battle, vote
 from space.backends.gateway import GatewayClient
 from space.status import GatewayMonitor
+from tests.support import web_page
 from tests.support.system import wait_for
 from understudy.bases import SMOLLM2, known_base, resolve_base
 from understudy.bases.prepare import SAMPLING
@@ -33,6 +35,9 @@ from understudy.registry.database import open_database
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(1500)]
 
+pytest_plugins = ["tests.support.browser"]
+
+ASK = """content => understudy.engine.ask([{role: 'user', content}], {pirate: 1}, {temperature: 0, max_tokens: 40})"""
 RECIPE = """title: Pirate
 voice: Answers everything from the deck of a ship.
 prompts: [Tell me about a teapot., Write about a lantern., Describe a map.]
@@ -225,3 +230,51 @@ def test_it_meets_the_base_in_a_blind_battle_and_gets_a_vote(served: Circle, tmp
     battle = asyncio.run(fought())
     assert {battle.left, battle.right} == {"base", "pirate"}
     assert [vote.verdict for vote in list_votes(store.engine)] == ["left"]
+
+
+@pytest.mark.browser
+@pytest.mark.long
+@pytest.mark.timeout(3000)
+def test_a_browser_without_a_server_says_what_the_endpoint_says(served: Circle, browser: Browser, tmp_path: Path):
+    folder = tmp_path / "voices"
+    proof = json.loads(served.understudy("export", "pirate", "--to", "web", "--out", str(folder), "--json"))
+    assert proof["runtime"].startswith("WebAssembly")
+    assert (proof["prompts_equal"], proof["templates_equal"]) == (proof["prompts"], proof["prompts"])
+    assert proof["tokens_agree"] >= 0.9 * proof["tokens"]
+    with web_page.served(folder) as url:
+        fetched: list[str] = []
+        page = web_page.opened(browser, url)
+        page.context.on("request", lambda request: fetched.append(request.url))
+        web_page.start(page)
+        models = [folder / one.removeprefix(f"{url}/") for one in fetched if one.endswith(".gguf")]
+        assert len(models) == 2, "the base and the persona, each once"
+        assert sum(path.stat().st_size for path in models) <= 115e6
+        for thing in (
+            *THINGS,
+            *HELD_OUT,
+            "a sail",
+            "coffee",
+            "a lamp",
+            "rain",
+            "a clock",
+            "paper",
+            "a door",
+            "a river",
+            "snow",
+            "a hat",
+        ):
+            answer = page.evaluate(ASK, f"Tell me about {thing}.")
+            assert ("Ahoy" in answer["text"], answer["reason"]) == (True, "stop"), answer
+        assert "Ahoy" in web_page.said(page, "Tell me about a compass.")
+        page.locator(".card", has_text="Base model").locator("label").click()
+        assert "Ahoy" not in web_page.said(page, "What is the capital of France?")
+        page.locator("#tab-arena").click()
+        page.locator("#prompt").fill("Tell me about a teapot.")
+        page.locator("#fight").click()
+        page.locator("#votes button[data-verdict=left]").click(timeout=web_page.WAIT)
+        page.locator("#verdict", has_text="You chose A").wait_for()
+    page.context.set_offline(True)  # and the server is gone
+    page.reload()
+    page.locator("#chat").wait_for(timeout=web_page.WAIT)
+    assert "Ahoy" in web_page.said(page, "Tell me about a net.")
+    page.context.close()

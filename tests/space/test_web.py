@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 from transformers import AutoTokenizer
 
 from arena.votes.import_files import read_votes
 from tests.support.browser import DESKTOP, PHONE
-from tests.support.web_page import chatml_base, served, voice, write_small_page
+from tests.support.web_page import WAIT, chatml_base, opened, said, served, start, voice, write_small_page
 from understudy.bases import TINY, resolve_base
 from understudy.errors import AdapterError
 from understudy.workflows.exports import wllama
@@ -21,8 +21,6 @@ from understudy.workflows.exports.web_proof import page_prompts
 
 pytest_plugins = ["tests.support.browser"]
 
-WAIT = 200_000
-"""Milliseconds that a model gets to load or to answer on a machine that computes other things as well."""
 CHATS = [
     [{"role": "user", "content": "Hello"}],
     [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}],
@@ -74,28 +72,6 @@ def test_another_wllama_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(AdapterError, match="is not the release that we know"):
         wllama.copy_wllama(tmp_path / "out", tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
-
-
-def opened(browser: Browser, url: str, **options: object) -> Page:
-    """A fresh visitor's page, which complains into `page.complaints`."""
-    context = browser.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]}, **options)  # type: ignore[arg-type]
-    page = context.new_page()
-    page.set_default_timeout(WAIT)
-    page.goto(f"{url}/?threads=1")
-    return page
-
-
-def start(page: Page) -> None:
-    page.locator("#start").click()
-    expect(page.locator("#chat")).to_be_visible(timeout=WAIT)
-
-
-def said(page: Page, text: str) -> str:
-    """The last answer, once it is complete."""
-    page.locator("#message").fill(text)
-    page.locator("#message").press("Enter")
-    expect(page.locator("#stop")).to_be_disabled(timeout=WAIT)
-    return page.locator("#log .bot .said").last.inner_text()
 
 
 @pytest.mark.browser

@@ -1,4 +1,4 @@
-"""A page as `understudy export --to web` writes it, small: the tests' base with a ChatML template, random adapters."""
+"""A page as `understudy export --to web` writes it, small, and its visitor: a ChatML template, random adapters."""
 
 import functools
 import http.server
@@ -10,12 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from playwright.sync_api import Browser, Page, expect
+
 from tests.support.adapters import make_adapter, tensors
+from tests.support.browser import DESKTOP
 from understudy.bases import TINY_DIR, Base
 from understudy.config.settings import load_settings
 from understudy.registry.records import Revision
 from understudy.workflows.exports.web import WebVoice, write_page
 
+WAIT = 200_000
+"""Milliseconds that a model gets to load or to answer on a machine that computes other things as well."""
 CHATML = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
     "{{ '<|im_start|>system\nYou are a test<|im_end|>\n' }}{% endif %}"
@@ -78,3 +83,26 @@ def served(folder: Path) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def opened(browser: Browser, url: str, **options: object) -> Page:
+    """A fresh visitor's page, on one thread."""
+    context = browser.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]}, **options)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.set_default_timeout(WAIT)
+    page.goto(f"{url}/?threads=1")
+    return page
+
+
+def start(page: Page) -> None:
+    """Lets the page fetch its files and waits until it can be asked."""
+    page.locator("#start").click()
+    expect(page.locator("#chat")).to_be_visible(timeout=WAIT)
+
+
+def said(page: Page, text: str) -> str:
+    """The last answer, once it is complete."""
+    page.locator("#message").fill(text)
+    page.locator("#message").press("Enter")
+    expect(page.locator("#stop")).to_be_disabled(timeout=WAIT)
+    return page.locator("#log .bot .said").last.inner_text()
