@@ -1,13 +1,15 @@
 """From a fresh clone to the first chat answer, the second start, and `understudy --help`.
 
-python -m bench.first_run [--rounds 1]
+python -m bench.first_run [--rounds 1] [--keep FOLDER]
 
 The clone is the last commit of this repository; what is not committed is not in it. The base answers first; then the
-demo teaches its personas one after the other, and each answers as soon as it is live.
+demo teaches its personas one after the other, and each answers as soon as it is live. FOLDER becomes the home
+(UNDERSTUDY_HOME) with the personas that the last round has taught.
 """
 
 import argparse
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -35,7 +37,11 @@ def main() -> None:
     """Clones this repository's last commit into a new folder and times what a newcomer waits for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=1, help="clones, each with a second start; medians are shown (1)")
-    rounds = [_round() for _ in range(parser.parse_args().rounds)]
+    parser.add_argument("--keep", type=Path, help="where the last round's home goes; a new folder")
+    chosen = parser.parse_args()
+    if chosen.keep and chosen.keep.exists():
+        parser.error(f"--keep {chosen.keep}: is there already")
+    rounds = [_round(chosen.keep if number == chosen.rounds else None) for number in range(1, chosen.rounds + 1)]
     figures = {name: round(statistics.median(one[name] for one in rounds), 2) for name in rounds[0]}
     table = Table("what", "seconds", title="First run")
     for name, value in figures.items():
@@ -55,7 +61,7 @@ def goals(figures: dict[str, float]) -> list[Goal]:
     ]
 
 
-def _round() -> dict[str, float]:
+def _round(keep: Path | None) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "understudy"
         subprocess.run(["git", "clone", "-q", str(PROJECT), str(clone)], check=True)
@@ -63,12 +69,15 @@ def _round() -> dict[str, float]:
         env = {**os.environ, "UV_CACHE_DIR": str(Path(folder) / "cache")}  # a newcomer has nothing in the cache
         subprocess.run(["./setup.sh"], cwd=clone, env=env, check=True, capture_output=True)
         setup = time.monotonic() - started
-        return {
+        found = {
             "set-up of the environment (s)": setup,
             **{f"{CLONE} {who} (s)": setup + seconds for who, seconds in _first_answers(clone).items()},
             **{f"{SECOND} {who} (s)": seconds for who, seconds in _first_answers(clone).items()},
             "understudy --help, best of 5 (s)": min(_help(clone) for _ in range(5)),
         }
+        if keep:
+            shutil.move(clone / ".understudy", keep)
+        return found
 
 
 def _first_answers(clone: Path) -> dict[str, float]:
