@@ -196,10 +196,11 @@ class Gateway:
 
     def _engine_changed(self, before: Status, status: Status, seconds: float) -> None:
         """Passes a change of the engine to metrics and events; `seconds` since its start."""
-        if status.status == "ready":
-            self.metrics.engine_ready(seconds)
+        if status.status == before.status == "ready":  # the personas are loaded
             kept = {(x.revision.persona, short(x.revision.id)) for x in self.table.loaded.values()}
             self.metrics.forget_others(kept)
+        elif status.status == "ready":
+            self.metrics.engine_ready(seconds)
             self.events.announce("engine_ready", "", "", "The engine is ready.")
         elif status.status == "starting" and before.status != "starting":
             self.metrics.engine_starting()

@@ -58,7 +58,7 @@ class Supervisor:
     @property
     def status(self) -> Status:
         """The engine's status. Every change calls `on_change` with the old one, the new one, and the seconds since the
-        start."""
+        start; from ready to ready when the personas are loaded."""
         return self._status
 
     @status.setter
@@ -86,22 +86,41 @@ class Supervisor:
             self._engine.resize(await asyncio.to_thread(self._size))
             self._engine.start()
             await self._engine.wait_ready(self._session, self._timeout)
-            self.status = Status(status="starting", detail="The personas are being loaded.")
-            missing = await self._publisher.replay(engine_died=self.restarts > 0)
         except EngineError as error:
             log.error("%s", error)
             self.status = Status(status="down", detail="The engine did not start; it is being started again.")
             await self._engine.stop()
             return
-        gone = f" Not loaded: {', '.join(missing)}." if missing else ""
-        self.status = Status(status="ready", detail=f"Ready.{gone}")
-        self._failures = 0
-        await self._until_dead()
+        loading = asyncio.create_task(self._load_personas())
+        try:
+            await self._until_dead(loading)
+        finally:
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
         self.status = Status(status="down", detail="The engine stopped; it is being started again.")
         await self._engine.stop()
 
-    async def _until_dead(self) -> None:
+    async def _load_personas(self) -> None:
+        """Lets requests in once all personas are known, then loads them; a request for one that is missing waits."""
+
+        def listed(count: int) -> None:
+            loading = f" {count} personas are being loaded." if count else ""
+            self.status = Status(status="ready", detail=f"Ready.{loading}")
+
+        try:
+            missing = await self._publisher.replay(engine_died=self.restarts > 0, on_listed=listed)
+        except EngineError as error:  # the engine has died
+            log.error("%s", error)
+            return
+        gone = f" Not loaded: {', '.join(missing)}." if missing else ""
+        self.status = Status(status="ready", detail=f"Ready.{gone}")
+        self._failures = 0
+
+    async def _until_dead(self, loading: asyncio.Task[None]) -> None:
+        """Returns when the engine no longer answers. Raises what `loading` raises."""
         missed = 0
         while self._engine.alive and missed < self._engine.misses:
+            if loading.done():
+                loading.result()
             await asyncio.sleep(WATCH)
             missed = 0 if await self._engine.healthy(self._session) else missed + 1

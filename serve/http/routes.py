@@ -68,7 +68,7 @@ def open_routes() -> APIRouter:
 
     @router.get("/ready")
     async def ready(gateway: GatewayOf) -> JSONResponse:
-        """200 when the engine answers and as many personas are loaded as there are slots for, else 503."""
+        """200 when the engine answers and all personas are known; they are loaded one after the other. Else 503."""
         status = gateway.supervisor.status
         return JSONResponse(status.model_dump(), 200 if status.status == "ready" else 503)
 

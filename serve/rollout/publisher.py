@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -154,18 +155,26 @@ class Publisher:
                 if verdict is not None:
                     await self._end_trial(trial, verdict, GATEWAY)
 
-    async def replay(self, *, engine_died: bool = False) -> list[str]:
+    async def replay(
+        self, *, engine_died: bool = False, on_listed: Callable[[int], None] = lambda count: None
+    ) -> list[str]:
         """Loads and probes the live revisions in a fresh engine, those with a trial and the latest used first.
 
         Returns the personas that failed. Those beyond the slots stay unloaded until their first request. A trial
         continues after a restart of the gateway, but not when the engine died during it.
+
+        Args:
+            on_listed: called with the number of personas to load before the first is: from then on every persona is
+                known, and a request for one that is not loaded yet waits for it.
         """
         self._table.clear()
         live = await asyncio.to_thread(self._registry.live)
         self._table.cards |= {persona.name: persona.card for persona, _ in live}
         self._table.unloaded = {persona.name: revision for persona, revision in live}
+        names = [one.name for place, (one, _) in enumerate(live) if place < self._loader.capacity or one.candidate]
+        on_listed(len(names))
         missing = []
-        for name in [one.name for place, (one, _) in enumerate(live) if place < self._loader.capacity or one.candidate]:
+        for name in names:
             async with self._loader.locks[name]:
                 try:
                     await self._load_live(name, engine_died=engine_died)
