@@ -85,7 +85,7 @@ def _first_answers(clone: Path) -> dict[str, float]:
     names = [name for name in recipe_names(clone / "recipes") if load_recipe(name, clone / "recipes").demo]
     port, space_port = free_port(), free_port()
     env = {**os.environ, "UNDERSTUDY_PORT": str(port), "UNDERSTUDY_SPACE_PORT": str(space_port)}
-    started = time.monotonic()
+    started, client = time.monotonic(), httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
     process = subprocess.Popen(
         ["make", "-s", "demo"], cwd=clone, env=env, start_new_session=True, stderr=subprocess.DEVNULL
     )
@@ -94,18 +94,19 @@ def _first_answers(clone: Path) -> dict[str, float]:
         while missing := [name for name in ("base", *names) if name not in found]:
             if process.poll() is not None or time.monotonic() - started > LIMIT:
                 raise SystemExit(f"the demo did not come up: {', '.join(missing)} did not answer")
-            found |= {name: time.monotonic() - started for name in missing if _answers(port, name)}
-            time.sleep(0.2)
+            found |= {name: time.monotonic() - started for name in missing if _answers(client, name)}
+            time.sleep(0.5)
         return found
     finally:
+        client.close()
         os.killpg(process.pid, signal.SIGTERM)  # SIGINT is ignored by what a shell has in its background
         process.wait(60)
 
 
-def _answers(port: int, model: str) -> bool:
+def _answers(client: httpx.Client, model: str) -> bool:
     body = {"model": model, "max_tokens": 16, "messages": [{"role": "user", "content": "Write about a kite."}]}
     try:
-        response = httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=30)
+        response = client.post("/v1/chat/completions", json=body)
     except httpx.TransportError:
         return False
     return response.status_code == 200 and bool(response.json()["choices"][0]["message"]["content"])
