@@ -4,7 +4,7 @@ python -m bench.startup [--rounds 3] [--parts commands imports demo]
 
 Commands: from the start to the end, or to the first optimiser step. Imports: processor seconds and modules of what
 each part imports, and the packages that take most of it (python -X importtime, self times added up by package). Demo:
-from nothing to live personas with each of its lines as it comes, then memory a process, shared pages counted once.
+from nothing to a base that answers with each of its lines as it comes, then memory a process, shared pages once.
 """
 
 import argparse

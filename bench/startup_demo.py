@@ -1,4 +1,4 @@
-"""`understudy demo` from nothing to live personas: when each line came, and what each of its processes weighs."""
+"""`understudy demo` from nothing to its open doors: when each line came, and what each of its processes weighs."""
 
 import re
 import sys
@@ -20,7 +20,7 @@ LIMIT = 600
 
 
 def demo() -> dict[str, Any]:
-    """From nothing to live personas: when each line came, and the processes once it is on."""
+    """From nothing to open doors: when each line came, and the processes once it is on."""
     with tempfile.TemporaryDirectory() as home:
         log = Path(home) / "demo.log"
         port, space = free_port(), free_port()
@@ -64,10 +64,10 @@ def _opens(url: str) -> bool:
         return False
 
 
-def _weights(leash: psutil.Process) -> list[dict[str, Any]]:
+def _weights(guard: psutil.Process) -> list[dict[str, Any]]:
     """Memory of every process under the demo."""
     found = []
-    for process in [leash, *leash.children(recursive=True)]:
+    for process in [guard, *guard.children(recursive=True)]:
         memory, words = process.memory_full_info(), process.cmdline()
         most = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
         if words:
@@ -84,7 +84,7 @@ def _weights(leash: psutil.Process) -> list[dict[str, Any]]:
 def _what(words: list[str]) -> str:
     """A process by its job."""
     if "understudy.child_guard" in words:
-        return "leash of " + _what(words[words.index("understudy.child_guard") + 1 :])
+        return "guard of " + _what(words[words.index("understudy.child_guard") + 1 :])
     line = " ".join(words).strip()
     jobs = {
         "api_server": "engine: vLLM's server",
