@@ -69,7 +69,7 @@ def test_when_one_of_the_family_is_killed_the_rest_can_still_be_ended(tmp_path: 
     assert not any(map(running, family))
 
 
-def test_when_the_leash_itself_is_killed_what_it_held_can_still_be_ended(tmp_path: Path) -> None:
+def test_when_the_guard_itself_is_killed_what_it_held_can_still_be_ended(tmp_path: Path) -> None:
     child, family = start(FAMILY, tmp_path / "log")
     os.kill(child.pid, signal.SIGKILL)
     until(lambda: child.exit_code is not None)

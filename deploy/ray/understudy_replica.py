@@ -47,7 +47,7 @@ class Replica(LLMServer):
     async def __init__(self, llm_config: LLMConfig, **more: Any) -> None:
         self._asked = 0
         listen_privately()
-        self._leash = end_group_with_us()
+        self._guard = end_group_with_us()
         in_process = os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") == "0"
         engine_cls = one_process_engine() if in_process else None
         await super().__init__(llm_config, model_downloader=StoreLoader, engine_cls=engine_cls, **more)

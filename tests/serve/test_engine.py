@@ -213,7 +213,7 @@ def kill_and_wait(system: System, victim: bytes) -> None:
 
 
 def only(processes: list[int], mark: bytes) -> int:
-    """The process with that in its command line; the leash, which has the whole command in its own, comes first."""
+    """The process with that in its command line; the guard, which has the whole command in its own, comes first."""
     found = [pid for pid in processes if mark in Path(f"/proc/{pid}/cmdline").read_bytes()]
     assert found, f"{mark!r} fits none of {processes}"
     return found[-1]
