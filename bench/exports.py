@@ -1,6 +1,6 @@
 """The personas of the demo, exported in every form: what each proof found, and how long writing takes.
 
-python -m bench.exports [PERSONA ...] [--home FOLDER] [--pages FOLDER]
+python -m bench.exports [PERSONA ...] [--home FOLDER] [--pages FOLDER] [--forms FORM ...]
 
 FOLDER holds personas that are live, as `understudy demo` leaves them (default: UNDERSTUDY_HOME). The first persona is
 exported in every form, the others as a GGUF file of 4 bits and as merged weights; a page has them all. An export that
@@ -64,6 +64,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("personas", nargs="*", default=list(DEMO), help=f"live personas ({', '.join(DEMO)})")
     parser.add_argument("--home", type=Path, help="where they are registered (UNDERSTUDY_HOME)")
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS), help="of the first persona (all)")
+    parser.add_argument("--short", nargs="*", choices=FORMS, default=list(SHORT), help=f"of the others ({SHORT})")
     parser.add_argument("--pages", type=Path, help="an empty or new folder where the page is kept, for bench.space.web")
     chosen = parser.parse_args()
     prepare()
@@ -71,12 +73,20 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for place, persona in enumerate(chosen.personas):
-            for form in FORMS if place == 0 else SHORT:
+            for form in chosen.forms if place == 0 else chosen.short:
                 rows.append(exported(settings, persona, form, Path(folder) / f"{persona}-{len(rows)}"))
                 Console(soft_wrap=True).print(rows[-1])
+                keep(settings, rows)  # an hour's work is not lost with its last step
         rows += page(settings, chosen.personas, (chosen.pages or Path(folder)) / "page")
     Console(soft_wrap=True).print(rows)
-    print(save("exports", {"base": settings.base, "rows": rows, **judge(goals(rows))}))
+    judge(goals(rows))
+    print(keep(settings, rows))
+
+
+def keep(settings: Settings, rows: list[dict[str, Any]]) -> Path:
+    """Writes docs/results/exports.json."""
+    told = [goal.row() for goal in goals(rows)]
+    return save("exports", {"base": settings.base, "rows": rows, "goals": told})
 
 
 def exported(settings: Settings, persona: str, form: str, out: Path) -> dict[str, Any]:
