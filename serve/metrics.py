@@ -42,7 +42,7 @@ class Metrics(RequestMetrics):
         self._on_demand = make.counter(
             "on_demand_total", "Adapters asked for by Hub id, unless they were loaded.", "outcome"
         )
-        self._up = make.gauge("engine_up", "1 while the engine answers and the personas are known.")
+        self._up = make.gauge("engine_up", "1 while the engine answers and the personas are loaded.")
         self._restarts = make.counter("engine_restarts_total", "Starts of the engine after the first.")
         self._start = make.gauge("engine_start_seconds", "How long the last start took, personas included.")
         self._loaded = make.gauge("adapters_loaded", "Adapters that the engine knows.")
@@ -113,7 +113,7 @@ class Metrics(RequestMetrics):
             self._restarts.inc()
 
     def engine_ready(self, seconds: float) -> None:
-        """The engine answers and the personas are known, `seconds` after its start."""
+        """The engine answers and the personas are loaded, `seconds` after its start."""
         self._up.set(1)
         self._start.set(seconds)
 

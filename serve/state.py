@@ -85,7 +85,7 @@ class Gateway:
 
     def chat_template(self) -> ChatTemplate | None:
         """The base's, read once the engine is ready: a base of the Hub is in the cache then."""
-        if self._template is None and self.supervisor.status.status == "ready":
+        if self._template is None and self.supervisor.status.answers:
             self._template = (chat_template(self.engine.plan.base),)
         return self._template[0] if self._template else None
 
@@ -196,11 +196,11 @@ class Gateway:
 
     def _engine_changed(self, before: Status, status: Status, seconds: float) -> None:
         """Passes a change of the engine to metrics and events; `seconds` since its start."""
-        if status.status == before.status == "ready":  # the personas are loaded
+        if status.status == "ready":
+            self.metrics.engine_ready(seconds)
             kept = {(x.revision.persona, short(x.revision.id)) for x in self.table.loaded.values()}
             self.metrics.forget_others(kept)
-        elif status.status == "ready":
-            self.metrics.engine_ready(seconds)
+        elif status.status == "loading":
             self.events.announce("engine_ready", "", "", "The engine is ready.")
         elif status.status == "starting" and before.status != "starting":
             self.metrics.engine_starting()

@@ -27,8 +27,14 @@ class Status(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    status: Literal["starting", "ready", "down"]
+    status: Literal["starting", "loading", "ready", "down"]
+    """loading: the base answers, and the personas are being loaded."""
     detail: str
+
+    @property
+    def answers(self) -> bool:
+        """Whether requests are let in; one for a persona that is not loaded yet waits for it."""
+        return self.status in ("loading", "ready")
 
 
 OnChange = Callable[[Status, Status, float], None]
@@ -58,7 +64,7 @@ class Supervisor:
     @property
     def status(self) -> Status:
         """The engine's status. Every change calls `on_change` with the old one, the new one, and the seconds since the
-        start; from ready to ready when the personas are loaded."""
+        start."""
         return self._status
 
     @status.setter
@@ -101,11 +107,10 @@ class Supervisor:
         await self._engine.stop()
 
     async def _load_personas(self) -> None:
-        """Lets requests in once all personas are known, then loads them; a request for one that is missing waits."""
+        """Lets requests in once all personas are known, then loads them."""
 
         def listed(count: int) -> None:
-            loading = f" {count} personas are being loaded." if count else ""
-            self.status = Status(status="ready", detail=f"Ready.{loading}")
+            self.status = Status(status="loading", detail=f"The base answers; {count} personas are being loaded.")
 
         try:
             missing = await self._publisher.replay(engine_died=self.restarts > 0, on_listed=listed)

@@ -104,7 +104,7 @@ class Proxy:
     async def _body(self, request: Request) -> tuple[dict, ToolCallCheck | None]:
         body = await read_body(request, max_bytes=self._context.max_body)
         status = self._context.status()
-        if status.status != "ready":
+        if not status.answers:
             raise engine_not_ready(status.detail, f"engine_{status.status}")
         return body, check_request(self._path, body, self._context.chat_template())
 

@@ -68,7 +68,7 @@ def open_routes() -> APIRouter:
 
     @router.get("/ready")
     async def ready(gateway: GatewayOf) -> JSONResponse:
-        """200 when the engine answers and all personas are known; they are loaded one after the other. Else 503."""
+        """200 when the engine answers and as many personas are loaded as there are slots for, else 503."""
         status = gateway.supervisor.status
         return JSONResponse(status.model_dump(), 200 if status.status == "ready" else 503)
 
@@ -225,5 +225,5 @@ def shape_errors(app: FastAPI) -> None:
 
 def _require_ready(gateway: Gateway) -> None:
     status = gateway.supervisor.status
-    if status.status != "ready":
+    if not status.answers:
         raise engine_not_ready(status.detail, f"engine_{status.status}")

@@ -46,6 +46,8 @@ def readiness_of(response: httpx.Response) -> Readiness:
     status = response.status_code
     try:
         body = response.json()
+        if body["status"] == "loading":  # the base answers, and a question to a persona waits until it is loaded
+            return Readiness(status="ready")
         return Readiness(status=body["status"], detail=Notice(words=str(body.get("detail") or "").strip()))
     except (ValueError, KeyError, TypeError, AttributeError):
         if status == 503:

@@ -171,6 +171,15 @@ def test_without_an_engine_the_answer_is_503_with_the_reason(settings: Settings,
     play(settings, tmp_path, scene)
 
 
+def test_requests_are_let_in_while_personas_are_loaded(settings: Settings, tmp_path: Path) -> None:
+    async def scene(served: ServedProxy) -> None:
+        served.status = Status(status="loading", detail="The base answers; 2 personas are being loaded.")
+        async with served.ask(model="base") as response:
+            assert response.status == 200
+
+    play(settings, tmp_path, scene)
+
+
 def test_the_engines_own_500_never_reaches_a_client(settings: Settings, tmp_path: Path) -> None:
     async def scene(served: ServedProxy) -> None:
         served.engine.misbehave = "500"

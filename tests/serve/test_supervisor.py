@@ -87,18 +87,22 @@ async def _settled() -> None:
     await asyncio.sleep(0.1)
 
 
-LOADING = "starting: The engine is loading the base."
+STARTING = "starting: The engine is loading the base."
 DOWN = "down: The engine stopped; it is being started again."
 
 
-def test_it_is_ready_before_the_personas_are_loaded():
+def test_the_base_answers_before_the_personas_are_loaded():
     async def scene(engine: FakeEngine, publisher: FakePublisher, running: asyncio.Task[None]) -> None:
         await _settled()
         publisher.may_load.set()
         await _settled()
 
     told = play(lambda: FakePublisher(["poet"]), scene)
-    assert told == [LOADING, "ready: Ready. 2 personas are being loaded.", "ready: Ready. Not loaded: poet."]
+    assert told == [
+        STARTING,
+        "loading: The base answers; 2 personas are being loaded.",
+        "ready: Ready. Not loaded: poet.",
+    ]
 
 
 def test_an_engine_that_dies_while_they_are_loaded_is_started_again():
@@ -111,8 +115,8 @@ def test_an_engine_that_dies_while_they_are_loaded_is_started_again():
         await _settled()
 
     told = play(FakePublisher, scene)
-    ready = "ready: Ready. 2 personas are being loaded."
-    assert told == [LOADING, ready, DOWN, LOADING, ready, "ready: Ready."]
+    loading = "loading: The base answers; 2 personas are being loaded."
+    assert told == [STARTING, loading, DOWN, STARTING, loading, "ready: Ready."]
 
 
 def test_an_engine_that_dies_is_no_reason_to_give_up():

@@ -211,6 +211,8 @@ def test_the_backend_notices_outage_recovery_and_new_personas(fake: FakeGateway)
         assert (await monitor.status()).readiness == Readiness(
             status="starting", detail=Notice(words="Loading the model.")
         )
+        fake.status = "loading"
+        assert (await monitor.status()).ready, "the base answers, and so does who is loaded"
         await asyncio.to_thread(fake.stop)
         gone = await monitor.status()
         assert gone.readiness.status == "down"

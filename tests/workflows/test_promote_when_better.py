@@ -36,7 +36,7 @@ async def gateway(bench: Bench, settings: Settings) -> AsyncIterator[Settings]:
     app = FastAPI()
     app.include_router(admin_routes())
     shape_errors(app)
-    ready = SimpleNamespace(status=SimpleNamespace(status="ready", detail=""))
+    ready = SimpleNamespace(status=SimpleNamespace(status="ready", detail="", answers=True))
     authenticator = SimpleNamespace(require=allowed)
     app.state.gateway = SimpleNamespace(publisher=bench.publisher, supervisor=ready, authenticator=authenticator)
     port = free_port()

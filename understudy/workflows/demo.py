@@ -206,10 +206,12 @@ def _check(services: tuple[Child, Child]) -> None:
 
 
 def _answers(url: str) -> bool:
+    """Whether a page is there, or a gateway whose base answers: its personas may still be loaded."""
     try:
-        return httpx.get(url, timeout=2).status_code == 200
+        response = httpx.get(url, timeout=2)
     except httpx.TransportError:
         return False
+    return response.status_code == 200 or (response.status_code == 503 and '"loading"' in response.text)
 
 
 def _page_url(settings: Settings) -> str:
