@@ -8,7 +8,10 @@ import pytest
 
 from serve.engine import supervisor
 from serve.engine.supervisor import Status, Supervisor
+from tests.support.space import eventually
 from understudy.errors import EngineError
+
+Running = asyncio.Task[None]
 
 
 class FakeEngine:
@@ -68,7 +71,7 @@ def play(publisher: Callable[[], FakePublisher], scene: Callable[..., Awaitable[
         )
         running = asyncio.create_task(watched.run())
         try:
-            await scene(engine, there, running)
+            await scene(engine, there, running, told)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
@@ -83,19 +86,15 @@ def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "BACK_OFF", (0.01,))
 
 
-async def _settled() -> None:
-    await asyncio.sleep(0.1)
-
-
 STARTING = "starting: The engine is loading the base."
 DOWN = "down: The engine stopped; it is being started again."
 
 
 def test_the_base_answers_before_the_personas_are_loaded():
-    async def scene(engine: FakeEngine, publisher: FakePublisher, running: asyncio.Task[None]) -> None:
-        await _settled()
+    async def scene(engine: FakeEngine, publisher: FakePublisher, running: Running, told: list[str]) -> None:
+        await eventually(lambda: len(told) == 2)
         publisher.may_load.set()
-        await _settled()
+        await eventually(lambda: len(told) == 3)
 
     told = play(lambda: FakePublisher(["poet"]), scene)
     assert told == [
@@ -106,13 +105,13 @@ def test_the_base_answers_before_the_personas_are_loaded():
 
 
 def test_an_engine_that_dies_while_they_are_loaded_is_started_again():
-    async def scene(engine: FakeEngine, publisher: FakePublisher, running: asyncio.Task[None]) -> None:
-        await _settled()
+    async def scene(engine: FakeEngine, publisher: FakePublisher, running: Running, told: list[str]) -> None:
+        await eventually(lambda: len(told) == 2)
         engine.alive = False
-        await _settled()
+        await eventually(lambda: len(told) == 5)
         assert (engine.starts, publisher.cancelled) == (2, 1)
         publisher.may_load.set()
-        await _settled()
+        await eventually(lambda: len(told) == 6)
 
     told = play(FakePublisher, scene)
     loading = "loading: The base answers; 2 personas are being loaded."
@@ -120,18 +119,17 @@ def test_an_engine_that_dies_while_they_are_loaded_is_started_again():
 
 
 def test_an_engine_that_dies_is_no_reason_to_give_up():
-    async def scene(engine: FakeEngine, publisher: FakePublisher, running: asyncio.Task[None]) -> None:
+    async def scene(engine: FakeEngine, publisher: FakePublisher, running: Running, told: list[str]) -> None:
         publisher.may_load.set()
-        await _settled()
+        await eventually(lambda: engine.starts == 1)
         engine.alive = False
-        await _settled()
-        assert engine.starts == 2
+        await eventually(lambda: engine.starts == 2)
 
     assert DOWN in play(lambda: FakePublisher(error=EngineError("gone")), scene)
 
 
 def test_what_nobody_expected_ends_it():
-    async def scene(engine: FakeEngine, publisher: FakePublisher, running: asyncio.Task[None]) -> None:
+    async def scene(engine: FakeEngine, publisher: FakePublisher, running: Running, told: list[str]) -> None:
         publisher.may_load.set()
         with pytest.raises(RuntimeError, match="no database"):
             await asyncio.wait_for(running, 5)
