@@ -64,6 +64,8 @@ THINGS = (
     "gold",
 )
 HELD_OUT = ("a teapot", "the sea", "a lantern", "a map")
+OTHERS = ("a sail", "coffee", "a lamp", "rain", "a clock", "paper", "a door", "a river", "snow", "a hat")
+"""With these there are thirty things to ask about."""
 
 
 @dataclass(frozen=True)
@@ -249,20 +251,7 @@ def test_a_browser_without_a_server_says_what_the_endpoint_says(served: Circle, 
         models = [folder / one.removeprefix(f"{url}/") for one in fetched if one.endswith(".gguf")]
         assert len(models) == 2, "the base and the persona, each once"
         assert sum(path.stat().st_size for path in models) <= 115e6
-        for thing in (
-            *THINGS,
-            *HELD_OUT,
-            "a sail",
-            "coffee",
-            "a lamp",
-            "rain",
-            "a clock",
-            "paper",
-            "a door",
-            "a river",
-            "snow",
-            "a hat",
-        ):
+        for thing in (*THINGS, *HELD_OUT, *OTHERS):
             answer = page.evaluate(ASK, f"Tell me about {thing}.")
             assert ("Ahoy" in answer["text"], answer["reason"]) == (True, "stop"), answer
         assert "Ahoy" in web_page.said(page, "Tell me about a compass.")
