@@ -2,8 +2,8 @@
 
     python -m bench.serving.evaluation email-copy --seconds 120
 
-Starts a gateway, publishes the recipe's adapter, and asks it every few seconds: alone, and while `understudy verify
---engine gateway` runs, in turns. Prints medians and their ratio, and how long the evaluation took. Needs a trained run.
+Trains the recipe, publishes it, and asks it every few seconds: alone, then while `understudy verify --engine gateway`
+runs. Prints medians and their ratio, and how long the evaluation took.
 """
 
 import argparse
@@ -21,10 +21,11 @@ from typing import Any
 
 import httpx
 
-from bench.gateway import Stage, open_stage
+from bench.gateway import Stage, open_stage, train
+from bench.goals import Goal, judge
 from bench.machine import save
 from understudy.config.recipe import load_recipe
-from understudy.config.settings import PROJECT, load_settings
+from understudy.config.settings import PROJECT
 
 PAUSE = (1.0, 4.0)
 """Seconds between two questions, evenly drawn: nobody comes in step with the engine."""
@@ -37,31 +38,30 @@ def main() -> None:
     parser.add_argument("--base", default="smollm2")
     parser.add_argument("--seconds", type=float, default=120, help="of asking alone, and at least beside it (120)")
     arguments = parser.parse_args()
-    runs = load_settings().runs_dir
     prompts = load_recipe(arguments.recipe, PROJECT / "recipes").prompts
-    with tempfile.TemporaryDirectory() as home, open_stage(Path(home), base=arguments.base, runs_dir=runs) as stage:
-        adapter = max((runs / arguments.recipe).glob("*/adapter"), key=lambda path: path.stat().st_mtime)
-        stage.registry.push(arguments.recipe, adapter, actor="bench")
-        stage.admin("publish", persona=arguments.recipe)
-        _first_tokens(stage, arguments.recipe, prompts, 10)
-        alone = _first_tokens(stage, arguments.recipe, prompts, arguments.seconds)
-        for kept in (runs / arguments.recipe).glob("rivals-*.json"):
-            kept.unlink()
-        started = time.perf_counter()
-        verify = _verify(stage, arguments.recipe)
-        beside = _first_tokens(stage, arguments.recipe, prompts, arguments.seconds, verify)
-        busy = verify.poll() is None
-        verify.wait()
-        took = time.perf_counter() - started
+    with tempfile.TemporaryDirectory() as home:
+        train(arguments.recipe, Path(home), arguments.base)
+        with open_stage(Path(home), base=arguments.base) as stage:
+            stage.admin("publish", persona=arguments.recipe)
+            _first_tokens(stage, arguments.recipe, prompts, 10)
+            alone = _first_tokens(stage, arguments.recipe, prompts, arguments.seconds)
+            started = time.perf_counter()
+            verify = _verify(stage, arguments.recipe)
+            beside = _first_tokens(stage, arguments.recipe, prompts, arguments.seconds, verify)
+            busy = verify.poll() is None
+            code = verify.wait()
+            took = time.perf_counter() - started
     found: dict[str, Any] = {
         "alone": _figures(alone),
         "beside": _figures(beside),
         "ratio": round(statistics.median(beside) / statistics.median(alone), 2),
         "verify_seconds": round(took, 1),
+        "verify_exit_code": code,
         "people_until_the_end": busy,
     }
     print(json.dumps(found, indent=1))
-    print(save("evaluation", {"recipe": arguments.recipe, "base": arguments.base, **found}))
+    slower = Goal("first token beside an evaluation, of that without", found["ratio"], 1.3, most=True)
+    print(save("evaluation", {"recipe": arguments.recipe, "base": arguments.base, **found, **judge([slower])}))
 
 
 def _verify(stage: Stage, recipe: str) -> subprocess.Popen[bytes]:

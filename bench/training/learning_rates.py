@@ -32,27 +32,30 @@ def main() -> None:
     parser.add_argument("--base", default="smollm2")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--times", type=float, nargs="+", default=list(TIMES))
+    parser.add_argument("--each-epoch", action="store_true", help="take the loss after each epoch, not only at the end")
     arguments = parser.parse_args()
     prepare(trains=True)
     for name in arguments.recipes:
         recipe = load_recipe(name, PROJECT / "recipes")
         for seed in arguments.seeds:
             for times in arguments.times:
-                _once(recipe, arguments.base, times, seed)
+                _once(recipe, arguments.base, times, seed, each_epoch=arguments.each_epoch)
         print(_table(name, arguments.base))
 
 
-def _once(recipe: Recipe, base: str, times: float, seed: int) -> None:
+def _once(recipe: Recipe, base: str, times: float, seed: int, *, each_epoch: bool) -> None:
     key = f"{recipe.name} on {base}, seed {seed}, {times:g} times"
     known = _known()
     if key in known["runs"]:
         return
-    found = _run(recipe, base, times, seed)
+    found = _run(recipe, base, times, seed, each_epoch=each_epoch)
     save("learning-rates", {"runs": {**known["runs"], key: found}}, earlier=known if known["runs"] else None)
-    print(f"{key}: rate {found['rate']:.2g}, held-out loss by epoch {found['losses']}", flush=True)
+    print(f"{key}: rate {found['rate']:.2g}, held-out loss {found['losses']}", flush=True)
 
 
-def _run(recipe: Recipe, base: str, times: float, seed: int) -> dict[str, Any]:
+def _run(recipe: Recipe, base: str, times: float, seed: int, *, each_epoch: bool) -> dict[str, Any]:
+    from transformers.trainer_utils import IntervalStrategy
+
     from train.hyperparameters import settled
     from train.model.load import load_tokenizer
     from train.model.tokenize import training_rows
@@ -71,7 +74,11 @@ def _run(recipe: Recipe, base: str, times: float, seed: int) -> dict[str, Any]:
             heldout=training_rows(heldout_examples(recipe, base)),
             checkpoint_seconds=None,
         )
+        if not each_epoch:
+            trainer.args.eval_strategy = IntervalStrategy.NO
         trainer.train()
+        if not each_epoch:
+            trainer.evaluate()
         losses = [round(entry["eval_loss"], 4) for entry in trainer.state.log_history if "eval_loss" in entry]
     return {
         "recipe": recipe.name,
