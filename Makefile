@@ -52,7 +52,7 @@ format: setup ## Format and fix what can be fixed.
 	$(BIN)/ruff check --fix -q .
 	$(BIN)/ruff format -q .
 
-bench: setup ## Measure what README and docs claim, alone on the machine, an hour; writes docs/results/ and the page.
+bench: setup ## Measure what README and docs claim, alone on the machine, for hours; writes docs/results/ and the page.
 	@$(BIN)/python -m bench.all
 
 browser: ## Chromium for the browser tests; without it they are skipped.
