@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -248,7 +249,8 @@ def test_a_browser_without_a_server_says_what_the_endpoint_says(served: Circle, 
         page = web_page.opened(browser, url)
         page.context.on("request", lambda request: fetched.append(request.url))
         web_page.start(page)
-        models = [folder / one.removeprefix(f"{url}/") for one in fetched if one.endswith(".gguf")]
+        paths = [urlsplit(one).path for one in fetched]
+        models = [folder / path.removeprefix("/") for path in paths if path.endswith(".gguf")]
         assert len(models) == 2, "the base and the persona, each once"
         assert sum(path.stat().st_size for path in models) <= 115e6
         for thing in (*THINGS, *HELD_OUT, *OTHERS):
