@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -244,13 +243,11 @@ def test_a_browser_without_a_server_says_what_the_endpoint_says(served: Circle, 
     assert proof["runtime"].startswith("WebAssembly")
     assert (proof["prompts_equal"], proof["templates_equal"]) == (proof["prompts"], proof["prompts"])
     assert proof["tokens_agree"] >= 0.9 * proof["tokens"]
-    with web_page.served(folder) as url:
-        fetched: list[str] = []
+    asked: list[str] = []
+    with web_page.served(folder, asked) as url:
         page = web_page.opened(browser, url)
-        page.context.on("request", lambda request: fetched.append(request.url))
         web_page.start(page)
-        paths = [urlsplit(one).path for one in fetched]
-        models = [folder / path.removeprefix("/") for path in paths if path.endswith(".gguf")]
+        models = [folder / path.removeprefix("/") for path in asked if path.endswith(".gguf")]
         assert len(models) == 2, "the base and the persona, each once"
         assert sum(path.stat().st_size for path in models) <= 115e6
         for thing in (*THINGS, *HELD_OUT, *OTHERS):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Page, expect
 
@@ -68,14 +69,25 @@ def write_small_page(folder: Path) -> Path:
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def __init__(self, *arguments: Any, asked: list[str], **options: Any) -> None:
+        self.asked = asked
+        super().__init__(*arguments, **options)
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        self.asked.append(urlsplit(self.path).path)
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of a plain static server of the folder; it sends no header that isolates a page."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
+def served(folder: Path, asked: list[str] | None = None) -> Iterator[str]:
+    """The address of a plain static server of the folder; it sends no header that isolates a page.
+
+    Paths of the requests that reach it are added to `asked`: what a browser lists has its service worker's twice.
+    """
+    handler = functools.partial(_Quiet, directory=str(folder), asked=[] if asked is None else asked)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
