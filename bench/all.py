@@ -2,8 +2,8 @@
 
 python -m bench.all [--list] [--more] [NAME ...]
 
-The minutes are those of the page's own machine; what each takes is printed. With --more those that are not on the page and are linked from
-other pages. A bench that fails is told at the end, and the exit code is 1.
+The minutes are those of the page's own machine; what each takes is printed. With --more those that are not on the
+page and are linked from other pages. A bench that fails is told at the end, and the exit code is 1.
 """
 
 import argparse
