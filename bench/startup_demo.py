@@ -92,9 +92,10 @@ def _what(words: list[str]) -> str:
         "understudy serve": "gateway",
         "understudy space": "Space",
         "understudy demo": "demo",
+        "understudy train": "training",
         "resource_tracker": "engine: resource tracker",
     }
-    return next((name for mark, name in jobs.items() if mark in line), line[:40])
+    return next((name for mark, name in jobs.items() if mark in line), Path(words[0]).name)
 
 
 def private(home: Path) -> dict[str, str]:

@@ -74,10 +74,11 @@ def _run(recipe: Recipe, base: str, times: float, seed: int, *, each_epoch: bool
             heldout=training_rows(heldout_examples(recipe, base)),
             checkpoint_seconds=None,
         )
-        if not each_epoch:
+        if each_epoch:
+            trainer.train()
+        else:
             trainer.args.eval_strategy = IntervalStrategy.NO
-        trainer.train()
-        if not each_epoch:
+            trainer.train()
             trainer.evaluate()
         losses = [round(entry["eval_loss"], 4) for entry in trainer.state.log_history if "eval_loss" in entry]
     return {
