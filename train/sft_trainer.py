@@ -23,7 +23,7 @@ from transformers.integrations.integration_utils import TensorBoardCallback, Tra
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
-from train.cpu import PackedRows, answer_loss, bare_model, fits
+from train.cpu import PackedRows, answer_loss, bare_model, fits, keep_freed_memory, use_plain_attention
 from train.distributed import count, main_process
 from train.model.load import keep_trainable, load_model, lora_config, quiet
 from train.model.loss_mask import TokenRow, check_masks, check_stop_trained
@@ -131,13 +131,23 @@ def build_trainer(
         peft_config=lora_config(training),
         callbacks=[*callbacks, *_own_callbacks(training, checkpoint_seconds)],
     )
-    joined = trainer.data_collator
-    if training.packing and arguments.use_cpu and isinstance(joined, DataCollatorForLanguageModeling):
-        trainer.data_collator = PackedRows(joined.pad_token_id)
+    if arguments.use_cpu:
+        _suit_cpu(trainer, packing=training.packing)
     for callback in ("PrinterCallback", "ProgressCallback"):
         for found in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == callback]:
             trainer.remove_callback(found)
     return trainer
+
+
+def _suit_cpu(trainer: Trainer, *, packing: bool) -> None:
+    """Replace what is slow on a CPU (`train.cpu`)."""
+    joined = trainer.data_collator
+    if packing and isinstance(joined, DataCollatorForLanguageModeling):
+        trainer.data_collator = PackedRows(joined.pad_token_id)
+    assert isinstance(trainer.model, torch.nn.Module)
+    assert isinstance(trainer.train_dataset, Dataset)
+    use_plain_attention(bare_model(trainer.model), max(map(len, trainer.train_dataset["input_ids"])))
+    keep_freed_memory()
 
 
 def _own_callbacks(training: Training, checkpoint_seconds: float | None) -> list[TrainerCallback]:

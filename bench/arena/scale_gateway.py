@@ -1,4 +1,4 @@
-"""A real gateway with its engine and many personas: its start, its memory, and the first request to one that rests."""
+"""A real gateway with its engine and many personas: its start, its memory, and the first request to an unloaded one."""
 
 import statistics
 import time
@@ -67,7 +67,7 @@ def _asked(stage: Stage) -> dict[str, float]:
     }
     unloaded = list(status["unloaded"])[:ASKED]
     if unloaded:
-        values["first request to one that rests"] = statistics.median(_ask(stage, name) for name in unloaded)
+        values["first request to an unloaded persona"] = statistics.median(_ask(stage, name) for name in unloaded)
         values["second request to it"] = statistics.median(_ask(stage, name) for name in unloaded)
     return values
 

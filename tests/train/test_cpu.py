@@ -10,7 +10,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from train.cpu import MOST_LOGITS, PackedRows, answer_loss, bare_model, fits
+from train.cpu import LONGEST_PLAIN, MOST_LOGITS, PackedRows, answer_loss, bare_model, fits, use_plain_attention
 from train.hyperparameters import settled
 from train.model.load import load_model, load_tokenizer
 from train.model.loss_mask import IGNORED
@@ -83,6 +83,30 @@ def test_a_bf16_run_computes_in_bf16_what_trl_computes(tmp_path: Path, method: s
     theirs, expected = loss_and_gradients(trainer, super(Trainer, trainer).compute_loss(trainer.model, dict(batch)))
     assert mine == pytest.approx(theirs, rel=5e-3)
     assert all(gradient.dtype == torch.float32 for gradient in gradients.values())
+    for name, gradient in gradients.items():
+        assert torch.cosine_similarity(gradient.flatten(), expected[name].flatten(), dim=0) > 0.98, name
+
+
+@pytest.mark.parametrize(
+    ("precision", "longest", "expected"),
+    [("bf16", LONGEST_PLAIN, "eager"), ("bf16", LONGEST_PLAIN + 1, "sdpa"), ("fp32", 8, "sdpa")],
+)
+def test_short_rows_in_bf16_have_attention_by_plain_products(precision: Any, longest: int, expected: str) -> None:
+    loaded = load_model(resolve_base("tiny"), Training(method="lora", precision=precision))
+    use_plain_attention(loaded, longest)
+    assert loaded.config._attn_implementation == expected
+
+
+def test_both_kinds_of_attention_have_the_same_gradients_with_padding(tmp_path: Path) -> None:
+    trainer, batch = built(tmp_path, precision="bf16")
+    assert isinstance(trainer.model, torch.nn.Module)
+    assert (batch["input_ids"][:, -1] == trainer.processing_class.pad_token_id).any(), "rows of different lengths"
+    found = {}
+    for implementation in ("eager", "sdpa"):
+        bare_model(trainer.model).set_attn_implementation(implementation)
+        found[implementation] = loss_and_gradients(trainer, answer_loss(trainer.model, dict(batch), None)[0])
+    (plain, gradients), (fused, expected) = found["eager"], found["sdpa"]
+    assert plain == pytest.approx(fused, rel=5e-3)
     for name, gradient in gradients.items():
         assert torch.cosine_similarity(gradient.flatten(), expected[name].flatten(), dim=0) > 0.98, name
 
