@@ -161,6 +161,7 @@ def test_verify_asks_the_gateways_engine_and_leaves_nothing_there(served: Circle
     assert adapter["stopped"]["value"] == 1.0
 
 
+@pytest.mark.long
 def test_planted_failures_are_refused_on_the_real_base(trained: Circle) -> None:
     """Those that need no further training; `bench.training.planted_failures` has them all."""
 

@@ -172,7 +172,9 @@ KILLS = {"API server": b"api_server", "EngineCore": b"EngineCore"}
 
 @pytest.mark.engine
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("victim", KILLS)
+@pytest.mark.parametrize(
+    "victim", ["EngineCore", pytest.param("API server", marks=[pytest.mark.slow, pytest.mark.long])]
+)
 def test_a_killed_engine_is_noticed_restarted_and_its_personas_put_back(system: System, victim: str) -> None:
     kill_and_wait(system, KILLS[victim])
 

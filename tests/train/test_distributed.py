@@ -110,7 +110,7 @@ def test_two_processes_take_the_steps_of_one_and_leave_one_set_of_files(home: Pa
 
 @pytest.mark.slow
 def test_when_one_process_is_killed_all_end_with_one_line_and_the_run_goes_on_later(home: Path) -> None:
-    process = start(home, "--epochs", "20", *TWO)
+    process = start(home, "--epochs", "10", *TWO)
     both = in_the_midst(home, process)
     both[1].kill()
     code, said = finish(process)
@@ -121,10 +121,10 @@ def test_when_one_process_is_killed_all_end_with_one_line_and_the_run_goes_on_la
     assert not any(one.is_running() for one in both)
     assert not Run(only_run(home)).finished
 
-    code, said = finish(start(home, "--epochs", "20", *TWO))
+    code, said = finish(start(home, "--epochs", "10", *TWO))
     assert code == 0, said
     assert "went on from step " in said
-    assert "60 steps" in said
+    assert "30 steps" in said
 
 
 @pytest.mark.slow

@@ -145,7 +145,5 @@ def test_a_run_that_knows_its_rows_by_heart_is_refused_by_verify_and_everything_
     assert {name: len(said.answers) for name, said in record.outputs.items()} == dict.fromkeys(record.outputs, 8)
     assert record.outputs.keys() == {"base", "described", "few-shot", "adapter"}
     assert record.outputs["few-shot"].shots == 12
-    again = understudy(home, "verify", "pirate", "--engine", "own", "--json", "--adapter", str(run / "adapter"))
-    told, written = json.loads(again.stdout), json.loads((run / "proof.json").read_text())
-    assert told["passed"] is written["passed"] is False
-    assert told["verdict"]["reasons"] == written["verdict"]["reasons"]
+    written = json.loads((run / "proof.json").read_text())
+    assert (written["passed"], written["verdict"]["passed"]) == (False, False)

@@ -99,7 +99,7 @@ class HubStage:
     async def following(self, persona: str = "poet") -> dict[str, Any]:
         return (await self.admin("status"))["following"]["personas"][persona]
 
-    async def until(self, condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
+    async def until(self, condition: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
         async with asyncio.timeout(seconds):
             while not await condition():
                 await asyncio.sleep(0.02)
