@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md and docs/export.md, written from docs/results/: no figure there is typed by hand.
+"""The tables of docs/, written from docs/results/: no figure there is typed by hand.
 
 python -m bench.page [--check]
 
@@ -16,7 +16,7 @@ from bench.machine import RESULTS
 from bench.page_tables import TABLES, Table
 from bench.sources import changed
 
-PAGES = (RESULTS.parent / "performance.md", RESULTS.parent / "export.md")
+PAGES = tuple(RESULTS.parent / name for name in ("performance.md", "export.md", "training.md"))
 GOALS = "goals"
 """The table of all goals, which comes from all results."""
 BLOCK = re.compile(r"(<!-- table ([\w.-]+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -1,6 +1,7 @@
-"""Which tables docs/performance.md and docs/export.md have."""
+"""Which tables docs/performance.md, docs/export.md and docs/training.md have."""
 
 from collections.abc import Iterable
+from statistics import fmean
 
 from bench.arena.scale import exponent, shown
 from bench.page_columns import Column, Row, Table, grouped, named, of, pairs, share, yes
@@ -20,6 +21,23 @@ def _growth(result: Row) -> Iterable[Row]:
                     "most": f"{shown(after, what)} at {most:,}",
                     "exponent": exponent(points),
                 }
+
+
+SWEPT = (0.25, 0.5, 0.71, 1.0, 1.41, 2.0, 4.0)
+"""Rates of the sweep, as parts of the automatic one."""
+
+
+def _rates(result: Row) -> Iterable[Row]:
+    """The mean held-out loss at each rate, of recipes whose every rate was tried with the same seeds."""
+    runs = list(result["runs"].values())
+    for recipe in dict.fromkeys(run["recipe"] for run in runs):
+        own = [run for run in runs if run["recipe"] == recipe]
+        losses = {times: {run["seed"]: run["losses"][-1] for run in own if run["times"] == times} for times in SWEPT}
+        seeds = losses[1.0].keys()
+        if all(found.keys() == seeds for found in losses.values()):
+            means = {times: fmean(found.values()) for times, found in losses.items()}
+            above = means[1.0] / min(means.values()) - 1
+            yield {"recipe": recipe, "rows": own[0]["rows"], "seeds": len(seeds), "means": means, "above": above}
 
 
 TABLES = {
@@ -171,6 +189,18 @@ TABLES = {
             Column("refused", "reasons"),
         ),
         based=True,
+    ),
+    "learning-rates": Table(
+        "learning-rates",
+        "python -m bench.training.learning_rates email-copy stand-up code-qa",
+        (
+            Column("recipe", "recipe"),
+            Column("rows", "rows"),
+            Column("seeds", "seeds"),
+            *(Column(f"× {times:g}", lambda row, times=times: row["means"][times], "{:.3f}") for times in SWEPT),
+            Column("auto above the best", "above", "{:.1%}"),
+        ),
+        _rates,
     ),
     "web": Table(
         "web",

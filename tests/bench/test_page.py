@@ -1,4 +1,4 @@
-"""docs/performance.md and docs/export.md say what docs/results/ says, and a table says what was not measured."""
+"""The tables of docs/ say what docs/results/ says, and a table says what was not measured."""
 
 import json
 from pathlib import Path
