@@ -8,7 +8,7 @@ import pytest
 from bench import machine, page
 from bench.goals import Goal
 from bench.page_columns import Column
-from bench.page_tables import TABLES
+from bench.page_tables import SWEPT, TABLES
 
 
 @pytest.mark.parametrize("path", page.PAGES, ids=lambda path: path.name)
@@ -77,3 +77,22 @@ def test_a_cell_is_a_figure_or_a_dash(row: dict, shown: str) -> None:
 def test_a_table_that_nobody_knows_is_refused() -> None:
     with pytest.raises(KeyError):
         page.written("<!-- table nonsense -->\n<!-- end -->")
+
+
+def test_a_sweep_is_shown_when_it_is_complete_and_says_how_far_the_automatic_rate_is_from_the_best() -> None:
+    losses = dict(zip(SWEPT, (3.0, 2.4, 2.0, 2.1, 2.5, 3.0, 4.0), strict=True))
+    runs = {
+        f"{recipe} {seed} {times}": {"recipe": recipe, "rows": 17, "seed": seed, "times": times, "losses": [9.0, loss]}
+        for recipe, seeds in (("whole", (0, 1)), ("begun", (0,)))
+        for seed in seeds
+        for times, loss in losses.items()
+        if recipe == "whole" or times < 1.41
+    }
+    (row,) = TABLES["learning-rates"].rows({"runs": runs})
+    assert [column.cell(row) for column in TABLES["learning-rates"].columns] == [
+        "whole",
+        "17",
+        "2",
+        *("3.000", "2.400", "2.000", "2.100", "2.500", "3.000", "4.000"),
+        "5.0%",
+    ]
