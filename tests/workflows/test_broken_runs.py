@@ -146,4 +146,4 @@ def test_a_run_that_knows_its_rows_by_heart_is_refused_by_verify_and_everything_
     assert record.outputs.keys() == {"base", "described", "few-shot", "adapter"}
     assert record.outputs["few-shot"].shots == 12
     written = json.loads((run / "proof.json").read_text())
-    assert (written["passed"], written["verdict"]["passed"]) == (False, False)
+    assert (written["passed"], "memorised" in written["verdict"]["codes"]) == (False, True)
