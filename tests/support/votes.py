@@ -1,5 +1,6 @@
 """Votes of made-up people, written straight into a database, and leaderboards that are compared by their figures."""
 
+import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,14 +90,16 @@ class VoteWriter:
 def same_figures(one: Leaderboard, other: Leaderboard) -> bool:
     """Whether two leaderboards agree to a millionth."""
 
-    def figures(value: object) -> object:
-        if isinstance(value, dict):
-            return {key: figures(entry) for key, entry in value.items()}
-        if isinstance(value, list):
-            return [figures(entry) for entry in value]
-        return round(value, 6) + 0.0 if isinstance(value, float) else value
+    def agree(value: object, same: object) -> bool:
+        if isinstance(value, dict) and isinstance(same, dict):
+            return value.keys() == same.keys() and all(agree(value[key], same[key]) for key in value)
+        if isinstance(value, list | tuple) and isinstance(same, list | tuple):
+            return len(value) == len(same) and all(map(agree, value, same))
+        if isinstance(value, float) and isinstance(same, float):
+            return math.isclose(value, same, rel_tol=0, abs_tol=1e-6)
+        return value == same
 
-    return figures(one.model_dump()) == figures(other.model_dump())
+    return agree(one.model_dump(), other.model_dump())
 
 
 @contextmanager
