@@ -96,7 +96,7 @@ def same_figures(one: Leaderboard, other: Leaderboard) -> bool:
         if isinstance(value, list | tuple) and isinstance(same, list | tuple):
             return len(value) == len(same) and all(map(agree, value, same))
         if isinstance(value, float) and isinstance(same, float):
-            return math.isclose(value, same, rel_tol=0, abs_tol=1e-6)
+            return math.isclose(value, same, rel_tol=1e-6, abs_tol=1e-6)
         return value == same
 
     return agree(one.model_dump(), other.model_dump())
