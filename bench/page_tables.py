@@ -5,6 +5,7 @@ from statistics import fmean
 
 from bench.arena.scale import exponent, shown
 from bench.page_columns import Column, Row, Table, grouped, named, of, pairs, share, yes
+from bench.training.learning_rates import TIMES
 
 
 def _growth(result: Row) -> Iterable[Row]:
@@ -23,16 +24,12 @@ def _growth(result: Row) -> Iterable[Row]:
                 }
 
 
-SWEPT = (0.25, 0.5, 0.71, 1.0, 1.41, 2.0, 4.0)
-"""Rates of the sweep, as parts of the automatic one."""
-
-
 def _rates(result: Row) -> Iterable[Row]:
     """The mean held-out loss at each rate, of recipes whose every rate was tried with the same seeds."""
     runs = list(result["runs"].values())
     for recipe in dict.fromkeys(run["recipe"] for run in runs):
         own = [run for run in runs if run["recipe"] == recipe]
-        losses = {times: {run["seed"]: run["losses"][-1] for run in own if run["times"] == times} for times in SWEPT}
+        losses = {times: {run["seed"]: run["losses"][-1] for run in own if run["times"] == times} for times in TIMES}
         seeds = losses[1.0].keys()
         if all(found.keys() == seeds for found in losses.values()):
             means = {times: fmean(found.values()) for times, found in losses.items()}
@@ -197,7 +194,7 @@ TABLES = {
             Column("recipe", "recipe"),
             Column("rows", "rows"),
             Column("seeds", "seeds"),
-            *(Column(f"× {times:g}", lambda row, times=times: row["means"][times], "{:.3f}") for times in SWEPT),
+            *(Column(f"× {times:g}", lambda row, times=times: row["means"][times], "{:.3f}") for times in TIMES),
             Column("auto above the best", "above", "{:.1%}"),
         ),
         _rates,

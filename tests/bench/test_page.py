@@ -8,7 +8,8 @@ import pytest
 from bench import machine, page
 from bench.goals import Goal
 from bench.page_columns import Column
-from bench.page_tables import SWEPT, TABLES
+from bench.page_tables import TABLES
+from bench.training.learning_rates import TIMES
 
 
 @pytest.mark.parametrize("path", page.PAGES, ids=lambda path: path.name)
@@ -80,7 +81,7 @@ def test_a_table_that_nobody_knows_is_refused() -> None:
 
 
 def test_a_sweep_is_shown_when_it_is_complete_and_says_how_far_the_automatic_rate_is_from_the_best() -> None:
-    losses = dict(zip(SWEPT, (3.0, 2.4, 2.0, 2.1, 2.5, 3.0, 4.0), strict=True))
+    losses = dict(zip(TIMES, (3.0, 2.4, 2.0, 2.1, 2.5, 3.0, 4.0), strict=True))
     runs = {
         f"{recipe} {seed} {times}": {"recipe": recipe, "rows": 17, "seed": seed, "times": times, "losses": [9.0, loss]}
         for recipe, seeds in (("whole", (0, 1)), ("begun", (0,)))
