@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from understudy import processes
 from understudy.errors import ConfigError
 from understudy.processes import BRISK_OPENMP, ENGINE_MODULE, QUIET_OPENMP, Child, free_port, openmp, require_port
 
@@ -112,6 +113,21 @@ def test_a_taken_port_is_named_with_the_option_that_changes_it() -> None:
         with pytest.raises(ConfigError, match=rf"port {port} on 127\.0\.0\.1 .*choose another with --port"):
             require_port("127.0.0.1", port, "--port")
     require_port("127.0.0.1", free_port(), "--port")
+
+
+def test_a_chosen_port_is_free_and_never_one_that_an_outgoing_connection_can_get(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outgoing = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    if outgoing.exists():
+        assert int(outgoing.read_text().split()[0]) >= processes.CHOSEN_PORTS.stop
+    with socket.socket() as taken:
+        port = free_port()
+        taken.bind(("127.0.0.1", port))
+        monkeypatch.setattr(processes, "CHOSEN_PORTS", range(port, port + 1))
+        with pytest.raises(ConfigError, match=f"no port from {port} to {port} is free"):
+            free_port()
+    assert free_port() == port
 
 
 def test_a_training_beside_an_engine_or_a_busy_machine_lets_its_threads_sleep(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ cores, much slower on shared ones. With less, a training step waits for threads 
 ENGINE_MODULE = "vllm.entrypoints.openai.api_server"
 BUSY = 0.5
 """Busy cores from which on the machine counts as shared."""
+CHOSEN_PORTS = range(20_000, 32_000)
+"""Below the ports of outgoing connections: 32768 to 60999 on Linux, 49152 to 65535 by RFC 6335."""
 
 
 def openmp() -> dict[str, str]:
@@ -122,10 +125,24 @@ class Child:
 
 
 def free_port() -> int:
-    """Return a port on loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a port that nobody listens on now and that outgoing connections do not take.
+
+    The system's own choice (port 0) lies in the range of outgoing connections, where one of those, or another program
+    that asked likewise, can get it before the program that it was chosen for.
+
+    Raises:
+        ConfigError: a hundred ports in a row were taken.
+    """
+    for _ in range(100):
+        port = secrets.choice(CHOSEN_PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+            return port
+    ports = f"{CHOSEN_PORTS.start} to {CHOSEN_PORTS.stop - 1}"
+    raise ConfigError(f"no port from {ports} is free; close what listens on them", code="port")
 
 
 def require_port(host: str, port: int, option: str) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import socket
 import threading
 import time
 from collections import defaultdict, deque
@@ -16,6 +15,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+
+from understudy.processes import free_port
 
 EMAIL = "3fa91c0d2b7e"
 STAND_UP = "b04e77aa9c51"
@@ -96,7 +97,7 @@ class FakeGateway:
         self.requests: list[dict[str, Any]] = []
         self.withdrawn: list[str] = []
         """Models whose answer was given up by the client before its end."""
-        self.port = _free_port()
+        self.port = free_port()
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -257,9 +258,3 @@ def _error(
 ) -> Response:
     error = {"message": message, "type": "invalid_request_error", "param": param, "code": code or status}
     return JSONResponse({"error": error}, status, headers)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
