@@ -10,6 +10,7 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from bench.machine import RESULTS
@@ -18,7 +19,7 @@ from bench.sources import changed
 
 PAGES = tuple(RESULTS.parent / name for name in ("performance.md", "export.md", "training.md"))
 GOALS = "goals"
-"""The table of all goals, which comes from all results."""
+"""The table of the goals of all results that a page has tables of."""
 BLOCK = re.compile(r"(<!-- table ([\w.-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -41,11 +42,13 @@ def written(text: str) -> str:
     Raises:
         KeyError: a table that nobody knows.
     """
-    return BLOCK.sub(lambda found: f"{found[1]}\n{_written(found[2])}\n{found[3]}", text)
+    tables = [TABLES[found[2]] for found in BLOCK.finditer(text) if found[2] != GOALS]
 
+    def block(found: re.Match[str]) -> str:
+        table = _goals(tables) if found[2] == GOALS else _table(TABLES[found[2]])
+        return f"{found[1]}\n{table}\n{found[3]}"
 
-def _written(name: str) -> str:
-    return _goals() if name == GOALS else _table(TABLES[name])
+    return BLOCK.sub(block, text)
 
 
 def _table(table: Table) -> str:
@@ -57,10 +60,10 @@ def _table(table: Table) -> str:
     return _lines([column.title for column in table.columns], rows) + f"\n{_source(table, result)}\n"
 
 
-def _goals() -> str:
-    """The goals of all kept results, those that are missed first."""
+def _goals(tables: Sequence[Table]) -> str:
+    """The goals of the results of these tables, those that are missed first."""
     rows = []
-    for command, name in dict.fromkeys((table.command, table.result) for table in TABLES.values()):
+    for command, name in dict.fromkeys((table.command, table.result) for table in tables):
         path = RESULTS / f"{name}.json"
         result = json.loads(path.read_text()) if path.is_file() else {}
         for goal in result.get("goals", []):
@@ -69,7 +72,7 @@ def _goals() -> str:
             aim = f"{'≤' if goal['most'] else '≥'} {goal['bound']:g}"
             rows.append([goal["what"], aim, found, verdict, f"`{command}`"])
     if not rows:
-        return "*No result that is kept here has goals yet.*\n"
+        return "*No result of this page has goals yet.*\n"
     rows.sort(key=lambda row: not row[3].startswith("missed"))
     return _lines(["goal", "aimed at", "found", "", "measured by"], rows)
 

@@ -1,6 +1,6 @@
 """What the gateway costs: the same load on it and straight on vLLM, in turn, on one engine.
 
-python -m bench.serving.gateway [--rounds 7] [--tokens 32] [--base smollm2]
+python -m bench.serving.gateway [--rounds 5] [--tokens 32] [--base smollm2]
 
 A round in which the machine itself stood still is measured again.
 """
@@ -35,7 +35,7 @@ ATTEMPTS = 4
 def main() -> None:
     """Starts a gateway of its own, measures, prints one table, writes docs/results/serve.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="rounds of each load, direct and gateway in turn (7)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each load, direct and gateway in turn (5)")
     parser.add_argument("--tokens", type=int, default=32, help="tokens of each answer (32)")
     parser.add_argument("--base", default="smollm2", help="a known base or a folder (smollm2)")
     arguments = parser.parse_args()

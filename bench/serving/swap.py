@@ -1,6 +1,6 @@
 """A swap under load: 16 people stream from a persona while new revisions of it are published.
 
-python -m bench.serving.swap [--rounds 4] [--streams 16] [--peer-rounds 1]
+python -m bench.serving.swap [--rounds 3] [--streams 16] [--peer-rounds 1]
 
 Then the other ways to do it, and ours measured like them: vLLM's own endpoint by hand, a restart of vLLM, and one of
 llama.cpp.
@@ -55,7 +55,7 @@ def main() -> None:
     """Measures, prints the tables and the goals, writes docs/results/swap.json and .svg."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="smollm2", help="a known base or a folder (smollm2)")
-    parser.add_argument("--rounds", type=int, default=4, help="publishes of a new revision (4)")
+    parser.add_argument("--rounds", type=int, default=3, help="publishes of a new revision (3)")
     parser.add_argument("--streams", type=int, default=16, help="streams at once (16)")
     parser.add_argument("--peer-rounds", type=int, default=1, help="swaps by each of the other ways, 0 for none (1)")
     arguments = parser.parse_args()

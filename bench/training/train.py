@@ -1,9 +1,9 @@
 """Our trainer against TRL tuned by hand, TRL's command and LLaMA-Factory: same base, rows, settings; one judge.
 
-python -m bench.training.train [--rounds 3] [--cases "17 rows, LoRA" "200 rows, QLoRA" ...] [--ways ...]
+python -m bench.training.train [--rounds 2] [--cases "17 rows, LoRA" "200 rows, QLoRA" ...] [--ways ...]
 
 Each runs as people run it, a command that ends with an adapter on disk. Ours and the tuned one take turns for all
-rounds, the others run in the first one; cases with 200 rows end after ten steps. Tokens are counted without padding,
+rounds, the others run in the first one; cases with 200 rows end after six steps. Tokens are counted without padding,
 between the first and the last optimiser step. Times are from the start of the command; memory is that of all its
 processes. The held-out loss of each product of the first round is taken by one judge, so that nobody is faster by
 learning less, and our gateway's static check says whether it could be published as it is.
@@ -61,7 +61,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="smollm2", help="a known base or a folder (smollm2)")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of ours and of TRL tuned by hand, in turn (3)")
+    parser.add_argument("--rounds", type=int, default=2, help="runs of ours and of TRL tuned by hand, in turn (2)")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="of these (all)")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="of these (all)")
     parser.add_argument("--quiet-openmp", action="store_true", help="the others' idle threads sleep too, as ours do")

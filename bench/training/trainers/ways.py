@@ -26,7 +26,7 @@ SHARED = {
 }
 """Settings of all cases, in our words (`understudy.config.training.Training`); the precision is the processor's."""
 FEW = {"rows": "17 rows", "epochs": 2, "batch_size": 4}
-MANY = {"rows": "200 rows", "epochs": 1, "batch_size": 8, "max_steps": 10}
+MANY = {"rows": "200 rows", "epochs": 1, "batch_size": 8, "max_steps": 6}
 CASES: dict[str, dict[str, Any]] = {
     "17 rows, LoRA": {**FEW, "method": "lora"},
     "17 rows, QLoRA": {**FEW, "method": "qlora"},
