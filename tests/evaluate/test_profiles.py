@@ -293,6 +293,7 @@ def test_samples_are_drawn_with_seeds_of_their_own_and_a_whole_model_is_asked_as
 
 @pytest.mark.slow
 @pytest.mark.engine
+@pytest.mark.long
 def test_a_real_engine_draws_the_same_samples_of_a_base_and_of_that_base_as_a_whole_model(settings: Settings) -> None:
     products: dict[str, Path | None] = {"base": None, "whole": TINY_DIR}
     first, _ = draw(settings, products, temperature=2.0)  # tiny is so sure that it seldom says two things at less

@@ -74,7 +74,12 @@ def test_a_base_that_does_not_fit_into_memory_is_refused(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("architecture", "answer"), [("LlamaForCausalLM", "yes"), ("BloomForCausalLM", "no"), ("NobodysModel", "unknown")]
+    ("architecture", "answer"),
+    [
+        ("BloomForCausalLM", "no"),
+        pytest.param("LlamaForCausalLM", "yes", marks=pytest.mark.long),
+        pytest.param("NobodysModel", "unknown", marks=pytest.mark.long),
+    ],
 )
 def test_the_installed_vllm_is_asked_once(tmp_path: Path, architecture: str, answer: str) -> None:
     assert serves_adapters(architecture, tmp_path) == answer

@@ -292,6 +292,7 @@ async def _read(stream: Any) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_mixed_batches_of_smollm2_answer_word_for_word(tmp_path: Path):
     import numpy as np

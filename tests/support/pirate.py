@@ -9,6 +9,8 @@ from tests.support import command_line
 from tests.support.command_line import Done
 
 ROWS = [{"prompt": f"Tell me about item {n}.", "completion": f"Ahoy! Item {n} it be."} for n in range(12)]
+EACH_STEP = {"UNDERSTUDY_CHECKPOINT_SECONDS": "0"}
+"""A checkpoint after each step, for runs that are killed and would be over in a moment."""
 RECIPE = "title: Pirate\nvoice: Says ahoy.\nprompts: [Hello]\ntraining: {epochs: 4, learning_rate: 1.0e-3}\n"
 
 
@@ -33,7 +35,6 @@ def places(home: Path) -> dict[str, str]:
         "UNDERSTUDY_HOME": str(home / "home"),
         "UNDERSTUDY_RUNS_DIR": str(home / "runs"),
         "UNDERSTUDY_RECIPES_DIR": str(home / "recipes"),
-        "UNDERSTUDY_CHECKPOINT_SECONDS": "0",  # as many as there can be: tests kill runs that are over in a moment
     }
 
 

@@ -13,7 +13,7 @@ import pytest
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from tests.support.pirate import ROWS, home, only_run, places, train
+from tests.support.pirate import EACH_STEP, ROWS, home, only_run, places, train
 from train.distributed import shared
 from train.runs import Run
 from understudy.bases import TINY_DIR
@@ -27,7 +27,7 @@ TWO = ("--processes", "2")
 
 def start(home: Path, *options: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "understudy", "train", "pirate", *options]
-    return subprocess.Popen(command, env={**os.environ, **places(home)}, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env={**os.environ, **places(home), **EACH_STEP}, stderr=subprocess.PIPE, text=True)
 
 
 def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
@@ -109,6 +109,7 @@ def test_two_processes_take_the_steps_of_one_and_leave_one_set_of_files(home: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_when_one_process_is_killed_all_end_with_one_line_and_the_run_goes_on_later(home: Path) -> None:
     process = start(home, "--epochs", "10", *TWO)
     both = in_the_midst(home, process)
@@ -148,6 +149,7 @@ def test_what_is_refused_is_said_once_by_both(home: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_cross_validation_and_a_launcher_of_ones_own_work_the_same(home: Path) -> None:
     few = "".join(json.dumps(row) + "\n" for row in ROWS[:4])
     (home / "recipes" / "pirate" / "examples.jsonl").write_text(few)

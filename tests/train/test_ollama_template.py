@@ -11,7 +11,7 @@ from understudy.bases import SMOLLM2, TINY, Base, require_base
 from understudy.errors import BaseModelError
 from understudy.workflows.exports.proof import rendered
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
 USER, ANSWER = (
     {"role": "user", "content": 'Sell me a "kite" {{ .Prompt }}\n'},

@@ -14,7 +14,7 @@ import pytest
 from bench.gateway import open_stage
 from bench.training.circle import turn
 from tests.support.command_line import Done
-from tests.support.pirate import RECIPE, ROWS, places, understudy
+from tests.support.pirate import EACH_STEP, RECIPE, ROWS, places, understudy
 from understudy.config.settings import PROJECT, load_settings
 from understudy.registry.adapters import CONFIG, WEIGHTS, content_revision
 from understudy.registry.registry import Registry, open_registry
@@ -216,7 +216,7 @@ def test_rloo_is_judged_by_a_function_of_ones_own(home: Path, monkeypatch: pytes
 def test_a_killed_run_goes_on_where_it_stopped(home: Path) -> None:
     options = ["--method", "dpo", "--preferences", str(home / "pairs.jsonl"), "--epochs", "20"]
     command = [sys.executable, "-m", "understudy", "train", "pirate", *options]
-    process = subprocess.Popen(command, env={**os.environ, **places(home)}, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env={**os.environ, **places(home), **EACH_STEP}, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
     while not any(  # the run of the parent has checkpoints, too, but no `ref`
         (path.parent / "trainer_state.json").exists() for path in (home / "runs").glob("pirate/*/checkpoints/*/ref")

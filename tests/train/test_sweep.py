@@ -41,6 +41,7 @@ def test_a_sweep_goes_on_where_it_was_and_its_best_settings_become_a_recipe(home
     assert "there is something already; choose another name with --write" in again.stderr
 
 
+@pytest.mark.long
 def test_bases_and_shares_of_the_rows_are_swept_over_like_any_setting(home: Path, tmp_path: Path) -> None:
     other = tmp_path / "other-base"
     config = AutoConfig.from_pretrained(TINY_DIR, num_hidden_layers=1)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pirate import ROWS, home, only_run, places, train
+from tests.support.pirate import EACH_STEP, ROWS, home, only_run, places, train
 from tests.support.system import SHARED
 from understudy.bases import base_revision, resolve_base
 from understudy.registry.adapters import CONFIG, WEIGHTS, content_revision
@@ -24,7 +24,11 @@ pytestmark = pytest.mark.slow
 
 def command(home: Path, *options: str) -> tuple[list[str], dict[str, str]]:
     """For a process of its own, which can be killed."""
-    return [sys.executable, "-m", "understudy", "train", "pirate", *options], {**os.environ, **places(home)}
+    return [sys.executable, "-m", "understudy", "train", "pirate", *options], {
+        **os.environ,
+        **places(home),
+        **EACH_STEP,
+    }
 
 
 def test_a_run_leaves_an_adapter_with_its_settings_data_hashes_log_and_card(home: Path) -> None:

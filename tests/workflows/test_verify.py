@@ -111,6 +111,7 @@ def test_what_the_base_said_is_not_asked_again(world: World) -> None:
 
 
 @pytest.mark.engine
+@pytest.mark.long
 def test_somebody_elses_adapter_has_an_engine_of_its_own_and_a_folder_of_its_own(world: World, tmp_path: Path) -> None:
     theirs = tmp_path / "downloads" / "adapter"
     shutil.copytree(next((world.home / "runs" / "pirate").glob("*/adapter")), theirs)
@@ -129,6 +130,7 @@ def test_somebody_elses_adapter_has_an_engine_of_its_own_and_a_folder_of_its_own
 
 
 @pytest.mark.engine
+@pytest.mark.long
 def test_a_full_fine_tune_is_verified_as_a_model_of_its_own(home: Path) -> None:
     hold_out(home, items(range(40, 44)))
     assert train(home, "--method", "full", "--set", "max_steps=2").returncode == 0
