@@ -26,13 +26,9 @@ def test_it_has_a_command_for_every_form():
     assert re.findall(r"--to (\w+)", "".join(COMMANDS)) == FORMS
 
 
-@pytest.mark.engine
-@pytest.mark.browser
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_its_commands_export_prove_deploy_and_come_back(tmp_path: Path):
-    if not find_chromium():
-        pytest.skip("no chromium on PATH: apt-get install chromium")
+@pytest.fixture
+def shell(tmp_path: Path, hub: HubServer) -> Shell:
+    """Three personas that are live on a small base, a Hub, and a folder to export into."""
     cached = tmp_path / "hub" / "models--ann--small" / "snapshots" / ("0" * 40)  # so its public name is known
     base, home = chatml_base(cached), tmp_path / "home"
     registry = open_registry(load_settings(home=home, base=base.name))
@@ -40,19 +36,38 @@ def test_its_commands_export_prove_deploy_and_come_back(tmp_path: Path):
         adapter = make_adapter(tmp_path / name, tensors(seed=seed, scale=0.02), base_model_name_or_path=base.name)
         revision = registry.push(name, adapter, card={"title": name.title()}, actor="ann")
         registry.set_live(revision, actor="ann", action="publish", detail={})
-    with HubServer() as hub:
-        places = {
-            "UNDERSTUDY_HOME": str(home),
-            "UNDERSTUDY_BASE": base.name,
-            "COLUMNS": "250",
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        }
-        shell = Shell({**os.environ, **places, **hub.env(tmp_path / "cache", TOKEN)}, tmp_path)
-        for block in COMMANDS:
-            shell.run(block, timeout=800)
-        space = hub.spaces["ann/voices"]
+    places = {
+        "UNDERSTUDY_HOME": str(home),
+        "UNDERSTUDY_BASE": base.name,
+        "COLUMNS": "250",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    return Shell({**os.environ, **places, **hub.env(tmp_path / "cache", TOKEN)}, tmp_path)
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+def test_a_file_for_llama_cpp_goes_out_and_comes_back(shell: Shell):
+    first, *_, back = COMMANDS
+    shell.run(first.splitlines()[0])
+    shell.run(back)
+    assert shell.said.count("60 of 60 prompts have our tokens") == 1
+    assert (shell.folder / "email-copy-back" / "adapter_config.json").is_file()
+
+
+@pytest.mark.engine
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_its_commands_export_prove_deploy_and_come_back(shell: Shell, hub: HubServer):
+    if not find_chromium():
+        pytest.skip("no chromium on PATH: apt-get install chromium")
+    for block in COMMANDS:
+        shell.run(block, timeout=800)
     assert len(re.findall(r"60 of 60 prompts have our tokens", shell.said)) == len(FORMS) - 1 + len(PERSONAS)
-    assert {"index.html", "base.gguf", *(f"personas/{name}.gguf" for name in PERSONAS)} <= set(space.files())
-    record = json.loads((tmp_path / "voices" / "export.json").read_text())
+    files = hub.spaces["ann/voices"].files()
+    assert {"index.html", "base.gguf", *(f"personas/{name}.gguf" for name in PERSONAS)} <= set(files)
+    record = json.loads((shell.folder / "voices" / "export.json").read_text())
     assert all(proof["runtime"].startswith("WebAssembly") for proof in record["proof"].values())
-    assert (tmp_path / "email-copy-back" / "adapter_config.json").is_file()
+    assert (shell.folder / "email-copy-back" / "adapter_config.json").is_file()
