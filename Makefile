@@ -2,7 +2,8 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 export UNDERSTUDY_ARTIFACTS ?= artifacts
-# Tests of one file stay in one process, and share what it starts.
+# Tests of one file stay in one process, and share what it starts. Slow ones run in the order of their names: files with
+# one long test would otherwise come last.
 PARALLEL := -n logical --dist loadfile
 
 .PHONY: help demo test test-long test-fast chaos check format bench requirements migration clean
@@ -19,9 +20,9 @@ demo: setup ## Start everything, print the addresses, then train what is missing
 test: setup browser check ## All tests: static checks, then quick ones, then those with an engine, then slow ones.
 	$(BIN)/pytest -m "not slow and not engine" $(PARALLEL)
 	$(BIN)/pytest -m "not slow and engine"
-	$(BIN)/pytest -m "slow and not long" $(PARALLEL)
+	$(BIN)/pytest -m "slow and not long" $(PARALLEL) --no-loadscope-reorder
 
-test-long: setup ## What takes minutes each: chaos, the circle of votes, the images' entry points, a job of the Hub, a base made anew.
+test-long: setup ## What takes a minute or more each: chaos, the circle of votes, verify on the default base, the images' entry points.
 	$(BIN)/pytest -m long
 	$(BIN)/pytest -m "fuzz and not long" --hypothesis-profile=long
 
