@@ -214,7 +214,7 @@ def test_rloo_is_judged_by_a_function_of_ones_own(home: Path, monkeypatch: pytes
 
 
 def test_a_killed_run_goes_on_where_it_stopped(home: Path) -> None:
-    options = ["--method", "dpo", "--preferences", str(home / "pairs.jsonl"), "--epochs", "20"]
+    options = ["--method", "dpo", "--preferences", str(home / "pairs.jsonl"), "--epochs", "6"]
     command = [sys.executable, "-m", "understudy", "train", "pirate", *options]
     process = subprocess.Popen(command, env={**os.environ, **places(home), **EACH_STEP}, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
@@ -226,7 +226,7 @@ def test_a_killed_run_goes_on_where_it_stopped(home: Path) -> None:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = prefer(home, "dpo", "--epochs", "20")
+    done = prefer(home, "dpo", "--epochs", "6")
     assert done.returncode == 0, done.stderr
     assert ", went on from step " in done.stderr
 

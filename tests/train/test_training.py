@@ -64,7 +64,7 @@ def test_a_run_leaves_an_adapter_with_its_settings_data_hashes_log_and_card(home
 
 
 def test_a_killed_run_goes_on_where_it_stopped(home: Path) -> None:
-    arguments, env = command(home, "--epochs", "60")
+    arguments, env = command(home, "--epochs", "12")
     process = subprocess.Popen(arguments, env=env, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
     while not list((home / "runs").glob("pirate/*/checkpoints/*/trainer_state.json")):
@@ -75,10 +75,10 @@ def test_a_killed_run_goes_on_where_it_stopped(home: Path) -> None:
     process.wait()
     assert not (only_run(home) / "result.json").exists()
 
-    done = train(home, "--epochs", "60")
+    done = train(home, "--epochs", "12")
     assert done.returncode == 0, done.stderr
     assert "went on from step " in done.stderr
-    assert "180 steps" in done.stderr
+    assert "36 steps" in done.stderr
     assert (only_run(home) / "adapter" / WEIGHTS).is_file()
 
 

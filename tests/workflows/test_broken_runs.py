@@ -136,7 +136,7 @@ def test_a_held_out_row_that_is_trained_on_is_refused_by_check_and_by_train(home
 @pytest.mark.engine
 def test_a_run_that_knows_its_rows_by_heart_is_refused_by_verify_and_everything_is_kept(home: Path) -> None:
     hold_out(home, items(range(40, 48)))
-    assert train_pirate(home, "--epochs", "100", "--learning-rate", "0.005").returncode == 0
+    assert train_pirate(home, "--epochs", "100", "--learning-rate", "0.005", "--batch-size", "12").returncode == 0
     done = understudy(home, "verify", "pirate", "--engine", "own")
     assert done.returncode == 1, done.stderr + done.stdout
     assert "of its answers to training prompts are the rows' own, word for word" in done.stdout
