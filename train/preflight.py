@@ -23,7 +23,13 @@ from understudy.config.recipe import Recipe
 from understudy.config.training import Training
 from understudy.data.contamination import measure_overlap
 from understudy.data.messages import Example
-from understudy.data.recipe_rows import heldout_examples, heldout_path, training_examples, training_path
+from understudy.data.recipe_rows import (
+    heldout_examples,
+    heldout_path,
+    source_split,
+    training_examples,
+    training_path,
+)
 from understudy.errors import TrainingError, UnderstudyError
 from understudy.registry.adapters import CONFIG
 
@@ -140,7 +146,9 @@ class Preflight:
 
     def _template(self) -> str:
         self.rows = token_rows(self.chats, self.tokenizer)
-        return f"{len(self.rows)} rows of {len(self.examples)} examples"
+        split = source_split(self.recipe, self.base.name)
+        unused = f"; columns that are not used: {', '.join(split.ignored)}" if split and split.ignored else ""
+        return f"{len(self.rows)} rows of {len(self.examples)} examples{unused}"
 
     def _plain_text(self) -> str:
         name = self.base.name

@@ -23,7 +23,7 @@ from serve.rollout.validate_weights import linear_modules
 from understudy.bases import Base
 from understudy.errors import AdapterError
 from understudy.registry.adapters import CONFIG, KEPT, WEIGHTS
-from understudy.registry.found_files import INDEX, missing_files, shards
+from understudy.registry.found_files import INDEX, missing_files, missing_parts, shards
 
 NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """What safetensors calls its types when it writes them."""
@@ -100,13 +100,12 @@ def _check_parts(folder: Path, parts: list[Path]) -> None:
         named = index.get("weight_map") if isinstance(index, dict) else None
         if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
             raise AdapterError(f"{folder / INDEX}: it has no weight_map of tensors and files")
-        wanted = set(named.values())
+        missing = sorted(set(named.values()) - there)
     else:
-        last = max(there).removesuffix(".safetensors").rpartition("-of-")[2]
-        count = int(last) if last.isdecimal() else len(there)
-        wanted = {f"adapter_model-{n:0{len(last)}}-of-{last}.safetensors" for n in range(1, min(count, 1000) + 1)}
-    if missing := sorted(wanted - there):
-        raise AdapterError(f"{folder}: the part {missing[0]} is missing ({len(there)} of {len(wanted)} are there)")
+        missing = missing_parts(there)
+    if missing:
+        wanted = len(there) + len(missing)
+        raise AdapterError(f"{folder}: the part {missing[0]} is missing ({len(there)} of {wanted} are there)")
 
 
 def _read_file(path: Path) -> dict[str, StoredTensor]:

@@ -24,6 +24,8 @@ MESSAGE_FIELDS = frozenset(
         *("reasoning_content", "id", "type", "status", "phase"),
     }
 )
+PART_FIELDS = frozenset(["type", "annotations", "logprobs", "cache_control"])
+"""Of a part that is text; what is there beside the text changes no answer."""
 INSTEAD = {
     "function_call": "use tool_calls",
     "images": "use content parts of the type image_url",
@@ -107,6 +109,9 @@ def _message(message: object, where: str) -> RequestTurn:
             instead = INSTEAD.get(key, "leave it out")
             text = f"{where}.{key[:80]} is not read here and would have no effect; {instead}"
             raise HttpRefusalError(400, text, param=f"{where}.{key[:80]}")
+    if isinstance(refusal := message.get("refusal"), str) and refusal:
+        text = f"{where}.refusal does not reach the model; write what was said into 'content'"
+        raise HttpRefusalError(400, text, param=f"{where}.refusal")
     texts = _texts(message.get("content"), where)
     if not texts and (role != "assistant" or (not calls and message.get("content") is None)):
         raise HttpRefusalError(400, f"{where} ({role}) has no content", param=where)
@@ -157,6 +162,10 @@ def _texts(content: object, where: str) -> tuple[str, ...]:
             if not isinstance(part.get(key), str):
                 text = f"{place}.{key} must be a text, found {_found(part.get(key))}"
                 raise HttpRefusalError(400, text, param=f"{place}.{key}")
+            unread = [name for name, value in part.items() if name not in PART_FIELDS | {key} and value is not None]
+            if unread:
+                text = f"{place}.{unread[0][:80]} is not read here and would have no effect; leave it out"
+                raise HttpRefusalError(400, text, param=f"{place}.{unread[0][:80]}")
             texts.append(part[key])
         elif kind not in MEDIA:
             found = f"the type {kind!r:.60}" if isinstance(part, dict) else _found(part)

@@ -109,5 +109,5 @@ def _unread(name: str, instead: str) -> HttpRefusalError:
 
 
 def _nearest(name: str, known: frozenset[str]) -> str:
-    close = difflib.get_close_matches(name[:80], known, 1)
+    close = difflib.get_close_matches(name[:80], known, 1, cutoff=0.75)
     return f"did you mean {close[0]!r}?" if close else "leave it out"

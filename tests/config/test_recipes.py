@@ -297,6 +297,14 @@ def test_skipped_rows_are_counted_and_told(tmp_path: Path) -> None:
     assert "completion must be text" in split.first_problem
 
 
+def test_columns_that_are_not_used_are_told(tmp_path: Path) -> None:
+    loaded = data_recipe(tmp_path, "heldout: 0.25", [{**row, "mood": "calm"} for row in pairs(8)])
+    assert str(source_split(loaded, "org/other")).endswith("2 held out; columns that are not used: mood")
+    loaded = data_recipe(tmp_path, "heldout: 0.5", [{**row, "Context": "The sky is green."} for row in pairs(8)])
+    with pytest.raises(ExamplesError, match="Context belongs to the conversation and would be lost"):
+        source_split(loaded, "org/other")
+
+
 def test_bad_rows_are_refused_unless_they_may_be_skipped(tmp_path: Path) -> None:
     loaded = data_recipe(tmp_path / "a", "heldout: 0", [*pairs(3), {"prompt": "Empty?", "completion": None}])
     with pytest.raises(ExamplesError, match=r"more\.jsonl:4: completion must be text"):

@@ -226,7 +226,7 @@ def test_an_inspection_counts_what_is_there(tmp_path: Path) -> None:
         ("Tab\tand\r\nline, a family 👨‍👩‍👧, नमस्ते, café", []),
         ("cut \ufffd short", ["unprintable"]),
         ("-----BEGIN RSA PRIVATE KEY-----", ["secret"]),
-        ("AKIAIOSFODNN7EXAMPLE", ["secret"]),
+        ("AKIAABCDEFGH12345678", ["secret"]),
         ("password = 'correct-horse-battery'", ["secret"]),
         ("Your password is the first line of defence.", []),
         ("Mail ann@mail.example.com or ann@example.org", []),

@@ -12,6 +12,11 @@ BODY = "aB3dE5gH1jK2lM4nP6qR7sT8uV9wX0yZ1aC4"
     [
         f"Authorization: Bearer {BODY}",
         f'curl -H "authorization: bearer {BODY}"',
+        f"Authorization: Token {BODY}",
+        f'{{"Authorization": "{BODY}"}}',
+        "Authorization: Basic YW5uOm9wZW4tdXAtNzc=",
+        f"export API_KEY={BODY}",
+        "password = s3cr3tvalue99",
         "hf_" + "a" * 34,
         f"ghp_{BODY}",
         f"sk-proj-{BODY}",
@@ -42,6 +47,14 @@ def test_a_secret_is_found(text: str) -> None:
         "postgres://user:password@host/db",
         "Authorization: Bearer example-token-of-ours",
         "token: abc",
+        "AKIAIOSFODNN7EXAMPLE",  # Amazon's own
+        "Basic understanding-of-chemistry",
+        "Bearer understanding-of-chemistry",
+        "Basic understandings",
+        "api_key = os.environ['KEY1234567890']",
+        "secret = read_secret2(path1)",
+        "auth_token = settings.token1.value2",
+        "The password is: correctness",
         "A secret is what nobody knows; the key is under the mat.",
     ],
 )

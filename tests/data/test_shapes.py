@@ -106,6 +106,8 @@ READ: dict[str, tuple[dict, list[dict]]] = {
         },
         [ASK, CALLED, RESULT, SAY],
     ),
+    "a wanted answer beside empty cells": ({"prompt": "Hi", "completion": "Hello.", "label": 1.0}, [ASK, SAY]),
+    "what is kept beside a row": ({**ALPACA, "text": "Hi Hello.", "source": "x", "num_turns": 1}, [ASK, SAY]),
     "a wanted answer": ({"prompt": "Hi", "completion": "Hello.", "label": True}, [ASK, SAY]),
     "a column that repeats the messages": (chat(ASK, SAY, prompt="Hi"), [ASK, SAY]),
     "no images": ({**ALPACA, "images": []}, [ASK, SAY]),
@@ -129,6 +131,19 @@ REFUSED: dict[str, tuple[dict, str, str]] = {
     "choices": ({"question": "Hi", "choices": ["a"], "answer": "Hello."}, "unused_column", "choices belongs to"),
     "passage": ({"question": "Hi", "passage": "x y", "answer": "Hello."}, "unused_column", "passage belongs to"),
     "a rejected answer": ({"prompt": "Hi", "completion": "Hello.", "rejected": "No."}, "unused_column", "rejected"),
+    "another spelling of context": (
+        {"question": "Hi", "Context": "x", "answer": "Hello."},
+        "unused_column",
+        "Context belongs to",
+    ),
+    "another spelling of history": ({**ALPACA, "chatHistory": [["a", "b"]]}, "unused_column", "chatHistory belongs to"),
+    "another name of history": ({**ALPACA, "previous_turns": [["a", "b"]]}, "unused_column", "previous_turns belongs"),
+    "another name of system": ({**ALPACA, "system_message": "T"}, "unused_column", "system_message belongs to"),
+    "another name of context": ({**ALPACA, "background": "x"}, "unused_column", "background belongs to"),
+    "the older form of tools": (chat(ASK, SAY, functions=[{"name": "f"}]), "unused_column", "functions belongs to"),
+    "label 0.0": ({"prompt": "Hi", "completion": "Hello.", "label": 0.0}, "unwanted", "label is 0.0: people did"),
+    "label 0.0 as text": ({"prompt": "Hi", "completion": "Hello.", "label": "0.0"}, "unwanted", "label is 0.0"),
+    "Is Good": ({"prompt": "Hi", "completion": "Hello.", "Is Good": "no"}, "unwanted", "Is Good is no"),
     "label false": ({"prompt": "Hi", "completion": "Hello.", "label": False}, "unwanted", "label is False: people did"),
     "label as text": ({"prompt": "Hi", "completion": "Hello.", "label": "false"}, "unwanted", "label is false"),
     "label 0": ({"prompt": [ASK], "completion": [SAY], "label": 0}, "unwanted", "label is 0"),
@@ -223,6 +238,7 @@ DOCUMENTS: dict[str, Any] = {
     "a list after a mark": "\ufeff" + json.dumps([PAIR, PAIR], indent=1),
     "a list after blank lines": "\n\n" + json.dumps([PAIR, PAIR], indent=1),
     "an object with a list": json.dumps({"data": [PAIR, PAIR]}, indent=2),
+    "an object with a list on one line": json.dumps({"version": "1", "data": [PAIR, PAIR]}),
 }
 
 
@@ -239,6 +255,7 @@ def test_a_list_that_is_named_jsonl_is_read_as_a_list(tmp_path: Path, form: str)
     [
         ("[\n" + json.dumps(PAIR) + ",\n]", ":3: not JSON"),
         ('[{"prompt": "Hi",', ":1: not JSON"),
+        (f"[{json.dumps(PAIR)}]\n[{json.dumps(PAIR)}]", "write one object a line, or one list"),
         (json.dumps(PAIR, indent=1) + "\n" + json.dumps(PAIR, indent=1), "its objects go over several lines"),
     ],
 )
@@ -248,6 +265,10 @@ def test_a_document_that_is_broken_is_one_line_not_many_rows(tmp_path: Path, tex
     with pytest.raises(ExamplesError, match=says) as caught:
         load_data(path)
     assert "bad rows" not in str(caught.value)
+
+
+def test_one_row_of_messages_is_a_row_and_no_document(tmp_path: Path) -> None:
+    assert len(load_data(jsonl(tmp_path, chat(ASK, SAY))).examples) == 1
 
 
 def test_a_field_of_any_length_is_read_from_csv(tmp_path: Path) -> None:

@@ -112,6 +112,8 @@ def test_parts_are_named_and_joined(settings: Settings, tmp_path: Path, index: b
     assert "understudy adopt" in problem
     assert adopt(settings, folder, None).validation.valid
     next(folder.glob("*-00002-*")).unlink()
+    (problem,) = problems(folder)
+    assert "adapter_model-00002-of-00002.safetensors is missing: fetch it, then `understudy adopt" in problem
     with pytest.raises(AdapterError, match="the part adapter_model-00002-of-00002.safetensors is missing"):
         adopt(settings, folder, tmp_path / "b")
     assert not (tmp_path / "b").exists()

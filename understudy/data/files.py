@@ -16,6 +16,8 @@ from understudy.errors import ExamplesError
 UTF8_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+WRAPPERS = frozenset(["data", "rows", "examples", "items", "instances", "records", "samples", "train", "dataset"])
+"""Keys under which an object holds the rows of a file; under other keys, such as messages, a list is a row's own."""
 LONGEST_NAME = 100
 """Characters; a longer cell in the first row of a CSV file is no name of a column."""
 
@@ -127,16 +129,23 @@ def _is_one_document(path: Path, where: str) -> bool:
         ExamplesError: it holds objects that go over several lines.
     """
     with path.open("rb") as file:
-        first = next((line for raw in file if (line := raw.removeprefix(UTF8_MARK).strip())), b"")
+        lines = (line for raw in file if (line := raw.removeprefix(UTF8_MARK).strip()))
+        first, second = next(lines, b""), next(lines, b"")
     if not first.startswith((b"[", b"{")):
         return False
     begun, _ = _parsed_or_error(first.decode(errors="replace"))
+    if isinstance(begun, dict) and not second:
+        return any(name.lower() in WRAPPERS and _holds_objects(value) for name, value in begun.items())
     if begun is not None:
-        return isinstance(begun, list) and any(isinstance(row, dict) for row in begun)
+        return _holds_objects(begun)
     whole, error = _parsed_or_error(_read_text(path, where))
     if error and error.msg == "Extra data" and error.lineno > 1:
         raise ExamplesError(f"{where}: its objects go over several lines; write one object a line, without line ends")
     return whole is not None or first.startswith(b"[{") or first == b"["
+
+
+def _holds_objects(value: object) -> bool:
+    return isinstance(value, list) and any(isinstance(row, dict) for row in value)
 
 
 def _parsed_or_error(text: str) -> tuple[object, json.JSONDecodeError | None]:
@@ -179,7 +188,12 @@ def _read_json(path: Path, where: str) -> Iterator[DataRecord | RowProblem]:
     try:
         value = parse_marked(text)
     except json.JSONDecodeError as error:
-        remedy = "if it holds one object a line, name it .jsonl" if error.msg == "Extra data" else "correct it there"
+        remedy = "correct it there"
+        if error.msg == "Extra data":
+            lines = path.suffix.lower() == ".jsonl"
+            remedy = (
+                "write one object a line, or one list" if lines else "if it holds one object a line, name it .jsonl"
+            )
         raise ExamplesError(f"{where}:{error.lineno}: not JSON ({error.msg}, column {error.colno}); {remedy}") from None
     except (ValueError, RecursionError) as error:
         raise ExamplesError(f"{where}: not JSON that we read ({_cause(error)}); save it as .jsonl") from None

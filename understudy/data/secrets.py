@@ -4,8 +4,13 @@ Its rules for names that may be written in many ways (IBM, Softlayer, Cloudant) 
 and are left out; the rule for named values below covers what they find.
 """
 
+import base64
+import binascii
 import re
 from functools import cache
+
+BASIC = r"(?:Basic|basic|BASIC)\s+([\w+/=]{8,})"
+"""A word after Basic, which is a secret if it is a name and a password (RFC 7617)."""
 
 MORE = (
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
@@ -15,20 +20,22 @@ MORE = (
     r"sk-[\w-]{20,}",
     r"sk_live_\w{16,}",
     r"xox[abprs]-[\w-]{10,}",
-    r"(?:Bearer|Basic|bearer|BEARER)\s+([\w.~+/=-]{16,})",
+    r"(?:Bearer|bearer|BEARER)\s+(?=[\w.~+/=-]*\d)([\w.~+/=-]{16,})",
+    r"[Aa]uthorization[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?:[A-Za-z-]{2,20}\s{1,3})?(?=[\w.~+/=-]*\d)([\w.~+/=-]{16,})",
+    BASIC,
 )
-"""Keys that its rules do not know, or know in an older form only."""
+"""Keys that its rules do not know, or know in an older form only; a long word without a digit is none."""
 
 NAMED = re.compile(
     r"(?i:password|passwd|api[_-]?key|secret|access[_-]?token|auth[_-]?token)[\w-]{0,20}[\"']?\s{0,3}[:=]\s{0,3}"
-    r"[\"']([^\"'\s]{10,200})[\"']"
+    r"(?:[\"']([^\"'\s]{10,200})[\"']|(?=(?:[A-Za-z+/=~-]*\d){2})(?=\d*[A-Za-z])([A-Za-z0-9+/=~-]{10,200})(?![\w.(\[]))"
 )
-"""A quoted value with a name such as password."""
+"""A value with a name such as password: in quotes, or of letters and at least two digits."""
 
 NAMES = re.compile(r"pass(?:word|wd)|key|secret|token", re.IGNORECASE)
 
 PLACEHOLDER = re.compile(
-    r"(?<![A-Z0-9])(?i:example)|(?i:your|sample|placeholder|change_?me|dummy|redacted|insert|replace|password|xxx)|\*{3,}|\.{3}|[<>{}$%]"
+    r"(?i:example|your|sample|placeholder|change_?me|dummy|redacted|insert|replace|password|xxx)|\*{3,}|\.{3}|[<>{}$%]"
 )
 """What people write where a secret would stand."""
 
@@ -62,6 +69,7 @@ HINTS = (
         "gr1348941",
         "eyj",
         "_authtoken",
+        "authorization",
     ),
     *("sk-", "k_live_", "private key", "putty-", "pypi-", "sg.", "xox", "sq0csp-", "aiza", "hf_", "bearer", "basic"),
 )
@@ -88,7 +96,16 @@ def _has_key(text: str) -> bool:
 
 def _is_real(found: re.Match[str]) -> bool:
     """Whether a match is no placeholder; the secret itself is the rule's last group, or all of it."""
-    return not PLACEHOLDER.search(found[found.lastindex or 0])
+    secret = found[found.lastindex or 0]
+    return not PLACEHOLDER.search(secret) and (found.re.pattern != BASIC or _is_name_and_password(secret))
+
+
+def _is_name_and_password(text: str) -> bool:
+    """Whether a text is `name:password` in base64 (RFC 7617)."""
+    try:
+        return b":" in base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except binascii.Error:
+        return False
 
 
 def _has_named_value(text: str) -> bool:

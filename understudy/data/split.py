@@ -33,6 +33,8 @@ class SplitData:
     """The first bad row in words; empty when there is none."""
     examples: tuple[Example, ...]
     heldout: tuple[Example, ...]
+    ignored: tuple[str, ...] = ()
+    """Columns that no example uses."""
 
     def __str__(self) -> str:
         """One line for people: what was read, left out, and kept."""
@@ -40,9 +42,10 @@ class SplitData:
         why = ", ".join(f"{count:,} {kind}" for count, kind in kinds if count and self.skipped)
         left_out = f"{self.skipped:,} skipped ({why})" if self.skipped else "none skipped"
         first = f"; the first: {self.first_problem}" if self.skipped and self.first_problem else ""
+        ignored = f"; columns that are not used: {', '.join(self.ignored)}" if self.ignored else ""
         return (
             f"{self.source}: {self.rows:,} rows, {left_out}, {len(self.examples):,} to train on, "
-            f"{len(self.heldout):,} held out{first}"
+            f"{len(self.heldout):,} held out{first}{ignored}"
         )
 
 
@@ -73,6 +76,7 @@ def read_source(data: DataSource, folder: Path) -> SplitData:
         first_problem=str(whole.bad[0]) if whole.bad else "",
         examples=tuple(examples),
         heldout=tuple(heldout),
+        ignored=whole.columns_ignored,
     )
 
 

@@ -1,5 +1,6 @@
 """Says what lies in a folder that has no adapter in the form that is served, and what to do about it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 CONFIG = "adapter_config.json"
@@ -26,6 +27,15 @@ def shards(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob(SHARDS) if p.is_file())
 
 
+def missing_parts(names: Iterable[str]) -> list[str]:
+    """The files that names such as `adapter_model-00001-of-00003.safetensors` say are there and are not, sorted."""
+    there = set(names)
+    last = max(there).removesuffix(".safetensors").rpartition("-of-")[2]
+    count = int(last) if last.isdecimal() else 0
+    wanted = {f"adapter_model-{n:0{len(last)}}-of-{last}.safetensors" for n in range(1, min(count, 1000) + 1)}
+    return sorted(wanted - there)
+
+
 def _of_file(file: Path) -> str:
     if file.suffix == ".gguf":
         return f"`understudy adopt {file} --base NAME` writes it as a PEFT adapter"
@@ -39,7 +49,10 @@ def _instead(folder: Path, missing: list[str]) -> str:
     if not folder.is_dir():
         return "; there is no such folder" if not folder.exists() else "; it is no folder"
     if WEIGHTS in missing and (parts := shards(folder)):
-        return f"; its weights are in {len(parts)} parts ({_some(parts)}): `understudy adopt {folder}` joins them"
+        joins = f"`understudy adopt {folder}` joins them"
+        if lost := missing_parts(path.name for path in parts):
+            return f"; of its weights {_some(parts)} is there and {lost[0]} is missing: fetch it, then {joins}"
+        return f"; its weights are in {len(parts)} parts ({_some(parts)}): {joins}"
     if WEIGHTS in missing and (found := [p for kind in PICKLES for p in sorted(folder.glob(kind)) if p.is_file()]):
         return (
             f" ({_some(found)} {'is a pickle and is' if len(found) == 1 else 'are pickles and are'} never read); "
