@@ -39,14 +39,22 @@ more = {
     "images": values,
     "choices": values,
 }
-exact = st.fixed_dictionaries({}, optional={**cells, **more, "messages": talks, "chosen": talks, "rejected": talks})
-spellings = st.sampled_from([str, str, str, str, str, str.title, str.upper])
-rows = exact.flatmap(
-    lambda row: st.tuples(*[spellings] * len(row)).map(
-        lambda chosen: {spelling(name): value for spelling, (name, value) in zip(chosen, row.items(), strict=True)}
-    )
-)
-"""Mostly as the schemas have the names of columns; now and then as somebody else writes them."""
+any_row = st.fixed_dictionaries({}, optional={**cells, **more, "messages": talks, "chosen": talks, "rejected": talks})
+forms = st.sampled_from([("prompt", "completion"), ("instruction", "output"), ("question", "answer")])
+spellings = st.sampled_from([str, str.title, str.upper, str.capitalize])
+
+
+@st.composite
+def almost_usual(draw: st.DrawFn) -> dict[str, object]:
+    """A good row with a column or two beside it, now and then in another spelling."""
+    asked, said = draw(forms)
+    row: dict[str, object] = {asked: "alpha", said: "beta"}
+    for name in draw(st.lists(st.sampled_from(sorted(more)), max_size=2, unique=True)):
+        row[draw(spellings)(name)] = draw(more[name])
+    return row
+
+
+rows = any_row | almost_usual()
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
