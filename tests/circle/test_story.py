@@ -51,7 +51,7 @@ class World:
         }
 
     @property
-    def on_stage(self) -> dict[str, str]:
+    def of_the_gateway(self) -> dict[str, str]:
         """The gateway's environment."""
         return {
             **self.hub.env(self.folder / "stage" / "hf", TOKEN),
@@ -82,13 +82,13 @@ class World:
                 if self.answer()[0] == short(commit):
                     return time.monotonic() - began
             except httpx.HTTPStatusError:
-                pass  # not on stage yet
+                pass  # not live yet
             time.sleep(0.1)
         raise AssertionError(f"{short(commit)} is not live after {seconds} s:\n{self.history()}")
 
     def history(self) -> list[dict]:
         """What happened on the gateway's side, newest first."""
-        text = self.understudy("history", "email-copy", "--json", at=self.on_stage)
+        text = self.understudy("history", "email-copy", "--json", at=self.of_the_gateway)
         return json.loads(text)
 
 
@@ -142,7 +142,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         (tmp_path / "personas.yaml").write_text(f"email-copy:\n  repo: {REPO}\n")
         hub.webhook(f"{settings.gateway}/hooks/hub", SECRET)
         serve = [sys.executable, "-m", "understudy", "serve"]
-        gateway = Child(serve, log=settings.logs_dir / "serve.log", env=world.on_stage)
+        gateway = Child(serve, log=settings.logs_dir / "serve.log", env=world.of_the_gateway)
         try:
             wait_for(f"{settings.gateway}/ready", gateway)
             yield world
@@ -154,7 +154,7 @@ def head(world: World) -> str:
     return world.hub.repos[REPO].refs["main"]
 
 
-def test_a_push_is_on_stage_and_a_broken_one_is_not(world: World) -> None:
+def test_a_push_is_live_and_a_broken_one_is_not(world: World) -> None:
     # 17 examples become an adapter, it is shown to work, pushed, and answers a moment later.
     world.understudy("train", "email-copy")
     world.understudy("verify", "email-copy")

@@ -58,7 +58,7 @@ class Fleet:
         return next((m["understudy"]["revision"] for m in models if m["id"] == persona), "")
 
     def publish(self, persona: str) -> httpx.Response:
-        """Puts the newest registered revision on stage."""
+        """Publishes the newest registered revision."""
         url, headers = f"{self.system.gateway_url}/admin/publish", self.system.admin_headers
         return httpx.post(url, json={"persona": persona, "actor": "test"}, headers=headers, timeout=300)
 

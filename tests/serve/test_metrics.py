@@ -143,7 +143,7 @@ def test_the_last_requests_of_a_gone_revision_can_still_be_scraped(metrics: Metr
     assert label_sets(metrics) == 0
 
 
-def test_an_engines_end_forgets_what_was_not_put_back_on_stage(metrics: Metrics, clock: Hands) -> None:
+def test_an_engines_end_forgets_what_was_not_loaded_again(metrics: Metrics, clock: Hands) -> None:
     for persona, revision in (("base", "base"), ("poet", REVISION), ("poet", "0" * 12), ("gone", REVISION)):
         metrics.prepare(persona, revision)
     metrics.forget_others({("poet", REVISION)})

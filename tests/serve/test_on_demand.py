@@ -236,7 +236,7 @@ def test_while_the_hub_is_down_what_is_loaded_answers_and_the_rest_is_503(
 def test_guests_leave_for_guests_but_never_a_persona_for_a_guest(play: Plays) -> None:
     async def scene(stage: HubStage) -> None:
         stage.push("ann/star")
-        await stage.until(lambda: on_stage(stage))
+        await stage.until(lambda: is_live(stage))
         names = [f"ann/guest-{number}" for number in range(3)]
         commits = {name: stage.push(name)[:12] for name in names}
         for name in names[:2]:  # four slots: the persona, whoever is probed, and two guests
@@ -251,7 +251,7 @@ def test_guests_leave_for_guests_but_never_a_persona_for_a_guest(play: Plays) ->
         assert await stage.answering(names[1]) == commits[names[1]]
         assert stage.count("/resolve/") == fetched
 
-    async def on_stage(stage: HubStage) -> bool:
+    async def is_live(stage: HubStage) -> bool:
         return await stage.answering("star") != "404"
 
     play(scene, "star: {repo: ann/star}", slots=4, hub_poll=600, **OPEN)

@@ -83,7 +83,7 @@ def another(system: System, persona: str) -> str:
     return others[0] if others else vary(registry, registry.revision(persona, now), 9).id[:12]
 
 
-def test_the_revision_before_waits_in_the_wings_and_the_one_before_that_is_unloaded(system: System) -> None:
+def test_the_revision_before_stays_loaded_and_the_one_before_that_is_unloaded(system: System) -> None:
     first, registry = live(system, "stand-up"), open_registry(system.settings)
     for number in (1, 2):
         vary(registry, registry.revision("stand-up", first), number)

@@ -31,7 +31,7 @@ def test_a_request_in_flight_keeps_its_revision_and_the_next_takes_the_new_one(
     play(settings, tmp_path, scene)
 
 
-def test_what_was_live_before_waits_in_the_wings_and_comes_back_without_the_engine(
+def test_what_was_live_before_stays_loaded_and_comes_back_without_the_engine(
     settings: Settings, tmp_path: Path
 ) -> None:
     async def scene(bench: Bench) -> None:
@@ -86,7 +86,7 @@ def test_many_publishes_leave_no_more_loaded_than_a_few(settings: Settings, tmp_
         for number in range(100):
             await bench.publish((bench.first, bench.second, bench.third)[number % 3])
         await bench.until(lambda: len(bench.engine.loaded) == 3)
-        assert len(bench.table.loaded) == 2, "the live one and the one in the wings"
+        assert len(bench.table.loaded) == 2, "the live one and the previous one"
 
     play(settings, tmp_path, scene)
 
@@ -109,7 +109,7 @@ def test_a_registry_that_fails_leaves_the_incumbent_and_nothing_loaded(
     play(settings, tmp_path, scene)
 
 
-def test_a_publish_that_outlives_its_engine_is_put_on_stage_by_the_replay(settings: Settings, tmp_path: Path) -> None:
+def test_a_publish_that_outlives_its_engine_is_made_live_by_the_replay(settings: Settings, tmp_path: Path) -> None:
     async def scene(bench: Bench) -> None:
         await bench.publish(bench.first)
         set_live = bench.registry.set_live
@@ -194,7 +194,7 @@ def test_the_arena_is_told_which_other_revisions_answer(settings: Settings, tmp_
         await bench.publish(bench.first)
         assert bench.table.others("poet") == []
         await bench.publish(bench.second)
-        assert bench.table.others("poet") == [short(bench.first.id)], "it waits in the wings"
+        assert bench.table.others("poet") == [short(bench.first.id)], "it stays loaded"
         await bench.publisher.publish("poet", bench.third.id, actor="test", share=0.5)
         assert bench.table.others("poet") == sorted([short(bench.first.id), short(bench.third.id)])
         for other in bench.table.others("poet"):

@@ -1,4 +1,4 @@
-"""A thousand personas, some slots: what a start loads, who rests, and what whoever asks for them gets."""
+"""A thousand personas, some slots: what a start loads, what stays unloaded, and what whoever asks for them gets."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -46,7 +46,7 @@ class Company:
             self.registry.set_live(revision, actor="test", action="publish", detail={})
 
     @property
-    def on_stage(self) -> list[str]:
+    def loaded(self) -> list[str]:
         return sorted(self.table.live)
 
     @contextmanager
@@ -102,13 +102,13 @@ def test_whoever_is_on_trial_comes_first_and_then_the_latest_used(settings: Sett
         later = datetime.now(UTC) + timedelta(hours=1)
         company.registry.used({f"p{n:03}": later + timedelta(minutes=n) for n in (5, 9, 11)})
         await company.publisher.replay()
-        assert {"p003", "p005", "p009", "p011"} <= set(company.on_stage)
+        assert {"p003", "p005", "p009", "p011"} <= set(company.loaded)
         assert list(company.table.trials) == ["p003"]
 
     play(settings, tmp_path, scene)
 
 
-def test_many_who_ask_for_one_that_rests_wait_for_one_load_and_nobody_ends_it_by_going_away(
+def test_many_who_ask_for_one_that_is_not_loaded_wait_for_one_load_and_nobody_ends_it_by_going_away(
     settings: Settings, tmp_path: Path
 ) -> None:
     async def scene(company: Company) -> None:
@@ -137,8 +137,8 @@ def test_a_pinned_name_wakes_only_the_revision_that_is_meant(settings: Settings,
         await company.lazy_loader.ensure_loaded(f"{name}@{revision.id[:12]}")
         await company.lazy_loader.ensure_loaded(f"{other}@{'0' * 12}")
         await company.lazy_loader.ensure_loaded("nobody")
-        assert name in company.on_stage
-        assert other not in company.on_stage
+        assert name in company.loaded
+        assert other not in company.loaded
         with company.table.lease(f"{name}@{revision.id[:12]}") as target:
             assert target.persona == name
 
@@ -160,12 +160,12 @@ def test_who_cannot_come_is_refused_with_the_reason_and_tried_again_later(settin
         company.engine.misbehave = ""
         company.now += REFUSED_FOR + 1
         await company.lazy_loader.ensure_loaded(name)
-        assert name in company.on_stage
+        assert name in company.loaded
 
     play(settings, tmp_path, scene)
 
 
-def test_a_publish_on_one_that_rests_knows_what_was_live_before(settings: Settings, tmp_path: Path) -> None:
+def test_a_publish_on_one_that_is_not_loaded_knows_what_was_live_before(settings: Settings, tmp_path: Path) -> None:
     async def scene(company: Company) -> None:
         company.hire(*named(9))
         await company.publisher.replay()
@@ -180,7 +180,7 @@ def test_a_publish_on_one_that_rests_knows_what_was_live_before(settings: Settin
     play(settings, tmp_path, scene)
 
 
-def test_a_publish_goes_through_even_if_what_rests_is_broken(settings: Settings, tmp_path: Path) -> None:
+def test_a_publish_goes_through_even_if_what_is_not_loaded_is_broken(settings: Settings, tmp_path: Path) -> None:
     async def scene(company: Company) -> None:
         company.hire(*named(9))
         await company.publisher.replay()
@@ -194,7 +194,7 @@ def test_a_publish_goes_through_even_if_what_rests_is_broken(settings: Settings,
     play(settings, tmp_path, scene)
 
 
-def test_models_lists_who_rests_and_use_is_written_down(settings: Settings, tmp_path: Path) -> None:
+def test_models_lists_what_is_not_loaded_and_use_is_written_down(settings: Settings, tmp_path: Path) -> None:
     async def scene(company: Company) -> None:
         company.hire(*named(30))
         await company.publisher.replay()
@@ -207,10 +207,10 @@ def test_models_lists_who_rests_and_use_is_written_down(settings: Settings, tmp_
         assert gateway.model("p029") == gateway.models()[-1]
         with pytest.raises(NotFoundError):
             gateway.model("nobody")
-        with company.table.lease(company.on_stage[-1]):
+        with company.table.lease(company.loaded[-1]):
             pass
         gateway.write_use()
-        assert company.registry.live()[0][0].name == company.on_stage[-1]
+        assert company.registry.live()[0][0].name == company.loaded[-1]
         assert company.table.used == {}
 
     play(settings, tmp_path, scene)

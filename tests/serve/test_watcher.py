@@ -47,7 +47,7 @@ def test_a_webhook_is_enough_and_many_are_one_look(play: Plays) -> None:
 
 
 def test_a_webhook_is_believed_in_nothing_but_the_name(play: Plays, hub: HubServer) -> None:
-    """Late, repeated and invented deliveries change nothing: what the Hub has is what is on stage."""
+    """Late, repeated and invented deliveries change nothing: what the Hub has is what is live."""
 
     async def scene(stage: HubStage) -> None:
         first, second = stage.push(), stage.push()

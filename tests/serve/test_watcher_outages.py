@@ -94,7 +94,7 @@ def test_a_private_repository_is_followed_with_a_token(play: Plays, monkeypatch:
     play(scene, FOLLOW)
 
 
-def test_retry_after_is_honoured_even_when_somebody_knocks(play: Plays) -> None:
+def test_retry_after_is_honoured_even_when_a_poll_is_requested(play: Plays) -> None:
     async def scene(stage: HubStage) -> None:
         await stage.until_answering(stage.push())
         stage.hub.fail(429, matching="/refs", times=1, retry_after=2)
@@ -122,7 +122,7 @@ def test_a_download_that_is_cut_goes_on_where_it_stopped(play: Plays) -> None:
     play(scene, FOLLOW)
 
 
-def test_a_download_that_keeps_failing_is_given_up_until_somebody_knocks(
+def test_a_download_that_keeps_failing_is_given_up_until_a_poll_is_requested(
     play: Plays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scene(stage: HubStage) -> None:
@@ -163,7 +163,7 @@ def test_what_arrives_damaged_is_fetched_again_and_never_stored(play: Plays) -> 
     play(scene, FOLLOW)
 
 
-def test_after_a_restart_everything_is_on_stage_without_the_hub_and_its_cache(play: Plays, hub: HubServer) -> None:
+def test_after_a_restart_everything_is_live_without_the_hub_and_its_cache(play: Plays, hub: HubServer) -> None:
     commits: list[str] = []
 
     async def scene(stage: HubStage) -> None:
