@@ -33,7 +33,7 @@ def plain_rows(records: Iterator[DataRecord]) -> Iterator[DataRecord]:
     if first is None:
         return
     records = chain([first], records)
-    if {"type", "models", "states"} <= first.row.keys():
+    if _is_fastchat(first.row):
         for record in records:
             yield DataRecord(record.origin, _fastchat(record))
     elif _is_feedback(first.row):
@@ -42,6 +42,15 @@ def plain_rows(records: Iterator[DataRecord]) -> Iterator[DataRecord]:
                 yield DataRecord(record.origin, row)
     else:
         yield from records
+
+
+def is_log(row: dict) -> bool:
+    """Whether `plain_rows` makes other rows of a file with this first one."""
+    return _is_fastchat(row) or _is_feedback(row)
+
+
+def _is_fastchat(row: dict) -> bool:
+    return {"type", "models", "states"} <= row.keys()
 
 
 def _fastchat(record: DataRecord) -> dict[str, object]:

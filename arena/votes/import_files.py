@@ -6,7 +6,7 @@ winner_tie), counts of a pair's wins (item_a, item_b, wins_a, wins_b, ties), or 
 (`arena.votes.arena_logs`).
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +15,12 @@ import numpy as np
 
 from arena.votes.arena_logs import UNSIDED
 from arena.votes.counts import COLUMNS, Codebook, VoteTable, steps_of
-from arena.votes.vote_chunks import Chunk, NotInColumnsError, chunks, fast_chunks, origin_of
+from arena.votes.vote_chunks import JSON_SUFFIXES, Chunk, NotInColumnsError, chunks, fast_chunks, origin_of
 from arena.votes.vote_columns import find_columns, is_needed, lone_columns
 from arena.votes.vote_repeats import count_repeats, suspects, tells_votes_apart
 from arena.votes.vote_rows import ChunkVotes, votes_of
 from arena.votes.vote_times import BadTimeError, order_of
-from arena.votes.vote_values import BadVoteError, Values, taken
+from arena.votes.vote_values import BadVoteError, Values, compact, taken
 from understudy.data.records import shown
 from understudy.errors import ExamplesError
 
@@ -49,10 +49,22 @@ def read_votes(path: Path, *, by: str | None = None) -> VotesFile:
     Raises:
         ExamplesError: the file cannot be read, a column is missing, or a row holds what is no vote.
     """
+    fast = fast_chunks(path, lambda name: is_needed(name, by))
     try:
-        return _FileReading(path, by).of(fast_chunks(path, lambda name: is_needed(name, by)))
+        return _read_whole(path, by, fast)
     except NotInColumnsError:
         return _FileReading(path, by).of(chunks(path))
+
+
+def _read_whole(path: Path, by: str | None, fast: Iterable[Chunk]) -> VotesFile:
+    """As `_FileReading.of`; of JSON, errors in the syntax come before errors in the votes, wherever they are."""
+    fast = iter(fast)
+    try:
+        return _FileReading(path, by).of(fast)
+    except ExamplesError:
+        if path.suffix.lower() in JSON_SUFFIXES:
+            deque(fast, maxlen=0)
+        raise
 
 
 class _FileReading:
@@ -101,7 +113,7 @@ class _FileReading:
             raise ExamplesError(f"{origin_of(self._path, chunk, error.row)}: {error}") from None
         self._parts.append(votes)
         times = chunk.columns.get(columns["order"]) if "order" in columns else None
-        self._times.append(None if times is None else taken(times, votes.row))
+        self._times.append(None if times is None else compact(taken(times, votes.row)))
         self._heads.append(replace(chunk, columns={}))
 
     def _pairs(self) -> Iterable[tuple[Chunk, ChunkVotes]]:

@@ -1,10 +1,11 @@
-"""Reads votes files in columns, a chunk of rows at a time: with pyarrow where a file is plain, else row by row.
+"""Reads votes files in columns, a chunk of rows at a time: in columns where a file is plain, else row by row.
 
-pyarrow reads CSV ten times as fast as Python, but is laxer about quotes and headers. So a file that is in any way
-unusual, and every file that pyarrow refuses, is read by `understudy.data.files`, whose errors name the row.
+pyarrow reads CSV ten times as fast as Python, but is laxer about quotes and headers; JSON is read as a stream
+(`arena.votes.json_portions`). A file that is in any way unusual, and every file that either refuses, is read by
+`understudy.data.files`, whose errors name the row.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from csv import reader
 from dataclasses import dataclass
 from itertools import islice
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from arena.votes.arena_logs import plain_rows
-from arena.votes.vote_values import Values
+from arena.votes.arena_logs import NO_VERDICT, UNSIDED, is_log, plain_rows
+from arena.votes.json_portions import SPACE, JsonForm, NotStreamedError, portions
+from arena.votes.vote_values import JsonTexts, Values
 from understudy.data.files import READERS, UTF8_MARK, read_records
 from understudy.data.records import DataRecord, RowProblem, shown
 from understudy.errors import ExamplesError
@@ -29,6 +31,9 @@ BLOCK = 4 << 20
 QUOTE = ord('"')
 LONGEST_NAME = 100
 SUFFIXES = {".csv": ",", ".tsv": "\t"}
+JSON_SUFFIXES = (".json", ".jsonl")
+HEAD = 1 << 16
+"""Bytes in which a JSON file begins."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,24 @@ class Chunk:
     """Those of the file's columns that were asked for."""
     names: tuple[str, ...]
     """All columns of the file, in their order."""
-    origins: tuple[str, ...] | None = None
+    origins: "Sequence[str] | RowNumbers | None" = None
     """Where each row stands in the file, where that is known already."""
+
+
+@dataclass(frozen=True)
+class RowNumbers:
+    """Where each row stands in the file, by its number."""
+
+    before: str
+    numbers: tuple[range, ...]
+    """Run by run."""
+
+    def __getitem__(self, row: int) -> str:
+        for run in self.numbers:
+            if row < len(run):
+                break
+            row -= len(run)
+        return f"{self.before}{run[row]}"
 
 
 Wanted: TypeAlias = Callable[[str], bool]
@@ -55,31 +76,65 @@ class NotInColumnsError(Exception):
 
 
 def fast_chunks(path: Path, wanted: Wanted) -> Iterator[Chunk]:
-    """The chunks read by pyarrow, with the wanted columns.
+    """The chunks read in columns, with the wanted ones.
 
     Raises:
-        NotInColumnsError: pyarrow is not there, or must not, or cannot, read this file.
+        NotInColumnsError: this file must not, or cannot, be read so, or pyarrow is not there.
     """
+    rows = 0
+    for chunk in _json(path, wanted) if path.suffix.lower() in JSON_SUFFIXES else _arrow(path, wanted):
+        rows += chunk.size
+        yield chunk
+    if not rows:
+        raise NotInColumnsError
+
+
+def _arrow(path: Path, wanted: Wanted) -> Iterator[Chunk]:
     try:
         import pyarrow as pa
     except ImportError:
         raise NotInColumnsError from None
     suffix = path.suffix.lower()
-    rows = 0
     try:
         if suffix == ".parquet":
-            found = _parquet(path, wanted)
+            yield from _parquet(path, wanted)
         elif suffix in SUFFIXES and path.is_file() and _plain(path, SUFFIXES[suffix]):
-            found = _delimited(path, SUFFIXES[suffix], wanted)
+            yield from _delimited(path, SUFFIXES[suffix], wanted)
         else:
             raise NotInColumnsError
-        for chunk in found:
-            rows += chunk.size
-            yield chunk
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise NotInColumnsError from error
-    if not rows:
-        raise NotInColumnsError
+
+
+def _json(path: Path, wanted: Wanted) -> Iterator[Chunk]:
+    first = 0
+    try:
+        lines = _begins_lines(path)
+        before = f"{shown(path)}:" if lines else f"{shown(path)} row "
+        form = JsonForm(lines, wanted, accepts=lambda row: not is_log(row))
+        for portion in portions(path, form, PORTION):
+            if NO_VERDICT in portion.names or UNSIDED in portion.names:
+                raise NotInColumnsError
+            columns: dict[str, Values] = {name: JsonTexts(texts) for name, texts in portion.columns.items()}
+            yield Chunk(first, portion.size, columns, portion.names, RowNumbers(before, portion.numbers))
+            first += portion.size
+    except (NotStreamedError, OSError) as error:
+        raise NotInColumnsError from error
+
+
+def _begins_lines(path: Path) -> bool:
+    """Whether the file begins with an object, and not with a list.
+
+    Raises:
+        NotStreamedError: it begins with neither, or with an object that is the whole file.
+    """
+    with path.open("rb") as file:
+        begin = file.read(HEAD).removeprefix(UTF8_MARK).lstrip(SPACE.encode())[:1]
+    if begin == b"[":
+        return False
+    if begin == b"{" and (path.suffix.lower() == ".jsonl" or _holds_lines(path)):
+        return True
+    raise NotStreamedError
 
 
 def chunks(path: Path) -> Iterator[Chunk]:

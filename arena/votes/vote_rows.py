@@ -14,7 +14,7 @@ from arena.votes.arena_logs import NO_VERDICT
 from arena.votes.counts import UNCATEGORISED, Codebook
 from arena.votes.vote_chunks import Chunk
 from arena.votes.vote_columns import COUNTS, FLAGS
-from arena.votes.vote_values import BadVoteError, encode, is_empty, objects
+from arena.votes.vote_values import BadVoteError, each, encode, is_empty
 from arena.votes.votes import VERDICTS
 from understudy.data.records import shown
 
@@ -119,7 +119,7 @@ class _ChunkRows:
         known = {label: place for place, label in enumerate(labels)}
         places = np.zeros(max(1, len(distinct)), np.int64)
         for code, value in enumerate(distinct):
-            label = _label(value)
+            label = value.strip() if type(value) is str else _label(value)
             if label is None or (needed and (not label or isinstance(value, bool | float))):
                 self._refuse(codes == code, name, value)
                 continue
@@ -202,7 +202,7 @@ class _ChunkRows:
     def _text_lengths(self, name: str) -> np.ndarray:
         column = self._columns[name]
         found = np.full(self._chunk.size, math.nan)
-        for row, value in enumerate(objects(self._chunk.columns[column])):
+        for row, value in enumerate(each(self._chunk.columns[column])):
             if not self._keep[row]:
                 continue
             try:

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 import numpy as np
 
-from arena.votes.vote_values import Values, is_empty, objects
+from arena.votes.vote_values import JsonTexts, Values, is_empty, objects
 from understudy.data.records import shown
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -73,7 +73,7 @@ def order_of(columns: "Sequence[Values | None]", sizes: Sequence[int]) -> np.nda
 
 def _as_numbers(values: Values) -> np.ndarray | None:
     """The values of a pyarrow column as numbers, if all are."""
-    if isinstance(values, list):
+    if isinstance(values, list | JsonTexts):
         return None
     import pyarrow as pa
     from pyarrow import compute
@@ -88,7 +88,7 @@ def _as_numbers(values: Values) -> np.ndarray | None:
 
 def _as_moments(values: Values) -> np.ndarray | None:
     """The values of a pyarrow column of dates without a zone, as ISO 8601 writes them, in seconds."""
-    if isinstance(values, list):
+    if isinstance(values, list | JsonTexts):
         return None
     import pyarrow as pa
     from pyarrow import compute

@@ -1,5 +1,8 @@
 """Columns of a votes file, as pyarrow or Python holds them, and what is common to reading both."""
 
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -7,7 +10,19 @@ import numpy as np
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Values: TypeAlias = "list[Any] | pa.Array"
+
+@dataclass(frozen=True)
+class JsonTexts:
+    """Values as JSON has them, without repeated keys; parsed when they are needed."""
+
+    texts: list[str]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+WORDS = ("true", "false", "null")
+Values: TypeAlias = "list[Any] | pa.Array | JsonTexts"
 
 
 class BadVoteError(ValueError):
@@ -18,16 +33,60 @@ class BadVoteError(ValueError):
         self.row = row
 
 
+def each(values: Values) -> Iterable:
+    """The values as Python's objects, one by one."""
+    if isinstance(values, JsonTexts):
+        return map(parsed, values.texts)
+    return values if isinstance(values, list) else values.to_pylist()
+
+
 def objects(values: Values) -> list:
     """The values as Python's objects."""
-    return values if isinstance(values, list) else values.to_pylist()
+    return list(each(values))
+
+
+def parsed(text: str) -> object:
+    """The value of a JSON text without white space around it."""
+    if text[0] == '"' and "\\" not in text:
+        return text[1:-1]
+    if text[0] in '"[{' or text in WORDS:
+        return json.loads(text)
+    return int(text) if text.removeprefix("-").isdigit() else float(text)
 
 
 def taken(values: Values, rows: np.ndarray) -> Values:
     """The values of those rows."""
     if isinstance(values, list):
         return [values[row] for row in rows]
-    return values if len(rows) == len(values) else values.take(rows)
+    if len(rows) == len(values):
+        return values
+    return JsonTexts([values.texts[row] for row in rows]) if isinstance(values, JsonTexts) else values.take(rows)
+
+
+def compact(values: Values) -> Values:
+    """The same values in less memory, where they are JSON and all numbers, or all texts without escapes."""
+    if not isinstance(values, JsonTexts):
+        return values
+    try:
+        import pyarrow as pa
+    except ImportError:
+        return values
+    for of_kind, kind in ((_is_whole, pa.int64()), (_is_decimal, pa.float64()), (_is_plain_text, pa.string())):
+        if all(map(of_kind, values.texts)):
+            return pa.array(objects(values), kind)
+    return values
+
+
+def _is_whole(text: str) -> bool:
+    return len(text) < 18 and text.removeprefix("-").isdigit()
+
+
+def _is_decimal(text: str) -> bool:
+    return "." in text and text[0] != '"'
+
+
+def _is_plain_text(text: str) -> bool:
+    return text[0] == '"' and "\\" not in text
 
 
 def is_empty(value: object) -> bool:
@@ -39,6 +98,8 @@ def encode(values: Values) -> tuple[np.ndarray, list]:
     """Each value's code, and the distinct values that codes are positions of."""
     if isinstance(values, list):
         return _encoded(values)
+    if isinstance(values, JsonTexts):
+        return _encoded_texts(values.texts)
     import pyarrow as pa
 
     if pa.types.is_nested(values.type):
@@ -59,3 +120,17 @@ def _encoded(values: list) -> tuple[np.ndarray, list]:
             distinct.append(value)
         codes[row] = code
     return codes, distinct
+
+
+class _Places(dict[str, int]):
+    """Each text's place among the different ones."""
+
+    def __missing__(self, text: str) -> int:
+        place = self[text] = len(self)
+        return place
+
+
+def _encoded_texts(texts: list[str]) -> tuple[np.ndarray, list]:
+    places = _Places()
+    codes = np.fromiter(map(places.__getitem__, texts), np.int64, len(texts))
+    return codes, list(map(parsed, places))
