@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.optimize import linprog, minimize
 from scipy.sparse import csr_array, diags_array
 
@@ -19,7 +20,13 @@ from arena.ranking.comparisons import Comparisons
 PHANTOM = 0.5
 """Wins that each side of every pair that met is given where the votes alone put some strength at infinity."""
 PHANTOM_LEAN = 0.5
+LAST_STEP = 1e-8
+"""Newton's method ends with a step no longer than this in any parameter: what is left to go is about its square."""
+MOST_STEPS, MOST_HALVES = 40, 30
+ROUNDING = 1e-14
+"""By how much the loss may seem to rise where it no longer changes."""
 TOLERANCE = 1e-10
+"""Slope at which the search ends that replaces Newton's method where that gets nowhere."""
 WIDE = 24
 """Parameters from which rows, each about two contestants and two more at most, are multiplied as sparse ones."""
 
@@ -98,17 +105,17 @@ def fit(data: Comparisons, model: Design, outcomes: np.ndarray | None = None, st
     """
     y = data.outcomes if outcomes is None else outcomes
     x = model.x
+    rows = _rows(x)
     seen = y.sum(axis=1) > 0
-    penalised = not _full_rank(x[seen]) or separated(x[seen], y[seen], ties=model.ties)
+    penalised = not _full_rank(rows[seen]) or separated(rows[seen], y[seen], ties=model.ties)
     if penalised:
         phantoms, wins = _phantoms(data, model)
-        x, y = np.concatenate([x, phantoms]), np.concatenate([y, wins])
-    rows = csr_array(x) if x.shape[1] >= WIDE else x
+        rows, y = _rows(np.concatenate([x, phantoms])), np.concatenate([y, wins])
     theta = _maximum(rows, y, model.ties, np.zeros(model.size) if start is None else start)
     return Fit(data, model, theta, np.linalg.inv(_information(theta, rows, y, model.ties)), penalised)
 
 
-def separated(x: np.ndarray, y: np.ndarray, *, ties: bool) -> bool:
+def separated(x: Rows, y: np.ndarray, *, ties: bool) -> bool:
     """Whether the likelihood rises for ever in some direction, so that no finite maximum exists.
 
     It does if a direction makes no observed outcome less likely than its alternatives and one of them more so
@@ -117,6 +124,7 @@ def separated(x: np.ndarray, y: np.ndarray, *, ties: bool) -> bool:
     """
     if _full_rank(x[(y[:, 0] > 0) & (y[:, 1] > 0)]):
         return False
+    x = x if isinstance(x, np.ndarray) else x.toarray()
     options = [np.column_stack([side * x, np.zeros(len(x))]) if ties else side * x for side in (0.5, -0.5)]
     if ties:
         options.append(np.column_stack([np.zeros_like(x), np.ones(len(x))]))
@@ -137,11 +145,15 @@ def _distinct(rows: np.ndarray) -> np.ndarray:
     return rows[np.unique(rows @ weights, return_index=True)[1]]
 
 
-def _full_rank(x: np.ndarray) -> bool:
-    if not x.size:
-        return x.shape[1] == 0
-    gram = _weighted(csr_array(x) if x.shape[1] >= WIDE else x, np.ones(len(x)))
-    return bool(np.linalg.matrix_rank(gram, hermitian=True) == x.shape[1])
+def _rows(x: Rows) -> Rows:
+    """The same rows as sparse ones, where they are wide."""
+    return csr_array(x) if isinstance(x, np.ndarray) and x.shape[1] >= WIDE else x
+
+
+def _full_rank(x: Rows) -> bool:
+    rows = _rows(x)
+    gram = rows.T @ rows if isinstance(rows, np.ndarray) else (rows.T @ rows).toarray()
+    return not len(gram) or bool(np.linalg.matrix_rank(gram, hermitian=True) == len(gram))
 
 
 def _weighted(x: Rows, weight: np.ndarray) -> np.ndarray:
@@ -175,24 +187,53 @@ def _phantoms(data: Comparisons, model: Design) -> tuple[np.ndarray, np.ndarray]
 
 
 def _maximum(x: Rows, y: np.ndarray, ties: bool, start: np.ndarray) -> np.ndarray:
+    """The parameters that make the outcomes likeliest."""
     if not len(start):
         return start
-    total = y.sum()
+    found = _by_newton(x, y, ties, start)
+    return _by_trust_region(x, y, ties, start) if found is None else found
 
-    def loss(theta: np.ndarray) -> float:
-        logs = _utilities(theta, x, ties)
-        return float((y.sum(axis=1) @ np.logaddexp.reduce(logs, axis=1) - (y[:, : logs.shape[1]] * logs).sum()) / total)
 
-    def slope(theta: np.ndarray) -> np.ndarray:
-        share, n = _shares(theta, x, ties), y.sum(axis=1)
-        along = x.T @ ((y[:, 0] - y[:, 1] - n * (share[:, 0] - share[:, 1])) / 2)
-        return -(np.append(along, (y[:, 2] - n * share[:, 2]).sum()) if ties else along) / total
+def _by_newton(x: Rows, y: np.ndarray, ties: bool, start: np.ndarray) -> np.ndarray | None:
+    """Newton's method, with steps halved until they help; None where it gets nowhere."""
+    theta, loss = start, _loss(start, x, y, ties)
+    for _ in range(MOST_STEPS):
+        try:
+            step = -cho_solve(cho_factor(_information(theta, x, y, ties) / y.sum()), _slope(theta, x, y, ties))
+        except (LinAlgError, ValueError):
+            return None
+        for _ in range(MOST_HALVES):
+            new_loss = _loss(theta + step, x, y, ties)
+            if new_loss <= loss + ROUNDING * abs(loss):
+                break
+            step = step / 2
+        else:
+            return None
+        theta, loss = theta + step, new_loss
+        if np.abs(step).max() <= LAST_STEP:
+            return theta
+    return None
 
-    def curvature(theta: np.ndarray) -> np.ndarray:
-        return _information(theta, x, y, ties) / total
 
-    found = minimize(loss, start, jac=slope, hess=curvature, method="trust-exact", options={"gtol": TOLERANCE})
-    return found.x
+def _by_trust_region(x: Rows, y: np.ndarray, ties: bool, start: np.ndarray) -> np.ndarray:
+    def curvature(theta: np.ndarray, *given: Rows | bool) -> np.ndarray:
+        return _information(theta, x, y, ties) / y.sum()
+
+    options = {"gtol": TOLERANCE}
+    return minimize(_loss, start, (x, y, ties), "trust-exact", _slope, curvature, options=options).x
+
+
+def _loss(theta: np.ndarray, x: Rows, y: np.ndarray, ties: bool) -> float:
+    """How unlikely the outcomes are: the mean of minus the logarithms of their chances."""
+    logs = _utilities(theta, x, ties)
+    lost = y.sum(axis=1) @ np.logaddexp.reduce(logs, axis=1) - (y[:, : logs.shape[1]] * logs).sum()
+    return float(lost / y.sum())
+
+
+def _slope(theta: np.ndarray, x: Rows, y: np.ndarray, ties: bool) -> np.ndarray:
+    share, n = _shares(theta, x, ties), y.sum(axis=1)
+    along = x.T @ ((y[:, 0] - y[:, 1] - n * (share[:, 0] - share[:, 1])) / 2)
+    return -(np.append(along, (y[:, 2] - n * share[:, 2]).sum()) if ties else along) / y.sum()
 
 
 def _utilities(theta: np.ndarray, x: Rows, ties: bool) -> np.ndarray:

@@ -4,8 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import expit
-from scipy.stats import binomtest
+from scipy.special import bdtr, expit
 
 from arena.battles.blinding import BASE
 from arena.ranking.leaderboard_records import (
@@ -169,7 +168,7 @@ def _position(cells: Cells, controlled: RatingModel | None, confidence: float) -
         return None
     return Position(
         left=win_rate(left, right, confidence=confidence),
-        p_value=float(binomtest(left, left + right).pvalue),
+        p_value=min(1.0, 2 * float(bdtr(min(left, right), left + right, 0.5))),  # exact and two-sided
         coefficient=controlled.position if controlled else None,
     )
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from scipy import stats
 from scipy.sparse import csr_array, hstack
+from scipy.special import ndtri, stdtrit
 
 from arena.ranking.comparisons import Comparisons, compare
 from arena.ranking.davidson import Fit, design, fit
@@ -134,10 +134,10 @@ def _spread(found: Fit, confidence: float) -> Uncertainty:
     lone = cells.lone[used]
     clusters = int(active.sum() + lone.sum())
     if found.penalised or clusters < max(CLUSTERS, 2 * size + 1):
-        return Uncertainty(found.inverse, clusters, float(stats.norm.ppf(level)), "information")
+        return Uncertainty(found.inverse, clusters, float(ndtri(level)), "information")
     meat = _meat(found, used, lone, voters_known=bool(active.any()))
     covariance = found.inverse @ meat @ found.inverse * clusters / (clusters - 1)
-    return Uncertainty(covariance, clusters, float(stats.t.ppf(level, clusters - 1)), "sandwich")
+    return Uncertainty(covariance, clusters, float(stdtrit(clusters - 1, level)), "sandwich")
 
 
 def _meat(found: Fit, used: np.ndarray, lone: np.ndarray, *, voters_known: bool) -> np.ndarray:
@@ -197,7 +197,7 @@ def _places(strengths: np.ndarray, covariance: np.ndarray, groups: np.ndarray) -
     """Places that hold for all contestants at once: all pairs of a group are compared at 5 % together (Bonferroni)."""
     together = groups[:, None] == groups[None, :]
     pairs = max(1, int(np.triu(together, 1).sum()))
-    limit = stats.norm.ppf(1 - (1 - CONFIDENCE) / (2 * pairs))
+    limit = ndtri(1 - (1 - CONFIDENCE) / (2 * pairs))
     variance = np.diag(covariance)
     spread = np.sqrt(np.clip(variance[:, None] + variance[None, :] - 2 * covariance, 0, None))
     better = together & (strengths[None, :] - strengths[:, None] > limit * spread + 1e-12)

@@ -36,7 +36,7 @@ OVERLAP = timedelta(minutes=1)
 """How far back a refresh looks again, for votes that another process writes with an earlier time."""
 PORTION = 20_000
 """Groups that are in memory as rows at a time."""
-FEW_KEYS = 1 << 22
+FEW_KEYS = 1 << 23
 """Keys up to this number are told apart by a table of all of them."""
 
 
@@ -290,10 +290,10 @@ def distinct(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """One position of each distinct key, and for every key the number of its own (`np.unique`, without its sort)."""
     if not len(key) or key.max() > FEW_KEYS:
         return np.unique(key, return_index=True, return_inverse=True)[1:]
-    first = np.full(key.max() + 1, -1)
-    first[key] = np.arange(len(key))
+    first = np.full(key.max() + 1, -1, np.int32)
+    first[key] = np.arange(len(key), dtype=np.int32)
     there = first >= 0
-    return first[there], (np.cumsum(there) - 1)[key]
+    return first[there], (np.cumsum(there, dtype=np.int32) - 1)[key]
 
 
 def _state(db: Session) -> tuple[int, int, datetime | None]:

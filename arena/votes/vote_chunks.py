@@ -8,7 +8,7 @@ pyarrow reads CSV ten times as fast as Python, but is laxer about quotes and hea
 from collections.abc import Callable, Iterator, Sequence
 from csv import reader
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -57,14 +57,10 @@ class RowNumbers:
 
     before: str
     numbers: tuple[range, ...]
-    """Run by run."""
 
     def __getitem__(self, row: int) -> str:
-        for run in self.numbers:
-            if row < len(run):
-                break
-            row -= len(run)
-        return f"{self.before}{run[row]}"
+        number = next(islice(chain(*self.numbers), row, None))
+        return f"{self.before}{number}"
 
 
 Wanted: TypeAlias = Callable[[str], bool]

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from scipy import stats
 
 from understudy.errors import MeasurementError
 
@@ -35,6 +34,8 @@ def rate(successes: int, n: int, *, confidence: float = CONFIDENCE) -> Estimate:
     """
     if n < 1 or not 0 <= successes <= n:
         raise MeasurementError(f"{successes} of {n} is no rate; at least one observation is needed")
+    from scipy import stats  # here: it takes half a second to import, and a ranking needs none of it
+
     value = successes / n
     interval = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
     return _estimate(value, interval.low, interval.high, n)
@@ -72,6 +73,8 @@ def bootstrap_mean(
         return _constant(mean, len(data), bounds, confidence)
     if len(data) < 2:
         raise MeasurementError("one value says nothing about the spread; measure more, or give the bounds")
+    from scipy import stats
+
     result = stats.bootstrap(
         (data,),
         np.mean,
