@@ -50,6 +50,16 @@ TABLES = {
         ),
         _growth,
     ),
+    "rank-file": Table(
+        "ranking",
+        "python -m bench.arena.ranking",
+        (
+            Column("what", "what"),
+            Column("seconds", "seconds", "{:.1f}"),
+            Column("most resident, MiB", "most_mib", "{:,.0f}"),
+        ),
+        lambda result: result.get("files", {}).get("rows", []),
+    ),
     "serve": Table(
         "serve",
         "python -m bench.serving.gateway",

@@ -1,9 +1,9 @@
 """What the leaderboard's figures are worth, and how long they take.
 
-python -m bench.arena.ranking [--runs 1000] [--bootstraps 400]
+python -m bench.arena.ranking [--runs 1000] [--bootstraps 400] [--rounds 3]
 
 False alarms of somebody who looks after every vote, coverage of the intervals, what the promotion rule does with
-voters of known taste, and the time of a refresh from a thousand to a million votes.
+voters of known taste, the time of a refresh from a thousand to a million votes, and that of ranking a large file.
 """
 
 import argparse
@@ -22,7 +22,9 @@ from arena.ranking.leaderboard import build_leaderboard
 from arena.ranking.promotion_rule import PromotionRule, decide
 from arena.ranking.ratings import RatingModel, rate_contestants
 from arena.votes.counts import count_cells
+from bench.arena.rank_file import goals, rank_files
 from bench.arena.simulated_votes import Crowd, simulate
+from bench.goals import judge
 from bench.machine import save
 from understudy.statistics.intervals import CONFIDENCE
 
@@ -41,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1000, help="simulated arenas for each figure (1000)")
     parser.add_argument("--bootstraps", type=int, default=400, help="simulated arenas for the bootstrap (400)")
+    parser.add_argument("--rounds", type=int, default=3, help="rankings of a large file by each program (3)")
     chosen = parser.parse_args()
     rule = PromotionRule()
     marks = boundaries(rule)
@@ -49,10 +52,12 @@ def main() -> None:
         "coverage": coverages(chosen.runs, chosen.bootstraps),
         "promotion": [promotions(p, chosen.runs * 5, rule, marks) for p in (0.45, 0.5, 0.55, 0.6, 0.7, 0.8)],
         "refresh": [refresh(votes) for votes in SIZES],
+        "files": rank_files(chosen.rounds),
     }
     for name, figures in found.items():
         Console(soft_wrap=True).print(name, figures)
-    print(save("ranking", {"runs": chosen.runs, "bootstraps": chosen.bootstraps, **found}))
+    told = {"runs": chosen.runs, "bootstraps": chosen.bootstraps, **found, **judge(goals(found["files"]))}
+    print(save("ranking", told))
 
 
 def false_alarms(runs: int) -> list[dict[str, Any]]:
