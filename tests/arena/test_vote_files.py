@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from arena.ranking.leaderboard import build_leaderboard
 from arena.ranking.other_methods import elo, other_rankings
@@ -56,6 +58,30 @@ def test_points_are_anchored_as_lmarenas_published_tables_are(tmp_path: Path):
     points = other_rankings(count_cells(read_votes(file_of(tmp_path, text)).votes))["bradley_terry_points"]
     assert points["mixtral-8x7b-instruct-v0.1"] == 1114
     assert points["y"] == pytest.approx(1114 - 58.451, abs=0.001)
+
+
+def test_points_are_those_of_fastchats_regression(tmp_path: Path):
+    """LMArena's tables come from a logistic regression without intercept (FastChat, `elo_analysis.py`): each battle
+    twice, a tie of either kind once as a win of each, log-odds times 400 / ln 10, one model put at 1114."""
+    names = ["mixtral-8x7b-instruct-v0.1", *(f"model-{number}" for number in range(11))]
+    chance = np.random.default_rng(0)
+    left = chance.integers(12, size=6_000)
+    right = (left + chance.integers(1, 12, size=6_000)) % 12
+    winner = chance.choice(["model_a", "model_b", "tie", "tie (bothbad)"], 6_000, p=[0.3, 0.25, 0.25, 0.2])
+    winner = np.where((left < right) & (chance.random(6_000) < 0.3), "model_a", winner)
+    header = "model_a,model_b,winner\n"
+    lines = (f"{names[a]},{names[b]},{won}\n" for a, b, won in zip(left, right, winner, strict=True))
+    path = file_of(tmp_path, header + "".join(lines))
+    points = other_rankings(count_cells(read_votes(path).votes))["bradley_terry_points"]
+
+    design = np.zeros((6_000, 12))
+    design[np.arange(6_000), left], design[np.arange(6_000), right] = 1, -1
+    tied = np.char.startswith(winner.astype(str), "tie")
+    first, second = (winner == "model_a") | tied, winner == "model_a"
+    regression = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10, max_iter=1000)
+    odds = regression.fit(np.concatenate([design, design]), np.concatenate([first, second])).coef_[0]
+    theirs = 400 / np.log(10) * (odds - odds[0]) + 1114
+    assert [points[name] for name in names] == pytest.approx(theirs.tolist(), abs=1e-3)
 
 
 def test_both_bad_moves_elo_as_a_tie_does():
