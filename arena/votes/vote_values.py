@@ -82,7 +82,7 @@ def _is_whole(text: str) -> bool:
 
 
 def _is_decimal(text: str) -> bool:
-    return "." in text and text[0] != '"'
+    return "." in text and text[0] in "-0123456789"
 
 
 def _is_plain_text(text: str) -> bool:

@@ -105,6 +105,17 @@ def test_rows_that_look_like_earlier_ones_are_not_parsed(tmp_path: Path, monkeyp
     assert len(parsed) < 10
 
 
+@pytest.mark.parametrize(
+    "time",
+    [{"x": 1.5}, [1.5], "1.5", 1.5, -3, 1e300, 10**17, 10**30, True, None, "2024-09-01T10:00:00Z", "a.b", "", {}, []],
+)
+def test_a_time_of_any_kind_is_read_or_refused_as_by_the_row_reader(tmp_path: Path, time: object):
+    path = tmp_path / "votes.json"
+    path.write_text(json.dumps([{"left": "a", "right": "b", "winner": "left", "tstamp": time}] * 3))
+    streamed, plain = both_ways(path)
+    assert streamed == plain
+
+
 def text_of(*rows: str) -> str:
     return f"[{', '.join(rows)}]"
 
