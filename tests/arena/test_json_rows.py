@@ -222,10 +222,26 @@ SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.tex
 ANYTHING = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
 )
-VOTES = st.fixed_dictionaries(
-    {"left": st.sampled_from("abc"), "right": st.sampled_from("abc"), "winner": st.sampled_from(["left", "tie", None])},
-    optional={"voter": SCALARS, "time": st.sampled_from([1, 2.5, "3", None]), "more": ANYTHING, "anony": SCALARS},
+USUAL: dict[str, st.SearchStrategy] = {
+    "left": st.sampled_from("abc"),
+    "right": st.sampled_from("abc"),
+    "winner": st.sampled_from(["left", "tie", None]),
+}
+BESIDE = {
+    "voter": SCALARS,
+    "time": st.sampled_from([1, 2.5, "3", None]),
+    "more": ANYTHING,
+    "anony": SCALARS,
+    "dedup_tag": st.fixed_dictionaries({}, optional={"sampled": SCALARS}),
+    "language": SCALARS,
+    "response_a": SCALARS,
+    "response_b": SCALARS,
+}
+GOOD_VOTES = st.fixed_dictionaries(USUAL, optional=BESIDE)
+ODD_VOTES = st.tuples(GOOD_VOTES, st.sampled_from(sorted(USUAL | BESIDE)), ANYTHING).map(
+    lambda drawn: {**drawn[0], drawn[1]: drawn[2]}
 )
+VOTES = GOOD_VOTES | ODD_VOTES
 
 
 @pytest.mark.fuzz
