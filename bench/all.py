@@ -16,16 +16,16 @@ BENCHES = {
     "startup": 2.5,
     "persona": 17.0,
     "serving.gateway": 7.0,
-    "serving.peers_serving": 46.0,
+    "serving.peers_serving": 30.0,
     "serving.swap": 12.0,
     "serving.cpu_lora": 1.0,
-    "training.train": 42.0,
+    "training.train": 30.0,
     "arena.scale": 9.0,
-    "arena.ranking": 1.5,
+    "arena.ranking": 3.7,
     "space.first_paint": 0.5,
     "page": 0.1,
 }
-"""Minutes by module, on two cores of an EPYC with bfloat16 and without AMX."""
+"""Minutes by module, on two cores of slow, shared machines; peers_serving, swap and evaluation are estimates."""
 
 MORE = {"space.first_token": 2.0, "serving.evaluation": 8.0, "serving.slots": 4.0, "serving.publishes": 9.0}
 
