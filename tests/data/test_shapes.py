@@ -125,6 +125,11 @@ def test_a_shape_is_read(tmp_path: Path, shape: str) -> None:
 
 REFUSED: dict[str, tuple[dict, str, str]] = {
     "history that is no list": ({**ALPACA, "history": {"a": "b"}}, "wrong_type", "history must be a list of pairs"),
+    "history with a key twice": (
+        {**ALPACA, "history": '[{"role": "user", "role": "assistant", "content": "a"}]'},
+        "repeated_key",
+        "history: the key 'role' stands twice in one object",
+    ),
     "history of threes": ({**ALPACA, "history": [["a", "b", "c"]]}, "wrong_type", "history.0 must be a pair"),
     "history with a null": ({**ALPACA, "history": [["a", None]]}, "null", "history.0.1 must be text"),
     "two system prompts": (chat(SYSTEM, ASK, SAY, system="T"), "bad_turns", "two different system prompts"),
@@ -176,6 +181,11 @@ REFUSED: dict[str, tuple[dict, str, str]] = {
         "arguments must be JSON",
     ),
     "tools that are none": (chat(ASK, SAY, tools="oops"), "wrong_type", "tools must be JSON"),
+    "tools with a key twice": (
+        chat(ASK, SAY, tools='[{"name": "f", "name": "g"}]'),
+        "repeated_key",
+        "tools: the key 'name' stands twice in one object",
+    ),
     "a tool without a name": (chat(ASK, SAY, tools=[{"type": "function"}]), "wrong_type", "tools.0 must be a function"),
 }
 

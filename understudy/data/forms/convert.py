@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from understudy.data.forms.json_rows import parse_json
+from understudy.data.forms.json_rows import RepeatedKeyError, parse_json
 from understudy.data.forms.meaning import require_all_used, require_text_only, require_wanted
 from understudy.data.forms.schemas import Schema
 from understudy.data.forms.tools import offered_tools
@@ -97,6 +97,8 @@ def _with_history(
     if isinstance(value, str):
         try:
             value = parse_json(value)
+        except RepeatedKeyError as error:
+            raise RowError("repeated_key", f"{at}: {error}; keep the one that is meant") from None
         except (ValueError, RecursionError):
             raise RowError("wrong_type", f"{at} must be a list of pairs, found text that is no JSON") from None
     if not isinstance(value, list | tuple):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from understudy.data.forms.json_rows import parse_json
+from understudy.data.forms.json_rows import RepeatedKeyError, parse_json
 from understudy.data.forms.values import found_there, is_nothing
 from understudy.data.records import RowError
 
@@ -64,6 +64,8 @@ def _parsed(value: object, at: str) -> object:
         return value
     try:
         return parse_json(value)
+    except RepeatedKeyError as error:
+        raise RowError("repeated_key", f"{at}: {error}; keep the one that is meant") from None
     except (json.JSONDecodeError, ValueError, RecursionError):
         raise RowError("wrong_type", f"{at} must be JSON, found text that is none") from None
 
