@@ -60,6 +60,17 @@ TABLES = {
         ),
         lambda result: result.get("files", {}).get("rows", []),
     ),
+    "evaluation": Table(
+        "evaluation",
+        "python -m bench.serving.evaluation",
+        (
+            Column("asked", "when"),
+            Column("questions", "questions"),
+            Column("first token p50, ms", "first_token_ms_p50", "{:.0f}"),
+            Column("p90, ms", "first_token_ms_p90", "{:.0f}"),
+        ),
+        lambda result: [{"when": when, **result[when]} for when in ("alone", "beside")],
+    ),
     "serve": Table(
         "serve",
         "python -m bench.serving.gateway",

@@ -34,7 +34,7 @@ def rate(successes: int, n: int, *, confidence: float = CONFIDENCE) -> Estimate:
     """
     if n < 1 or not 0 <= successes <= n:
         raise MeasurementError(f"{successes} of {n} is no rate; at least one observation is needed")
-    from scipy import stats  # here: it takes half a second to import, and a ranking needs none of it
+    from scipy import stats  # here: half a second to import, and a Space that shows a leaderboard needs none of it
 
     value = successes / n
     interval = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
