@@ -206,6 +206,40 @@ def test_an_adapter_with_nan_spoils_its_own_rows_only() -> None:
     assert out.isnan().any(dim=1).tolist() == [False, True, False, False]
 
 
+@pytest.mark.parametrize(
+    ("rank", "loaded", "rows", "together"),
+    [
+        (8, 8, [0, 1, -1], True),
+        (8, 32, [0, 1, 2], True),
+        (64, 32, [0, 1, 2], False),
+        (64, 32, list(range(32)), True),
+        (8, 8, [0, 1] * 40, False),
+        (8, 8, [-1, -1], False),
+    ],
+    ids=["few adapters", "many small ones", "many large ones", "all in use", "many rows", "nobody's"],
+)
+def test_adapters_are_computed_together_where_that_reads_little_of_others(rank, loaded, rows, together) -> None:
+    layout = kernels.Layout(tuple((slot, rank) for slot in range(loaded)), 576, (576, 192, 192), torch.float32)
+    assert bool(kernels.make_batch(torch.tensor(rows)).buffers_for(layout)) == together
+
+
+@pytest.mark.skipif(not BFLOAT16, reason="no instructions for bfloat16")
+@pytest.mark.parametrize("most_zeros", [0, kernels.MOST_ZEROS])
+@pytest.mark.parametrize("width", [72, 80], ids=["as wide as the slices", "padded"])
+def test_few_rows_of_one_adapter_are_multiplied_by_prepared_weights(monkeypatch, most_zeros, width) -> None:
+    torch.manual_seed(0)
+    monkeypatch.setattr(kernels, "MOST_ZEROS", most_zeros)
+    a, b = stacks(16, (40, 24, 8), [8, 8, 8], torch.bfloat16)
+    x, y = torch.randn(2, 16).bfloat16(), torch.randn(2, width).bfloat16()
+    monkeypatch.setattr(torch, "mm", None)  # PyTorch's own product takes 25 us before it begins
+    ours = y.clone()
+    wrapper(GroupedPunicaWrapper, [1, 1]).add_lora_linear(ours, x, a, b, 1.0, (40, 24, 8))
+    monkeypatch.undo()
+    theirs = y.clone()
+    wrapper(PunicaWrapperCPU, [1, 1]).add_lora_linear(theirs, x, a, b, 1.0, (40, 24, 8))
+    assert_close(ours, theirs)
+
+
 def test_it_equals_weights_that_peft_merged() -> None:
     torch.manual_seed(0)
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2}

@@ -3,11 +3,11 @@
 vLLM's own code copies A and B once for every token, then multiplies token by token. Here
 - which rows use which slot is computed once for each batch (`LoraBatch`), not in every layer;
 - adapters are kept without their padding (`Packed`), until vLLM writes to its weights;
-- one adapter on all rows is two products;
+- one adapter on all rows is one product for A and one for each slice of B;
 - with few rows, as when tokens are generated, all adapters of the layer are taken together: their As side by side in
   one product, each row masked to its own, and one product for each slice. At this size a product costs what reading
   its weights costs, and they are read as they lie, in the order in which the processor's kernels want them;
-- with many rows, or few of many adapters in use, rows are sorted by adapter, and each adapter multiplies its own;
+- with many rows, or few of many large adapters in use, rows are sorted by adapter, and each adapter multiplies its own;
 - rows without an adapter stay as they are, and so does everything when no slot touches the layer.
 
 Products are taken in the dtype that x and A have in common and added to y in y's dtype: a product of bfloat16
@@ -16,13 +16,20 @@ matrices adds up in float32 and is rounded once, so that a float32 buffer on the
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from itertools import accumulate, groupby, pairwise
 
 import torch
 
 FEW = 48
-"""Number of rows up to which all adapters are computed together."""
+"""Number of rows up to which weights are multiplied as they lie prepared. PyTorch's product of bfloat16 matrices takes
+25 us before it computes anything (torch 2.13), a prepared one 4: with few rows that is more than the product itself."""
+
+WORTH = 2**19
+"""Numbers of other adapters that are read in the time that one adapter's own products, of its own rows, take longer."""
+
+MOST_ZEROS = 2**16
+"""Numbers that are read more quickly than another product begins."""
 
 Product = Callable[[torch.Tensor, torch.Tensor], object]
 """Called with (out, x): out = x @ weight, out being contiguous."""
@@ -56,9 +63,10 @@ class LoraBatch:
     def buffers_for(self, layout: "Layout") -> "LayoutBuffers | None":
         """Buffers to compute all adapters of a layer together; None where that would be slower."""
         if layout not in self.buffers:
-            slots = {slot for slot, _ in layout.ranks}
-            used = sum(group.slot in slots for group in self.groups)
-            pays = len(self.slots) <= FEW and 0 < len(slots) <= 2 * used
+            slots = {group.slot for group in self.groups}
+            used = [rank for slot, rank in layout.ranks if slot in slots]
+            unused = layout.numbers(sum(rank for _, rank in layout.ranks) - sum(used))
+            pays = len(self.slots) <= FEW and 0 < len(used) and unused <= len(used) * WORTH
             self.buffers[layout] = _layout_buffers(layout, self.slots) if pays else None
         return self.buffers[layout]
 
@@ -84,10 +92,37 @@ class SlotAdapter:
     """(inputs, slices x rank)"""
     b: tuple[torch.Tensor, ...]
     """(rank, outputs) for each slice."""
+    prepare: Prepare
 
     @property
     def rank(self) -> int:
         return self.b[0].size(0)
+
+    @cached_property
+    def few(self) -> tuple[Product, tuple["Expand", ...]]:
+        """The products for few rows, prepared when such rows first use the adapter: with A, and those with B.
+
+        B is taken as one block-diagonal matrix as long as reading its zeros costs less than another product.
+        """
+        sizes, rank = [part.size(1) for part in self.b], self.rank
+        starts = [0, *accumulate(sizes)]
+        if rank * sum(sizes) * (len(sizes) - 1) <= MOST_ZEROS:
+            whole = torch.block_diag(*self.b).to(self.a.dtype)
+            return self.prepare(self.a), (Expand(self.prepare(whole), 0, len(sizes) * rank, 0, starts[-1]),)
+        parts = enumerate(zip(self.b, starts, sizes, strict=False))
+        each = (Expand(self.prepare(b), n * rank, rank, start, size) for n, (b, start, size) in parts)
+        return self.prepare(self.a), tuple(each)
+
+
+@dataclass(frozen=True, slots=True)
+class Expand:
+    """A product with B, or a part of it: from columns of A's product to columns of y."""
+
+    multiply: Product
+    first: int
+    count: int
+    start: int
+    size: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +131,14 @@ class Layout:
 
     ranks: tuple[tuple[int, int], ...]
     """Slot and rank of each adapter."""
+    inputs: int
     outputs: tuple[int, ...]
     """Of each slice."""
     dtype: torch.dtype
+
+    def numbers(self, rank: int) -> int:
+        """How many numbers an adapter of this rank has."""
+        return rank * (len(self.outputs) * self.inputs + sum(self.outputs))
 
 
 @dataclass(frozen=True)
@@ -137,9 +177,10 @@ def pack(
     prepare: Prepare,
 ) -> Packed:
     """Packs the slots `taken` of stacks (slots, 1, rank, inputs) and (slots, 1, outputs, rank) as dtypes (A, B)."""
-    adapters = {slot: found for slot in taken if (found := _adapter(a_stacked, b_stacked, slot, dtypes)).rank}
+    adapters = {slot: found for slot in taken if (found := _adapter(a_stacked, b_stacked, slot, dtypes, prepare)).rank}
     outputs = tuple(part.size(-2) for part in b_stacked)
-    layout = _layout(tuple((slot, adapter.rank) for slot, adapter in adapters.items()), outputs, dtypes[0])
+    ranks = tuple((slot, adapter.rank) for slot, adapter in adapters.items())
+    layout = _layout(ranks, a_stacked[0].size(-1), outputs, dtypes[0])
     weights = [weight for adapter in adapters.values() for weight in (adapter.a, *adapter.b)]
     if not adapters or dtypes[0] != dtypes[1] or not all(bool(weight.isfinite().all()) for weight in weights):
         return Packed(adapters, layout, None, ())
@@ -150,9 +191,11 @@ def pack(
 
 
 @cache
-def _layout(ranks: tuple[tuple[int, int], ...], outputs: tuple[int, ...], dtype: torch.dtype) -> Layout:
+def _layout(
+    ranks: tuple[tuple[int, int], ...], inputs: int, outputs: tuple[int, ...], dtype: torch.dtype
+) -> Layout:
     """Returns one object for equal layouts, so that it is found by identity."""
-    return Layout(ranks, outputs, dtype)
+    return Layout(ranks, inputs, outputs, dtype)
 
 
 def _adapter(
@@ -160,11 +203,13 @@ def _adapter(
     b_stacked: Sequence[torch.Tensor],
     slot: int,
     dtypes: tuple[torch.dtype, torch.dtype],
+    prepare: Prepare,
 ) -> SlotAdapter:
     rank = max(_rank(a[slot, 0]) for a in a_stacked)
     a = torch.cat([part[slot, 0, :rank] for part in a_stacked]).T.to(dtypes[0]).contiguous()
     # A copy whatever the dtype: vLLM may write to its own while a batch is computed with ours.
-    return SlotAdapter(a, tuple(part[slot, 0, :, :rank].T.to(dtypes[1], copy=True).contiguous() for part in b_stacked))
+    b = tuple(part[slot, 0, :, :rank].T.to(dtypes[1], copy=True).contiguous() for part in b_stacked)
+    return SlotAdapter(a, b, prepare)
 
 
 def _rank(a: torch.Tensor) -> int:
@@ -188,11 +233,33 @@ def add_lora(y: torch.Tensor, x: torch.Tensor, packed: Packed, batch: LoraBatch,
 
 def _add_one(y: torch.Tensor, x: torch.Tensor, adapter: SlotAdapter, scale: float, *, keep: float = 1.0) -> None:
     """One adapter on all rows: y = keep * y + scale * B(A(x)); with `keep` 0, y may hold anything before."""
+    if x.size(0) <= FEW and x.dtype is y.dtype is adapter.a.dtype is torch.bfloat16:
+        _add_few(y, x, adapter, scale, keep=keep)
+        return
     shrunk = _as(torch.mm(_as(x, adapter.a.dtype), adapter.a), y.dtype)
     parts = _slices(y, tuple(b.size(1) for b in adapter.b))
     for number, (part, b) in enumerate(zip(parts, adapter.b, strict=True)):
         mine = shrunk if len(adapter.b) == 1 else shrunk.narrow(1, number * adapter.rank, adapter.rank)
         part.addmm_(mine, b if part.size(1) == b.size(1) else b[:, : part.size(1)], beta=keep, alpha=scale)
+
+
+def _add_few(y: torch.Tensor, x: torch.Tensor, adapter: SlotAdapter, scale: float, *, keep: float) -> None:
+    """`_add_one` by prepared products."""
+    shrink_all, expands = adapter.few
+    rows, columns = x.size(0), y.size(1)
+    shrunk = adapter.a.new_empty((rows, adapter.a.size(1)))
+    shrink_all(shrunk, x)
+    for part in expands:
+        mine = shrunk if len(expands) == 1 else shrunk.narrow(1, part.first, part.count)
+        delta = y.new_empty((rows, part.size))
+        part.multiply(delta, mine)
+        width = min(part.size, columns - part.start)
+        out = y if width == columns else y.narrow(1, part.start, width)
+        delta = delta if width == part.size else delta.narrow(1, 0, width)
+        if keep:
+            out.add_(delta, alpha=scale)
+        else:
+            torch.mul(delta, scale, out=out)
 
 
 def _add_together(

@@ -2,8 +2,9 @@
 
 vLLM finds `register` by the entry point `vllm.general_plugins` and calls it in each of its processes. It tells the CPU
 platform which class computes LoRA: `GroupedPunicaWrapper`, a subclass of vLLM's own that only the worker imports. It
-also works around a bug with seeds (`seed`) and makes top-p fast (`sampling`). `UNDERSTUDY_CPU_LORA=0` switches the
-wrapper off; so does any vLLM that differs from the one it was written for, with one warning.
+also works around a bug with seeds (`seed`) and makes top-p and norms fast (`sampling`, `norms`).
+`UNDERSTUDY_CPU_LORA=0` switches off all but the work around the bug; a vLLM that differs from the one it was written
+for, the wrapper alone, with one warning.
 """
 
 import importlib
@@ -15,8 +16,8 @@ from serve.engine.cpu_lora.seed import keep_generators
 
 VARIABLE = "UNDERSTUDY_CPU_LORA"
 WRAPPER = "serve.engine.cpu_lora.punica_wrapper.GroupedPunicaWrapper"
-SAMPLING = "serve.engine.cpu_lora.sampling"
-"""Imported only in the worker, because it needs torch."""
+FASTER = ("serve.engine.cpu_lora.sampling", "serve.engine.cpu_lora.norms")
+"""Imported only in the worker, because they need torch."""
 VERSION = "0.32."
 """vLLM versions that the wrapper was written for."""
 
@@ -56,9 +57,10 @@ def _wrapper(original: str) -> str:
     vLLM calls it in the worker, while it loads the model.
     """
     keep_generators()
-    importlib.import_module(SAMPLING).install()
     if os.environ.get(VARIABLE, "1").lower() in ("0", "false", "no", "off"):
         return original
+    for faster in FASTER:
+        importlib.import_module(faster).install()
     module, _, name = original.rpartition(".")
     why = "" if name == CLASS else f"{original} is not {CLASS}"
     why = why or unfit(importlib.import_module("vllm").__version__, getattr(importlib.import_module(module), name))
