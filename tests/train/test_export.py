@@ -19,7 +19,7 @@ from train.export.gguf_lora import read_lora, write_lora
 from train.export.gguf_model import pre_tokenizer, require_llama, write_model
 from train.export.gguf_tensors import module_names, read_tensors, reordered, restored
 from train.export.ollama import chatml, modelfile
-from train.export.runtimes import Questions, ask_llama_cpp, ask_transformers
+from train.export.runtimes import Questions, RuntimeAnswers, ask_llama_cpp, ask_transformers, shared
 from understudy.bases import TINY, TINY_DIR, Base, read_model_config, resolve_base
 from understudy.config.settings import load_settings
 from understudy.errors import AdapterError
@@ -330,3 +330,43 @@ def test_a_planted_error_is_named(
     assert proof.passed == (not error), proof
     assert [reason for reason in proof.reasons if named in reason] or not error, proof
     assert [reason for reason in proof.reasons if heard in reason] or not error, proof
+
+
+@pytest.mark.parametrize(
+    ("ours", "following", "limit", "kept"),
+    [
+        ([5, 6, 7], [5, 6, 7, 2], 48, 3),
+        ([5, 6, 7], [5, 9, 7, 2], 48, 1),
+        ([5, 6, 7], [9, 6, 7, 2], 48, 0),
+        ([5, 6, 7], [5, 6, 7, 2], 2, 2),
+        ([], [2], 48, 0),
+    ],
+    ids=["all", "up to the first other token", "none", "no more than it may say", "an empty answer"],
+)
+def test_as_much_of_our_answer_is_a_runtimes_own_as_it_would_have_said(ours, following, limit, kept) -> None:
+    assert shared(ours, following, limit) == kept
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("runtime", ["transformers", "llama.cpp"])
+def test_answers_of_which_only_the_rest_is_generated_are_those_generated_as_a_whole(
+    tmp_path: Path, served: tuple[Base, Path, OurAnswers], monkeypatch: pytest.MonkeyPatch, runtime: str
+):
+    base, adapter, ours = served
+    first, second, *others = ours.answers
+    told = [first, [*second[:7], second[7] + 1, *second[8:]], *others]  # one that the runtime leaves half way
+    questions = questions_of(base, ASKED, OurAnswers(ours.prompts, told, ours.ended))
+    if runtime == "llama.cpp":
+        write_model(Path(base.location), tmp_path / "base.gguf", precision="f32")
+        write_lora(adapter, read_model_config(base), tmp_path / "adapter.gguf", half=False)
+
+    def asked(generated: int) -> RuntimeAnswers:
+        monkeypatch.setattr("train.export.runtimes.GENERATED", generated)
+        if runtime == "transformers":
+            return ask_transformers(Path(base.location), adapter, questions, lambda done, total: None)
+        lora, cache = [(tmp_path / "adapter.gguf", 1.0)], load_settings().bases_dir.parent
+        return ask_llama_cpp(tmp_path / "base.gguf", lora, questions, cache, lambda done, total: None)
+
+    assert asked(0) == asked(len(CHATS))
+    assert asked(0).answers == ours.answers

@@ -1,11 +1,12 @@
 // Asks a page what it says, by its own code: runs in a browser, beside the page's files.
 //
-//   ask.json: {persona, chats: [[{role, content}]], marks: {text: id}, prompts: [[id]], answers: [[id]], ends: [id], limits: [n]}
+//   ask.json: {persona, chats: [[{role, content}]], marks: {text: id}, prompts: [[id]], answers: [[id]], ends: [id], limits: [n], generated}
 //   -> POST result: {browser, tokens: [[id]], template, ends: [id], answers: [[id]], next: [[id]]}, as llama_cpp.mjs has them
 //
 // wllama gives completions only. So the tokens of a text are those that `logit_bias` (of 0) takes it for, which a verbose
 // answer lists; it reads no special tokens, so they are left out (`marks`), and the number of all tokens is compared as
 // well. Our answers are forced by a grammar of token ids, and `n_probs` has what would have been said at each of them.
+// A greedy answer is ours as far as these agree: but for the first `generated` prompts, only what follows is generated.
 import {Engine} from "./engine.js";
 import {render} from "./prompt.js";
 
@@ -24,11 +25,16 @@ async function main() {
   found.browser = /(Firefox|Chrome)\/\d+/.exec(navigator.userAgent)?.[0].replace("/", " ") ?? navigator.userAgent;
   found.ends = job.ends.filter((token) => llama.isTokenEOG(token));
   for (const [place, chat] of job.chats.entries()) {
-    const text = render(site.chat, chat), ours = job.answers[place];
-    const said = await ask(text, job.limits[place], {logit_bias: between(text, job.marks).map((part) => [part, 0])});
-    found.tokens.push(tokens(said, job.prompts[place], job.marks));
-    found.answers.push(said.__verbose.tokens.filter((token) => !llama.isTokenEOG(token)));
-    found.next.push(ours.length ? await along(ours, (limit, more) => ask(text, limit, more)) : []);
+    const text = render(site.chat, chat), ours = job.answers[place], most = job.limits[place];
+    const following = ours.length ? await along(ours, (limit, more) => ask(text, limit, more)) : [];
+    const kept = place < job.generated ? [] : ours.slice(0, shared(ours, following, most));
+    const bias = {logit_bias: between(text, job.marks).map((part) => [part, 0])};
+    const read = await ask(text, kept.length ? 1 : most, bias);
+    found.tokens.push(tokens(read, job.prompts[place], job.marks));
+    const rest = kept.length < most && kept.length ? await ask([...job.prompts[place], ...kept], most - kept.length) : null;
+    const more = (kept.length ? rest : read)?.__verbose.tokens ?? [];
+    found.answers.push([...kept, ...more.filter((token) => !llama.isTokenEOG(token))]);
+    found.next.push(following);
     await post("progress", [place + 1, job.chats.length]);
   }
   await post("result", found);
@@ -47,6 +53,12 @@ function tokens(said, ours, marks) {
   const read = said.__verbose.generation_settings.logit_bias.map(({token}) => token);
   const all = [...ours.map((token) => (special.has(token) ? token : read.shift() ?? -1)), ...read];
   return said.usage.prompt_tokens === all.length ? all : [-1, ...all];
+}
+
+/** How many tokens of our answer, at most `most`, it would have said itself. */
+function shared(ours, following, most) {
+  const differs = ours.findIndex((token, place) => token !== following[place]);
+  return Math.min(differs < 0 ? ours.length : differs, most);
 }
 
 /** What would have been said at each token of our answer, and after it. */

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from train.export.runtimes import Progress, Questions, RuntimeAnswers
+from train.export.runtimes import GENERATED, Progress, Questions, RuntimeAnswers
 from understudy.errors import AdapterError
 from understudy.processes import Child
 
@@ -59,7 +59,7 @@ def ask_page(
         AdapterError: the page does not start, or breaks off; one line says why.
     """
     said: queue.Queue[tuple[str, Any]] = queue.Queue()
-    job = {"persona": persona, "chats": chats, "marks": dict(marks), **asdict(questions)}
+    job = {"persona": persona, "chats": chats, "marks": dict(marks), "generated": GENERATED, **asdict(questions)}
     with _served(folder, json.dumps(job).encode(), headers, said) as url, tempfile.TemporaryDirectory() as home:
         own = [f"--user-data-dir={home}/profile", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
         child = Child([chromium, *FLAGS, *own, f"{url}/ask.html"], log=Path(home) / "chromium.log")

@@ -16,6 +16,9 @@ NODE_LLAMA_CPP = "3.22.1"
 SCRIPT = Path(__file__).with_name("llama_cpp.mjs")
 CONTEXT = 2048
 """Tokens that a prompt and its answer may have together."""
+GENERATED = 10
+"""Prompts whose answers a runtime generates from their first token. A greedy answer is ours as far as the runtime
+chooses our tokens along it; of all other answers it generates what comes after that."""
 
 Progress = Callable[[int, int], None]
 
@@ -66,6 +69,7 @@ def ask_llama_cpp(
         "answers": questions.answers,
         "ends": questions.ends,
         "limits": questions.limits,
+        "generated": GENERATED,
         "threads": _free_cores(),
     }
     command = ["node", str(SCRIPT), str(install(cache))]
@@ -139,17 +143,26 @@ def ask_transformers(model: Path, adapter: Path | None, questions: Questions, on
     settings = {"do_sample": False, "repetition_penalty": 1.0, "temperature": None, "top_p": None, "top_k": None}
     answers, following = [], []
     asked = zip(questions.prompts, questions.answers, questions.limits, strict=True)
-    for place, (prompt, ours, limit) in enumerate(asked, 1):
+    for place, (prompt, ours, limit) in enumerate(asked):
         with torch.inference_mode():
-            said = loaded.generate(torch.tensor([prompt]), max_new_tokens=limit, **settings)
-            whole = loaded(torch.tensor([[*prompt, *ours]])).logits[0, len(prompt) - 1 :]
-        new = said[0, len(prompt) :].tolist()
-        answers.append(next((new[:n] for n, token in enumerate(new) if token in ends), new))
-        following.append(whole.argmax(-1).tolist())
-        on_progress(place, len(questions.prompts))
+            whole = loaded(torch.tensor([[*prompt, *ours]])).logits[0, len(prompt) - 1 :].argmax(-1).tolist()
+            said = [] if place < GENERATED else ours[: shared(ours, whole, limit)]
+            if len(said) < limit:
+                known = torch.tensor([[*prompt, *said]])
+                new = loaded.generate(known, max_new_tokens=limit - len(said), **settings)[0, known.size(1) :].tolist()
+                said = said + next((new[:n] for n, token in enumerate(new) if token in ends), new)
+        answers.append(said)
+        following.append(whole)
+        on_progress(place + 1, len(questions.prompts))
     return RuntimeAnswers(
         prompts, answers, following, [token for token in questions.ends if token in ends], tokenizer.chat_template or ""
     )
+
+
+def shared(ours: Sequence[int], following: Sequence[int], limit: int) -> int:
+    """How many of our tokens, at most `limit`, a runtime chooses itself; `following` is what it chooses along them."""
+    differs = (place for place, (one, other) in enumerate(zip(ours, following, strict=False)) if one != other)
+    return min(next(differs, len(ours)), limit)
 
 
 def _followed(stderr: IO[bytes], on_progress: Progress) -> list[str]:
