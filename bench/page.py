@@ -17,7 +17,7 @@ from bench.machine import RESULTS
 from bench.page_tables import TABLES, Table
 from bench.sources import changed
 
-PAGES = tuple(RESULTS.parent / name for name in ("performance.md", "export.md", "training.md"))
+PAGES = tuple(RESULTS.parent / name for name in ("performance.md", "export.md", "training.md", "hub.md"))
 GOALS = "goals"
 """The table of the goals of all results that a page has tables of."""
 BLOCK = re.compile(r"(<!-- table ([\w.-]+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -234,6 +234,31 @@ TABLES = {
         ),
         based=True,
     ),
+    "zerogpu": Table(
+        "zerogpu",
+        "python -m bench.space.first_token",
+        (
+            Column("asked", "asked"),
+            Column("first token p50, s", "first_token", "{:.2f}"),
+            Column("the slowest, s", "first_token_worst", "{:.2f}"),
+            Column("tokens/s of a side", "tokens_per_second", "{:.1f}"),
+        ),
+        lambda result: [{"asked": kind, **row} for kind, row in result["measured"].items()],
+        based=True,
+    ),
+    "zerogpu-battles": Table(
+        "zerogpu",
+        "python -m bench.space.first_token",
+        (
+            Column("base", "base"),
+            Column("step, ms", "step_ms"),
+            *(
+                Column(f"{tokens} tokens", lambda row, tokens=tokens: row["seconds"][str(tokens)], "{:.1f}")
+                for tokens in (64, 100, 123, 256)
+            ),
+        ),
+        lambda result: result["battles"],
+    ),
     "gpu": Table(
         "gpu",
         "bench/gpu.sh",

@@ -86,6 +86,7 @@ cases = given(
     dtype=st.sampled_from(DTYPES),
     lora_dtype=st.sampled_from(DTYPES),
     together=st.booleans(),
+    long=st.sampled_from([1, kernels.LONG]),
     prefill=st.booleans(),
     seed=st.integers(0, 99),
 )
@@ -94,13 +95,14 @@ cases = given(
 @cases
 @settings(max_examples=60, deadline=None)
 def test_linear_layers_compute_what_vllm_computes(
-    rows, outputs, ranks, dtype, lora_dtype, together, prefill, seed
+    rows, outputs, ranks, dtype, lora_dtype, together, long, prefill, seed
 ) -> None:
     torch.manual_seed(seed)
     a, b = stacks(16, outputs, ranks, lora_dtype)
     x, y = torch.randn(len(rows), 16).to(dtype), torch.randn(len(rows), sum(outputs)).to(dtype)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "FEW", 48 if together else 0)
+        patch.setattr(kernels, "LONG", long)
         found, expected = both("add_lora_linear", rows, y, x, a, b, 0.5, outputs, prefill=prefill)
     assert_close(found, expected)
     base = torch.tensor(rows) < 0
@@ -221,6 +223,23 @@ def test_an_adapter_with_nan_spoils_its_own_rows_only() -> None:
 def test_adapters_are_computed_together_where_that_reads_little_of_others(rank, loaded, rows, together) -> None:
     layout = kernels.Layout(tuple((slot, rank) for slot in range(loaded)), 576, (576, 192, 192), torch.float32)
     assert bool(kernels.make_batch(torch.tensor(rows)).buffers_for(layout)) == together
+
+
+@pytest.mark.parametrize(
+    ("slots", "runs"),
+    [
+        ([0] * 40 + [1] * 24, [(0, 0, 40), (1, 40, 64)]),
+        ([0] * 20 + [-1] * 9 + [0] * 12, [(0, 0, 20), (0, 29, 41)]),
+        ([2], [(2, 0, 1)]),
+        ([0, 1, 0, 1], []),
+        ([0, -1], []),
+        ([-1, -1], []),
+    ],
+    ids=["prompts", "rows of the base between", "one for all", "short ones", "one short one", "nobody's"],
+)
+def test_rows_of_prompts_are_taken_where_they_lie(slots, runs) -> None:
+    found = kernels.make_batch(torch.tensor(slots)).runs
+    assert [(run.slot, run.rows.start, run.rows.stop) for run in found] == runs
 
 
 @pytest.mark.skipif(not BFLOAT16, reason="no instructions for bfloat16")

@@ -3,11 +3,12 @@
 vLLM's own code copies A and B once for every token, then multiplies token by token. Here
 - which rows use which slot is computed once for each batch (`LoraBatch`), not in every layer;
 - adapters are kept without their padding (`Packed`), until vLLM writes to its weights;
-- one adapter on all rows is one product for A and one for each slice of B;
+- where rows of one adapter lie one after the other, as those of a prompt do, they are multiplied where they lie: one
+  product for A and one for each slice of B, added to the base's;
 - with few rows, as when tokens are generated, all adapters of the layer are taken together: their As side by side in
   one product, each row masked to its own, and one product for each slice. At this size a product costs what reading
   its weights costs, and they are read as they lie, in the order in which the processor's kernels want them;
-- with many rows, or few of many large adapters in use, rows are sorted by adapter, and each adapter multiplies its own;
+- otherwise rows are sorted by adapter, and each adapter multiplies its own;
 - rows without an adapter stay as they are, and so does everything when no slot touches the layer.
 
 Products are taken in the dtype that x and A have in common and added to y in y's dtype: a product of bfloat16
@@ -25,6 +26,9 @@ FEW = 48
 """Number of rows up to which weights are multiplied as they lie prepared. PyTorch's product of bfloat16 matrices takes
 25 us before it computes anything (torch 2.13), a prepared one 4: with few rows that is more than the product itself."""
 
+LONG = 16
+"""Rows that runs of one adapter have on average from which they are taken where they lie."""
+
 WORTH = 2**19
 """Numbers of other adapters that are read in the time that one adapter's own products, of its own rows, take longer."""
 
@@ -40,7 +44,7 @@ Prepare = Callable[[torch.Tensor], Product]
 
 @dataclass(frozen=True)
 class Group:
-    """The rows of one slot, as a part of all rows that have an adapter, sorted by slot."""
+    """Rows of one slot."""
 
     slot: int
     rows: slice
@@ -52,12 +56,13 @@ class LoraBatch:
 
     slots: torch.Tensor
     groups: tuple[Group, ...]
+    """All rows of each slot, as parts of `order`."""
     order: torch.Tensor
     """The rows that have an adapter, sorted by slot."""
     places: torch.Tensor
     """Where each row is in `order`; its length for rows without an adapter."""
-    whole: int
-    """The slot of all rows; -1 if they differ or have none."""
+    runs: tuple[Group, ...]
+    """Rows of one slot that lie one after the other, if such runs are long or one has all rows; else none."""
     buffers: dict["Layout", "LayoutBuffers | None"] = field(default_factory=dict)
 
     def buffers_for(self, layout: "Layout") -> "LayoutBuffers | None":
@@ -66,7 +71,7 @@ class LoraBatch:
             slots = {group.slot for group in self.groups}
             used = [rank for slot, rank in layout.ranks if slot in slots]
             unused = layout.numbers(sum(rank for _, rank in layout.ranks) - sum(used))
-            pays = len(self.slots) <= FEW and 0 < len(used) and unused <= len(used) * WORTH
+            pays = len(self.slots) <= FEW and len(used) > 0 and unused <= len(used) * WORTH
             self.buffers[layout] = _layout_buffers(layout, self.slots) if pays else None
         return self.buffers[layout]
 
@@ -74,14 +79,22 @@ class LoraBatch:
 def make_batch(slots: torch.Tensor) -> LoraBatch:
     """Groups the rows by slot; `slots` is copied."""
     order = [row for slot, row in sorted((slot, row) for row, slot in enumerate(slots.tolist())) if slot >= 0]
-    groups, stop = [], 0
-    for slot, rows in groupby(slots[order].tolist()):
-        start, stop = stop, stop + len(list(rows))
-        groups.append(Group(slot, slice(start, stop)))
+    groups = _runs(slots[order].tolist())
     places = torch.full((len(slots),), len(order))
     places[order] = torch.arange(len(order))
-    whole = groups[0].slot if len(groups) == 1 and stop == len(slots) else -1
-    return LoraBatch(slots.clone(), tuple(groups), torch.tensor(order, dtype=torch.long), places, whole)
+    runs = _runs(slots.tolist())
+    long = len(order) >= LONG * len(runs) or (len(runs) == 1 and len(order) == len(slots))
+    order = torch.tensor(order, dtype=torch.long)
+    return LoraBatch(slots.clone(), groups, order, places, runs if long else ())
+
+
+def _runs(slots: Sequence[int]) -> tuple[Group, ...]:
+    """Equal slots that follow each other, without -1."""
+    found, stop = [], 0
+    for slot, rows in groupby(slots):
+        start, stop = stop, stop + len(list(rows))
+        found.append(Group(slot, slice(start, stop)))
+    return tuple(group for group in found if group.slot >= 0)
 
 
 @dataclass(frozen=True)
@@ -191,9 +204,7 @@ def pack(
 
 
 @cache
-def _layout(
-    ranks: tuple[tuple[int, int], ...], inputs: int, outputs: tuple[int, ...], dtype: torch.dtype
-) -> Layout:
+def _layout(ranks: tuple[tuple[int, int], ...], inputs: int, outputs: tuple[int, ...], dtype: torch.dtype) -> Layout:
     """Returns one object for equal layouts, so that it is found by identity."""
     return Layout(ranks, inputs, outputs, dtype)
 
@@ -220,9 +231,10 @@ def _rank(a: torch.Tensor) -> int:
 
 def add_lora(y: torch.Tensor, x: torch.Tensor, packed: Packed, batch: LoraBatch, scale: float) -> None:
     """y += scale * B(A(x)) on the rows that have an adapter; y is 2-D, its columns those of the slices in order."""
-    if batch.whole >= 0:
-        if batch.whole in packed.adapters:
-            _add_one(y, x, packed.adapters[batch.whole], scale)
+    if batch.runs:
+        for run in batch.runs:
+            if run.slot in packed.adapters:
+                _add_one(y[run.rows], x[run.rows], packed.adapters[run.slot], scale)
         return
     buffers = batch.buffers_for(packed.layout)
     if buffers is not None and packed.a is not None:

@@ -37,9 +37,7 @@ def _fits(x: torch.Tensor, weight: torch.Tensor | None, variance_size: int | Non
     return plain and variance_size is None and x.is_contiguous()
 
 
-def _norm_fits(
-    x: torch.Tensor, weight: torch.Tensor | None, epsilon: float, variance_size: int | None = None
-) -> bool:
+def _norm_fits(x: torch.Tensor, weight: torch.Tensor | None, epsilon: float, variance_size: int | None = None) -> bool:
     return _fits(x, weight, variance_size)
 
 
