@@ -31,9 +31,15 @@ def openmp() -> dict[str, str]:
 
     if any(ENGINE_MODULE in (process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])):
         return QUIET_OPENMP
+    return QUIET_OPENMP if busy_cores() > BUSY else BRISK_OPENMP
+
+
+def busy_cores() -> float:
+    """Return how many cores of this machine are computing, over a third of a second."""
+    import psutil
+
     times = psutil.cpu_times_percent(0.3)  # without the time that other machines of the host steal
-    busy = (times.user + times.nice + times.system) / 100 * (psutil.cpu_count() or 1)
-    return QUIET_OPENMP if busy > BUSY else BRISK_OPENMP
+    return (times.user + times.nice + times.system) / 100 * (psutil.cpu_count() or 1)
 
 
 class Child:

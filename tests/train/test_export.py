@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from evaluate.export_proof import prove
 from tests.support.adapters import make_adapter, tensors
 from tests.support.web_page import CHATML, chatml_base
+from train.export import runtimes
 from train.export.gguf_check import adapter_faults, model_faults
 from train.export.gguf_lora import read_lora, write_lora
 from train.export.gguf_model import pre_tokenizer, require_llama, write_model
@@ -372,3 +373,11 @@ def test_answers_of_which_only_the_rest_is_generated_are_those_generated_as_a_wh
     assert found == asked(len(CHATS))
     assert found.answers[1][:8] == second[:8]
     assert found.answers[1][:8] != told[1][:8]
+
+
+@pytest.mark.parametrize(("busy", "threads"), [(0.1, 4), (1.2, 3), (3.9, 1), (4.0, 1)])
+def test_llama_cpp_gets_the_cores_that_nobody_computes_on_now(monkeypatch: pytest.MonkeyPatch, busy, threads) -> None:
+    """The load average would count the engine that has just been asked."""
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("train.export.runtimes.busy_cores", lambda: busy)
+    assert runtimes._free_cores() == threads

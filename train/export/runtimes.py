@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from understudy.errors import AdapterError
+from understudy.processes import busy_cores
 
 NODE_LLAMA_CPP = "3.22.1"
 """Version of `node-llama-cpp` (npm), which brings llama.cpp prebuilt."""
@@ -95,7 +96,7 @@ def ask_llama_cpp(
 def _free_cores() -> int:
     """Cores that nobody else computes on. llama.cpp's threads wait for each other by spinning: on a core that is taken,
     two of them are slower than one."""
-    return max(1, round((os.cpu_count() or 1) - os.getloadavg()[0]))
+    return max(1, round((os.cpu_count() or 1) - busy_cores()))
 
 
 def install(cache: Path) -> Path:
