@@ -6,7 +6,7 @@
 // wllama gives completions only. So the tokens of a text are those that `logit_bias` (of 0) takes it for, which a verbose
 // answer lists; it reads no special tokens, so they are left out (`marks`), and the number of all tokens is compared as
 // well. Our answers are forced by a grammar of token ids, and `n_probs` has what would have been said at each of them.
-// A greedy answer is ours as far as these agree: but for the first `generated` prompts, only what follows is generated.
+// A greedy answer is ours as far as these agree: but for the first `generated` prompts, one that is ours is not generated again.
 import {Engine} from "./engine.js";
 import {render} from "./prompt.js";
 
@@ -27,13 +27,11 @@ async function main() {
   for (const [place, chat] of job.chats.entries()) {
     const text = render(site.chat, chat), ours = job.answers[place], most = job.limits[place];
     const following = ours.length ? await along(ours, (limit, more) => ask(text, limit, more)) : [];
-    const kept = place < job.generated ? [] : ours.slice(0, shared(ours, following, most));
+    const said = place < job.generated ? null : known(ours, following, most, llama);
     const bias = {logit_bias: between(text, job.marks).map((part) => [part, 0])};
-    const read = await ask(text, kept.length ? 1 : most, bias);
+    const read = await ask(text, said ? 1 : most, bias);
     found.tokens.push(tokens(read, job.prompts[place], job.marks));
-    const rest = kept.length < most && kept.length ? await ask([...job.prompts[place], ...kept], most - kept.length) : null;
-    const more = (kept.length ? rest : read)?.__verbose.tokens ?? [];
-    found.answers.push([...kept, ...more.filter((token) => !llama.isTokenEOG(token))]);
+    found.answers.push(said ?? read.__verbose.tokens.filter((token) => !llama.isTokenEOG(token)));
     found.next.push(following);
     await post("progress", [place + 1, job.chats.length]);
   }
@@ -55,10 +53,11 @@ function tokens(said, ours, marks) {
   return said.usage.prompt_tokens === all.length ? all : [-1, ...all];
 }
 
-/** How many tokens of our answer, at most `most`, it would have said itself. */
-function shared(ours, following, most) {
+/** Its own greedy answer of at most `most` tokens, where that is ours as far as it goes; else null. */
+function known(ours, following, most, llama) {
   const differs = ours.findIndex((token, place) => token !== following[place]);
-  return Math.min(differs < 0 ? ours.length : differs, most);
+  const same = differs < 0 ? ours.length : differs;
+  return same >= most || (same === ours.length && llama.isTokenEOG(following[same])) ? ours.slice(0, most) : null;
 }
 
 /** What would have been said at each token of our answer, and after it. */
