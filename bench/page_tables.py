@@ -37,6 +37,19 @@ def _rates(result: Row) -> Iterable[Row]:
             yield {"recipe": recipe, "rows": own[0]["rows"], "seeds": len(seeds), "means": means, "above": above}
 
 
+EXPORTS = (
+    Column("persona", "persona"),
+    Column("form", "form"),
+    Column("asked of", "runtime"),
+    Column("prompts as ours", of("prompts_equal", "prompts")),
+    Column("next tokens as ours", share("tokens_agree", "tokens"), "{:.1%}"),
+    Column("ends as ours", of("ended_agree", "ended")),
+    Column("style as ours", of("styled_agree", "styled")),
+    Column("answers word for word", of("answers_equal", "prompts")),
+    Column("written in, s", "writing_s", "{:.1f}"),
+    Column("refused", "reasons"),
+)
+
 TABLES = {
     "scale": Table(
         "scale",
@@ -191,23 +204,8 @@ TABLES = {
         ),
         based=True,
     ),
-    "exports": Table(
-        "exports",
-        "python -m bench.exports",
-        (
-            Column("persona", "persona"),
-            Column("form", "form"),
-            Column("asked of", "runtime"),
-            Column("prompts as ours", of("prompts_equal", "prompts")),
-            Column("next tokens as ours", share("tokens_agree", "tokens"), "{:.1%}"),
-            Column("ends as ours", of("ended_agree", "ended")),
-            Column("style as ours", of("styled_agree", "styled")),
-            Column("answers word for word", of("answers_equal", "prompts")),
-            Column("written in, s", "writing_s", "{:.1f}"),
-            Column("refused", "reasons"),
-        ),
-        based=True,
-    ),
+    "exports": Table("exports", "python -m bench.exports", EXPORTS, based=True),
+    "exports-page": Table("exports-page", "python -m bench.exports", EXPORTS, based=True),
     "learning-rates": Table(
         "learning-rates",
         "python -m bench.training.learning_rates email-copy stand-up code-qa",
