@@ -24,7 +24,7 @@ def installed():
     norms.install()  # vLLM may load a second model
 
 
-def rows(dtype: torch.dtype, *shape: int) -> torch.Tensor:
+def rows(dtype, *shape: int):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(len(shape)), dtype=torch.float32).to(dtype)
 
 
