@@ -76,18 +76,17 @@ def main() -> None:
             for form in chosen.forms if place == 0 else chosen.short:
                 rows.append(exported(settings, persona, form, Path(folder) / f"{persona}-{len(rows)}"))
                 Console(soft_wrap=True).print(rows[-1])
-                keep(settings, rows)  # an hour's work is not lost with its last step
+                save("exports", told(settings, rows))  # an hour's work is not lost with its last step
         judge(goals(rows))
         pages = page(settings, chosen.personas, (chosen.pages or Path(folder)) / "page")
     Console(soft_wrap=True).print(pages)
     judge(goals(pages))
-    print(keep(settings, pages, "exports-page"))
+    print(save("exports-page", told(settings, pages)))
 
 
-def keep(settings: Settings, rows: list[dict[str, Any]], name: str = "exports") -> Path:
-    """Writes a file of docs/results/."""
-    told = [goal.row() for goal in goals(rows)]
-    return save(name, {"base": settings.base, "rows": rows, "goals": told})
+def told(settings: Settings, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a file of docs/results/ has of these exports."""
+    return {"base": settings.base, "rows": rows, "goals": [goal.row() for goal in goals(rows)]}
 
 
 def exported(settings: Settings, persona: str, form: str, out: Path) -> dict[str, Any]:

@@ -21,7 +21,8 @@ def test_a_page_has_the_figures_of_the_results(path: Path) -> None:
 def test_every_table_is_on_a_page() -> None:
     names = [found[1] for path in page.PAGES for found in page.BLOCK.findall(path.read_text())]
     assert sorted(set(names)) == sorted([*TABLES, page.GOALS])
-    assert len(names) == len(set(names)) + 1, "only the goals stand on two pages"
+    twice = {name for name in names if names.count(name) > 1}
+    assert twice <= {page.GOALS}, "only the goals stand on several pages"
 
 
 def test_a_figure_that_is_out_of_date_is_written_anew() -> None:
