@@ -236,32 +236,22 @@ class _Rows(BaseStreamer):
 
         Raises what `fail` was given.
         """
-        ended = False
-        while not ended:
-            steps, ended = self._waiting()
+        while True:
+            waiting = [self._steps.get()]
+            self.stopped.wait(BEAT)
+            while not self._steps.empty():
+                waiting.append(self._steps.get())
             piece: list[list[int]] = [[] for _ in self._done]
-            for step in steps:
-                for row, token in enumerate(step):
+            for step in waiting:
+                if isinstance(step, BaseException):
+                    raise step
+                for row, token in enumerate(step or ()):
                     self._done[row] = self._done[row] or token in self._ends
                     if not self._done[row]:
                         piece[row].append(token)
             yield piece
-
-    def _waiting(self) -> tuple[list[list[int]], bool]:
-        """At least one step, and those that have come meanwhile; and whether that was all."""
-        steps: list[list[int]] = []
-        waited = self._steps.get()
-        self.stopped.wait(BEAT)
-        while True:
-            if isinstance(waited, BaseException):
-                raise waited
-            if waited is None:
-                return steps, True
-            steps.append(waited)
-            try:
-                waited = self._steps.get_nowait()
-            except queue.Empty:
-                return steps, False
+            if waiting[-1] is None:
+                return
 
 
 class _Stopped(StoppingCriteria):
