@@ -24,7 +24,7 @@ PATHS: dict[Operation, str] = {
     "completions": "/v1/completions",
 }
 
-IDLE_REQUESTS, BUSY_REQUESTS = 48, 4
+IDLE_REQUESTS, BUSY_REQUESTS = 48, 2
 """Requests sent to the engine at once: while there is no other traffic, and while there was some lately. A step of the
 engine takes longer the more answers it computes, and a request that arrives waits for the current step."""
 RECENT = 30.0
