@@ -47,7 +47,7 @@ def yes(key: str) -> Callable[[Row], str]:
 
 def of(part: str, whole: str) -> Callable[[Row], str | None]:
     """A cell that says how many of how many; None where they were not counted."""
-    return lambda row: f"{row[part]} of {row[whole]}" if whole in row else None
+    return lambda row: f"{row[part]} of {row[whole]}" if {part, whole} <= row.keys() else None
 
 
 def share(part: str, whole: str) -> Callable[[Row], float | None]:

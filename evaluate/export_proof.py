@@ -2,8 +2,8 @@
 
 The same prompts are asked of both, greedily. What is compared: the tokens of every prompt (chat template and
 tokenizer), the answers word for word, along our own answers the token that the export would have chosen at each place
-(teacher-forced, so that one early difference does not count for all that follows), and whether its own answers show
-what ours show of the persona's golden expectations.
+(teacher-forced, so that one early difference does not count for all that follows), and, pairwise, how many of the
+persona's golden expectations its own answers meet and ours do.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,10 @@ LEAST_AGREEMENT = {"f32": 0.99, "f16": 0.97, "bf16": 0.97, "q8_0": 0.95, "q4_1":
 """Share of next tokens that must agree along our answers, by the precision of the weights."""
 LEAST_ENDED = 0.95
 """Share of our ended answers after which the export ends its turn, too, teacher-forced."""
-LEAST_STYLED = 0.95
-"""Share of the golden expectations that our answers meet and the export's own answers have to meet, too."""
+CHANCE = 0.05
+"""The style is another if so many more answers lose some of it than gain some with at most this probability."""
+WORDED = 48
+"""Tokens of answers that are compared word for word."""
 
 
 class ExportProof(BaseModel):
@@ -45,9 +47,11 @@ class ExportProof(BaseModel):
     ended_agree: int
     """After how many of them the export ends its turn as well."""
     styled: int = 0
-    """Golden expectations of the persona that our answers meet."""
-    styled_agree: int = 0
-    """How many of them the export's own answers meet as well."""
+    """Pairs of answers, ours and the export's own, in which the persona's golden expectations were looked for."""
+    styled_less: int = 0
+    """Pairs in which the export's meets fewer of them than ours."""
+    styled_more: int = 0
+    """Pairs in which it meets more."""
     reasons: list[str]
     """Why it does not pass; empty if it does."""
 
@@ -72,8 +76,7 @@ def prove(
     their_prompts: Sequence[Sequence[int]],
     their_answers: Sequence[Sequence[int]],
     their_next: Sequence[Sequence[int]],
-    longest: Sequence[int],
-    styled: Sequence[bool] = (),
+    styled: Sequence[tuple[int, int]] = (),
     stops: bool = True,
     templates_equal: int | None = None,
     faults: Sequence[str] = (),
@@ -85,8 +88,7 @@ def prove(
         ended: whether ours ended by itself.
         ends: tokens that end a turn.
         their_next: what the export chooses at each token of our answer, and after the last.
-        longest: tokens that each of the export's own answers has at most; ours may have more.
-        styled: for each golden expectation that our answers meet, whether the export's own answer meets it, too.
+        styled: for some answers, how many golden expectations of the persona ours meets, and how many the export's own.
         stops: whether it stops at our end of turn.
         templates_equal: prompts that its own chat template writes as ours does; None means all of them.
         faults: what is wrong with its files, as far as they were looked at; they come first among the reasons.
@@ -105,13 +107,14 @@ def prove(
         templates_equal=len(prompts) if templates_equal is None else templates_equal,
         stops=stops,
         prompts_equal=_equal(prompts, their_prompts),
-        answers_equal=_equal([one[:most] for one, most in zip(answers, longest, strict=True)], their_answers),
+        answers_equal=_equal([one[:WORDED] for one in answers], [one[:WORDED] for one in their_answers]),
         tokens=tokens,
         tokens_agree=agree,
         ended=sum(ended),
         ended_agree=ended_agree,
         styled=len(styled),
-        styled_agree=sum(styled),
+        styled_less=sum(theirs < ours for ours, theirs in styled),
+        styled_more=sum(theirs > ours for ours, theirs in styled),
         reasons=[],
     )
     return found.model_copy(update={"reasons": [*faults, *_reasons(found)]})
@@ -142,9 +145,16 @@ def _reasons(found: ExportProof) -> list[str]:
         reasons.append(f"{found.answers_equal} of {found.prompts} answers are ours word for word; f32 needs 95%")
     if found.ended_agree < LEAST_ENDED * found.ended:
         reasons.append(f"it ends {found.ended_agree} of the {found.ended} answers that end; 95% are needed")
-    if found.styled_agree < LEAST_STYLED * found.styled:
+    if _chance(found.styled_less, found.styled_more) <= CHANCE:
         reasons.append(
-            f"its answers meet {found.styled_agree} of the {found.styled} golden expectations that ours meet; "
-            "95% are needed"
+            f"{found.styled_less} of {found.styled} answers meet fewer golden expectations than ours and "
+            f"{found.styled_more} meet more: the style is another"
         )
     return reasons
+
+
+def _chance(less: int, more: int) -> float:
+    """How probable it is that at least `less` of the pairs that differ are worse if either is as likely (sign test)."""
+    from scipy.stats import binomtest  # here: half a second to import
+
+    return binomtest(less, less + more, alternative="greater").pvalue if less + more else 1.0

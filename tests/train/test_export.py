@@ -205,16 +205,21 @@ GOOD = {
         ("f16", {"their_next": [[4, 5, 6, 9, 0], [5, 6, 7, 9, 9]] * 30}, "77.8% of the next tokens agree"),
         ("q4_1", {"their_next": [[4, 5, 6, 7, 9], [5, 6, 7, 8, 9]] * 30}, "it ends 0 of the 30 answers that end"),
         ("q8_0", {"their_next": [[], []] * 30}, "0.0% of the next tokens agree"),
+        ("q4_1", {"styled": [(4, 3)] + [(4, 4)] * 3}, ""),  # one of four says nothing
+        ("q4_1", {"styled": [(2, 1)] * 6 + [(1, 2)] * 4 + [(2, 2)] * 20}, ""),  # as many gain it as lose it
+        ("q4_1", {"styled": [(2, 1)] * 4 + [(2, 2)] * 26}, ""),
+        ("q4_1", {"styled": [(2, 1)] * 5 + [(2, 2)] * 25}, "5 of 30 answers meet fewer golden expectations than ours"),
+        ("f16", {"styled": [(2, 0)] * 30}, "30 of 30 answers meet fewer golden expectations than ours and 0 meet more"),
     ],
 )
 def test_the_proof_passes_what_is_equal_and_says_what_is_not(precision: str, changes: dict[str, Any], reason: str):
-    proof = prove("test", precision, ends=[0], longest=[48] * 60, **{**GOOD, **changes})
+    proof = prove("test", precision, ends=[0], **{**GOOD, **changes})
     assert proof.passed == (not reason)
     assert reason in "\n".join(proof.reasons)
 
 
 def test_a_proof_names_a_missing_stop_token_and_another_template():
-    proof = prove("test", "f16", ends=[0], longest=[48] * 60, **GOOD, stops=False, templates_equal=58)
+    proof = prove("test", "f16", ends=[0], **GOOD, stops=False, templates_equal=58)
     assert "its stop token is missing" in proof.reasons[0]
     assert "its chat template writes 2 of 60 prompts otherwise" in proof.reasons[1]
 

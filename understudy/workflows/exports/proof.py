@@ -16,7 +16,7 @@ from understudy.config.settings import Settings
 from understudy.errors import AdapterError
 from understudy.registry.records import Revision
 from understudy.registry.registry import Registry
-from understudy.workflows.exports.our_answers import OurAnswers, ProofChats
+from understudy.workflows.exports.our_answers import STYLED, OurAnswers, ProofChats
 
 RECORD, README = "export.json", "README.md"
 
@@ -114,7 +114,6 @@ def compare(
         their_prompts=theirs.prompts,
         their_answers=theirs.answers,
         their_next=theirs.next,
-        longest=asked.limits,
         styled=_styled(base, asked, ours, theirs),
         stops=bool(theirs.ends),
         templates_equal=sum(one == other for one, other in pairs),
@@ -122,14 +121,17 @@ def compare(
     )
 
 
-def _styled(base: Base, asked: ProofChats, ours: OurAnswers, theirs: RuntimeAnswers) -> list[bool]:
-    """For each golden expectation that our answers meet, whether the export's meet it, too."""
+def _styled(base: Base, asked: ProofChats, ours: OurAnswers, theirs: RuntimeAnswers) -> list[tuple[int, int]]:
+    """How many golden expectations our first answers meet, and how many the export's."""
     tokenizer = tokenizer_of(base)
-    found = []
-    for place, pair in enumerate(zip(ours.answers, theirs.answers, strict=True)):
-        mine, other = (asked.met(place, tokenizer.decode(ids, skip_special_tokens=True)) for ids in pair)
-        found += [theirs_too for ours_too, theirs_too in zip(mine, other, strict=True) if ours_too]
-    return found
+    pairs = list(zip(ours.answers, theirs.answers, strict=True))[:STYLED] if asked.golden else []
+    return [
+        (
+            asked.met(tokenizer.decode(mine, skip_special_tokens=True)),
+            asked.met(tokenizer.decode(other, skip_special_tokens=True)),
+        )
+        for mine, other in pairs
+    ]
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
