@@ -36,8 +36,8 @@ for (const [place, prompt] of job.prompts.entries()) {
     process.stderr.write(`${place + 1}/${job.prompts.length}\n`);
 }
 const metadata = model.fileInfo.metadata;
-process.stdout.write(JSON.stringify({tokens, template: metadata.tokenizer?.chat_template ?? "", ends, answers, next}));
-process.exit(0);
+const told = JSON.stringify({tokens, template: metadata.tokenizer?.chat_template ?? "", ends, answers, next});
+process.stdout.write(told, () => process.exit(0)); // not before: a pipe takes 64 KiB at once
 
 async function along(prompt, given) {
     await sequence.clearHistory();
