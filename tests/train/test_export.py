@@ -380,6 +380,18 @@ def test_answers_of_which_only_the_rest_is_generated_are_those_generated_as_a_wh
     assert found.answers[1][:8] != told[1][:8]
 
 
+@pytest.mark.slow
+def test_what_llama_cpp_says_may_be_more_than_a_pipe_takes_at_once(
+    tmp_path: Path, served: tuple[Base, Path, OurAnswers]
+):
+    base, _, ours = served
+    write_model(Path(base.location), tmp_path / "base.gguf", precision="f32")
+    asked = Questions(["kite " * 30_000], ours.prompts[:1], [[]], ends_of(base), [1])
+    cache = load_settings().bases_dir.parent
+    found = ask_llama_cpp(tmp_path / "base.gguf", [], asked, cache, lambda done, total: None)
+    assert len(json.dumps(found.prompts)) > 2 * 65_536
+
+
 @pytest.mark.parametrize(("busy", "threads"), [(0.1, 4), (1.2, 3), (3.9, 1), (4.0, 1)])
 def test_llama_cpp_gets_the_cores_that_nobody_computes_on_now(monkeypatch: pytest.MonkeyPatch, busy, threads) -> None:
     """The load average would count the engine that has just been asked."""
