@@ -37,7 +37,7 @@ for (const [place, prompt] of job.prompts.entries()) {
 }
 const metadata = model.fileInfo.metadata;
 const told = JSON.stringify({tokens, template: metadata.tokenizer?.chat_template ?? "", ends, answers, next});
-process.stdout.write(told, () => process.exit(0)); // not before: a pipe takes 64 KiB at once
+process.stdout.write(told, () => process.exit(0)); // a pipe takes 64 KiB at once
 
 async function along(prompt, given) {
     await sequence.clearHistory();

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,15 +75,19 @@ def ask_llama_cpp(
         "threads": _free_cores(),
     }
     command = ["node", str(SCRIPT), str(install(cache))]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with (
+        tempfile.TemporaryFile() as result,  # nobody reads a pipe while its progress is followed
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=result, stderr=subprocess.PIPE) as process,
+    ):
         assert process.stdin is not None
-        assert process.stdout is not None
         assert process.stderr is not None
         try:
             process.stdin.write(json.dumps(job).encode())
             process.stdin.close()
             lines = _followed(process.stderr, on_progress)
-            found = process.stdout.read()
+            process.wait()
+            result.seek(0)
+            found = result.read()
         except BaseException:
             process.kill()
             raise
