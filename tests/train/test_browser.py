@@ -8,9 +8,9 @@ import pytest
 from evaluate.export_proof import ExportProof
 from space.web import ISOLATION
 from tests.support.web_page import chatml_base, write_small_page
-from train.export.browser import ask_page, find_chromium
+from train.export.browser import ask_page, find_chromium, whole_runs
 from train.export.runtimes import Questions, RuntimeAnswers
-from understudy.bases import Base
+from understudy.bases import Base, resolve_base
 from understudy.config.settings import load_settings
 from understudy.errors import AdapterError
 from understudy.workflows.exports.our_answers import OurAnswers, ProofChats
@@ -40,7 +40,8 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> Questions:
 def asked(page: Path, questions: Questions) -> RuntimeAnswers:
     chromium = find_chromium() or pytest.skip("no chromium on PATH: apt-get install chromium")
     seen: list[tuple[int, int]] = []
-    told = {"marks": {}, "headers": ISOLATION, "on_progress": lambda *step: seen.append(step)}
+    decode = tokenizer_of(resolve_base("tiny")).decode
+    told = {"marks": {}, "decode": decode, "headers": ISOLATION, "on_progress": lambda *step: seen.append(step)}
     answers, browser = ask_page(page, "email-copy", CHATS, questions, chromium, **told)
     assert browser.startswith("Chrome")
     assert seen == [(1, 3), (2, 3), (3, 3)]
@@ -57,6 +58,17 @@ def test_along_its_own_answers_a_page_says_them_again(page: Path, questions: Que
     for said, following in zip(first.answers, again.next, strict=True):
         assert following[: len(said)] == said
         assert len(following) == len(said) + 1
+
+
+def test_an_answer_with_characters_of_several_tokens_is_followed_around_them(page: Path, questions: Questions):
+    tokenizer = tokenizer_of(resolve_base("tiny"))
+    answer = tokenizer("One mask 🎭 and an ñ.", add_special_tokens=False)["input_ids"]
+    (first, *_, last) = whole_runs(answer, tokenizer.decode)
+    assert len(first["tokens"]) + len(last["tokens"]) < len(answer), "some of its tokens are parts of a character"
+    following = asked(page, replace(questions, answers=[answer, [], []])).next[0]
+    assert len(following) == len(answer) + 1
+    assert -1 not in following[: len(first["tokens"])] + following[last["start"] :]
+    assert -1 in following
 
 
 def test_the_proof_of_a_page_is_asked_of_webassembly(page: Path, questions: Questions):

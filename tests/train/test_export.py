@@ -15,6 +15,7 @@ from evaluate.export_proof import prove
 from tests.support.adapters import make_adapter, tensors
 from tests.support.web_page import CHATML, chatml_base
 from train.export import runtimes
+from train.export.browser import whole_runs
 from train.export.gguf_check import adapter_faults, model_faults
 from train.export.gguf_lora import read_lora, write_lora
 from train.export.gguf_model import pre_tokenizer, require_llama, write_model
@@ -390,6 +391,23 @@ def test_what_llama_cpp_says_may_be_more_than_a_pipe_takes_at_once(
     cache = load_settings().bases_dir.parent
     found = ask_llama_cpp(tmp_path / "base.gguf", [], asked, cache, lambda done, total: None)
     assert len(json.dumps(found.prompts)) > 2 * 65_536
+
+
+@pytest.mark.parametrize(
+    ("answer", "runs"),
+    [
+        (b"ab", [(0, "", b"ab")]),
+        ("añb".encode(), [(0, "", b"a"), (3, "añ", b"b")]),
+        ("ñ".encode(), [(2, "ñ", b"")]),
+        ("ab🎭".encode(), [(0, "", b"ab"), (6, "ab🎭", b"")]),
+        (b"", [(0, "", b"")]),
+        (b"a\xc3", [(0, "", b"a")]),
+    ],
+    ids=["whole", "two bytes within", "at the beginning", "at the end", "empty", "cut within a character"],
+)
+def test_an_answer_is_forced_in_runs_of_whole_characters(answer: bytes, runs: list[tuple[int, str, bytes]]) -> None:
+    found = whole_runs(list(answer), lambda tokens: bytes(tokens).decode(errors="replace"))
+    assert [(run["start"], run["before"], bytes(run["tokens"])) for run in found] == runs
 
 
 @pytest.mark.parametrize(("busy", "threads"), [(0.1, 4), (1.2, 3), (3.9, 1), (4.0, 1)])

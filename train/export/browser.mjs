@@ -1,11 +1,14 @@
 // Asks a page what it says, by its own code: runs in a browser, beside the page's files.
 //
-//   ask.json: {persona, chats: [[{role, content}]], marks: {text: id}, prompts: [[id]], answers: [[id]], ends: [id], limits: [n], generated}
+//   ask.json: {persona, chats: [[{role, content}]], marks: {text: id}, prompts: [[id]], answers: [[id]],
+//              runs: [[{start, before, tokens: [id]}]], ends: [id], limits: [n], generated}
 //   -> POST result: {browser, tokens: [[id]], template, ends: [id], answers: [[id]], next: [[id]]}, as llama_cpp.mjs has them
 //
 // wllama gives completions only. So the tokens of a text are those that `logit_bias` (of 0) takes it for, which a verbose
 // answer lists; it reads no special tokens, so they are left out (`marks`), and the number of all tokens is compared as
-// well. Our answers are forced by a grammar of token ids, and `n_probs` has what would have been said at each of them.
+// well. Our answers are forced by a grammar of token ids, and `n_probs` has what would have been said at each of them. A
+// grammar takes no token that is a part of a character: an answer is forced in `runs` of others, each after the answer's
+// text `before` it. What is not known of the other places is -1.
 // A greedy answer is ours as far as these agree: but for the first `generated` prompts, one that is ours is not generated again.
 import {Engine} from "./engine.js";
 import {render} from "./prompt.js";
@@ -26,7 +29,7 @@ async function main() {
   found.ends = job.ends.filter((token) => llama.isTokenEOG(token));
   for (const [place, chat] of job.chats.entries()) {
     const text = render(site.chat, chat), ours = job.answers[place], most = job.limits[place];
-    const following = ours.length ? await along(ours, (limit, more) => ask(text, limit, more)) : [];
+    const following = ours.length ? await along(text, job.prompts[place].length, ours, job.runs[place], ask) : [];
     const said = place < job.generated ? null : known(ours, following, most, llama);
     const bias = {logit_bias: between(text, job.marks).map((part) => [part, 0])};
     const read = await ask(text, said ? 1 : most, bias);
@@ -61,10 +64,15 @@ function known(ours, following, most, llama) {
 }
 
 /** What would have been said at each token of our answer, and after it. */
-async function along(ours, ask) {
-  const grammar = `root ::= ${ours.map((token) => `<[${token}]>`).join(" ")}`;
-  const said = await ask(ours.length + 1, {grammar, n_probs: 1});
-  return said.choices[0].logprobs.content.map((one) => one.top_logprobs[0].id);
+async function along(text, length, ours, runs, ask) {
+  const next = new Array(ours.length + 1).fill(-1);
+  for (const {start, before, tokens} of runs) {
+    const grammar = tokens.length ? {grammar: `root ::= ${tokens.map((token) => `<[${token}]>`).join(" ")}`} : {};
+    const said = await ask(text + before, tokens.length + 1, {...grammar, n_probs: 1});
+    if (said.usage.prompt_tokens !== length + start) continue; // it reads the text before as other tokens than ours
+    for (const [place, one] of said.choices[0].logprobs.content.entries()) next[start + place] = one.top_logprobs[0].id;
+  }
+  return next;
 }
 
 main().catch((error) => post("failure", String(error?.message ?? error)));

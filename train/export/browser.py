@@ -8,7 +8,7 @@ import queue
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +27,8 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
 )
+PART = "\ufffd"
+"""What a part of a character is decoded to."""
 PATIENCE = 300.0
 """Seconds without a sign of life after which the page is given up: loading, or one prompt on a busy machine."""
 
@@ -45,6 +47,7 @@ def ask_page(
     chromium: str,
     *,
     marks: Mapping[str, int],
+    decode: Callable[[Sequence[int]], str],
     headers: Mapping[str, str],
     on_progress: Progress,
 ) -> tuple[RuntimeAnswers, str]:
@@ -53,13 +56,16 @@ def ask_page(
     Args:
         chats: the prompts, which the page renders itself.
         marks: special tokens that they have, and their ids.
+        decode: the text of tokens, with U+FFFD for a part of a character.
         headers: what the page is served with; those that isolate it let it use several threads.
 
     Raises:
         AdapterError: the page does not start, or breaks off; one line says why.
     """
     said: queue.Queue[tuple[str, Any]] = queue.Queue()
-    job = {"persona": persona, "chats": chats, "marks": dict(marks), "generated": GENERATED, **asdict(questions)}
+    runs = [whole_runs(answer, decode) for answer in questions.answers]
+    told = {"persona": persona, "chats": chats, "marks": dict(marks), "runs": runs, "generated": GENERATED}
+    job = {**told, **asdict(questions)}
     with _served(folder, json.dumps(job).encode(), headers, said) as url, tempfile.TemporaryDirectory() as home:
         own = [f"--user-data-dir={home}/profile", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
         child = Child([chromium, *FLAGS, *own, f"{url}/ask.html"], log=Path(home) / "chromium.log")
@@ -69,6 +75,23 @@ def ask_page(
             child.stop(1)
     answers = RuntimeAnswers(found["tokens"], found["answers"], found["next"], found["ends"], found["template"])
     return answers, found["browser"]
+
+
+def whole_runs(answer: Sequence[int], decode: Callable[[Sequence[int]], str]) -> list[dict[str, Any]]:
+    """Divides an answer into runs of tokens that are whole characters: where each starts, the text before it, its tokens.
+
+    Places after a part of a character are in no run. The last run ends with the answer, and may be empty.
+    """
+    runs: list[dict[str, Any]] = []
+    start = 0
+    for end in range(len(answer) + 1):
+        if end < len(answer) and PART not in decode(answer[end : end + 1]):
+            continue
+        before = decode(answer[:start])
+        if not before.endswith(PART) and (end > start or end == len(answer)):
+            runs.append({"start": start, "before": before, "tokens": list(answer[start:end])})
+        start = end + 1
+    return runs
 
 
 def _followed(said: "queue.Queue[tuple[str, Any]]", child: Child, on_progress: Progress) -> dict[str, Any]:

@@ -36,9 +36,10 @@ def prove_voice(
     faults = model_faults(page / MODEL, base_folder(base)) + adapter_faults(file, adapter)
     questions = questions_of(base, asked, ours, page_prompts(page, chat, asked.chats))
     if chromium := find_chromium():
-        known = tokenizer_of(base).added_tokens_encoder
+        tokenizer = tokenizer_of(base)
+        known = tokenizer.added_tokens_encoder
         marks = {mark: known[mark] for mark in (chat["start"], chat["end"]) if mark in known}
-        told = {"marks": marks, "headers": ISOLATION, "on_progress": on_progress}
+        told = {"marks": marks, "decode": tokenizer.decode, "headers": ISOLATION, "on_progress": on_progress}
         theirs, browser = ask_page(page, name, asked.chats, questions, chromium, **told)
         runtime = f"WebAssembly (wllama {VERSION}) in {browser}"
     else:
