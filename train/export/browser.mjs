@@ -68,7 +68,9 @@ async function along(text, length, ours, runs, ask) {
   const next = new Array(ours.length + 1).fill(-1);
   for (const {start, before, tokens} of runs) {
     const grammar = tokens.length ? {grammar: `root ::= ${tokens.map((token) => `<[${token}]>`).join(" ")}`} : {};
-    const said = await ask(text + before, tokens.length + 1, {...grammar, n_probs: 1});
+    const last = start + tokens.length === ours.length ? 1 : 0; // not a part of a character: wllama breaks if it lists one
+    if (!tokens.length && !last) continue;
+    const said = await ask(text + before, tokens.length + last, {...grammar, n_probs: 1});
     if (said.usage.prompt_tokens !== length + start) continue; // it reads the text before as other tokens than ours
     for (const [place, one] of said.choices[0].logprobs.content.entries()) next[start + place] = one.top_logprobs[0].id;
   }
