@@ -157,4 +157,4 @@ def _chance(less: int, more: int) -> float:
     """How probable it is that at least `less` of the pairs that differ are worse if either is as likely (sign test)."""
     from scipy.stats import binomtest  # here: half a second to import
 
-    return binomtest(less, less + more, alternative="greater").pvalue if less + more else 1.0
+    return float(binomtest(less, less + more, alternative="greater").pvalue) if less + more else 1.0
