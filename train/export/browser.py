@@ -80,7 +80,7 @@ def ask_page(
 def whole_runs(answer: Sequence[int], decode: Callable[[Sequence[int]], str]) -> list[dict[str, Any]]:
     """Divides an answer into runs of tokens that are whole characters: where each starts, the text before, its tokens.
 
-    Places after a part of a character are in no run. The last run ends with the answer, and may be empty.
+    A token that is a part of a character is in no run. The last run ends with the answer, and may be empty.
     """
     runs: list[dict[str, Any]] = []
     start = 0

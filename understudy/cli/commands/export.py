@@ -102,9 +102,9 @@ def export(
 
 
 def _told(proof: "ExportProof") -> str:
+    style = f", {proof.styled - proof.styled_less} of {proof.styled} are in style as ours are" if proof.styled else ""
     return (
         f"asked of {proof.runtime}: {proof.prompts_equal} of {proof.prompts} prompts have our tokens, "
         f"{proof.agreement:.1%} of next tokens and {proof.answers_equal} answers are ours word for word, "
-        f"{proof.ended_agree} of {proof.ended} end where ours do, {proof.styled - proof.styled_less} of {proof.styled} "
-        "are in style as ours are"
+        f"{proof.ended_agree} of {proof.ended} end where ours do{style}"
     )
