@@ -47,6 +47,7 @@ def shell(tmp_path: Path, hub: HubServer) -> Shell:
 
 @pytest.mark.engine
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_every_form_but_the_page_is_proved_and_a_file_for_llama_cpp_comes_back(shell: Shell):
     forms, *_, back = COMMANDS
     shell.run(forms)
