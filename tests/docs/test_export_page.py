@@ -50,7 +50,7 @@ def shell(tmp_path: Path, hub: HubServer) -> Shell:
 @pytest.mark.timeout(900)
 def test_every_form_but_the_page_is_proved_and_a_file_for_llama_cpp_comes_back(shell: Shell):
     forms, *_, back = COMMANDS
-    shell.run(forms)
+    shell.run(forms, timeout=800)
     shell.run(back)
     assert shell.said.count("60 of 60 prompts have our tokens") == len(FORMS) - 1
     assert (shell.folder / "email-copy-back" / "adapter_config.json").is_file()
