@@ -124,14 +124,12 @@ def compare(
 def _styled(base: Base, asked: ProofChats, ours: OurAnswers, theirs: RuntimeAnswers) -> list[tuple[int, int]]:
     """How many golden expectations our first answers meet, and how many the export's."""
     tokenizer = tokenizer_of(base)
+
+    def met(answer: list[int]) -> int:
+        return asked.met(tokenizer.decode(answer, skip_special_tokens=True))
+
     pairs = list(zip(ours.answers, theirs.answers, strict=True))[:STYLED] if asked.golden else []
-    return [
-        (
-            asked.met(tokenizer.decode(mine, skip_special_tokens=True)),
-            asked.met(tokenizer.decode(other, skip_special_tokens=True)),
-        )
-        for mine, other in pairs
-    ]
+    return [(met(mine), met(other)) for mine, other in pairs]
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
