@@ -12,7 +12,7 @@ PIECES = 6
 
 
 class StreamingPersona:
-    """`with` starts it. `within` answers may change their revision, which a real gateway never lets happen."""
+    """`with` starts it. `within`: answers end in the first revision of all, which a real gateway never lets happen."""
 
     def __init__(self, live: str, *, within: bool = False) -> None:
         self.live, self.within, self.published = live, within, [live]
@@ -55,8 +55,8 @@ class StreamingPersona:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         began = self.live
-        for _ in range(PIECES):
-            name = self.live if self.within else began
+        for number in range(PIECES):
+            name = self.published[0] if self.within and number >= PIECES // 2 else began
             piece = {"system_fingerprint": name, "choices": [{"delta": {"content": f"{time.monotonic():.3f}"}}]}
             await response.write(f"data: {json.dumps(piece, separators=(',', ':'))}\n\n".encode())
             await asyncio.sleep(0.02)
