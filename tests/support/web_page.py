@@ -47,8 +47,8 @@ def voice(folder: Path, name: str, seed: int, **card: Any) -> WebVoice:
     return WebVoice(revision, adapter, card)
 
 
-def write_small_page(folder: Path) -> Path:
-    """Writes a page with two personas below `folder` and returns its folder."""
+def write_small_page(folder: Path, base: Base | None = None) -> Path:
+    """Writes a page with two personas below `folder` and returns its folder; None means the base of `chatml_base`."""
     page = folder / "page"
     page.mkdir()
     sampling = {"max_tokens": 16}
@@ -64,7 +64,7 @@ def write_small_page(folder: Path) -> Path:
         ),
         voice(folder, "stand-up", 2, title="Stand-up comedian", voice="Jokes.", prompts=["Joke!"], sampling=sampling),
     ]
-    write_page(chatml_base(folder / "base"), voices, page, load_settings().bases_dir.parent)
+    write_page(base or chatml_base(folder / "base"), voices, page, load_settings().bases_dir.parent)
     return page
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from evaluate.export_proof import ExportProof
 from space.web import ISOLATION
@@ -69,6 +70,36 @@ def test_an_answer_with_characters_of_several_tokens_is_followed_around_them(pag
     assert len(following) == len(answer) + 1
     assert -1 not in following[: len(first["tokens"])] + following[last["start"] :]
     assert -1 in following
+
+
+def test_a_part_of_a_character_that_the_page_would_say_hides_no_other_token(
+    page: Path, questions: Questions, tmp_path: Path
+):
+    """llama.cpp cannot list such a token, and wllama breaks; here one is said where the base says its usual word."""
+    base = chatml_base(tmp_path / "base")
+    tokenizer = tokenizer_of(base)
+    answer = tokenizer("A kite is a friend that pulls, so buy the red one.", add_special_tokens=False)["input_ids"]
+    followed = replace(questions, answers=[answer, [], []], limits=[1, 1, 1])
+    plain = asked(page, followed).next[0]
+    hidden = max(set(plain), key=plain.count)
+    part = tokenizer("🎭", add_special_tokens=False)["input_ids"][-1]
+    assert "\ufffd" in tokenizer.decode([part])
+    embed(base, part, like=hidden)
+    found = asked(write_small_page(tmp_path, base), followed)
+    assert found.prompts == questions.prompts
+    assert all(said == -1 for said, before in zip(found.next[0], plain, strict=True) if before == hidden)
+    others = [(said, before) for said, before in zip(found.next[0], plain, strict=True) if said != -1]
+    assert len(others) > len(plain) // 2
+    assert all(said == before for said, before in others)
+
+
+def embed(base: Base, token: int, like: int) -> None:
+    """Makes the base say `token` wherever it said `like`; it reads no prompt differently that has neither."""
+    (file,) = Path(base.location).glob("*.safetensors")
+    weights = load_file(file)
+    words = weights["model.embed_tokens.weight"]
+    words[token] = 1.1 * words[like]
+    save_file(weights, file, metadata={"format": "pt"})
 
 
 def test_the_proof_of_a_page_is_asked_of_webassembly(page: Path, questions: Questions):

@@ -408,6 +408,7 @@ def test_what_llama_cpp_says_may_be_more_than_a_pipe_takes_at_once(
 def test_an_answer_is_forced_in_runs_of_whole_characters(answer: bytes, runs: list[tuple[int, str, bytes]]) -> None:
     found = whole_runs(list(answer), lambda tokens: bytes(tokens).decode(errors="replace"))
     assert [(run["start"], run["before"], bytes(run["tokens"])) for run in found] == runs
+    assert ["".join(run["pieces"]).encode() for run in found] == [tokens for _, _, tokens in runs]
 
 
 @pytest.mark.parametrize(("busy", "threads"), [(0.1, 4), (1.2, 3), (3.9, 1), (4.0, 1)])

@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import itertools
 import json
 import os
 import queue
@@ -78,9 +79,10 @@ def ask_page(
 
 
 def whole_runs(answer: Sequence[int], decode: Callable[[Sequence[int]], str]) -> list[dict[str, Any]]:
-    """Divides an answer into runs of tokens that are whole characters: where each starts, the text before, its tokens.
+    """Divides an answer into runs of tokens that are whole characters.
 
-    A token that is a part of a character is in no run. The last run ends with the answer, and may be empty.
+    A token that is a part of a character is in no run. The last run ends with the answer, and may be empty. A run has
+    its `start` in the answer, the text `before` it, its `tokens`, and in `pieces` what each adds to the text.
     """
     runs: list[dict[str, Any]] = []
     start = 0
@@ -89,7 +91,9 @@ def whole_runs(answer: Sequence[int], decode: Callable[[Sequence[int]], str]) ->
             continue
         before = decode(answer[:start])
         if not before.endswith(PART) and (end > start or end == len(answer)):
-            runs.append({"start": start, "before": before, "tokens": list(answer[start:end])})
+            texts = [decode(answer[:place]) for place in range(start, end + 1)]
+            pieces = [text.removeprefix(so_far) for so_far, text in itertools.pairwise(texts)]
+            runs.append({"start": start, "before": before, "tokens": list(answer[start:end]), "pieces": pieces})
         start = end + 1
     return runs
 
