@@ -38,8 +38,8 @@ PROMPTS = 3000
 """Different prompts: more than are ever asked."""
 RANK = 8
 """Of the adapters, as `understudy train` chooses it for up to a hundred rows."""
-SCALE = 0.05
-"""Of their random matrices, which then change a weight by a few percent: the base is heard, and ends its answers."""
+SCALE = 0.03
+"""Of their random matrices, which then change a weight by a percent or two: the base is heard, and ends its answers."""
 CARD = {"title": "One of many", "prompts": ["Say hello."]}
 WIDTH = 118
 """Characters in a line of the tables."""

@@ -19,7 +19,7 @@ from bench.serving.peers.servers import OURS, Cell, Server
 GRID: tuple[Cell, ...] = tuple(itertools.product((0, 1, 3, 6, 32), (1, 4, 16)))
 WARM = 24
 """Tokens of the first answer of each adapter."""
-LONG = 30.0
+LONG = 10.0
 """Seconds of a cell that is asked of that server in the first round only."""
 
 
