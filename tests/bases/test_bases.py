@@ -17,7 +17,7 @@ from understudy.bases import (
     prepare,
     resolve_base,
 )
-from understudy.bases.precision import cpu_has_bfloat16, serving_dtype
+from understudy.bases.precision import cpu_flags, cpu_has_bfloat16, serving_dtype
 from understudy.bases.sampling import base_sampling
 from understudy.config.settings import Settings
 from understudy.errors import BaseModelError
@@ -114,11 +114,11 @@ def test_bfloat16_is_for_processors_with_instructions_for_it(
     if cpuinfo is not None:
         file.write_text(cpuinfo)
     monkeypatch.setattr(precision, "CPUINFO", file)
-    cpu_has_bfloat16.cache_clear()
+    cpu_flags.cache_clear()
     try:
         assert cpu_has_bfloat16() is has
     finally:
-        cpu_has_bfloat16.cache_clear()
+        cpu_flags.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from bench.serving.peers.swaps import Given, Watch, figures_of
 from bench.serving.peers_serving import goals
 from bench.serving.swap_ways import by_way
 from understudy.bases import resolve_base
+from understudy.processes import Child
 
 TEXTS = [
     "Write about a kettle for the weekend.",
@@ -114,6 +115,22 @@ def test_swaps_of_one_way_are_one_row_with_medians_and_sums():
     assert (row["way"], row["swaps"], row["first_token_s"], row["failed_requests"]) == ("a", 2, 2.0, 6)
 
 
+@pytest.mark.parametrize(
+    ("flags", "build"),
+    [
+        ({"avx2", "avx512f", "amx_int8", "amx_bf16"}, llama_cpp.FAST),
+        ({"avx2", "avx512f"}, llama_cpp.PLAIN),
+        ({"avx2"}, llama_cpp.PLAIN),
+    ],
+)
+def test_llama_cpp_is_the_build_that_the_processor_can_run(
+    monkeypatch: pytest.MonkeyPatch, flags: set[str], build: llama_cpp.Build
+) -> None:
+    monkeypatch.setattr(llama_cpp, "cpu_flags", lambda: flags)
+    assert llama_cpp.build() is build
+    assert "--hash=sha256:" in build.requirement.read_text()
+
+
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory) -> Iterator[tuple[str, Path]]:
     """llama.cpp's server with the tiny base and one random adapter, and the adapter's folder."""
@@ -126,14 +143,15 @@ def llama(tmp_path_factory) -> Iterator[tuple[str, Path]]:
     except llama_cpp.PeerError as error:
         pytest.skip(str(error))
     try:
-        _wait(url)
+        _wait(child, url)
         yield url, adapter
     finally:
         child.stop()
 
 
-def _wait(url: str) -> None:
+def _wait(child: Child, url: str) -> None:
     for _ in range(600):
+        assert child.exit_code is None, child.log_tail(5)
         with contextlib.suppress(httpx.TransportError):
             if httpx.get(f"{url}/health").status_code == 200:
                 return

@@ -11,14 +11,18 @@ BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}
 
 
 @lru_cache(maxsize=1)
-def cpu_has_bfloat16() -> bool:
-    """Whether this machine's processor has instructions for bfloat16; False where nobody says."""
+def cpu_flags() -> frozenset[str]:
+    """What this machine's processor has instructions for; empty where nobody says."""
     try:
         lines = CPUINFO.read_text().splitlines()
     except OSError:
-        return False
-    flags = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
-    return not BFLOAT16.isdisjoint(flags.split())
+        return frozenset()
+    return frozenset(next((line for line in lines if line.lower().startswith(("flags", "features"))), "").split())
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this machine's processor has instructions for bfloat16; False where nobody says."""
+    return not BFLOAT16.isdisjoint(cpu_flags())
 
 
 def serving_dtype(base: Base, *, on_cpu: bool) -> str:

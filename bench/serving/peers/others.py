@@ -98,7 +98,7 @@ def llama_server(precision: str, cast: Cast) -> Iterator[Server]:
 
     child, url = llama_cpp.start(model, files, log=cast.folder / f"llama-{precision}.log", slots=CONVERSATIONS)
     with running(child, url) as root:
-        yield Server(f"llama.cpp, {precision.upper()}", url, root, llama_cpp.VERSION, voice)
+        yield Server(f"llama.cpp, {precision.upper()}", url, root, llama_cpp.build().version, voice)
 
 
 PEERS: dict[str, Callable[[Cast], contextlib.AbstractContextManager[Server]]] = {
