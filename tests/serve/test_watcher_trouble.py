@@ -102,6 +102,7 @@ def test_a_broken_commit_is_told_once_and_never_tried_again(
     async def scene(stage: HubStage) -> None:
         good = stage.push()
         await stage.until_answering(good)
+        told = len(stage.gateway.events._history)  # a poll before the push has found nothing there
         sabotage(stage)
         status = await stage.until_trouble(says)
         assert status["handled"] == status["wanted"]["commit"] != good
@@ -109,7 +110,7 @@ def test_a_broken_commit_is_told_once_and_never_tried_again(
         [refusal] = stage.history(action="reject")
         assert says in " ".join(refusal.detail["reasons"])
         assert refusal.revision == status["handled"]
-        assert sum(item.kind in ("refused", "hub_trouble") for item in stage.gateway.events._history) == 1
+        assert sum(item.kind in ("refused", "hub_trouble") for item in list(stage.gateway.events._history)[told:]) == 1
         assert await stage.answering() == good[:12]
 
     play(scene, FOLLOW)

@@ -1,4 +1,4 @@
-"""llama.cpp's server from xllamacpp, whose build wants AVX2 alone; told as the prebuilt program is, by the same options.
+"""llama.cpp's server from xllamacpp, which wants AVX2 alone; told as the prebuilt program is, by the same options.
 
 python -m bench.serving.peers.llama_server FOLDER --model FILE --port N ...
 
