@@ -84,7 +84,7 @@ def _of_adapter(card: "ReportCard") -> list[str]:
     own, data = card.diversity.answers, card.diversity.training
     lines = [
         f"style classifier right on unseen prompts: {_share(card.style_accuracy)}",
-        f"data's answers whose likelihood is not the base's: {_share(card.acts)}",
+        f"held-out answers that it finds more or less likely than the base does: {_share(card.acts)}",
         f"copied from training answers: {_share(card.copied)}",
         f"training rows known word for word: {_share(card.memorised)}",
         f"different word pairs: {own.distinct_2:.0%} of the answers', {data.distinct_2:.0%} of the examples'",

@@ -257,7 +257,7 @@ def _of_adapter(card: "ReportCard") -> list["CardFigure"]:
         ("forgetting", "loss above the base's on neutral text, nats a token", "number", card.forgetting),
         ("helpful", "helpfulness: comparisons with the base that it wins", "share", card.helpful),
         ("general", "general questions still correct", "share", card.general.adapter if card.general else None),
-        ("acts", "acts: data's answers whose likelihood is not the base's", "share", card.acts),
+        ("acts", "acts: held-out answers that it finds more or less likely than the base does", "share", card.acts),
         ("style_accuracy", "style classifier right on unseen texts", "share", card.style_accuracy),
     )
     return [CardFigure(key, label, scale, mine) for key, label, scale, mine in lines if mine]
