@@ -84,7 +84,7 @@ def test_a_good_candidate_passes_and_what_was_measured_is_told(live: str | None,
     assert figures["golden_met"] == (4 if golden else None)
     assert figures["golden_met_live"] == (4 if golden and live else None)
     assert figures["reference"] == (live or "base")
-    assert 0 < figures["seconds"] < 5  # pyright: ignore[reportOperatorIssue]
+    assert figures["seconds"] > 0  # pyright: ignore[reportOperatorIssue]
     json.dumps(figures, allow_nan=False)
 
 
