@@ -42,13 +42,15 @@ export class Engine {
     const began = performance.now();
     this.llama = new Wllama({default: "./wllama/wllama.wasm"}, {logger: this.#logger()});
     this.llama.setCompat(null); // its fallback for older browsers is fetched from another site
-    mount(this.llama, adapters.map((blob, place) => ({blob, name: `lora-${place}.gguf`})));
+    const held = await Promise.all(adapters.map(async (blob) => new Held(await blob.arrayBuffer())));
+    mount(this.llama, held.map((blob, place) => ({blob, name: `lora-${place}.gguf`})));
     try {
       await this.llama.loadModel([base], {
         n_ctx: this.site.context,
         n_parallel: 1,
         n_gpu_layers: 0,
         n_threads: threads(),
+        warmup: false, // reading a prompt does the same a moment later, and the page can be used meanwhile
         log_level: 4,
         lora_adapters: adapters.map((_, place) => ({path: `models/lora-${place}.gguf`, scale: 0})),
       });
@@ -142,6 +144,18 @@ export class Engine {
   #voice(mix) {
     const most = Object.entries(mix).sort(([, a], [, b]) => b - a)[0];
     return most && most[1] > 0 ? this.site.personas.find(({name}) => name === most[0]) : undefined;
+  }
+}
+
+/** A file in memory. llama.cpp reads the matrices of an adapter in no order, and a megabyte each time: from a blob, seconds. */
+class Held extends Blob {
+  constructor(bytes) {
+    super([bytes]);
+    this.bytes = bytes;
+  }
+
+  slice(begin, end) {
+    return {arrayBuffer: async () => this.bytes.slice(begin, end)};
   }
 }
 
