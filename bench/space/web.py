@@ -15,7 +15,7 @@ import statistics
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from playwright.sync_api import Page, sync_playwright
 from rich.console import Console
@@ -39,13 +39,15 @@ SWITCH = """() => {
 
 
 class _Static(http.server.SimpleHTTPRequestHandler):
-    sent = 0
+    sent: ClassVar[list[int]] = []
+    """Bytes of each file, by whichever thread sends it."""
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
 
     def copyfile(self, source: Any, outputfile: Any) -> None:
-        _Static.sent += Path(source.name).stat().st_size if isinstance(getattr(source, "name", None), str) else 0
+        if isinstance(getattr(source, "name", None), str):
+            self.sent.append(Path(source.name).stat().st_size)
         super().copyfile(source, outputfile)
 
 
@@ -95,7 +97,8 @@ def goals(rows: list[dict[str, Any]]) -> list[Goal]:
 
 def fetched() -> dict[str, float]:
     """Megabytes that the server has sent since it was last asked."""
-    sent, _Static.sent = _Static.sent, 0
+    sent = sum(_Static.sent)
+    _Static.sent.clear()
     return {"megabytes": round(sent / 1e6, 1)}
 
 
