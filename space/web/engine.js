@@ -42,10 +42,10 @@ export class Engine {
     const began = performance.now();
     this.llama = new Wllama({default: "./wllama/wllama.wasm"}, {logger: this.#logger()});
     this.llama.setCompat(null); // its fallback for older browsers is fetched from another site
-    const held = await Promise.all(adapters.map(async (blob) => new Held(await blob.arrayBuffer())));
-    mount(this.llama, held.map((blob, place) => ({blob, name: `lora-${place}.gguf`})));
+    const [model, ...voices] = await Promise.all([base, ...adapters].map(hold));
+    mount(this.llama, voices.map((blob, place) => ({blob, name: `lora-${place}.gguf`})));
     try {
-      await this.llama.loadModel([base], {
+      await this.llama.loadModel([model], {
         n_ctx: this.site.context,
         n_parallel: 1,
         n_gpu_layers: 0,
@@ -56,6 +56,8 @@ export class Engine {
       });
     } catch (error) {
       throw new Error(this.#explained(error));
+    } finally {
+      for (const file of [model, ...voices]) file.bytes = undefined;
     }
     this.startup = performance.now() - began;
     this.threads = this.llama.getNumThreads();
@@ -147,16 +149,13 @@ export class Engine {
   }
 }
 
-/** A file in memory. llama.cpp reads the matrices of an adapter in no order, and a megabyte each time: from a blob, seconds. */
-class Held extends Blob {
-  constructor(bytes) {
-    super([bytes]);
-    this.bytes = bytes;
-  }
-
-  slice(begin, end) {
-    return {arrayBuffer: async () => this.bytes.slice(begin, end)};
-  }
+/** A file in memory until its `bytes` are let go. llama.cpp reads the matrices of an adapter in no order, and a megabyte each
+ * time: from a blob that takes seconds. */
+async function hold(blob) {
+  const slice = (begin, end) => (file.bytes ? {arrayBuffer: async () => file.bytes.slice(begin, end)} : blob.slice(begin, end));
+  const bytes = await blob.arrayBuffer().catch(() => undefined); // too little memory: slowly, then
+  const file = {size: blob.size, bytes, slice, stream: () => blob.stream()};
+  return file;
 }
 
 /** Adds files to those that wllama gives to llama.cpp; by itself it gives the model's only. */
