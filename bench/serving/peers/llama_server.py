@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--lora", default="")
     told = parser.parse_args()
     sys.path.insert(0, told.folder)
-    import xllamacpp
+    import xllamacpp  # pyright: ignore[reportMissingImports]
 
     params = xllamacpp.CommonParams()
     params.model.path, params.hostnames, params.port = told.model, [told.host], told.port
