@@ -43,7 +43,7 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "cpu-lora": ("bench/serving/cpu_lora.py", "bench/serving/cpu_lora_engine.py", "serve/engine/cpu_lora"),
     "evaluation": ("bench/serving/evaluation.py", *VERIFY, *ENGINE, *LOAD),
     "exports": ("bench/exports.py", *EXPORTS),
-    "exports-page": ("bench/exports.py", *EXPORTS),
+    "exports-page": ("bench/exports.py", *EXPORTS, "space/web"),
     "first-paint": ("bench/space/first_paint.py", "space/app.py", "space/style.css", "space/web"),
     "first-run": ("bench/first_run.py", "setup.sh", "requirements", "understudy/workflows", *TRAINER, *ENGINE),
     "gpu": ("bench/gpu", *ENGINE, *PROXY, *ROLLOUT, *TRAINER, *LOAD),
