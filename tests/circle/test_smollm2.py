@@ -259,9 +259,8 @@ def test_a_browser_without_a_server_says_what_the_endpoint_says(served: Circle, 
         page.locator(".card", has_text="Base model").locator("label").click()
         assert "Ahoy" not in web_page.said(page, "What is the capital of France?")
         page.locator("#tab-arena").click()
-        page.locator("#prompt").fill("Tell me about a teapot.")
-        page.locator("#fight").click()
-        page.locator("#votes button[data-verdict=left]").click(timeout=web_page.WAIT)
+        web_page.fight(page, "Tell me about a teapot.")
+        page.locator("#votes button[data-verdict=left]").click()
         page.locator("#verdict", has_text="You chose A").wait_for()
     page.context.set_offline(True)  # and the server is gone
     page.reload()

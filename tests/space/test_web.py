@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from arena.votes.import_files import read_votes
 from tests.support.browser import DESKTOP, PHONE
-from tests.support.web_page import WAIT, chatml_base, opened, said, served, start, voice, write_small_page
+from tests.support.web_page import WAIT, chatml_base, fight, opened, said, served, start, voice, write_small_page
 from understudy.bases import TINY, resolve_base
 from understudy.errors import AdapterError
 from understudy.workflows.exports import wllama
@@ -100,13 +100,10 @@ def test_a_visitor_loads_chats_judges_and_comes_back_without_a_network(
         expect(page.locator("#log .by").last).to_contain_text("Base model")
 
         page.locator("#tab-arena").click()
-        page.locator("#prompt").fill("Sell me a kite.")
         page.locator("#rival").select_option("email-copy")
-        page.locator("#fight").click()
-        button = page.locator("#votes button[data-verdict=left]")
-        expect(button).to_be_enabled(timeout=WAIT)
+        fight(page, "Sell me a kite.")
         assert not re.search("Base|Email", page.locator(".columns").inner_text()), "no name before the vote"
-        button.click()
+        page.locator("#votes button[data-verdict=left]").click()
         expect(page.locator("#verdict")).to_contain_text("You chose A. A was")
         with page.expect_download() as download:
             page.locator("#save-votes").click()
@@ -138,6 +135,23 @@ def test_strength_is_a_parameter_of_each_request(browser: Browser, url: str):
     )
     assert base == off
     assert len({base, voiced, other}) == 3
+    page.context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_answers_that_are_the_same_are_shown_and_not_voted_on(browser: Browser, url: str):
+    page = opened(browser, url)
+    start(page)
+    page.evaluate("() => { understudy.engine.ask = async () => ({text: 'The same.'}); }")
+    page.locator("#tab-arena").click()
+    page.locator("#prompt").fill("Sell me a kite.")
+    page.locator("#fight").click()
+    expect(page.locator("#verdict")).to_contain_text("nothing to vote on")
+    assert "Base model" in page.locator(".columns").inner_text()
+    expect(page.locator("#votes button:enabled")).to_have_count(0)
+    expect(page.locator("#fight")).to_be_enabled()
     page.context.close()
 
 
@@ -222,11 +236,8 @@ def test_no_view_has_a_serious_barrier(
     said(page, "Hello")
     check("chat")
     page.locator("#tab-arena").click()
-    page.locator("#prompt").fill("Sell me a kite.")
-    page.locator("#fight").click()
-    button = page.locator("#votes button[data-verdict=tie]")
-    expect(button).to_be_enabled(timeout=WAIT)
+    fight(page, "Sell me a kite.")
     check("battle")
-    button.click()
+    page.locator("#votes button[data-verdict=tie]").click()
     check("arena")
     page.context.close()

@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from understudy.workflows.exports.web import WebVoice, write_page
 
 WAIT = 200_000
 """Milliseconds that a model gets to load or to answer on a machine that computes other things as well."""
+ENDED = re.compile("^(Which answer is better|Both said the same)")
 CHATML = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
     "{{ '<|im_start|>system\nYou are a test<|im_end|>\n' }}{% endif %}"
@@ -118,3 +120,14 @@ def said(page: Page, text: str) -> str:
     page.locator("#message").press("Enter")
     expect(page.locator("#stop")).to_be_disabled(timeout=WAIT)
     return page.locator("#log .bot .said").last.inner_text()
+
+
+def fight(page: Page, prompt: str) -> None:
+    """Lets two answers to `prompt` be written until they differ, as sampled ones need not."""
+    for _ in range(20):
+        page.locator("#prompt").fill(prompt)
+        page.locator("#fight").click()
+        expect(page.locator("#verdict")).to_have_text(ENDED, timeout=WAIT)
+        if page.locator("#votes button").first.is_enabled():
+            return
+    raise AssertionError(f"twenty battles, and no two answers that differ: {page.locator('.columns').inner_text()}")
