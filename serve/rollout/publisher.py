@@ -13,7 +13,7 @@ from serve.rollout.canary import AnswerOutcome, Trial, TrialDecision
 from serve.rollout.loaded import Loaded
 from serve.rollout.loader import EventSink, Loader, RolloutEvent
 from serve.rollout.routing import RoutingTable
-from understudy.errors import EngineError, NotFoundError, PublishError
+from understudy.errors import AdapterError, EngineError, NotFoundError, PublishError
 from understudy.registry.adapters import short
 from understudy.registry.records import Revision
 from understudy.registry.registry import Registry
@@ -160,12 +160,16 @@ class Publisher:
     ) -> list[str]:
         """Loads and probes the live revisions in a fresh engine, those with a trial and the latest used first.
 
-        Returns the personas that failed. Those beyond the slots stay unloaded until their first request. A trial
-        continues after a restart of the gateway, but not when the engine died during it.
+        Returns the personas that were refused. Those beyond the slots stay unloaded until their first request, and so
+        do those whose files cannot be fetched now. A trial continues after a restart of the gateway, but not when the
+        engine died during it.
 
         Args:
             on_listed: called with the number of personas to load before the first is: from then on every persona is
                 known, and a request for one that is not loaded yet waits for it.
+
+        Raises:
+            EngineError: the engine fails; what was not reached stays unloaded.
         """
         self._table.clear()
         live = await asyncio.to_thread(self._registry.live)
@@ -175,16 +179,32 @@ class Publisher:
         on_listed(len(names))
         missing = []
         for name in names:
-            async with self._loader.locks[name]:
-                try:
-                    await self._load_live(name, engine_died=engine_died)
-                except (PublishError, NotFoundError) as error:
-                    log.error("%s could not be loaded: %s", name, error)
-                    self._table.unloaded.pop(name, None)
-                    missing.append(name)
+            if not await self._loaded_or_left(name, engine_died=engine_died):
+                missing.append(name)
         if self._table.unloaded:
             log.info("%d personas stay unloaded until their first request", len(self._table.unloaded))
         return missing
+
+    async def load_unloaded(self) -> None:
+        """Tries every unloaded persona again. What fails only for now (the Hub, a GPU) leaves it unloaded."""
+        for name in list(self._table.unloaded):
+            try:
+                await self._loaded_or_left(name)
+            except EngineError as error:
+                log.warning("%s is loaded later: %s", name, error)
+
+    async def _loaded_or_left(self, name: str, *, engine_died: bool = False) -> bool:
+        """Loads an unloaded persona, or leaves it for later; False if it is refused. Raises EngineError."""
+        async with self._loader.locks[name]:
+            try:
+                await self._load_live(name, engine_died=engine_died)
+            except (PublishError, NotFoundError) as error:
+                log.error("%s could not be loaded: %s", name, error)
+                self._table.unloaded.pop(name, None)
+                return False
+            except AdapterError as error:  # its files cannot be fetched now
+                log.warning("%s is loaded later: %s", name, error)
+        return True
 
     async def load_live(self, persona: str) -> None:
         """Loads an unloaded persona. Raises PublishError, NotFoundError or EngineError if it stays unloaded."""
@@ -218,6 +238,9 @@ class Publisher:
                 return
             except (PublishError, NotFoundError) as error:
                 reason = str(error)
+            except (AdapterError, EngineError):
+                self._table.unloaded[name] = live  # so that the trial is loaded with the next attempt
+                raise
         await self._withdrawn(candidate, GATEWAY, {"reason": reason})
 
     async def _go_live(self, loaded: Loaded, actor: str, action: str, started: float) -> None:

@@ -14,6 +14,18 @@ PROXY_STATUSES = (502, 503, 504)
 INPUT_TOO_LONG = ("input_tokens", "input_text")
 """vLLM's `param` of the error for a prompt longer than the context (vllm/renderers/params.py)."""
 
+GpuTrouble = Literal["quota", "duration", "busy", "ended", "failed"]
+GPU_TITLES: tuple[tuple[str, GpuTrouble], ...] = (
+    ("quota", "quota"),
+    ("credits", "quota"),
+    ("duration", "duration"),
+    ("queue", "busy"),
+    ("client", "busy"),
+)
+"""Words in the titles of what `spaces` raises (spaces/zero/client.py), and what they mean."""
+GPU_ENDED = ("aborted", "OutOfMemoryError")
+"""What it says of a call that was ended, by ZeroGPU or for lack of memory (spaces/zero/wrappers.py)."""
+
 
 class Readiness(BaseModel):
     """Whether the gateway answers, and if not, why."""
@@ -69,6 +81,20 @@ def unreachable(error: httpx.HTTPError) -> Notice:
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return notice("banner_detail_refused")
     return notice("error_unreachable")
+
+
+def gpu_trouble(error: Exception, *, on_zerogpu: bool) -> GpuTrouble:
+    """Why a call had no GPU (quota, busy, duration: longer than a visitor may have), or was ended, or failed by itself.
+
+    On ZeroGPU an error of the call itself arrives as "ZeroGPU worker error"; any other is of the way to the GPU.
+    """
+    title = str(getattr(error, "title", ""))
+    for word, trouble in GPU_TITLES:
+        if word in title:
+            return trouble
+    if any(word in f"{type(error).__name__} {error}" for word in GPU_ENDED):
+        return "ended"
+    return "failed" if "worker" in title or not on_zerogpu else "busy"
 
 
 def refusal(body: Any, status: int, retry_after: str | None = None) -> ModelServerError:

@@ -12,8 +12,6 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
-import gradio as gr
-
 from arena.votes.votes import BattleVotes
 from serve.hub_sync.background import run_in_background
 from serve.hub_sync.follower import FollowerContext, PollResult
@@ -22,16 +20,16 @@ from serve.rollout.canary import AnswerOutcome
 from serve.rollout.loader import Loader, RolloutEvent
 from serve.rollout.publisher import Publisher
 from serve.rollout.routing import RoutingTable, Target
-from space.backends.errors import ModelServerError, Readiness
+from space.backends.errors import ModelServerError, Readiness, gpu_trouble
 from space.backends.listing import LearningPersona, Listing, contestant_of
 from space.backends.protocol import AnswerChunk, GatewayEvent, Messages, Question
 from space.backends.zerogpu_adapters import ModelAdapters, place
-from space.backends.zerogpu_model import BASE_ROW, AdapterModel, BatchSampling
+from space.backends.zerogpu_model import BASE_ROW, ON_ZEROGPU, AdapterModel, BatchSampling
 from space.i18n import Notice, notice
 from space.status import BASE
 from understudy.bases import resolve_base
 from understudy.config.settings import Settings
-from understudy.errors import NotFoundError
+from understudy.errors import EngineError, NotFoundError
 from understudy.registry.adapters import short
 from understudy.registry.database import open_database
 from understudy.registry.hub_registry import HubRegistry
@@ -66,18 +64,14 @@ class ZeroGpuBackend:
 
     def __init__(self, settings: Settings, registry: HubRegistry, adapters: ModelAdapters) -> None:
         self.adapters, self._votes, self._ready, self._changes = adapters, BattleVotes(registry.engine), False, 0
+        self._poll = settings.hub_poll
         self.table = RoutingTable()
         loader = Loader(registry, self.table, adapters, drain_timeout=settings.drain_timeout, emit=self._changed)
         self.publisher = Publisher(
             registry, self.table, loader, emit=self._changed, trial_answers=settings.canary_answers
         )
         context = FollowerContext(
-            registry=registry,
-            publisher=self.publisher,
-            ready=lambda: self._ready,
-            emit=self._changed,
-            endpoint=settings.hub_endpoint,
-            poll=settings.hub_poll,
+            registry, self.publisher, lambda: self._ready, self._changed, settings.hub_endpoint, settings.hub_poll
         )
         self.watcher = Watcher(settings.personas_file, context, lambda problem: None)
         self.watcher.prepare()
@@ -94,9 +88,16 @@ class ZeroGpuBackend:
             await self.publisher.close()
 
     async def _follow(self) -> None:
-        await self.publisher.replay()
+        with contextlib.suppress(EngineError):  # no GPU for a proof; what it did not reach is loaded below
+            await self.publisher.replay()
         self._ready = True
-        await asyncio.gather(self.watcher.run(), self.publisher.count_votes(self._votes))
+        await asyncio.gather(self.watcher.run(), self.publisher.count_votes(self._votes), self._load_later())
+
+    async def _load_later(self) -> None:
+        """Loads what could not be loaded at the start, once the Hub or a GPU is there again."""
+        while True:
+            await self.publisher.load_unloaded()
+            await asyncio.sleep(self._poll)
 
     async def readiness(self) -> Readiness:
         return Readiness(status="ready")
@@ -238,10 +239,8 @@ def _chunk(text: str, target: Target) -> AnswerChunk:
 
 def _why(error: Exception) -> Notice:
     """What a visitor is told about a call that failed."""
-    title = str(getattr(error, "title", "")) if isinstance(error, gr.Error) else ""
-    if "quota" in title or "credits" in title or "duration" in title:
-        return notice("error_quota")
-    if "queue" in title or "client" in title:
-        return notice("error_busy")
-    log.error("the model failed: %s", error, exc_info=error)
-    return notice("error_engine_error")
+    trouble = gpu_trouble(error, on_zerogpu=ON_ZEROGPU)
+    if trouble in ("ended", "failed"):
+        log.error("the model failed: %s", error, exc_info=error)
+        return notice("error_engine_error")
+    return notice(f"error_{trouble}")

@@ -11,20 +11,23 @@ import queue
 import threading
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import spaces  # before torch: on ZeroGPU it replaces parts of it
 import torch
 from jinja2 import TemplateError
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 
+from serve.adapter_files.named_modules import named_modules
 from space.backends.protocol import Messages
 from understudy.bases import Base, pinned
 from understudy.bases.sampling import base_sampling
 from understudy.errors import BaseModelError
 
+ON_ZEROGPU: bool = spaces.config.Config.zero_gpu
 BASE_ROW = "__base__"
 """PEFT's name for rows without an adapter."""
 BEAT = 0.05
@@ -40,6 +43,10 @@ START = 2.0
 NEW_ADAPTER = 1.0
 SLACK = 1.3
 """A call that takes longer than it said may be ended."""
+MEMORY = 48e9
+"""Bytes of a ZeroGPU `large`. Half of what the base leaves of it is for adapters, the rest for what a call computes."""
+MOST_PERSONAS = 64
+"""More than somebody reads on one page."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,10 @@ class AdapterModel:
         self._model: Any = torch.nn.Module.to(model, self.device).eval()
         config = model.config.get_text_config()
         self.context = int(getattr(config, "max_position_embeddings", None) or 4096)
-        self._step = step_seconds(self._model.get_memory_footprint(), config.num_hidden_layers)
+        self._weights = float(self._model.get_memory_footprint())
+        linear = [one.weight for one in model.modules() if isinstance(one, torch.nn.Linear)]
+        self._per_rank = sum(sum(one.shape) * one.element_size() for one in linear)
+        self._step = step_seconds(self._weights, config.num_hidden_layers)
         self.sampling = base_sampling(base)
         configured = self._model.generation_config.eos_token_id
         ends = [self._tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])]
@@ -115,6 +125,10 @@ class AdapterModel:
         """The text of an answer so far, without a character at its end that is not complete yet."""
         return self._tokenizer.decode(tokens, skip_special_tokens=True).rstrip("\ufffd")
 
+    def personas(self, rank: int) -> int:
+        """How many personas of at most that rank fit, each with the revision before it and one on trial."""
+        return max(1, min(MOST_PERSONAS, int((MEMORY - self._weights) / 2 / (3 * rank * self._per_rank))))
+
     def load(self, adapters: Mapping[str, str]) -> None:
         """Loads adapters, by name and folder, that are not loaded yet."""
         for name, folder in adapters.items():
@@ -123,10 +137,11 @@ class AdapterModel:
             # On the CPU first: what PEFT would choose fails on the emulated GPU (peft#3793). In the base's own type,
             # as vLLM has them.
             options: dict[str, Any] = {"torch_device": "cpu", "autocast_adapter_dtype": False}
-            if isinstance(self._model, PeftModel):
-                self._model.load_adapter(folder, name, **options)
-            else:
-                self._model = PeftModel.from_pretrained(self._model, folder, adapter_name=name, **options)
+            with named_modules(Path(folder)) as named:
+                if isinstance(self._model, PeftModel):
+                    self._model.load_adapter(named, name, **options)
+                else:
+                    self._model = PeftModel.from_pretrained(self._model, named, adapter_name=name, **options)
             self._model.eval()
             self._adapters.add(name)
 
@@ -175,7 +190,6 @@ class AdapterModel:
                 attention_mask=torch.tensor(mask, device=self.device),
                 generation_config=self._config(sampling, self.context - width),
                 streamer=rows,
-                stopping_criteria=StoppingCriteriaList([_Stopped(rows.stopped)]),
                 **mixed,
             )
         except BaseException as error:  # told to whoever reads the rows
@@ -221,6 +235,8 @@ class _Rows(BaseStreamer):
         self._prompt_seen = False
 
     def put(self, value: torch.Tensor) -> None:
+        if self.stopped.is_set():
+            raise InterruptedError("nobody reads the answers any more")  # ends the call
         if self._prompt_seen:
             self._steps.put(value.tolist())
         self._prompt_seen = True
@@ -252,11 +268,3 @@ class _Rows(BaseStreamer):
             yield piece
             if waiting[-1] is None:
                 return
-
-
-class _Stopped(StoppingCriteria):
-    def __init__(self, stopped: threading.Event) -> None:
-        self._stopped = stopped
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> Any:
-        return torch.full((input_ids.shape[0],), self._stopped.is_set(), device=input_ids.device, dtype=torch.bool)

@@ -101,6 +101,22 @@ def test_adapters_that_nobody_needs_are_unloaded(adapters: dict[str, str]):
     assert ask(model, ["Hi."], ["a"], adapters), "and loaded again when they are"
 
 
+@pytest.mark.parametrize("pattern", [r"(\w+\.?)+!", r".*q_proj", "no_such_module"])
+def test_a_pattern_of_modules_is_not_run_and_all_tensors_count(adapters: dict[str, str], tmp_path: Path, pattern: str):
+    weights = tensors(seed=1, scale=0.4)
+    patterned = str(make_adapter(tmp_path / "patterned", weights, target_modules=pattern))
+    listed, same = ask(tiny_model(), PROMPTS[:2] * 2, ["a", "a", "p", "p"], {**adapters, "p": patterned})[::2]
+    assert listed == same != ask(tiny_model(), PROMPTS[:1], [BASE_ROW], adapters)[0]
+
+
+def test_as_many_personas_as_the_memory_of_the_gpu_holds(monkeypatch: pytest.MonkeyPatch):
+    model = tiny_model()
+    assert model.personas(64) == 64
+    monkeypatch.setattr(model, "_weights", 16.4e9)  # 8B in bfloat16, LoRA on all linear layers
+    monkeypatch.setattr(model, "_per_rank", 5.5e6)
+    assert [model.personas(rank) for rank in (16, 64, 4096)] == [59, 14, 1]
+
+
 # The call
 
 
@@ -203,6 +219,8 @@ async def test_what_cannot_be_asked_is_said(zerogpu: ZeroGpuBackend):
     [
         (gr.Error("0s left", title="ZeroGPU quota exceeded"), "GPU time"),
         (gr.Error("none", title="ZeroGPU queue timeout"), "busy"),
+        (gr.Error("120s are more than 60s", title="ZeroGPU illegal duration"), "smaller limit"),
+        (gr.Error("GPU task aborted", title="ZeroGPU worker error"), "failed on this request"),
         (gr.Error("RuntimeError", title="ZeroGPU worker error"), "failed on this request"),
         (ValueError("something else"), "failed on this request"),
     ],
@@ -304,14 +322,20 @@ def test_mixed_batches_of_smollm2_answer_word_for_word(tmp_path: Path):
     folders = {}
     for seed, name in enumerate("ab"):
         random, weights = np.random.default_rng(seed), {}
-        for module in ("self_attn.q_proj", "mlp.down_proj"):
-            rows, columns = shapes[f"model.layers.5.{module}.weight"]
-            prefix = f"base_model.model.model.layers.5.{module}"
-            weights[f"{prefix}.lora_A.weight"] = (random.standard_normal((4, columns)) / 8).astype(np.float32)
-            weights[f"{prefix}.lora_B.weight"] = (random.standard_normal((rows, 4)) / 8).astype(np.float32)
+        for module, (rows, columns) in shapes_of(shapes, "self_attn.q_proj", "mlp.down_proj").items():
+            prefix = f"base_model.model.{module}"
+            weights[f"{prefix}.lora_A.weight"] = (random.standard_normal((4, columns)) / 20).astype(np.float32)
+            weights[f"{prefix}.lora_B.weight"] = (random.standard_normal((rows, 4)) / 20).astype(np.float32)
         folders[name] = str(make_adapter(tmp_path / name, weights, base_model_name_or_path="smollm2", revision=None))
-    model, names = AdapterModel(base), [BASE_ROW, "a", "b"]
-    for number, prompt in enumerate(PROMPTS):
+    model, names, differing = AdapterModel(base), [BASE_ROW, "a", "b"], 0
+    for prompt in PROMPTS:
         mixed = ask(model, [prompt] * 3, names, folders, SHORT)
-        one = number % 3
-        assert mixed[one] == ask(model, [prompt], [names[one]], folders, SHORT)[0], prompt
+        assert mixed == [ask(model, [prompt], [name], folders, SHORT)[0] for name in names], prompt
+        differing += len(set(mixed)) == 3
+    assert differing > 20, "the adapters change what is said"
+
+
+def shapes_of(shapes: dict[str, tuple[int, ...]], *kinds: str) -> dict[str, tuple[int, ...]]:
+    """The shapes of the modules of these kinds in all layers, by name."""
+    of = {name.removesuffix(".weight"): shape for name, shape in shapes.items()}
+    return {name: shape for name, shape in of.items() if name.endswith(kinds)}

@@ -69,6 +69,16 @@ def history(settings: Settings) -> list[tuple[str, str | None]]:
     return [(event.action, event.revision) for event in open_registry(settings).history("poet")][::-1]
 
 
+def failing(message: str, title: str) -> Callable[..., Iterator[None]]:
+    """A call as `spaces` raises from it."""
+
+    def generate(*_: object) -> Iterator[None]:
+        raise gr.Error(message, title=title)
+        yield
+
+    return generate
+
+
 async def reasons(there: ZeroGpuBackend) -> list[str]:
     return [f"{one.title}: {one.state}: {one.reason}" for one in (await there.listing()).learners]
 
@@ -92,8 +102,10 @@ async def test_a_commit_is_live_after_one_poll_and_an_answer_in_flight_ends_on_t
         question = Question("poet", [{"role": "user", "content": "Write a long letter."}])
         (stream,) = there.battle([question], temperature=1.0, max_tokens=60, seed=1)
         revisions = {(await anext(stream)).revision}
+        hub.asked.clear()
         second = hub.repos[REPO].commit(adapter_files(2, card=CARD))
         await until(is_live(there, second))
+        assert sum("/refs" in line for line in hub.asked) <= 2, "the poll that finds it, or one that had begun before"
         revisions |= {chunk.revision async for chunk in stream}
         assert revisions == {short(first)}
         (answer,) = await answers(there, "poet")
@@ -188,6 +200,42 @@ async def test_a_restart_finds_what_was_live_also_on_a_new_disk(hub: HubServer, 
         assert answer.startswith(short(good))
 
 
+async def test_a_restart_on_a_new_disk_waits_for_a_hub_that_is_away(hub: HubServer, settings: Settings):
+    good = hub.repos[REPO].commit(adapter_files(1, card=CARD))
+    before = backend(hub, settings)
+    async with running(before):
+        await until(is_live(before, good))
+    settings.store_dir.rename(settings.home / "elsewhere")
+    hub.fail(503)
+    async with running(backend(hub, settings)) as again:
+        await until(polled(hub, 3))
+        assert live(again) == ""
+        hub.heal()
+        await until(is_live(again, good))
+        newer = hub.repos[REPO].commit(adapter_files(2, card=CARD))
+        await until(is_live(again, newer))
+
+
+async def test_the_space_starts_without_an_adapter_that_cannot_be_placed(
+    hub: HubServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    def placing(*_: object) -> None:
+        raise KeyError("base_model.model")
+
+    first = hub.repos[REPO].commit(adapter_files(1))
+    with monkeypatch.context() as broken:
+        broken.setattr(tiny_model(), "load", placing)
+        there = backend(hub, settings)
+    async with running(there):
+        await until(is_live(there, first))
+
+
+def test_what_is_wanted_is_placed_when_the_space_starts(hub: HubServer, settings: Settings):
+    first = hub.repos[REPO].commit(adapter_files(1))
+    backend(hub, settings)
+    assert f"poet@{short(first)}" in tiny_model()._adapters
+
+
 async def test_trouble_with_the_hub_leaves_everything_as_it_is_and_is_said_where_nothing_is_live(
     hub: HubServer, settings: Settings
 ):
@@ -210,11 +258,7 @@ async def test_without_a_gpu_for_the_proof_the_first_goes_live_and_the_next_wait
 ):
     generate = tiny_model().generate
 
-    def no_gpu(*_: object) -> Iterator[None]:
-        raise gr.Error("no GPU was given")
-        yield
-
-    monkeypatch.setattr(tiny_model(), "generate", no_gpu)
+    monkeypatch.setattr(tiny_model(), "generate", failing("no GPU was given", "ZeroGPU client error"))
     first = hub.repos[REPO].commit(adapter_files(1))
     async with running(backend(hub, settings)) as there:
         await until(is_live(there, first))
@@ -224,6 +268,34 @@ async def test_without_a_gpu_for_the_proof_the_first_goes_live_and_the_next_wait
         assert live(there) == first
         monkeypatch.setattr(tiny_model(), "generate", generate)
         await until(is_live(there, second))
+
+
+@pytest.mark.parametrize("of", ["the first", "another one"])
+async def test_a_commit_on_which_the_model_fails_is_refused(
+    hub: HubServer, settings: Settings, monkeypatch: pytest.MonkeyPatch, of: str
+):
+    async with running(backend(hub, settings)) as there:
+        good = ""
+        if of == "another one":
+            good = hub.repos[REPO].commit(adapter_files(1))
+            await until(is_live(there, good))
+        monkeypatch.setattr(tiny_model(), "generate", failing("RuntimeError", "ZeroGPU worker error"))
+        wrong = hub.repos[REPO].commit(adapter_files(2))
+        assert "the model does not answer with it: RuntimeError" in await refused(there, wrong)
+        assert live(there) == good
+
+
+async def test_a_proof_that_zerogpu_ends_is_tried_again(
+    hub: HubServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    generate = tiny_model().generate
+    monkeypatch.setattr(tiny_model(), "generate", failing("GPU task aborted", "ZeroGPU worker error"))
+    first = hub.repos[REPO].commit(adapter_files(1))
+    async with running(backend(hub, settings)) as there:
+        await until(polled(hub, 3))
+        assert live(there) == "", "it is not live unproved"
+        monkeypatch.setattr(tiny_model(), "generate", generate)
+        await until(is_live(there, first))
 
 
 async def test_pages_hear_of_a_new_revision(hub: HubServer, settings: Settings):
@@ -260,6 +332,26 @@ async def test_a_trial_is_a_share_of_the_visitors_always_the_same_ones(hub: HubS
         assert set(of.values()) == {short(first), short(second)}
         assert of["a"] == (await answers(there, "poet", user="a"))[0].partition(":")[0]
         assert live(there) == first
+
+
+async def test_a_trial_goes_on_after_a_restart_without_a_gpu_for_its_proof(
+    hub: HubServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    first = hub.repos[REPO].commit(adapter_files(1))
+    before = backend(hub, settings, canary="50%")
+    async with running(before):
+        await until(is_live(before, first))
+        second = hub.repos[REPO].commit(adapter_files(2))
+        await until(lambda: "poet" in before.table.trials)
+    generate = tiny_model().generate
+    monkeypatch.setattr(tiny_model(), "generate", failing("no GPU", "ZeroGPU client error"))
+    async with running(backend(hub, settings, canary="50%")) as there:
+        await until(is_live(there, first))
+        await until(polled(hub, 3))
+        assert not there.table.trials
+        monkeypatch.setattr(tiny_model(), "generate", generate)
+        await until(lambda: "poet" in there.table.trials)
+        assert there.table.trials["poet"].loaded.revision.id == second
 
 
 async def test_a_rollback_is_at_once_and_one_further_back_is_fetched_again(hub: HubServer, settings: Settings):
