@@ -10,10 +10,10 @@ persona costs before a request can be made: nothing is loaded again.
 import argparse
 import functools
 import http.server
+import itertools
 import json
 import statistics
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,8 +28,18 @@ from understudy.workflows.exports.proof import RECORD
 
 WAIT = 300_000
 """Milliseconds that the page gets for one step."""
-ASK = """mix => understudy.engine.ask(
-  [{role: 'user', content: 'Sell me an umbrella.'}], mix, {max_tokens: 64, temperature: 0})"""
+ASK = """([mix, prompt]) => understudy.engine.ask(
+  [{role: 'user', content: prompt}], mix, {max_tokens: 64, temperature: 0})"""
+THINGS = (
+    "an umbrella",
+    "a kettle",
+    "a garden chair",
+    "a bicycle bell",
+    "a tent",
+    "a violin",
+    "a jar of honey",
+    "a lamp",
+)
 SWITCH = """() => {
   const began = performance.now(), cards = [...document.querySelectorAll('#voices input[name=persona]')];
   cards.find(card => !card.checked).click();
@@ -107,7 +117,9 @@ def visit(page: Page, rounds: int) -> dict[str, Any]:
     page.locator("#chat").wait_for()
     page.wait_for_function("window.understudy")
     personas = page.evaluate("understudy.engine.site.personas.map(one => one.name)")
-    asked = [page.evaluate(ask_with(mix)) for mix in ({}, {personas[0]: 1}) for _ in range(rounds)]
+    things = itertools.cycle(THINGS)  # what was asked before is in the cache
+    voices = [mix for mix in ({}, {personas[0]: 1}) for _ in range(rounds)]
+    asked = [page.evaluate(ASK, [mix, f"Sell me {next(things)}."]) for mix in voices]
     return {
         "threads": page.evaluate("understudy.engine.threads"),
         "ready": round(page.evaluate("understudy.engine.startup") / 1000, 2),
@@ -120,11 +132,6 @@ def visit(page: Page, rounds: int) -> dict[str, Any]:
         ),
         "switch_ms": round(page.evaluate(SWITCH), 1),
     }
-
-
-def ask_with(mix: Mapping[str, float]) -> str:
-    """JavaScript that asks with this mix of voices."""
-    return f"({ASK})({dict(mix)!r})"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ const RELOADED = "understudy-reloaded";
 async function main() {
   tabs();
   await isolate();
-  const site = await (await fetched("personas.json")).json();
+  const site = await (await fetched("personas.json", "personas.json", {cache: "no-cache"})).json();
   const {Engine, obstacle, threads} = await import("./engine.js");
   const why = obstacle();
   if (why) return refuse(why);
@@ -34,6 +34,8 @@ async function main() {
 /** Installs the service worker: pages that it serves open without a network and may use several threads. */
 async function isolate() {
   if (!navigator.serviceWorker) return;
+  if (navigator.serviceWorker.controller) // a new version has come: no parts of two are mixed
+    navigator.serviceWorker.addEventListener("controllerchange", () => window.understudy || location.reload());
   try {
     await active(await navigator.serviceWorker.register("sw.js"));
   } catch (error) {

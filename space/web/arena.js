@@ -17,6 +17,7 @@ export class Arena {
     $("#prompt").placeholder = personas[0]?.prompts[0] ?? "Sell me an umbrella.";
     $("#battle").addEventListener("submit", (event) => { event.preventDefault(); this.start($("#prompt").value.trim()); });
     for (const button of this.#buttons) button.addEventListener("click", () => this.vote(button.dataset.verdict));
+    $("#stop-battle").addEventListener("click", () => this.running?.abort());
     document.addEventListener("keydown", (event) => this.#key(event));
     $("#save-votes").addEventListener("click", save);
     $("#forget-votes").addEventListener("click", () => { if (confirm("Delete all votes of this browser?")) { forget(); this.#record(); } });
@@ -33,7 +34,9 @@ export class Arena {
     const rival = $("#rival").value || personas[lot(personas.length)].name;
     const sides = lot(2) ? {left: "base", right: rival} : {left: rival, right: "base"};
     this.battle = null;
-    $("#fight").disabled = true;
+    this.running = new AbortController();
+    const {signal} = this.running;
+    $("#fight").disabled = !($("#stop-battle").disabled = false);
     this.#open(false);
     for (const side of SIDES) this.#plate(side, "");
     try {
@@ -45,13 +48,14 @@ export class Arena {
         const limit = personas.find(({name}) => name === rival).max_tokens;
         const onText = (text) => tell($("#verdict"), `Answer ${number} of 2 is being written: ${text.split(/\s+/).length} words…`);
         tell($("#verdict"), `Answer ${number} of 2 is being written…`);
-        texts[side] = (await this.engine.ask([{role: "user", content: prompt}], mix, {onText, max_tokens: limit})).text;
+        texts[side] = (await this.engine.ask([{role: "user", content: prompt}], mix, {onText, signal, max_tokens: limit})).text;
       }
-      this.#shown({prompt, sides, texts});
+      if (signal.aborted) tell($("#verdict"), "Stopped.");
+      else this.#shown({prompt, sides, texts});
     } catch (error) {
       tell($("#verdict"), error.message, "trouble");
     }
-    $("#fight").disabled = false;
+    $("#fight").disabled = !($("#stop-battle").disabled = true);
   }
 
   vote(winner) {
@@ -97,9 +101,9 @@ export class Arena {
   }
 
   #key(event) {
-    const typing = event.target.closest?.("input, textarea, select, [role=tab]");
+    const typing = event.target.closest?.("input, textarea, select, [role=tab], [tabindex]"); // or scrolling
     const verdict = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-    if (typing || event.ctrlKey || event.metaKey || event.altKey || !verdict || !this.battle || $("#arena").hidden) return;
+    if (typing || event.repeat || event.ctrlKey || event.metaKey || event.altKey || !verdict || !this.battle || $("#arena").hidden) return;
     event.preventDefault();
     this.vote(verdict);
   }

@@ -1,9 +1,10 @@
 // llama.cpp in the browser (wllama): one load has the base and every persona; each request says how much of whom.
 import {Wllama} from "./wllama/index.js";
 import {load} from "./files.js";
-import {newest, render, sampling} from "./prompt.js";
+import {fewer, newest, render, sampling} from "./prompt.js";
 
 const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
+const TOO_LONG = "That is too long for this model. Write less.";
 const BROWSERS = "Chrome or Edge 133, Firefox 134, or newer";
 
 /** Why this browser cannot run a model, in a sentence; empty if it can. */
@@ -37,7 +38,11 @@ export class Engine {
 
   /** Fetches what is missing and starts. `onBytes(n)`: n more bytes are here; `onStart()`: all are. */
   async start(onBytes, onStart) {
-    const [base, ...adapters] = await Promise.all(this.files.map((file) => load(file, onBytes)));
+    const others = new AbortController();
+    const [base, ...adapters] = await Promise.all(this.files.map((file) => load(file, onBytes, others.signal))).catch((error) => {
+      others.abort();
+      throw error;
+    });
     onStart();
     const began = performance.now();
     this.llama = new Wllama({default: "./wllama/wllama.wasm"}, {logger: this.#logger()});
@@ -65,13 +70,19 @@ export class Engine {
 
   /**
    * Asks; requests wait for each other. `mix` is how much of each persona, by name: {"email-copy": 1}; {} is the base.
-   * Resolves to {text, tokens, first, seconds, reason}: first and seconds are seconds, reason is stop, length or aborted.
+   * Resolves to {text, tokens, first, seconds, reason}: first and seconds are seconds, reason is stop, length or aborted
+   * (by `signal`: at once, whatever it waits for).
    */
   ask(messages, mix, {onText = () => {}, signal, ...options} = {}) {
     this.warming?.abort();
-    const asked = this.turn.then(() => this.#ask(messages, mix, onText, signal, options));
+    const said = {text: "", tokens: 0, first: 0, seconds: 0, reason: "aborted"};
+    const asked = this.turn.then(() => this.#ask(said, messages, mix, onText, signal, options));
     this.turn = asked.catch(() => {});
-    return asked;
+    const left = new Promise((resolve) => {
+      if (signal?.aborted) resolve();
+      else signal?.addEventListener("abort", resolve, {once: true});
+    });
+    return Promise.race([asked, left.then(() => ({...said, text: said.text.trim(), reason: "aborted"}))]);
   }
 
   /** Reads what the next prompt begins with, so that its answer begins sooner; gives way to a question. */
@@ -84,11 +95,10 @@ export class Engine {
     return this.turn;
   }
 
-  async #ask(messages, mix, onText, signal, options) {
+  async #ask(said, messages, mix, onText, signal, options) {
     const voice = this.#voice(mix);
     const limit = options.max_tokens ?? voice?.max_tokens ?? 256;
     const fitting = newest(messages, this.site.context - limit);
-    const said = {text: "", tokens: 0, first: 0, seconds: 0, reason: "aborted"};
     if (signal?.aborted) return said;
     this.complaint = "";
     const began = performance.now();
@@ -98,7 +108,7 @@ export class Engine {
       if (reason) said.reason = reason;
       if (part.usage) said.tokens = part.usage.completion_tokens;
       else if (text) said.tokens += 1;
-      if (!text) return;
+      if (!text || signal?.aborted) return;
       said.first ||= said.seconds;
       onText((said.text += text));
     };
@@ -117,7 +127,12 @@ export class Engine {
         abortSignal: signal,
       });
     } catch (error) {
-      if (error.name !== "AbortError") throw new Error(this.#explained(error));
+      if (error.name !== "AbortError") {
+        const why = this.#explained(error);
+        // How many tokens a text has, only the model knows: the oldest turns go until the rest fits.
+        if (why === TOO_LONG && fitting.length > 1) return this.#ask(said, fewer(fitting), mix, onText, signal, options);
+        throw new Error(why);
+      }
     }
     said.text = said.text.trim();
     return said;
@@ -133,7 +148,7 @@ export class Engine {
     const text = `${this.complaint ?? ""} ${error?.message ?? error}`.trim();
     if (/memory|alloc|out of bounds/i.test(text))
       return "There is not enough memory for the model here (about 400 MB are needed). Close other tabs or programs, then reload.";
-    if (/context size|too long/i.test(text)) return "That is too long for this model. Clear the conversation, or write less.";
+    if (/context size|too long/i.test(text)) return TOO_LONG;
     return `The model stopped: ${text.slice(0, 200)}. Reload the page to start it again.`;
   }
 

@@ -19,8 +19,15 @@ export function newest(messages, room) {
     if (left < 0 && kept.length) break;
     kept.unshift(message);
   }
-  while (kept.length > 1 && kept[0].role !== "user") kept.shift();
-  return kept;
+  return fromQuestion(kept);
+}
+
+/** The messages without the oldest; the first one kept is a question. */
+export const fewer = (messages) => fromQuestion(messages.slice(1));
+
+function fromQuestion(messages) {
+  const first = messages.findIndex(({role}) => role === "user");
+  return messages.slice(first < 0 ? -1 : first);
 }
 
 /** llama.cpp's names of vLLM's sampling parameters; what a base does not say is off, as it is in vLLM. */

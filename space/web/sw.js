@@ -1,7 +1,9 @@
 // Keeps the page itself, so that it opens without a network, and isolates it, so that it may use several threads.
 // The export puts VERSION and SHELL in front of this file. Models are kept by files.js.
 
-const CACHE = `understudy-page-${VERSION}`;
+// Other pages of the same origin have caches of their own.
+const HERE = ` ${new URL("./", self.location).pathname}`;
+const CACHE = `understudy-page-${VERSION}${HERE}`;
 
 self.addEventListener("install", (event) => {
   self.skipWaiting();
@@ -11,7 +13,7 @@ self.addEventListener("install", (event) => {
 });
 
 self.addEventListener("activate", (event) => {
-  const old = (name) => name.startsWith("understudy-page-") && name !== CACHE;
+  const old = (name) => name.startsWith("understudy-page-") && name.endsWith(HERE) && name !== CACHE;
   event.waitUntil(
     caches.keys().then((names) => Promise.all(names.filter(old).map((name) => caches.delete(name))))
       .then(() => self.clients.claim()),

@@ -1,13 +1,13 @@
 // Votes, kept in this browser, in the form that `understudy rank FILE.json` reads.
 
-const PLACE = "understudy-votes";
+const PLACE = `understudy-votes ${new URL("./", document.baseURI).pathname}`; // this page's, of all those of its origin
 let unsaved = null; // where the browser keeps nothing, votes last as long as the page
 
 export function votes() {
   if (unsaved) return unsaved;
   try {
     const found = JSON.parse(localStorage.getItem(PLACE) ?? "[]");
-    return Array.isArray(found) ? found : [];
+    return Array.isArray(found) ? found.filter((vote) => vote?.left && vote.right && vote.winner) : [];
   } catch {
     return [];
   }

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -175,6 +176,99 @@ def test_what_a_prompt_begins_with_is_read_before_it_is_asked(browser: Browser, 
         {"email-copy": 1},
     )
     assert kept["kept"] == kept["opening"] < kept["all"]
+    page.context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_page_that_was_renewed_is_never_half_the_old_one(browser: Browser, page_folder: Path, tmp_path: Path):
+    newer, there = write_small_page(tmp_path / "newer", seed=3), tmp_path / "there"
+    shutil.copytree(page_folder, there)
+    with served(there) as url:
+        page = opened(browser, url)
+        expect(page.locator("#start")).to_be_visible(timeout=WAIT)
+        shutil.copytree(newer / "personas", there / "personas", dirs_exist_ok=True)
+        page.locator("#start").click()
+        expect(page.locator("#loader.down")).to_contain_text(
+            "is not the one that this page was made with", timeout=WAIT
+        )
+        shutil.copytree(newer, there, dirs_exist_ok=True)
+        page.reload()
+        expect(page.locator("#loader-text")).to_contain_text("Another copywriter", timeout=WAIT)
+        page.wait_for_timeout(500)  # it reloads itself once the new service worker is there
+        start(page)
+        shown = page.evaluate("understudy.engine.site.personas[0].sha256")
+        assert shown == json.loads((newer / "personas.json").read_text())["personas"][0]["sha256"]
+        page.context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_pages_of_one_origin_leave_each_other_alone(browser: Browser, page_folder: Path, tmp_path: Path):
+    for name in ("a", "b"):
+        shutil.copytree(page_folder, tmp_path / name)
+    with served(tmp_path) as url:
+        page = opened(browser, f"{url}/a")
+        start(page)
+        page.goto(f"{url}/b/?threads=1")
+        start(page)
+    page.goto(f"{url}/a/?threads=1")  # the server is gone
+    expect(page.locator("#chat")).to_be_visible(timeout=WAIT)
+    page.context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_a_file_that_cannot_be_fetched_is_told_for_good(browser: Browser, url: str):
+    page = opened(browser, url, service_workers="block")
+    page.route("**/base.gguf?*", lambda route: (page.wait_for_timeout(1000), route.continue_()))
+    page.route("**/personas/stand-up.gguf?*", lambda route: route.fulfill(status=404))
+    page.locator("#start").click()
+    expect(page.locator("#loader.down")).to_contain_text("personas/stand-up.gguf cannot be fetched (HTTP 404)")
+    page.wait_for_timeout(1500)
+    expect(page.locator("#loader-text")).to_contain_text("HTTP 404")
+    page.context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_what_a_visitor_does_at_the_wrong_time(browser: Browser, url: str):
+    page = opened(browser, url)
+    page.evaluate("localStorage.setItem('understudy-votes /', '[null, {}, 1]')")
+    page.reload()
+    start(page)
+    long = "四季のうた、春夏秋冬。" * 30
+    turns = [{"role": role, "content": long} for role in ("user", "assistant") * 4] + [{"role": "user", "content": "?"}]
+    asked = "turns => understudy.engine.ask(turns, {}, {max_tokens: 4}).then(found => found.reason)"
+    assert page.evaluate(asked, turns) in ("stop", "length"), "the oldest turns are left out"
+    waited = """async () => {
+        const ended = [], say = (content, more) => understudy.engine.ask([{role: 'user', content}], {}, more);
+        const much = {temperature: 2, max_tokens: 400, stop: []};
+        const first = say('Write a lot.', much).then(() => ended.push('first'));
+        const stop = new AbortController();
+        const second = say('And more?', {signal: stop.signal}).then(({reason}) => ended.push(reason));
+        stop.abort();
+        await Promise.all([first, second]);
+        return ended;
+    }"""
+    assert page.evaluate(waited) == ["aborted", "first"], "who stops does not wait for the answers before"
+
+    page.locator("#tab-arena").click()
+    page.locator("#prompt").fill("Sell me a kite.")
+    page.locator("#fight").click()
+    page.locator("#stop-battle").click()
+    expect(page.locator("#verdict")).to_have_text("Stopped.")
+    expect(page.locator("#fight")).to_be_enabled()
+    fight(page, "Sell me a kite.")
+    page.locator("#votes button[data-verdict=tie]").click()
+    fight(page, "Sell me a lamp.")
+    page.locator("#record .scroll").press("ArrowRight")
+    expect(page.locator("#verdict")).to_contain_text("Which answer is better?")
+    page.locator("#fight").press("t")
+    expect(page.locator("#verdict")).to_contain_text("A tie.")
     page.context.close()
 
 

@@ -49,17 +49,17 @@ def voice(folder: Path, name: str, seed: int, **card: Any) -> WebVoice:
     return WebVoice(revision, adapter, card)
 
 
-def write_small_page(folder: Path, base: Base | None = None) -> Path:
+def write_small_page(folder: Path, base: Base | None = None, seed: int = 1) -> Path:
     """Writes a page with two personas below `folder` and returns its folder; None means the base of `chatml_base`."""
     page = folder / "page"
-    page.mkdir()
+    page.mkdir(parents=True)
     sampling = {"max_tokens": 16}
     voices = [
         voice(
             folder,
             "email-copy",
-            1,
-            title="Email copywriter",
+            seed,
+            title="Email copywriter" if seed == 1 else "Another copywriter",
             voice="Sells.",
             prompts=["Sell me a kite."],
             sampling=sampling,
