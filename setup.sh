@@ -38,17 +38,26 @@ fi
 
 why=$([ "$VARIANT" = cpu ] && echo "no NVIDIA GPU found, or CPU asked for" || echo "NVIDIA GPU")
 say "environment $venv, variant $VARIANT ($why); about 20 s to a few minutes, depending on the network"
-if [ ! -x "$venv/bin/python" ] && [ -n "$python" ]; then
-  "$python" -m venv "$venv"
-elif [ ! -x "$venv/bin/python" ]; then
-  say "no Python 3.11 to 3.13 is here: uv fetches one"
+# uv makes the environment: Debian's Python has `venv` and pip only if their packages are installed.
+fetch_uv() {
+  if "$1" -m venv "$venv.uv" >/dev/null 2>&1; then
+    "$venv.uv/bin/python" -m pip install -q --disable-pip-version-check "uv==0.13.9"
+  else
+    rm -rf "$venv.uv"
+    "$1" -m pip install -q --disable-pip-version-check --target "$venv.uv" "uv==0.13.9"
+  fi
+}
+if [ ! -x "$venv/bin/python" ]; then
   uv=$(command -v uv || true)
-  if [ -z "$uv" ]; then
-    other=$(command -v python3) || die "no Python and no uv found: install Python 3.11, 3.12 or 3.13, or uv"
-    "$other" -m venv "$venv.uv" && "$venv.uv/bin/python" -m pip install -q --disable-pip-version-check "uv==0.13.9"
+  if ! "${uv:-false}" --version >/dev/null 2>&1; then
+    other=${python:-$(command -v python3 || true)}
+    { [ -n "$other" ] && fetch_uv "$other"; } ||
+      die "no uv, and no Python here that has venv or pip to fetch it: install uv, or python3-venv (Debian, Ubuntu)"
     uv=$venv.uv/bin/uv
   fi
-  "$uv" venv -q --seed --python 3.11 "$venv" || die "uv cannot fetch a Python: install Python 3.11, 3.12 or 3.13"
+  [ -n "$python" ] || say "no Python 3.11 to 3.13 is here: uv fetches one"
+  "$uv" venv -q --seed --allow-existing --python "${python:-3.11}" "$venv" ||
+    die "uv cannot make $venv${python:+ with $python}: install Python 3.11, 3.12 or 3.13"
   rm -rf "$venv.uv"
 fi
 [ -x "$venv/bin/uv" ] || "$venv/bin/python" -m pip install -q --disable-pip-version-check "uv==0.13.9"

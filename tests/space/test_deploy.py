@@ -3,28 +3,30 @@
 import ast
 import json
 import re
-import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from huggingface_hub import HfApi
 
 from arena.votes.votes import list_votes
 from space.deploy.deploy import MANIFEST, DeployResult, Values, deploy, require_endpoint
 from space.deploy.files import SpaceSpec, _imports, code, files, front_matter
+from space.web import ISOLATION
 from tests.support.command_line import Done, on_hub, understudy
 from tests.support.fake_gateway import FakeGateway
 from tests.support.hub.server import READ_TOKEN, TOKEN, HubServer
+from tests.support.hub.spaces import ZEROGPU, build_trouble, matter_of, run_space, space_trouble
 from tests.support.space import Page, wait_for_page
+from tests.support.web_page import write_small_page
 from understudy.config.settings import PROJECT
 from understudy.errors import DeployError
 from understudy.processes import free_port
 from understudy.registry.database import open_database
+from understudy.workflows.exports.proof import write_record
 
 REPO = "ann/stage"
 ENDPOINT = "https://models.example.org"
@@ -43,10 +45,6 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
 def up(hub: HubServer, wish: SpaceSpec = SpaceSpec(REPO), values: Values = VALUES, **options: Any) -> DeployResult:  # noqa: B008
     api = HfApi(endpoint=hub.url, token=TOKEN)
     return deploy(api, wish, values, **{"private": False, **options})
-
-
-def matter_of(readme: bytes) -> dict[str, Any]:
-    return yaml.safe_load(readme.decode().split("---\n")[1])
 
 
 # What goes up
@@ -94,6 +92,18 @@ def test_requirements_are_the_pins_we_test_with_and_cover_every_import_at_start(
     assert {packages.get(name, name) for name in outside} <= pins.keys()
 
 
+ON_ZEROGPU = SpaceSpec(REPO, flavor="zerogpu", base="o/b", models=("o/b", "o/a"), personas=b"a: {repo: o/a}\n")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as `understudy export --to web` leaves it."""
+    folder = write_small_page(tmp_path_factory.mktemp("web"))
+    (folder / "README.md").write_text("---\ntitle: x\n---\n\nTwo voices.\n")
+    write_record(folder, {"form": "web"})
+    return folder
+
+
 @pytest.mark.parametrize(
     ("wish", "says"),
     [
@@ -102,15 +112,71 @@ def test_requirements_are_the_pins_we_test_with_and_cover_every_import_at_start(
         (SpaceSpec(REPO, oauth=True, title="Stage"), {"hf_oauth": True, "title": "Stage"}),
         (SpaceSpec(REPO, flavor="docker"), {"sdk": "docker", "app_port": 7860, "suggested_hardware": "l4x1"}),
         (SpaceSpec(REPO, flavor="docker", hardware="cpu-upgrade"), {"suggested_hardware": "cpu-upgrade"}),
+        (ON_ZEROGPU, {"sdk": "gradio", "python_version": "3.12", "suggested_hardware": ZEROGPU}),
+        (ON_ZEROGPU, {"models": ["o/b", "o/a"], "preload_from_hub": ["o/b"], "startup_duration_timeout": "1h"}),
+        (SpaceSpec(REPO, flavor="static"), {"sdk": "static", "app_file": "index.html", "custom_headers": ISOLATION}),
     ],
 )
-def test_the_front_matter_says_what_the_hub_needs(wish: SpaceSpec, says: dict[str, Any]):
+def test_the_front_matter_says_what_the_hub_needs(hub: HubServer, page: Path, wish: SpaceSpec, says: dict[str, Any]):
+    wish = replace(wish, page=page) if wish.flavor == "static" else wish
     matter = front_matter(wish)
     assert says.items() <= matter.items()
     assert matter.keys() >= REQUIRED
-    assert len(matter["short_description"]) <= 60
-    assert ("sdk_version" in matter) == (wish.flavor == "gradio")
-    assert matter_of(files(wish)["README.md"]) == matter
+    assert ("sdk_version" in matter) == (wish.flavor in ("gradio", "zerogpu"))
+    assert ("suggested_hardware" in matter) == (wish.flavor in ("docker", "zerogpu"))
+    up(hub, wish, Values())
+    space = hub.spaces[REPO]
+    assert space.sdk == matter["sdk"]
+    assert matter_of(space.files()) == matter
+    assert build_trouble(space.files()) is None
+
+
+GOOD = front_matter(ON_ZEROGPU)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sdk": "streamlit"},
+        {"sdk": "docker"},  # ZeroGPU is for Gradio
+        {"titel": "Stage"},
+        {"title": 7},
+        {"emoji": "mask"},
+        {"colorFrom": "orange"},
+        {"python_version": 3.12},  # YAML reads 3.10 as 3.1
+        {"python_version": "3.11"},  # ZeroGPU has no such Python
+        {"sdk_version": "latest"},
+        {"suggested_hardware": "h100"},
+        {"app_file": "/app.py"},
+        {"app_port": 7860},
+        {"app_build_command": "npm run build"},
+        {"base_path": "chat"},
+        {"pinned": "no"},
+        {"models": "o/b"},
+        {"models": ["https://huggingface.co/o/b"]},
+        {"hf_oauth_expiration_minutes": 50_000},
+        {"startup_duration_timeout": 60},
+        {"short_description": "x" * 61},
+        {"custom_headers": {"x-frame-options": "deny"}},
+        {"preload_from_hub": "o/b"},
+        {"preload_from_hub": ["o/b config.json main"]},
+    ],
+    ids=str,
+)
+def test_front_matter_that_the_reference_does_not_have_is_refused(changes: dict[str, Any]):
+    assert space_trouble(GOOD) is None
+    (name,) = changes
+    trouble = space_trouble({**GOOD, **changes})
+    assert trouble
+    assert name in trouble or "sdk" in trouble
+
+
+def test_a_build_needs_what_the_front_matter_names():
+    sent = files(ON_ZEROGPU)
+    assert build_trouble(sent) is None
+    without = {path: content for path, content in sent.items() if path != "app.py"}
+    assert build_trouble(without) == "there is no app.py"
+    assert "torch must be one of" in (build_trouble({**sent, "requirements.txt": b"torch==2.13.0\n"}) or "")
 
 
 def test_a_description_that_the_hub_would_refuse_is_refused_before():
@@ -194,7 +260,7 @@ def test_an_update_sends_what_differs_removes_what_is_no_longer_ours_and_leaves_
     there = space.files()
     assert "space/theme.py" not in there
     assert there["mine/notes.md"] == b"by hand"
-    assert matter_of(there["README.md"])["title"] == "Renamed"
+    assert matter_of(there)["title"] == "Renamed"
     assert space.variables == {"UNDERSTUDY_GATEWAY_URL": ENDPOINT, "MINE": "kept"}
     assert space.hardware == "t4-small"
 
@@ -254,7 +320,7 @@ def test_the_command_deploys_and_keeps_secrets_secret(hub: HubServer, tmp_path: 
     space = hub.spaces[REPO]
     assert space.variables == {"UNDERSTUDY_GATEWAY_URL": ENDPOINT, "UNDERSTUDY_VOTES_REPO": "hub:ann/votes"}
     assert TOKEN not in space.secrets.values(), "never the token of whoever deploys"
-    matter = matter_of(space.files()["README.md"])
+    matter = matter_of(space.files())
     assert (matter["models"], matter["datasets"]) == (["Qwen/Qwen3-0.6B"], ["ann/votes"])
 
 
@@ -278,43 +344,16 @@ def test_what_cannot_be_deployed_is_said_in_one_line(hub: HubServer, tmp_path: P
 # It runs alone
 
 FORBIDDEN = ("torch", "vllm", "trl", "transformers", "peft", "datasets", "train", "serve")
-ALONE = """
-    import runpy, sys
-    from importlib.abc import MetaPathFinder
-
-    class Door(MetaPathFinder):
-        def find_spec(self, name, path=None, target=None):
-            if name.partition(".")[0] in {forbidden}:
-                raise ImportError(name + " is not on a Space")
-
-    sys.path[:] = [{folder!r}, *(p for p in sys.path if not p.startswith({project!r}) or "site-packages" in p)]
-    sys.meta_path[:] = [Door(), *(f for f in sys.meta_path if "__editable__" not in repr(f))]
-    import space, understudy
-    assert space.__file__.startswith({folder!r}) and understudy.__file__.startswith({folder!r})
-    runpy.run_path({folder!r} + "/app.py", run_name="__main__")
-"""
 
 
 def test_what_was_deployed_runs_with_its_own_files_alone(hub: HubServer, fake: FakeGateway, tmp_path: Path):
     up(hub)
-    folder, home, port = tmp_path / "space", tmp_path / "home", free_port()
-    for path, content in hub.spaces[REPO].files().items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(content)
+    folder, port = tmp_path / "space", free_port()
     fake.api_key = KEY
-    program = textwrap.dedent(ALONE).format(forbidden=FORBIDDEN, folder=str(folder), project=str(PROJECT))
-    env = {
-        "PATH": "/usr/bin:/bin",
-        "HOME": str(home),
-        "UNDERSTUDY_HOME": str(home),
-        "UNDERSTUDY_SPACE_PORT": str(port),
-        "UNDERSTUDY_GATEWAY_URL": fake.url,
-        "UNDERSTUDY_API_KEY": KEY,
-    }
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen([sys.executable, "-I", "-c", program], cwd="/", env=env, stdout=log, stderr=log)
+    env = {"UNDERSTUDY_GATEWAY_URL": fake.url, "UNDERSTUDY_API_KEY": KEY}
+    process = run_space(hub.spaces[REPO].files(), folder, env, port, FORBIDDEN)
     try:
-        page = wait_for_page(f"http://127.0.0.1:{port}", process, tmp_path / "log")
+        page = wait_for_page(f"http://127.0.0.1:{port}", process, tmp_path / "space.log")
         assert "Email copywriter" in page.call("refresh", None, None, None)
         page = Page(f"http://127.0.0.1:{port}")
         page.call("battle", "Hi", "email-copy", "base")
@@ -322,4 +361,4 @@ def test_what_was_deployed_runs_with_its_own_files_alone(hub: HubServer, fake: F
     finally:
         process.terminate()
         process.wait(20)
-    assert len(list_votes(open_database(f"sqlite:///{home / 'understudy.db'}"))) == 1
+    assert len(list_votes(open_database(f"sqlite:///{tmp_path / 'space-home' / 'understudy.db'}"))) == 1

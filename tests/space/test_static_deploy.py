@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from space.deploy.deploy_space import deploy_space
 from space.deploy.files import SpaceSpec
 from space.web import ISOLATION
 from tests.support.hub.server import TOKEN, HubServer
+from tests.support.hub.spaces import build_trouble, matter_of
 from tests.support.web_page import write_small_page
 from understudy.config.settings import Settings
 from understudy.errors import DeployError
@@ -51,9 +51,9 @@ def test_the_space_has_the_page_and_nothing_runs_there(hub: HubServer, settings:
         path: content for path, content in local.items() if path != "README.md"
     }
     assert (space.sdk, space.variables, space.secrets) == ("static", {}, {})
-    matter, text = files["README.md"].decode().removeprefix("---\n").split("---\n", 1)
-    found = yaml.safe_load(matter)
-    assert text.strip() == "Two voices."
+    found = matter_of(files)
+    assert files["README.md"].decode().split("---\n", 2)[2].strip() == "Two voices."
+    assert build_trouble(files) is None
     assert (found["sdk"], found["app_file"], found["title"]) == ("static", "index.html", "Our voices")
     assert found["custom_headers"] == ISOLATION
     assert found["models"] == ["ann/house-copy"]

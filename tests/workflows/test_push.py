@@ -6,10 +6,11 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from huggingface_hub import ModelCardData
+from huggingface_hub import ModelCard, ModelCardData
 
 from evaluate.records import Helpfulness
 from tests.support import pirate
@@ -18,9 +19,11 @@ from tests.support.evaluations import observed
 from tests.support.hub.server import TOKEN, HubServer, Repo
 from tests.support.pirate import home
 from tests.support.pushes import PIN, REPO, RESULT, RUN, TO, card, files, make_run, push, pushed, verify
+from train.hub.model_card import CardFacts, model_card
 from train.hub.model_card_sections import fenced
 from train.hub.public_base import PublicBase, public_base
-from understudy.bases import TINY_DIR
+from understudy.bases import TINY_DIR, known_base
+from understudy.bases.prepare import SAMPLING
 from understudy.config.thresholds import Thresholds
 from understudy.errors import AdapterError
 from understudy.registry.adapters import CONFIG, WEIGHTS, content_revision
@@ -106,6 +109,23 @@ def test_the_card_links_the_space_that_shows_it(hub: HubServer, home: Path) -> N
     pushed(hub, home, "--space", "ann/stage")
     assert "open-in-hf-spaces-md.svg)](https://huggingface.co/spaces/ann/stage)" in card(hub).text
     assert push(hub, home, "--space", "stage").returncode == 1
+
+
+def test_the_card_tells_the_hub_s_widget_what_to_ask_and_how_to_sample() -> None:
+    """https://huggingface.co/docs/hub/models-widgets: examples are chats, `inference.parameters` are their sampling."""
+    smollm2 = known_base("smollm2")
+    assert smollm2 is not None
+    base = PublicBase(smollm2.hub_id, "1" * 40, hub=True)
+    facts = CardFacts("pirate", "Pirate", base, prompts=("Hello", 'Say: "no"'), repo=REPO)
+    data = ModelCard(model_card(facts)).data.to_dict()
+    assert (data["pipeline_tag"], data["library_name"]) == ("text-generation", "peft")
+    assert (data["base_model"], data["base_model_relation"]) == (base.name, "adapter")
+    assert data["widget"] == [{"messages": [{"role": "user", "content": prompt}]} for prompt in facts.prompts]
+    assert data["inference"] == {"parameters": SAMPLING}
+    known = {"do_sample", "temperature", "top_p", "top_k", "repetition_penalty", "max_new_tokens"}
+    assert SAMPLING.keys() <= known, "names of https://huggingface.co/docs/inference-providers/tasks/text-generation"
+    other = ModelCard(model_card(replace(facts, base=PublicBase("o/b", None, hub=True)))).data.to_dict()
+    assert "inference" not in other, "such a base has its sampling on the Hub"
 
 
 def test_what_a_judge_found_stands_on_the_card(hub: HubServer, home: Path) -> None:

@@ -61,7 +61,9 @@ def space_deploy(
 ) -> None:
     """Make or update a Space: its page, the code it needs, variables and secrets. Needs HF_TOKEN.
 
-    UNDERSTUDY_API_KEY and UNDERSTUDY_VOTES_TOKEN become secrets of the Space. What is the same is not sent again.
+    Keys that are set here become secrets of the Space: UNDERSTUDY_API_KEY for gradio; UNDERSTUDY_ADMIN_KEY (for
+    rollbacks) and UNDERSTUDY_WEBHOOK_SECRET for zerogpu; UNDERSTUDY_VOTES_TOKEN with --dataset. What is the same is
+    not sent again.
     """
     from dataclasses import asdict
 
