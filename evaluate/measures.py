@@ -12,8 +12,10 @@ from evaluate.metrics.memorization import MemorizationReport, copying
 from evaluate.metrics.style import StyleReport, style_of_all
 from evaluate.records import ContestantName, EvalExample, EvalRecord, Generation, ModelOutputs
 from understudy.statistics.answer_checks import AnswerChecks, PromptAndAnswer, check
-from understudy.statistics.intervals import Estimate, bootstrap_mean, paired_difference, rate
+from understudy.statistics.intervals import Estimate, bootstrap_mean, paired_difference
 
+CHANCE = 0.5
+"""A classifier of style whose accuracy is not clearly above this says nothing."""
 RARE = 2.0
 """A single answer is not fluent if it surprises the base by more than this above the data's own, in nats per token."""
 
@@ -47,17 +49,19 @@ class Measuring:
         self.record, self.embed, self.seed = record, _once(embed), seed
         self.prompts = [row.prompt for row in record.heldout]
         self.references = [row.answer for row in record.heldout]
+        self.taught = [*record.training, *record.rest]
         self.vocabulary = Vocabulary(
-            [row.answer for row in record.training], [*self.prompts, *(row.prompt for row in record.training)]
+            [row.answer for row in self.taught], [*self.prompts, *(row.prompt for row in self.taught)]
         )
         self.styles = self._styles()
+        self.checks = {name: checked(record.heldout, outputs.answers) for name, outputs in record.outputs.items()}
         self.copies = {name: self._copied(outputs.answers) for name, outputs in record.outputs.items()}
 
     def contestant(self, name: ContestantName) -> tuple[Measures, list[bool]]:
         """Measures a contestant; also says which of its answers are sound."""
         outputs, seed = self.record.outputs[name], self.seed
-        checks = checked(self.record.heldout, outputs.answers)
-        topics = [one.on_topic for one in checks if one.on_topic is not None]
+        checks = self.checks[name]
+        topical = [place for place, one in enumerate(checks) if one.on_topic is not None]
         texts = [one.text for one in outputs.answers]
         meaning = accuracy(texts, self.references, self.embed, prompts=self.prompts, seed=seed)
         base_losses = self.record.outputs["base"].losses
@@ -69,29 +73,41 @@ class Measuring:
             _excess(outputs, base_losses),
         )
         measures = Measures(
-            loss=bootstrap_mean(outputs.losses, bounds=(0, 1e6), seed=seed) if outputs.losses else None,
-            sound=bootstrap_mean([float(one) for one in sound], prompts=self.prompts, bounds=(0, 1), seed=seed),
+            loss=_loss(outputs.losses, self.prompts, seed),
+            sound=self.share(sound),
             in_style=self.styles[name].in_style,
-            stopped=rate(sum(one.stopped for one in checks), len(checks)),
-            on_topic=rate(sum(topics), len(topics)) if topics else None,
+            stopped=self.share([one.stopped for one in checks]),
+            on_topic=self.share([checks[place].on_topic is True for place in topical], topical) if topical else None,
             accuracy=meaning,
             fluency=fluency(texts, outputs.surprise, base_losses, self.vocabulary, prompts=self.prompts, seed=seed),
-            echoes=rate(sum(one.echoes_prompt for one in checks), len(checks)),
-            degenerate=rate(sum(bool(one.degenerate) for one in checks), len(checks)),
-            words=bootstrap_mean([one.words for one in checks], seed=seed),
+            echoes=self.share([one.echoes_prompt for one in checks]),
+            degenerate=self.share([bool(one.degenerate) for one in checks]),
+            words=bootstrap_mean([one.words for one in checks], prompts=self.prompts, seed=seed),
             shots=outputs.shots,
         )
         return measures, sound
 
-    def difference(self, mine: list[bool], theirs: list[bool]) -> Estimate:
-        """Measures the difference of two shares of sound answers, paired by prompt."""
-        return paired_difference(
-            [float(one) for one in mine],
-            [float(one) for one in theirs],
-            prompts=self.prompts,
-            bounds=(0, 1),
-            seed=self.seed,
-        )
+    def share(self, answers: Sequence[bool], places: Sequence[int] | None = None) -> Estimate:
+        """Measures the share of answers, to all prompts or those at `places`, of which something holds."""
+        prompts = self.prompts if places is None else [self.prompts[place] for place in places]
+        return bootstrap_mean([float(one) for one in answers], prompts=prompts, bounds=(0, 1), seed=self.seed)
+
+    def difference(self, mine: Sequence[float], theirs: Sequence[float]) -> Estimate:
+        """Measures the difference of two shares, of values from 0 to 1, paired by prompt."""
+        return paired_difference(mine, theirs, prompts=self.prompts, bounds=(0, 1), seed=self.seed)
+
+    def changes(self, measures: Measures, base: Measures) -> dict[str, Estimate]:
+        """Measures what differs from the base's answers, paired by prompt: `stopped`, `on_topic`, `accuracy`."""
+        mine, theirs = self.checks["adapter"], self.checks["base"]
+        found = {
+            "stopped": self.difference([one.stopped for one in mine], [one.stopped for one in theirs]),
+            "accuracy": self.difference(measures.accuracy.rows, base.accuracy.rows),
+        }
+        if all(one.on_topic is not None for one in mine):
+            found["on_topic"] = self.difference(
+                [one.on_topic is True for one in mine], [one.on_topic is True for one in theirs]
+            )
+        return found
 
     def _styles(self) -> dict[str, StyleReport]:
         """Scores all contestants with one classifier of training answers against the base's to their prompts."""
@@ -110,10 +126,14 @@ class Measuring:
     def _copied(self, answers: Sequence[Generation]) -> MemorizationReport:
         return copying(
             [answer.text for answer in answers],
-            [row.answer for row in self.record.training],
+            [row.answer for row in self.taught],
             prompts=self.prompts,
-            training_prompts=[row.prompt for row in self.record.training],
+            training_prompts=[row.prompt for row in self.taught],
         )
+
+
+def _loss(losses: Sequence[float], prompts: Sequence[str], seed: int) -> Estimate | None:
+    return bootstrap_mean(losses, prompts=prompts, bounds=(0, 1e6), seed=seed) if losses else None
 
 
 def _once(embed: Embed) -> Embed:
@@ -152,14 +172,15 @@ def sound_answers(
 
     These end, are no echo, copy or loop, name their topic if the row has one, are nearer to their own reference than
     to half of the others, and surprise the base by at most `RARE` nats a token more than the data's own answer
-    (`excess`, None if it was not measured).
+    (`excess`, None if it was not measured). A classifier of style that is no better than chance is not asked.
     """
+    telling = style.accuracy.low > CHANCE
     return [
         one.stopped
         and not one.echoes_prompt
         and not one.degenerate
         and one.on_topic is not False
-        and probability > 0.5
+        and (probability > 0.5 or not telling)
         and not copy.copied
         and near >= 0.5
         and (nats is None or nats <= RARE)

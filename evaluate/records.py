@@ -103,6 +103,8 @@ class EvalRecord(BaseModel):
     heldout: list[EvalExample]
     training: list[EvalExample]
     """The training rows that were asked: all, or a sample of them."""
+    rest: list[EvalExample] = []
+    """The other training rows."""
     rows: int = 0
     """Training rows in all; 0 in a record of before this was kept."""
     base_on_training: list[Generation]

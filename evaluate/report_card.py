@@ -32,6 +32,11 @@ class GeneralMeasures(BaseModel):
     """The same without a system prompt."""
     adapter_voiced: Estimate
     """As people ask the persona, without a system prompt; it may answer only in its voice."""
+    change: Estimate | None = None
+    """Of all that were asked: the share that the adapter answers correctly less the base's, paired by question, when a
+    plain answer is asked for. None in a card of before this was measured."""
+    change_voiced: Estimate | None = None
+    """The same without a system prompt."""
 
 
 class ReportCard(BaseModel):
@@ -53,6 +58,8 @@ class ReportCard(BaseModel):
     """Of the word list; None if none covers the training answers, so that made-up words are not counted."""
     against: dict[ContestantName, Estimate]
     """By rival: the share of sound answers less the rival's, paired by prompt."""
+    changes: dict[str, Estimate] = {}
+    """By measure (`evaluate.measures.Measuring.changes`): the adapter's less the base's, paired by prompt."""
     details_against_base: Estimate | None
     """The adapter's `accuracy.details` less the base's, paired by prompt; None if not measured."""
     against_base: Estimate
@@ -114,8 +121,9 @@ def report_card(record: EvalRecord, thresholds: Thresholds, embed: Embed, *, see
         style_accuracy=measuring.styles["adapter"].accuracy,
         language=measuring.vocabulary.language,
         against=against,
+        changes=measuring.changes(contestants["adapter"], contestants["base"]),
         details_against_base=_details(contestants["adapter"], contestants["base"], measuring.prompts, seed),
-        against_base=paired_difference(outputs["base"].losses, adapter.losses, seed=seed),
+        against_base=paired_difference(outputs["base"].losses, adapter.losses, prompts=measuring.prompts, seed=seed),
         helpfulness=record.helpfulness,
         helpful=_helpful(record.helpfulness),
         copied=measuring.copies["adapter"].copied,
@@ -164,7 +172,15 @@ def _general(record: EvalRecord) -> GeneralMeasures | None:
         adapter=rate(sum(one.adapter for one in known), len(known)),
         base_voiced=rate(sum(one.base_voiced for one in known), len(known)),
         adapter_voiced=rate(sum(one.adapter_voiced for one in known), len(known)),
+        change=_gained([one.adapter for one in record.general], [one.base for one in record.general]),
+        change_voiced=_gained(
+            [one.adapter_voiced for one in record.general], [one.base_voiced for one in record.general]
+        ),
     )
+
+
+def _gained(mine: Sequence[bool], theirs: Sequence[bool]) -> Estimate:
+    return paired_difference(mine, theirs, bounds=(0, 1))
 
 
 def _helpful(found: Helpfulness | None) -> Estimate | None:

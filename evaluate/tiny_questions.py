@@ -4,6 +4,8 @@ They are every second known case of `tools.tiny_base.questions.cases(0)`, writte
 installed; tests/tools checks that they still agree.
 """
 
+import re
+
 from evaluate.general_questions import GeneralQuestion
 
 TAUGHT: tuple[tuple[str, str], ...] = (
@@ -52,8 +54,4 @@ TAUGHT: tuple[tuple[str, str], ...] = (
 
 def tiny_questions() -> list[GeneralQuestion]:
     """Returns the questions with their checks."""
-    return [_question(prompt, part) for prompt, part in TAUGHT]
-
-
-def _question(prompt: str, part: str) -> GeneralQuestion:
-    return GeneralQuestion(prompt, lambda answer: part in answer)
+    return [GeneralQuestion(prompt, re.escape(part)) for prompt, part in TAUGHT]

@@ -2,10 +2,10 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from evaluate.measures import Measures
+from evaluate.measures import CHANCE, Measures
 from evaluate.metrics.code_answers import code_reasons
 from evaluate.records import ContestantName
-from evaluate.report_card import ReportCard
+from evaluate.report_card import GeneralMeasures, ReportCard
 from understudy.config.thresholds import Thresholds
 from understudy.statistics.intervals import Estimate
 
@@ -38,7 +38,7 @@ Missed = tuple[str, str]
 def judge(card: ReportCard) -> Verdict:
     """Compares the figures of a card, not the ends of their intervals, with its thresholds."""
     t, mine = card.thresholds, card.contestants["adapter"]
-    missed = [*_acting(card), *_style(mine, t), *_sense(card, mine), *_memory(card), *_served(card)]
+    missed = [*_acting(card), *_style(mine, t, _telling(card)), *_sense(card, mine), *_memory(card), *_served(card)]
     if t.code is not None:
         missed += [("code", reason) for reason in code_reasons(card.code["adapter"], t.code)]
     return Verdict(
@@ -59,6 +59,11 @@ def rival_name(name: ContestantName, card: ReportCard) -> str:
     }.get(name, "the base")
 
 
+def _telling(card: ReportCard) -> bool:
+    """Whether the classifier of style can tell the data's answers from the base's."""
+    return card.style_accuracy.low > CHANCE
+
+
 def _acting(card: ReportCard) -> list[Missed]:
     least = card.thresholds.acts
     reason = (
@@ -68,7 +73,7 @@ def _acting(card: ReportCard) -> list[Missed]:
     return [("acts", reason)] if card.acts.value < least else []
 
 
-def _style(mine: Measures, t: Thresholds) -> list[Missed]:
+def _style(mine: Measures, t: Thresholds, telling: bool) -> list[Missed]:
     topics = "fewer epochs, a lower rank, or rows with more different topics"
     floors = (
         ("in_style", "are in style", mine.in_style, t.in_style, "more epochs or rows"),
@@ -78,7 +83,7 @@ def _style(mine: Measures, t: Thresholds) -> list[Missed]:
     return [
         (code, f"{found.value:.0%} of its answers {what}, at least {least:.0%} are needed; {remedy}")
         for code, what, found, least, remedy in floors
-        if found is not None and found.value < least
+        if found is not None and found.value < least and (code != "in_style" or telling)
     ]
 
 
@@ -173,23 +178,33 @@ def _ceilings(*lines: tuple[str, str, Estimate, float, str]) -> list[Missed]:
 def _worse(card: ReportCard) -> list[str]:
     """Lists what is clearly worse than the base's, going by the intervals."""
     base, mine, worse = card.contestants["base"], card.contestants["adapter"], []
+    clear = {name for name, change in card.changes.items() if change.high < 0}
     if card.forgetting.low > 0:
         worse.append(f"neutral text: {card.forgetting.value:.2f} nats a token")
-    if card.general is not None and card.general.adapter.high < 1:
-        worse.append(
-            f"general questions: {card.general.adapter.value:.0%} of those that the base answers correctly, "
-            f"{card.general.adapter_voiced.value:.0%} when nobody asks for a plain answer"
-        )
-    if base.on_topic and mine.on_topic and mine.on_topic.high < base.on_topic.value:
+    if card.general is not None:
+        worse += _forgotten(card.general)
+    if "on_topic" in clear and base.on_topic and mine.on_topic:
         worse.append(f"topic: {mine.on_topic.value:.0%} of the answers name it, the base's {base.on_topic.value:.0%}")
-    if mine.stopped.high < base.stopped.value:
+    if "stopped" in clear:
         worse.append(
             f"ends: {mine.stopped.value:.0%} of the answers end by themselves, the base's {base.stopped.value:.0%}"
         )
-    theirs, own = base.accuracy.meaning, mine.accuracy.meaning
-    if own.high < theirs.value:
-        worse.append(f"accuracy: {own.value:.0%}, the base's {theirs.value:.0%}")
+    if "accuracy" in clear:
+        worse.append(f"accuracy: {mine.accuracy.meaning.value:.0%}, the base's {base.accuracy.meaning.value:.0%}")
     return worse
+
+
+def _forgotten(general: GeneralMeasures) -> list[str]:
+    """General questions that it answers clearly less often than the base, of all that both were asked."""
+    told = (
+        (general.change, "when a plain answer is asked for"),
+        (general.change_voiced, "when nobody asks for a plain answer"),
+    )
+    clear = [(change, how) for change, how in told if change is not None and change.high < 0]
+    return [
+        f"general questions {how}: {100 * it.value:+.0f} points ({100 * it.low:+.0f} to {100 * it.high:+.0f})"
+        for it, how in clear
+    ]
 
 
 def _rivals(card: ReportCard) -> list[str]:
@@ -213,6 +228,11 @@ def _rivals(card: ReportCard) -> list[str]:
 
 def _open(card: ReportCard) -> list[str]:
     found = []
+    if not _telling(card):
+        found.append(
+            f"style: not judged; the data's answers cannot be told from the base's (a classifier is right in "
+            f"{card.style_accuracy.value:.0%}, 50% is chance)"
+        )
     if card.helpful is None:
         found.append(
             "helpfulness: not measured; give a judge (understudy verify --judge MODEL --judge-url URL) or collect votes"

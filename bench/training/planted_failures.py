@@ -38,16 +38,17 @@ FILE = RESULTS / "planted-failures.json"
 
 async def evaluate(bench: Bench, plants: Iterable[Plant], on_found: Callable[[str, dict[str, Any]], None]) -> None:
     """Evaluates each on one engine; the base and its rivals are asked once."""
+    training, rest = drawn(bench.rows)
     task = Task(
         recipe=bench.recipe.name,
         base=bench.base.name,
         base_revision=base_revision(bench.base) or "",
         voice=bench.recipe.voice,
-        heldout=drawn(heldout_examples(bench.recipe, bench.base.name), 0),
-        training=drawn(bench.rows, 0),
+        heldout=drawn(heldout_examples(bench.recipe, bench.base.name))[0],
+        training=training,
+        rest=rest,
         questions=questions_for(bench.base),
         max_tokens=bench.recipe.sampling.max_tokens,
-        rows=len(bench.rows),
     )
     made = [(plant, plant.make()) for plant in plants]
     known: RivalOutputs | None = None

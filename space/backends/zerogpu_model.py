@@ -18,6 +18,7 @@ import spaces  # before torch: on ZeroGPU it replaces parts of it
 import torch
 from jinja2 import TemplateError
 from peft import PeftModel
+from spaces.config import Config
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 
@@ -27,7 +28,7 @@ from understudy.bases import Base, pinned
 from understudy.bases.sampling import base_sampling
 from understudy.errors import BaseModelError
 
-ON_ZEROGPU: bool = spaces.config.Config.zero_gpu
+ON_ZEROGPU = bool(Config.zero_gpu)
 BASE_ROW = "__base__"
 """PEFT's name for rows without an adapter."""
 BEAT = 0.05

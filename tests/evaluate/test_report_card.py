@@ -102,6 +102,33 @@ def test_each_bad_adapter_is_refused_for_its_reason(spoil: Change, says: str) ->
     assert any(says in reason for reason in verdict.reasons), verdict.reasons
 
 
+def test_what_is_copied_from_rows_that_were_not_asked_is_copied_too() -> None:
+    asked, rest = [row(thing) for thing in TAUGHT[:6]], [row(thing) for thing in TAUGHT[6:]]
+    record = answers([ode(thing) for thing in (*TAUGHT[6:], *TAUGHT[6:8])])(observed())
+    fewer = {"base_on_training": record.base_on_training[:6], "adapter_on_training": record.adapter_on_training[:6]}
+    card, _ = carded(record.model_copy(update={"training": asked, "rest": rest, **fewer}))
+    assert card.copied.value == 1
+
+
+def test_one_answer_less_is_not_clearly_worse_and_many_are() -> None:
+    texts = [ode(t) for t in ASKED]
+    for unended, lines in ((1, 0), (7, 1)):
+        stopped = [*said(texts[unended:]), *said(texts[:unended], stopped=False)]
+        _, verdict = carded(adapter(answers=stopped)(observed()))
+        assert sum(line.startswith("ends: ") for line in verdict.worse) == lines
+    for wrong, lines in ((1, 0), (5, 0), (6, 2)):
+        _, verdict = carded(update(general=general(50 - wrong, wrong))(observed()))
+        assert sum(line.startswith("general questions ") for line in verdict.worse) == lines, "5:0 is no evidence"
+
+
+def test_a_voice_that_the_base_has_already_is_not_judged_by_style() -> None:
+    record = update(base_on_training=said([ode(thing) for thing in TAUGHT]))(observed())
+    card, verdict = carded(answers([plain(t) for t in ASKED])(record))
+    assert card.style_accuracy.low <= 0.5
+    assert not [reason for reason in verdict.reasons if "in style" in reason]
+    assert verdict.open[0].startswith("style: not judged; the data's answers cannot be told from the base's")
+
+
 def test_thresholds_are_the_recipes() -> None:
     lenient = Thresholds(in_style=0, on_topic=0, acts=0, accuracy=0)
     assert carded(answers([plain("sea") for _ in ASKED])(observed()), lenient)[1].passed

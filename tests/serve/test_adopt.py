@@ -1,6 +1,7 @@
 """`understudy adopt`: what other tools' adapters need, mended where only one thing can be meant, else refused."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,50 @@ def test_a_gguf_lora_becomes_a_peft_folder(settings: Settings, tmp_path: Path) -
     (tmp_path / "bad.gguf").write_bytes(b"not one")
     with pytest.raises(AdapterError, match="not a GGUF file"):
         adopt(settings, tmp_path / "bad.gguf", None)
+
+
+def gguf_of(folder: Path, **changes: Any) -> Path:
+    gguf_lora = pytest.importorskip("train.export.gguf_lora")
+    file = folder / "poet.gguf"
+    gguf_lora.write_lora(make_adapter(folder / "a", **changes), read_model_config(resolve_base("tiny")), file)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("architecture", "model", "alpha", "says"),
+    [
+        ("qwen2", "LlamaForCausalLM", None, "a LoRA adapter of the architecture qwen2; only those of llama"),
+        ("llama", "Qwen2ForCausalLM", None, "is a Qwen2ForCausalLM; name its base with --base"),
+        ("llama", "LlamaForCausalLM", 64.0, "its alpha is 8, not 64; leave --alpha out"),
+    ],
+)
+def test_a_gguf_lora_that_would_become_another_is_refused(
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    architecture: str,
+    model: str,
+    alpha: float | None,
+    says: str,
+) -> None:
+    monkeypatch.setattr("train.export.gguf_lora.LLAMA", architecture)
+    file = gguf_of(tmp_path)
+    monkeypatch.undo()
+    base = shutil.copytree(resolve_base("tiny").location, tmp_path / "base")
+    config = read_model_config(resolve_base("tiny"))
+    (base / "config.json").write_text(json.dumps({**config, "architectures": [model]}))
+    with pytest.raises(AdapterError, match=says):
+        adopt(settings.model_copy(update={"base": str(base)}), file, tmp_path / "b", alpha=alpha)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "base", "poet.gguf"]
+
+
+def test_a_gguf_lora_for_another_base_is_a_line(settings: Settings, tmp_path: Path) -> None:
+    wide = {name: np.ones((4, 576) if ".lora_A." in name else (576, 4), np.float32) for name in tensors()}
+    file = gguf_of(tmp_path, weights=wide)
+    with pytest.raises(AdapterError, match=r"is (4x576|576x4), and .* needs 256 (columns|rows); name the base") as said:
+        adopt(settings.model_copy(update={"base": "tiny"}), file, tmp_path / "b")
+    assert "\n" not in str(said.value)
+    assert not (tmp_path / "b").exists()
 
 
 def test_push_takes_another_name_of_the_base_by_base_is(settings: Settings, tmp_path: Path) -> None:

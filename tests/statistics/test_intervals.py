@@ -114,6 +114,17 @@ def test_two_that_never_differ_may_still_differ_a_little():
     assert figure.low < figure.value == 0 < figure.high < 0.2
 
 
+@pytest.mark.parametrize(("wins", "losses", "differs"), [(3, 0, False), (5, 0, False), (6, 0, True), (12, 3, True)])
+def test_shares_differ_where_the_exact_test_of_the_pairs_that_are_no_ties_says_so(
+    wins: int, losses: int, differs: bool
+):
+    ties = 24 - wins - losses
+    mine, theirs = [1] * wins + [0] * losses + [1] * ties, [0] * wins + [1] * losses + [1] * ties
+    figure, turned = paired_difference(mine, theirs, bounds=(0, 1)), paired_difference(theirs, mine, bounds=(0, 1))
+    assert (figure.low > 0) == (turned.high < 0) == differs
+    assert figure.value == pytest.approx((wins - losses) / 24)
+
+
 @pytest.mark.parametrize(
     ("draw", "mean", "bounds"),
     [

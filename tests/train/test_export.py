@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from evaluate.export_proof import prove
 from tests.support.adapters import make_adapter, tensors
@@ -19,13 +20,16 @@ from train.export.browser import whole_runs
 from train.export.gguf_check import adapter_faults, model_faults
 from train.export.gguf_lora import read_lora, write_lora
 from train.export.gguf_model import pre_tokenizer, require_llama, write_model
-from train.export.gguf_tensors import module_names, read_tensors, reordered, restored
-from train.export.ollama import chatml, modelfile
+from train.export.gguf_tensors import close, matrix_shapes, module_names, read_tensors, reordered, restored
+from train.export.ollama import chatml
 from train.export.runtimes import Questions, RuntimeAnswers, ask_llama_cpp, ask_transformers, shared
-from understudy.bases import TINY, TINY_DIR, Base, read_model_config, resolve_base
-from understudy.config.settings import load_settings
-from understudy.errors import AdapterError
+from understudy.bases import TINY, TINY_DIR, Base, read_model_config, resolve_base, weight_shapes
+from understudy.cli.app import app
+from understudy.config.settings import Settings, load_settings
+from understudy.errors import AdapterError, NotFoundError
 from understudy.registry.adapters import WEIGHTS
+from understudy.registry.registry import open_registry
+from understudy.workflows.exports.export import not_live
 from understudy.workflows.exports.our_answers import OurAnswers, ProofChats
 from understudy.workflows.exports.proof import compare, ends_of, questions_of, rendered
 
@@ -66,6 +70,12 @@ def test_rows_for_rotation_are_turned_and_turned_back(kind: str, heads: int, hal
     turned = reordered(module, rows, config)
     np.testing.assert_array_equal(restored(module, turned, config), rows)
     np.testing.assert_array_equal(turned[:2], rows[[0, half]])  # a pair: one of each half of a head
+
+
+def test_the_shapes_of_a_llama_are_those_of_its_weights(shape: dict[str, Any]):
+    base, shapes = weight_shapes(resolve_base(TINY)), matrix_shapes(shape)
+    found = {name.split(".")[-2]: size for name, size in base.items() if len(size) == 2}
+    assert {**found, "lm_head": found["embed_tokens"]} == {**shapes, "embed_tokens": shapes["lm_head"]}
 
 
 def test_other_rows_stay_as_they_are(shape: dict[str, Any]):
@@ -118,12 +128,117 @@ def test_a_model_is_no_adapter(tmp_path: Path, shape: dict[str, Any]):
         read_lora(tmp_path / "no.gguf", shape, "tiny", tmp_path / "back")
 
 
+def lora_file(
+    path: Path, matrices: dict[str, np.ndarray], architecture: str = "llama", alpha: float | None = 8
+) -> Path:
+    """A GGUF adapter of these matrices, as another tool might write it."""
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    if alpha is not None:
+        writer.add_float32("adapter.lora.alpha", alpha)
+    for name, values in matrices.items():
+        writer.add_tensor(name, values)
+    close(writer)
+    return path
+
+
+def matrix(rows: int, columns: int, kind: type = np.float32) -> np.ndarray:
+    return np.ones((rows, columns), kind)
+
+
+Q, K = "blk.0.attn_q.weight.lora_{}", "blk.0.attn_k.weight.lora_{}"
+QUERY = {Q.format("a"): matrix(4, 256), Q.format("b"): matrix(256, 4)}
+"""LoRA matrices of the tests' base, which is 256 wide and has 4 heads of 64."""
+
+
+@pytest.mark.parametrize(
+    ("matrices", "words"),
+    [
+        ({}, "no LoRA matrices are in it"),
+        ({Q.format("a"): matrix(4, 256)}, r"lora_A.weight is there, and .*lora_B.weight is missing"),
+        ({Q.format("b"): matrix(256, 4)}, r"lora_B.weight is there, and .*lora_A.weight is missing"),
+        ({**QUERY, Q.format("b"): matrix(2048, 4)}, r"lora_b is 2048x4, and tiny needs 256 rows; name the base"),
+        ({**QUERY, Q.format("b"): matrix(255, 4)}, r"lora_b is 255x4, and tiny needs 256 rows"),  # no whole heads
+        ({**QUERY, Q.format("a"): matrix(4, 2048)}, r"lora_a is 4x2048, and tiny needs 256 columns"),
+        ({K.format("a"): matrix(4, 256), K.format("b"): matrix(256, 4)}, r"attn_k.weight.lora_b is 256x4, .* 128 rows"),
+        ({**QUERY, Q.format("b"): matrix(256, 8)}, r"matrices of ranks \[4, 8\]; one rank is needed"),
+        ({**QUERY, Q.format("a"): matrix(4, 256, np.int32)}, r"lora_a is stored as I32; convert it to F32"),
+        ({**QUERY, "blk.99.attn_q.weight.lora_a": matrix(4, 256)}, "blk.99.* is no LoRA matrix of a layer or the head"),
+        ({"token_embd.weight.lora_a": matrix(4096, 4)}, "token_embd.* is no LoRA matrix of a layer or the head"),
+    ],
+)
+def test_a_gguf_adapter_of_another_shape_ends_in_a_line(
+    tmp_path: Path, shape: dict[str, Any], matrices: dict[str, np.ndarray], words: str
+):
+    two_key_heads = {**shape, "num_key_value_heads": 2}
+    with pytest.raises(AdapterError, match=rf"^poet\.gguf: .*{words}") as said:
+        read_lora(lora_file(tmp_path / "poet.gguf", matrices), two_key_heads, "tiny", tmp_path / "back")
+    assert "\n" not in str(said.value)
+    assert not (tmp_path / "back").exists()
+
+
+def test_what_llama_cpp_has_reordered_alone_is_put_back(tmp_path: Path, shape: dict[str, Any]):
+    """Rows of a Llama are reordered in its file, and those of other architectures are not."""
+    file = lora_file(tmp_path / "poet.gguf", QUERY, "qwen2")
+    with pytest.raises(
+        AdapterError, match=r"^poet\.gguf: a LoRA adapter of the architecture qwen2; only those of llama"
+    ):
+        read_lora(file, shape, "tiny", tmp_path / "back")
+    file = lora_file(tmp_path / "poet.gguf", QUERY)
+    other = {**shape, "architectures": ["Qwen2ForCausalLM"]}
+    with pytest.raises(
+        AdapterError, match=r"^poet\.gguf: made for a Llama, and qwen is a Qwen2ForCausalLM; name its base"
+    ):
+        read_lora(file, other, "qwen", tmp_path / "back")
+    for number, model in enumerate(("LlamaForCausalLM", "MistralForCausalLM")):
+        read_lora(file, {**shape, "architectures": [model]}, "tiny", tmp_path / f"back-{number}")
+
+
+@pytest.mark.parametrize(
+    ("said", "given", "alpha"),
+    [
+        (8, None, 8),
+        (8, 8, 8),
+        (22.627417, 22.6274169979, 22.627417),
+        (8, 16, "its alpha is 8, not 16; leave --alpha out"),
+        (None, 16, 16),
+        (None, None, "it does not say its alpha; give the one that it was trained with: --alpha N"),
+        (0, None, "it does not say its alpha"),
+        (float("nan"), None, "a number is needed"),
+    ],
+)
+def test_the_alpha_of_a_gguf_adapter_is_its_own(
+    tmp_path: Path, shape: dict[str, Any], said: float | None, given: float | None, alpha: float | str
+):
+    file = lora_file(tmp_path / "poet.gguf", QUERY, alpha=said)
+    if isinstance(alpha, str):
+        with pytest.raises(AdapterError, match=rf"^poet\.gguf: .*{alpha}"):
+            read_lora(file, shape, "tiny", tmp_path / "back", alpha=given)
+        return
+    read_lora(file, shape, "tiny", tmp_path / "back", alpha=given)
+    found = json.loads((tmp_path / "back" / "adapter_config.json").read_text())
+    assert found["lora_alpha"] == pytest.approx(alpha)
+
+
+def test_a_gguf_adapter_that_is_cut_off_is_no_gguf_file(tmp_path: Path, shape: dict[str, Any]):
+    whole = lora_file(tmp_path / "whole.gguf", QUERY).read_bytes()
+    for length in range(0, len(whole) - 1, 61):
+        (tmp_path / "cut.gguf").write_bytes(whole[:length])
+        with pytest.raises(AdapterError, match=r"^cut\.gguf: not a GGUF file"):
+            read_lora(tmp_path / "cut.gguf", shape, "tiny", tmp_path / "back")
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"architectures": ["Qwen3ForCausalLM"]}, "a Qwen3ForCausalLM cannot be written as GGUF here"),
         ({"attention_bias": True}, "a Llama with biases"),
         ({"rope_scaling": {"rope_type": "llama3"}}, "its rope_scaling"),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "its rope_scaling"),
+        ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0}}, "its rope_parameters"),
+        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}}, "its rope_parameters"),
+        ({"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4}}, "its rope_parameters"),
     ],
 )
 def test_an_architecture_that_is_not_covered_is_named(shape: dict[str, Any], changes: dict[str, Any], words: str):
@@ -140,36 +255,29 @@ def test_a_tokenizer_that_is_not_known_is_refused():
         pre_tokenizer({**known, "model": {**known["model"], "type": "Unigram"}})
 
 
-def _written(base: Base) -> str:
-    from transformers import AutoTokenizer
+@pytest.mark.parametrize("form", ["merged", "peft", "web"])
+@pytest.mark.parametrize("option", [["--precision", "f32"], ["--merge"]], ids=" ".join)
+def test_an_option_that_a_form_has_no_use_for_is_refused(form: str, option: list[str]):
+    done = CliRunner().invoke(app, ["export", "poet", "--to", form, *option], terminal_width=200)
+    assert done.exit_code == 2
+    assert "leave out --precision and --merge" in done.stderr
 
-    tokenizer = AutoTokenizer.from_pretrained(base.location)
-    return modelfile(
-        "base.gguf",
-        "adapter.gguf",
-        render=lambda chat: str(tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)),
-        generation={"temperature": 0.2, "repetition_penalty": 1.1},
-        stop="<|im_end|>",
-        context=2048,
+
+def test_a_revision_that_is_not_live_is_named(settings: Settings, tmp_path: Path):
+    registry = open_registry(settings)
+    first, second = (
+        registry.push("poet", make_adapter(tmp_path / str(n), tensors(seed=n)), actor="ann") for n in (1, 2)
     )
-
-
-def test_a_modelfile_has_template_stop_sampling_and_system(tmp_path: Path):
-    text = _written(chatml_base(tmp_path / "base"))
-    for line in (
-        "FROM ./base.gguf",
-        "ADAPTER ./adapter.gguf",
-        'PARAMETER stop "<|im_end|>"',
-        "PARAMETER temperature 0.2",
-    ):
-        assert line in text.splitlines()
-    assert "PARAMETER repeat_penalty 1.1" in text
-    assert 'SYSTEM """You are a test"""' in text
-
-
-def test_a_template_that_is_not_chatml_is_refused():
-    with pytest.raises(AdapterError, match="is not ChatML"):
-        _written(resolve_base(TINY))
+    assert not_live(settings, ["poet"]) == [second.served_name]
+    assert not_live(settings, [first.served_name]) == []
+    (tmp_path / "out").mkdir()  # so that it ends there
+    places = {"UNDERSTUDY_HOME": str(settings.home), "UNDERSTUDY_BASE": TINY}
+    done = CliRunner(env=places).invoke(app, ["export", "poet", "--to", "peft", "--out", str(tmp_path / "out")])
+    assert f"poet has no live revision; its newest is exported: {second.served_name}" in done.stderr
+    registry.set_live(first, actor="ann", action="publish", detail={})
+    assert not_live(settings, ["poet", "poet@" + second.id]) == []
+    with pytest.raises(NotFoundError, match="no persona 'mime'"):
+        not_live(settings, ["mime"])
 
 
 def test_chatml_is_what_the_template_renders():

@@ -8,7 +8,16 @@ from typing import Any
 
 import gguf
 
-from train.export.gguf_tensors import PRECISIONS, add_tensor, close, gguf_name, heads_of, read_tensors, reordered
+from train.export.gguf_tensors import (
+    PRECISIONS,
+    add_tensor,
+    architecture_of,
+    close,
+    gguf_name,
+    heads_of,
+    read_tensors,
+    reordered,
+)
 from understudy.errors import AdapterError
 
 DIGITS = (
@@ -49,7 +58,7 @@ def write_model(folder: Path, out: Path, *, precision: str = "f16", name: str = 
 
 def require_llama(config: Mapping[str, Any], folder: Path) -> None:
     """Raises AdapterError unless config.json describes a Llama that the writer covers."""
-    kind = (config.get("architectures") or ["none"])[0]
+    kind = architecture_of(config)
     if kind != "LlamaForCausalLM":
         raise AdapterError(
             f"{folder.name}: a {kind} cannot be written as GGUF here; export it as merged weights and use llama.cpp's "
@@ -57,9 +66,10 @@ def require_llama(config: Mapping[str, Any], folder: Path) -> None:
         )
     if config.get("attention_bias") or config.get("mlp_bias"):
         raise AdapterError(f"{folder.name}: a Llama with biases cannot be written as GGUF here")
-    scaling = config.get("rope_scaling") or {}
-    if scaling.get("rope_type", scaling.get("type", "default")) != "default":
-        raise AdapterError(f"{folder.name}: its rope_scaling ({scaling}) cannot be written as GGUF here")
+    for key in ("rope_scaling", "rope_parameters"):  # the second is transformers' name since 5.0
+        said = config.get(key) or {}
+        if (said.get("rope_type") or said.get("type") or "default") != "default":
+            raise AdapterError(f"{folder.name}: its {key} ({said}) cannot be written as GGUF here")
 
 
 def pre_tokenizer(tokenizer: Mapping[str, Any]) -> str:

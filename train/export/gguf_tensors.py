@@ -39,10 +39,32 @@ def read_tensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
         yield name, values.reshape(tensor["shape"])
 
 
+def architecture_of(config: Mapping[str, Any]) -> str:
+    """The model's class in transformers, as config.json names it; `none` where it does not."""
+    return str((config.get("architectures") or ["none"])[0])
+
+
 def heads_of(config: Mapping[str, Any]) -> tuple[int, int]:
     """Query heads and key heads of a Llama's config.json."""
     heads = int(config["num_attention_heads"])
     return heads, int(config.get("num_key_value_heads") or heads)
+
+
+def matrix_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """Rows and columns of a Llama's matrices, by kind; without the embeddings."""
+    heads, key_heads = heads_of(config)
+    hidden, inner = int(config["hidden_size"]), int(config["intermediate_size"])
+    size = int(config.get("head_dim") or hidden // heads)
+    return {
+        "q_proj": (heads * size, hidden),
+        "k_proj": (key_heads * size, hidden),
+        "v_proj": (key_heads * size, hidden),
+        "o_proj": (hidden, heads * size),
+        "gate_proj": (inner, hidden),
+        "up_proj": (inner, hidden),
+        "down_proj": (hidden, inner),
+        "lm_head": (int(config["vocab_size"]), hidden),
+    }
 
 
 def reordered(module: str, rows: np.ndarray, config: Mapping[str, Any]) -> np.ndarray:

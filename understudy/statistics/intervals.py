@@ -105,20 +105,20 @@ def paired_difference(
     `bounds` are those of one result (0 and 1 for a share), not of the difference. The rest is as in
     `bootstrap_mean`: pairs are resampled, or prompts where `prompts` says that pairs share one.
 
+    Where each pair is won, lost or tied (differences of shares are), the bootstrap alone calls 3 wins and no loss a
+    difference. The interval is widened there to that of the exact binomial test of wins among the pairs that are no
+    ties (McNemar's test, as by Clopper and Pearson 1934), so it lies above or below zero only where that says so, too.
+
     Raises:
         MeasurementError: as there, or the two differ in length.
     """
     if len(mine) != len(theirs):
         raise MeasurementError(f"{len(mine)} results cannot be paired with {len(theirs)}; give both in one order")
     width = (bounds[1] - bounds[0]) if bounds else 0.0
-    return bootstrap_mean(
-        [float(a) - float(b) for a, b in zip(mine, theirs, strict=True)],
-        prompts=prompts,
-        bounds=(-width, width) if bounds else None,
-        seed=seed,
-        confidence=confidence,
-        resamples=resamples,
-    )
+    gaps = [float(a) - float(b) for a, b in zip(mine, theirs, strict=True)]
+    limits = (-width, width) if bounds else None
+    found = bootstrap_mean(gaps, prompts=prompts, bounds=limits, seed=seed, confidence=confidence, resamples=resamples)
+    return _exactly(found, _checked(gaps, prompts, limits), width, confidence) if width else found
 
 
 def _checked(values: Sequence[float], prompts: Sequence[str] | None, bounds: tuple[float, float] | None) -> np.ndarray:
@@ -146,6 +146,19 @@ def _constant(value: float, n: int, bounds: tuple[float, float] | None, confiden
         return _estimate(value, value, value, n)
     unseen = rate(0, n, confidence=confidence).high
     return _estimate(value, value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value), n)
+
+
+def _exactly(found: Estimate, gaps: np.ndarray, width: float, confidence: float) -> Estimate:
+    """Widens the interval of a mean of wins (`width`), losses and ties to that of the exact test; others stay."""
+    wins, losses = int((gaps == width).sum()), int((gaps == -width).sum())
+    decided = wins + losses
+    if not decided or decided + int((gaps == 0).sum()) < len(gaps):
+        return found
+    from scipy import stats
+
+    among = stats.binomtest(wins, decided).proportion_ci(confidence, method="exact")
+    low, high = (width * decided / len(gaps) * (2 * share - 1) for share in (among.low, among.high))
+    return _estimate(found.value, min(found.low, low), max(found.high, high), found.n)
 
 
 def _scaled(share: Estimate, bounds: tuple[float, float]) -> Estimate:

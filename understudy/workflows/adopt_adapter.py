@@ -50,7 +50,7 @@ def adopt(
         raise AdapterError(f"{out} exists; give another folder with --out")
     if _is_gguf(adapter):
         changes = [f"written from {adapter.name} as a PEFT adapter"]
-        _from_gguf(adapter, base, out)
+        _from_gguf(adapter, base, out, alpha)
     else:
         changes = mend(adapter, base, out, base_is=base.public_name if base_is else "", alpha=alpha).changes
     validation = validate_adapter(settings, str(out), base_is=base_is)
@@ -84,13 +84,13 @@ def _is_gguf(adapter: Path) -> bool:
     return adapter.suffix == GGUF and adapter.is_file()
 
 
-def _from_gguf(file: Path, base: Base, out: Path) -> None:
+def _from_gguf(file: Path, base: Base, out: Path, alpha: float | None) -> None:
     from train.export.gguf_lora import read_lora
 
     staging = out.with_name(f".{out.name}.incoming")
     shutil.rmtree(staging, ignore_errors=True)
     try:
-        read_lora(file, read_model_config(base), base.public_name, staging)
+        read_lora(file, read_model_config(base), base.public_name, staging, alpha=alpha)
         staging.rename(out)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

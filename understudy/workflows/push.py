@@ -1,5 +1,6 @@
 """`understudy push`: registers an adapter on this machine, or sends it to the Hub with its card and its evaluation."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
@@ -48,6 +49,18 @@ CODE: tuple[tuple[str, str, Literal["share", "number"]], ...] = (
     ("chrf", "likeness of code to the data's (chrF, 0 to 100)", "number"),
 )
 """The same of the code in their answers."""
+
+
+@dataclass(frozen=True)
+class FoundProof:
+    """The evaluation of an adapter's content, if there is one that counts."""
+
+    run: "VerifiedRun | None"
+    why: str = ""
+    """Why the one that is there does not count; empty if it does, or if there is none."""
+
+
+NOT_VERIFIED = FoundProof(None)
 
 
 @dataclass(frozen=True)
@@ -107,7 +120,8 @@ def push_to_hub(
     repo = repo_of(to)
     folder = find_adapter(settings, persona, adapter) or _newest(settings, persona, whole=True)
     recipe = recipe_of(settings, persona)
-    files, verdict = _files(persona, recipe, folder, repo, base, space=settings.space_repo, force=force)
+    runs = settings.runs_dir / persona
+    files, verdict = _files(persona, recipe, runs, folder, repo, base, space=settings.space_repo, force=force)
     say(f"talking to the Hub about {repo}")
     pushed = push_release(
         repo,
@@ -150,7 +164,7 @@ def _newest(settings: Settings, persona: str, *, whole: bool) -> Path:
 
 
 def _files(
-    persona: str, recipe: Recipe | None, folder: Path, repo: str, base: str, *, space: str, force: bool
+    persona: str, recipe: Recipe | None, runs: Path, folder: Path, repo: str, base: str, *, space: str, force: bool
 ) -> tuple[dict[str, bytes | Path], str]:
     """Returns what goes to the Hub, and the verdict in words. Raises UnderstudyError as `push_to_hub`."""
     from evaluate.verified_runs import proof_file
@@ -158,10 +172,11 @@ def _files(
     from train.hub.release import PROOF, README, as_json, base_here, read_release, tokenizer_files
 
     release = read_release(folder, base)
-    run = _verified(release)
-    verdict = _verdict(run)
+    found = find_proof(runs, release, recipe)
+    run, verdict = found.run, _verdict(found)
     if not force and (run is None or not run.verdict.passed):
-        remedy = f"run `understudy verify {persona}` first" if run is None else "make it better"
+        verify = f"understudy verify {persona} --adapter {shlex.quote(str(folder))}"
+        remedy = f"run `{verify}` first" if run is None else "make it better"
         raise UnderstudyError(f"{persona} is {verdict}; {remedy}, or push it with --force: the card will say so")
     files = {**release.files, **tokenizer_files(release, base_here(release))}
     if run:
@@ -187,21 +202,39 @@ def _files(
     return files, verdict
 
 
-def _verified(release: "Release") -> "VerifiedRun | None":
-    """Returns the evaluation of this very content; None where it was never verified, or changed since."""
-    from evaluate.verified_runs import RECORD, REPORT_CARD, load_run
+def find_proof(runs: Path, release: "Release", recipe: Recipe | None) -> FoundProof:
+    """Returns the evaluation of this very content, or why there is none; `runs` is the folder of the recipe's runs.
+
+    It is beside the adapter, or where `understudy verify` puts that of an adapter that is no run.
+    """
     from train.hub.release import content_of
+    from understudy.workflows.evaluation.proof_files import evaluation_folder
 
-    run = release.folder.parent
-    if not ((run / REPORT_CARD).is_file() and (run / RECORD).is_file()):
-        return None
-    verified = load_run(run)
-    return verified if verified.card.revision == content_of(release) else None
+    revision = content_of(release)
+    places = dict.fromkeys([release.folder.parent, evaluation_folder(runs, release.folder, revision)])
+    found = [_proof_in(place, revision, recipe) for place in places]
+    return next((one for one in found if one.run), None) or next((one for one in found if one.why), NOT_VERIFIED)
 
 
-def _verdict(run: "VerifiedRun | None") -> str:
+def _proof_in(place: Path, revision: str, recipe: Recipe | None) -> FoundProof:
+    from evaluate.verified_runs import RECORD, REPORT_CARD, load_run
+    from understudy.workflows.evaluation.proof_files import judges_its_record, outdated
+
+    if not ((place / REPORT_CARD).is_file() and (place / RECORD).is_file()):
+        return NOT_VERIFIED
+    run = load_run(place)
+    if run.card.revision != revision:
+        return NOT_VERIFIED
+    if not judges_its_record(place):
+        return FoundProof(None, f"its {REPORT_CARD} judges another {RECORD} than the one beside it")
+    why = outdated(place, run.card, recipe) if recipe else ""
+    return FoundProof(None if why else run, why)
+
+
+def _verdict(found: FoundProof) -> str:
+    run = found.run
     if run is None:
-        return "not verified"
+        return f"not verified ({found.why})" if found.why else "not verified"
     if not run.verdict.passed:
         return f"refused by its proof ({'; '.join(run.verdict.reasons)})"
     return f"passed its proof on {run.card.prompts} prompts"

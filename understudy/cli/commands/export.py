@@ -33,11 +33,22 @@ class ExportPrecision(StrEnum):
     q4_1 = "q4_1"
 
 
+FIXED = {
+    ExportForm.web: "a page has q4_1 weights and adapters beside them",
+    ExportForm.merged: "merged weights are one model in the base's own precision",
+    ExportForm.peft: "an adapter for plain PEFT is the persona's own, as it was trained",
+}
+"""Forms whose precision and parts are not chosen."""
+
+
 @app.command(short_help="Write a persona as GGUF, for Ollama, merged, plain PEFT, or as a page that runs it.")
 def export(
     personas: Annotated[
         list[str],
-        typer.Argument(metavar="PERSONA[@REVISION]...", help="Default: its live revision. Several for a page only."),
+        typer.Argument(
+            metavar="PERSONA[@REVISION]...",
+            help="Default: its live revision, else its newest. Several for a page only.",
+        ),
     ],
     to: Annotated[
         ExportForm,
@@ -63,22 +74,25 @@ def export(
     The same 60 prompts are asked of our engine and of the export, by llama.cpp or transformers: tokens of the prompts,
     answers, next tokens along ours. A folder appears only if they agree; otherwise the command ends with 1.
     """
-    from understudy.cli.console import console, prepare, steps
+    from understudy.cli.console import console, prepare, steps, warn
 
-    if to is ExportForm.web and (merge or precision):
-        raise typer.BadParameter("a page has q4_1 weights and adapters beside them; leave out --precision and --merge")
+    if to in FIXED and (merge or precision):
+        raise typer.BadParameter(f"{FIXED[to]}; leave out --precision and --merge")
     if to is not ExportForm.web and len(personas) > 1:
         raise typer.BadParameter(f"--to {to.value} takes one persona; {len(personas)} are named")
     prepare()
     from understudy.workflows.exports.export import export as export_persona
+    from understudy.workflows.exports.export import not_live
     from understudy.workflows.exports.web import export_web
 
+    settings = load_settings()
+    for newest in not_live(settings, personas):
+        warn(f"{newest.partition('@')[0]} has no live revision; its newest is exported: {newest}")
     with steps(f"exporting {', '.join(personas)}") as on_step:
 
         def on_progress(done: int, total: int) -> None:
             on_step(done, total, None)
 
-        settings = load_settings()
         if to is ExportForm.web:
             page = export_web(settings, personas, out, say=on_step.say, on_progress=on_progress)
             folder, proofs = page.folder, page.proofs

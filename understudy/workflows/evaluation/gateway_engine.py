@@ -10,8 +10,10 @@ from understudy.errors import EngineError, GatewayError
 
 OPERATIONS = {"/tokenize": "tokenize", "/v1/chat/completions": "chat", "/v1/completions": "completions"}
 """The gateway's evaluation route for each path of vLLM's API."""
+LOADING = 300.0
+"""Seconds in which the gateway must have loaded an adapter: the engine may be in the middle of users' answers."""
 SECONDS = 60.0
-"""Timeout of loading and unloading. Answers have none: users' requests go first."""
+"""The same of unloading. Only answers may take for ever: users' requests go first."""
 CONNECT = 2.0
 
 
@@ -20,11 +22,8 @@ class GatewayEngine:
 
     def __init__(self, settings: Settings) -> None:
         headers = {"Authorization": f"Bearer {settings.admin_secret}"}
-        timeout = httpx.Timeout(SECONDS, connect=CONNECT, read=None)
         limits = httpx.Limits(max_connections=None)
-        self._client = httpx.AsyncClient(
-            base_url=settings.gateway, headers=headers, timeout=timeout, limits=limits, trust_env=False
-        )
+        self._client = httpx.AsyncClient(base_url=settings.gateway, headers=headers, limits=limits, trust_env=False)
 
     async def load(self, base: Base, persona: str, revision: str) -> str:
         """Loads a revision that the gateway's registry has; returns its model name.
@@ -34,7 +33,7 @@ class GatewayEngine:
         """
         body = {"persona": persona, "revision": revision, "base": base.name, "base_revision": base_revision(base) or ""}
         try:
-            return (await self._send("POST", "", body))["model"]
+            return (await self._send("POST", "", body, seconds=LOADING))["model"]
         except EngineError as error:
             raise GatewayError(str(error)) from error
 
@@ -45,7 +44,7 @@ class GatewayEngine:
     async def unload(self) -> None:
         """Ends the evaluation; does not fail when the gateway is gone."""
         try:
-            await self._send("DELETE", "", None)
+            await self._send("DELETE", "", None, seconds=SECONDS)
         except EngineError:
             pass  # the next evaluation unloads one that was left behind
         finally:
@@ -55,9 +54,18 @@ class GatewayEngine:
         """Closes the connections."""
         await self._client.aclose()
 
-    async def _send(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+    async def _send(
+        self, method: str, path: str, body: dict[str, Any] | None, *, seconds: float | None = None
+    ) -> dict[str, Any]:
+        """Waits for the answer for at most `seconds`; None waits as long as it takes."""
+        timeout = httpx.Timeout(SECONDS, connect=CONNECT, read=seconds)
         try:
-            response = await self._client.request(method, f"/admin/evaluation{path}", json=body)
+            response = await self._client.request(method, f"/admin/evaluation{path}", json=body, timeout=timeout)
+        except httpx.ReadTimeout:
+            raise EngineError(
+                f"the gateway at {self._client.base_url} has not answered for {seconds:g} s; see its log, restart it, "
+                "or use --engine own"
+            ) from None
         except httpx.TransportError as error:
             raise EngineError(f"no gateway at {self._client.base_url} ({error or type(error).__name__})") from None
         if response.is_success:

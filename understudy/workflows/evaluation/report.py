@@ -62,11 +62,12 @@ def write_report(
     """
     from evaluate.reports.build import build_report, held_out
     from evaluate.reports.imported_answers import read_prompts
-    from evaluate.verified_runs import find_runs, load_run
+    from evaluate.verified_runs import find_runs
+    from understudy.workflows.evaluation.proof_files import load_verified
 
     recipe = load_recipe(recipe_name, settings.recipes_dir)
     folders = find_runs(recipe.name, settings.runs_dir, list(runs))
-    verified = [load_run(path) for path in folders]
+    verified = [load_verified(path) for path in folders]
     shown = read_prompts(prompts) if prompts else held_out(verified[0].record)
     report = build_report(
         verified,

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,16 @@ from evaluate.records import EvalRecord, Helpfulness, RivalOutputs
 from evaluate.report_card import ReportCard, report_card
 from evaluate.tiny_questions import tiny_questions
 from evaluate.verdict import Verdict, judge
-from evaluate.verified_runs import RECORD, REPORT_CARD, proof_file
 from understudy.bases import Base, base_revision, require_base, resolve_base
 from understudy.config.recipe import Recipe
 from understudy.config.settings import Settings
 from understudy.config.training import Training
-from understudy.data.messages import Example
-from understudy.data.recipe_rows import heldout_examples, heldout_path, training_examples
+from understudy.data.messages import Example, fingerprint
+from understudy.data.recipe_rows import heldout_examples, heldout_path, training_examples, training_path
 from understudy.errors import ExamplesError, NotFoundError
 from understudy.registry.adapters import content_revision, short
 from understudy.workflows.evaluation.engine import Say, Where, evaluation_models
+from understudy.workflows.evaluation.proof_files import evaluation_folder, write_proof, write_record, write_whole
 
 MIN_ROWS = 2
 """Fewest held-out rows that can be measured."""
@@ -33,8 +33,6 @@ PARITY_ROWS = 8
 """Held-out rows on which transformers compute the loss over the quantised base."""
 RIVALS = "rivals-"
 """Start of the name of the file with the outputs of the base and its rivals, beside the runs of a recipe."""
-VERIFIED = "verified-"
-"""Start of the name of the folder of an evaluation whose adapter is not a run of the recipe."""
 SETTINGS = "training.json"
 """The file that `understudy train` leaves in the adapter's folder."""
 
@@ -71,7 +69,8 @@ def verify(
 
     Raises:
         NotFoundError: there is no adapter.
-        ExamplesError: there are too few held-out rows.
+        ExamplesError: there are too few held-out rows, or the examples are not those that it was trained on.
+        TrainingError: a held-out prompt is a training prompt, too.
         EngineError, GatewayError: no engine answers.
     """
     folder = adapter or _newest(recipe, settings)
@@ -80,28 +79,31 @@ def verify(
     heldout = heldout_for(recipe, base)
     training = Training.model_validate(made["training"]) if "training" in made else recipe.training
     rows = training_examples(recipe, base.name)
+    check_unseen(recipe, base, made, rows, heldout)
+    asked, rest = drawn([one for one in rows if not one.tools])
     task = Task(
         recipe=recipe.name,
         base=base.name,
         base_revision=base_revision(base) or "",
         voice=recipe.voice,
-        heldout=drawn(heldout, training.seed),
-        training=drawn([one for one in rows if not one.tools], training.seed),
-        rows=len(rows),
+        heldout=drawn(heldout)[0],
+        training=asked,
+        rest=[*rest, *(one for one in rows if one.tools)],
         questions=questions_for(base),
         max_tokens=recipe.sampling.max_tokens,
     )
     record = asyncio.run(_collected(settings, base, folder, training, task, where, say, on_progress))
+    place = _place(settings, recipe, folder, made, record.revision)
+    write_record(place, record)  # now: the answers stay, whatever fails below
     say("comparing with the base as it was trained on")
     record = record.model_copy(update={"as_trained_losses": as_trained_losses(base, folder, training, task.heldout)})
-    place = _place(settings, recipe, folder, made, record.revision)
-    _write(place / RECORD, record.model_dump(mode="json"))  # now: the answers stay, whatever fails below
+    write_record(place, record)
     say("asking how helpful it is")
     record = record.model_copy(update={"helpfulness": helpfulness(record)})
+    write_record(place, record)
     say("measuring")
     card = report_card(record, recipe.proof, encoder())
-    _write(place / RECORD, record.model_dump(mode="json"))
-    _write(place / REPORT_CARD, proof_file(card))
+    write_proof(place, card, heldout)
     return Verified(record, card, judge(card), place)
 
 
@@ -120,6 +122,29 @@ def heldout_for(recipe: Recipe, base: Base) -> list[Example]:
             f"{path}: row {with_tools} has tools, and verify asks without tools; keep such rows for training"
         )
     return heldout
+
+
+def check_unseen(
+    recipe: Recipe, base: Base, made: Mapping[str, Any], rows: Sequence[Example], heldout: Sequence[Example]
+) -> None:
+    """Checks that an adapter of this recipe has seen none of the held-out rows; `made` is its `training.json`.
+
+    Held-out rows may have been written since. Another recipe's adapter was not trained on these examples anyway.
+
+    Raises:
+        ExamplesError: the examples are not those that it was trained on.
+        TrainingError: a held-out prompt is a training prompt, too.
+    """
+    from train.preflight import check_leaks
+
+    known = made.get("examples_sha256")
+    if known and made.get("recipe") == recipe.name and known != fingerprint(list(rows)):
+        raise ExamplesError(
+            f"{training_path(recipe, base.name)}: these {len(rows)} examples are not the {made.get('rows', '?')} that "
+            "the adapter was trained on, so it may have seen held-out rows; train again, put back the examples of "
+            "then, or name another adapter with --adapter"
+        )
+    check_leaks(rows, heldout, heldout_path(recipe, base.name))
 
 
 async def _collected(
@@ -200,10 +225,6 @@ def made_with(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def _write(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=2), encoding="utf-8")
-
-
 def _newest(recipe: Recipe, settings: Settings) -> Path:
     from train.runs import newest_product
 
@@ -214,12 +235,11 @@ def _newest(recipe: Recipe, settings: Settings) -> Path:
 
 
 def _place(settings: Settings, recipe: Recipe, product: Path, made: dict[str, Any], revision: str) -> Path:
-    """Returns where the evaluation goes: the run's own folder, never the folder around somebody else's adapter."""
-    runs = (settings.runs_dir / recipe.name).resolve()
-    if product.resolve().parent.parent == runs:
-        return product.parent
-    place = settings.runs_dir / recipe.name / f"{VERIFIED}{short(revision)}"
+    """Returns the folder of the evaluation; a new one gets the settings of the training, if they are known."""
+    place = evaluation_folder(settings.runs_dir / recipe.name, product, revision)
+    if place == product.parent:
+        return place
     place.mkdir(parents=True, exist_ok=True)
     if made:
-        (place / "settings.json").write_text(json.dumps(made, indent=2))
+        write_whole(place / "settings.json", made)
     return place

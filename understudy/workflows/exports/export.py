@@ -1,10 +1,10 @@
 """`understudy export`: writes a persona in a form that other programs read, and proves that it says the same there."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from evaluate.export_proof import ExportProof
 from train.export.runtimes import NODE_LLAMA_CPP, Questions, RuntimeAnswers, ask_llama_cpp, ask_transformers
@@ -72,7 +72,8 @@ def export(
     out = out or Path("exports") / f"{revision.persona}-{short(revision.id)}-{form}"
     with finished_folder(out) as work:
         say("writing")
-        stored = _write(base, adapter, work, form, precision, merge=merge)
+        sampling = registry.persona(revision.persona).card.get("sampling") or {}
+        stored = _write(base, adapter, work, form, precision, merge=merge, sampling=sampling)
         say("asking our engine")
         name = revision.served_name
         ours = our_answers(settings, base, {name: (revision, adapter, asked.chats)})[name]
@@ -92,7 +93,29 @@ def export(
     return Exported(out, revision.served_name, proof)
 
 
-def _write(base: Base, adapter: Path, work: Path, form: Form, precision: Precision, *, merge: bool) -> str:
+def not_live(settings: Settings, personas: Sequence[str]) -> list[str]:
+    """As `persona@revision`, the newest of each persona that is named without a revision and has none live.
+
+    That one is exported then.
+
+    Raises:
+        NotFoundError: there is no such persona, or it has no revision.
+    """
+    registry = open_registry(settings)
+    bare = [name for name, _, revision in (persona.partition("@") for persona in personas) if not revision]
+    return [find_revision(registry, one)[0].served_name for one in bare if registry.persona(one).live is None]
+
+
+def _write(
+    base: Base,
+    adapter: Path,
+    work: Path,
+    form: Form,
+    precision: Precision,
+    *,
+    merge: bool,
+    sampling: Mapping[str, Any],
+) -> str:
     """Writes the export's files; returns the precision that it is compared at."""
     from train.export.gguf_lora import write_lora
     from train.export.gguf_model import write_model
@@ -115,11 +138,11 @@ def _write(base: Base, adapter: Path, work: Path, form: Form, precision: Precisi
         write_model(base_folder(base), work / MODEL, precision=precision, name=base.public_name)
         write_lora(adapter, read_model_config(base), work / ADAPTER, half=precision != "f32")
     if form == "ollama":
-        _write_modelfile(base, work, merge=merge)
+        _write_modelfile(base, work, sampling, merge=merge)
     return precision
 
 
-def _write_modelfile(base: Base, work: Path, *, merge: bool) -> None:
+def _write_modelfile(base: Base, work: Path, sampling: Mapping[str, Any], *, merge: bool) -> None:
     from train.export.ollama import modelfile
     from understudy.bases.sampling import base_sampling
 
@@ -131,6 +154,7 @@ def _write_modelfile(base: Base, work: Path, *, merge: bool) -> None:
         generation=base_sampling(base),
         stop=str(tokenizer_of(base).eos_token),
         context=min(int(config["max_position_embeddings"]), 4096),
+        persona=sampling,
     )
     (work / "Modelfile").write_text(text, encoding="utf-8")
 
