@@ -9,7 +9,7 @@ from evaluate.general_questions import GeneralQuestion
 from understudy.data.messages import Example, Message
 
 ROWS = [
-    Example(messages=[Message(role="user", content=f"{n}?"), Message(role="assistant", content=f"{n}!")])
+    Example(messages=(Message(role="user", content=f"{n}?"), Message(role="assistant", content=f"{n}!")))
     for n in range(200)
 ]
 TASK = Task("pirate", "tiny", "1", "Says arr.", ROWS[:3], ROWS[3:9], [GeneralQuestion("1 + 1?", "2")], 64)
