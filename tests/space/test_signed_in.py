@@ -56,6 +56,18 @@ def vote_once(visitor: Visitor, prompt: str) -> None:
     expect(visitor.page.locator(".plate.known")).to_have_count(2, timeout=PATIENCE)
 
 
+def until_refused(visitor: Visitor, prompt: str) -> None:
+    """Starts battles until one is refused: on a busy machine the account's last three may take more than a minute."""
+    trouble, vote = visitor.page.locator("#verdict .trouble"), visitor.page.locator("#vote-left")
+    for _ in range(4):
+        visitor.start_battle(prompt)
+        expect(vote).to_be_disabled(timeout=PATIENCE)
+        expect(trouble.or_(visitor.page.locator("#vote-left:enabled")).first).to_be_visible(timeout=PATIENCE)
+        if trouble.count():
+            break
+    visitor.see("#verdict .trouble", "a lot of battles")
+
+
 def voters(space: DeployedSpace) -> list[str]:
     """Who voted, oldest first, as the database knows them."""
     with Session(open_database(f"sqlite:///{space.home / 'understudy.db'}")) as db:
@@ -100,10 +112,8 @@ def test_somebody_signs_in_votes_is_one_voter_everywhere_and_signs_out(
     sign_in(elsewhere, ANN)
     vote_once(elsewhere, "Signed in, in another browser")
     vote_once(elsewhere, "Once more")
-    elsewhere.start_battle("One battle more than the account has")
-    elsewhere.see("#verdict .trouble", "a lot of battles")
-    visitor.start_battle("And the same in the first browser")
-    visitor.see("#verdict .trouble", "a lot of battles")
+    until_refused(elsewhere, "One battle more than the account has")
+    until_refused(visitor, "And the same in the first browser")
     anonymous, *signed_in = voters(space)
     assert len(signed_in) == 3
     assert len(set(signed_in)) == 1

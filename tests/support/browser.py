@@ -57,7 +57,7 @@ STEADY = """() => Promise.all(document.getAnimations()
   .filter(one => one.effect.getComputedTiming().endTime !== Infinity)
   .map(one => one.finished.catch(() => {})))"""
 """Colours that are on their way to others are measured when they are there."""
-PATIENCE = 20_000
+PATIENCE = 60_000
 """Milliseconds that a condition gets to come true; nothing is measured against it."""
 
 
