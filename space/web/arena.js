@@ -36,7 +36,7 @@ export class Arena {
     this.battle = null;
     this.running = new AbortController();
     const {signal} = this.running;
-    $("#fight").disabled = !($("#stop-battle").disabled = false);
+    this.#writing(true);
     this.#open(false);
     for (const side of SIDES) this.#plate(side, "");
     try {
@@ -55,7 +55,7 @@ export class Arena {
     } catch (error) {
       tell($("#verdict"), error.message, "trouble");
     }
-    $("#fight").disabled = !($("#stop-battle").disabled = true);
+    this.#writing(false);
   }
 
   vote(winner) {
@@ -94,6 +94,11 @@ export class Arena {
     $(`#${side} .plate`).classList.toggle("known", Boolean(name));
     $(`#${side} .plate span`).replaceChildren(name, ...(revision ? [element("code", {}, revision)] : []));
     if (!name) $(`#${side} .said`).textContent = "";
+  }
+
+  #writing(now) {
+    $("#fight").disabled = now;
+    $("#stop-battle").disabled = !now;
   }
 
   #open(voting) {
