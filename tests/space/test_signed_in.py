@@ -58,13 +58,14 @@ def vote_once(visitor: Visitor, prompt: str) -> None:
 
 def until_refused(visitor: Visitor, prompt: str) -> None:
     """Starts battles until one is refused: on a busy machine the account's last three may take more than a minute."""
-    trouble, vote = visitor.page.locator("#verdict .trouble"), visitor.page.locator("#vote-left")
+    trouble, vote = visitor.page.locator("#verdict .trouble"), visitor.page.locator("#vote-left:enabled")
     for _ in range(4):
         visitor.start_battle(prompt)
-        expect(vote).to_be_disabled(timeout=PATIENCE)
-        expect(trouble.or_(visitor.page.locator("#vote-left:enabled")).first).to_be_visible(timeout=PATIENCE)
+        expect(trouble.or_(vote).first).to_be_visible(timeout=PATIENCE)
         if trouble.count():
             break
+        visitor.vote("left")
+        expect(vote).to_have_count(0, timeout=PATIENCE)
     visitor.see("#verdict .trouble", "a lot of battles")
 
 
@@ -115,7 +116,7 @@ def test_somebody_signs_in_votes_is_one_voter_everywhere_and_signs_out(
     until_refused(elsewhere, "One battle more than the account has")
     until_refused(visitor, "And the same in the first browser")
     anonymous, *signed_in = voters(space)
-    assert len(signed_in) == 3
+    assert len(signed_in) >= 3
     assert len(set(signed_in)) == 1
     assert anonymous not in signed_in
     assert digest(subject(ANN)) not in signed_in, "without the salt a hash leads to nobody"
