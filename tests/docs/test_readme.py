@@ -35,6 +35,10 @@ def test_every_command_it_names_exists() -> None:
     assert named <= known
 
 
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) <= 150, "the rest goes to docs/"
+
+
 def test_every_make_target_it_names_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"\bmake ([a-z-]+)", README))
