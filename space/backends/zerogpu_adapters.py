@@ -31,8 +31,7 @@ class ModelAdapters:
     """An AdapterEngine: the model, and the folders of the adapters that may be asked."""
 
     def __init__(self, model: AdapterModel, base: Base, max_rank: int) -> None:
-        self.model, self.base, self.max_rank = model, base, max_rank
-        self.capacity = model.personas(max_rank)
+        self.model, self.base, self.max_rank, self.capacity = model, base, max_rank, model.personas(max_rank)
         self._folders: dict[str, str] = {}
         """By the adapter's name in the model."""
 
