@@ -58,17 +58,22 @@ class Task:
     def key(self) -> str:
         """Returns a SHA-256 of everything the base's answers depend on; the same task need not be asked twice."""
         rows = [[message.model_dump() for message in one.messages] for one in (*self.heldout, *self.training)]
-        base = (self.base, self.base_revision, voice_prompt(self.voice), [_version(name) for name in ENGINES])
+        base = (self.base, self.base_revision, voice_prompt(self.voice), engine_versions())
         asked = (len(self.heldout), rows, list(self.questions), self.max_tokens, self.seed)
         fixed = (NEUTRAL_TEXTS, PLAINLY, GENERAL_TOKENS)
         return hashlib.sha256(repr((*base, *asked, *fixed)).encode()).hexdigest()
 
 
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+def engine_versions() -> dict[str, str]:
+    """The versions of the engine's packages; empty where one is not installed."""
+
+    def version(package: str) -> str:
+        try:
+            return importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            return ""
+
+    return {package: version(package) for package in ENGINES}
 
 
 def drawn(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:

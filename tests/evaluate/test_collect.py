@@ -42,5 +42,5 @@ def test_the_bases_answers_are_asked_anew_when_what_they_depend_on_has_changed(c
 
 def test_another_engine_may_answer_otherwise(monkeypatch: pytest.MonkeyPatch):
     before = TASK.key
-    monkeypatch.setattr("evaluate.collect._version", lambda package: "0.0")
+    monkeypatch.setattr("importlib.metadata.version", lambda package: "0.0")
     assert TASK.key != before

